@@ -1,0 +1,266 @@
+//! The exact index: a query is compared with every written word.
+
+use super::{EPSILON, Found, Index};
+use crate::memory::pages::Pages;
+use crate::real::simd::{InstructionSet, multiply_add, vector_fn};
+use crate::real::vector::dot;
+use crate::{Error, Real};
+
+/// Words that lie side by side, number by number, so that one vector instruction advances all of them.
+const BLOCK: usize = 16;
+/// Queries that share a pass over the words.
+const QUERIES: usize = 4;
+
+/// Compares a query with every written word (the paper's "linear" index). Exact, and the reference for the others. A
+/// search costs W multiplications for each written word; an update writes W numbers.
+///
+/// Written words are kept densely, in blocks of 16, in an order of their own; blocks outlive
+/// [`clear`](Index::clear), so that memory stays at the largest number of words ever held.
+#[derive(Debug)]
+pub struct Linear<T> {
+    word_size: usize,
+    /// Block after block, in each number after number, in each word after word.
+    blocks: Vec<T>,
+    /// 1 / √(v·v + ε) of the word at each position.
+    inverse_norms: Vec<T>,
+    /// The word at each position.
+    words: Vec<u32>,
+    /// One more than each word's position; 0 for words that are not held.
+    positions: Pages<u32>,
+    /// Scratch: the queries, each divided by its norm.
+    queries: Vec<T>,
+}
+
+impl<T: Real> Linear<T> {
+    /// An empty index over words 0 to `memory_size` - 1 of `word_size` numbers.
+    ///
+    /// # Errors
+    /// [`Error::MemoryTooLarge`] if there is no address space for it.
+    pub fn new(memory_size: usize, word_size: usize) -> Result<Self, Error> {
+        Ok(Self {
+            word_size,
+            blocks: Vec::new(),
+            inverse_norms: Vec::new(),
+            words: Vec::new(),
+            positions: Pages::new(memory_size)?,
+            queries: Vec::new(),
+        })
+    }
+
+    fn element(&self, position: usize) -> usize {
+        position / BLOCK * BLOCK * self.word_size + position % BLOCK
+    }
+}
+
+impl<T: Real> Index<T> for Linear<T> {
+    fn update(&mut self, word: u32, content: &[T]) {
+        let mut position = self.positions[word as usize] as usize;
+        if position == 0 {
+            self.words.push(word);
+            position = self.words.len();
+            self.positions[word as usize] = position as u32;
+            if self.inverse_norms.len() < position {
+                self.inverse_norms.resize(position.next_multiple_of(BLOCK), T::ZERO);
+                self.blocks.resize(position.next_multiple_of(BLOCK) * self.word_size, T::ZERO);
+            }
+        }
+        let position = position - 1;
+        self.inverse_norms[position] = inverse_norm(content);
+        let start = self.element(position);
+        for (number, value) in content.iter().enumerate() {
+            self.blocks[start + number * BLOCK] = *value;
+        }
+    }
+
+    fn forget(&mut self, word: u32) {
+        let position = self.positions[word as usize] as usize;
+        if position == 0 {
+            return;
+        }
+        let (position, last) = (position - 1, self.words.len() - 1);
+        self.positions[word as usize] = 0;
+        self.words.swap_remove(position);
+        if position != last {
+            self.positions[self.words[position] as usize] = position as u32 + 1;
+            self.inverse_norms[position] = self.inverse_norms[last];
+            let (to, from) = (self.element(position), self.element(last));
+            for number in 0..self.word_size {
+                self.blocks[to + number * BLOCK] = self.blocks[from + number * BLOCK];
+            }
+        }
+    }
+
+    fn contains(&self, word: u32) -> bool {
+        self.positions[word as usize] != 0
+    }
+
+    fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    fn clear(&mut self, forgotten: &mut dyn FnMut(u32)) {
+        for word in &self.words {
+            self.positions[*word as usize] = 0;
+            forgotten(*word);
+        }
+        self.words.clear();
+    }
+
+    fn search(&mut self, _contents: &[T], queries: &[T], found: &mut Found<T>) {
+        self.queries.clear();
+        for query in queries.chunks_exact(self.word_size) {
+            let scale = inverse_norm(query);
+            self.queries.extend(query.iter().map(|x| *x * scale));
+        }
+        let mut first = 0;
+        for group in self.queries.chunks(QUERIES * self.word_size) {
+            match group.len() / self.word_size {
+                1 => scan::<T, 1>(self, group, first, found),
+                2 => scan::<T, 2>(self, group, first, found),
+                3 => scan::<T, 3>(self, group, first, found),
+                _ => scan::<T, QUERIES>(self, group, first, found),
+            }
+            first += QUERIES;
+        }
+    }
+}
+
+vector_fn! {
+    /// 1 / √(v·v + ε).
+    fn inverse_norm<T, I>(vector: &[T]) -> T {
+        T::ONE / (dot::<T, I>(vector, vector) + T::from_f64(EPSILON)).sqrt()
+    }
+}
+
+vector_fn! {
+    /// Offers the words most similar to each of `Q` queries of norm one.
+    fn scan<T, I, const Q: usize>(index: &Linear<T>, queries: &[T], first_query: usize, found: &mut Found<T>) {
+        let size = index.word_size;
+        let mut rows: [&[T]; Q] = [&[]; Q];
+        for (q, row) in rows.iter_mut().enumerate() {
+            *row = &queries[q * size..(q + 1) * size];
+        }
+        let (norms, _) = index.inverse_norms.as_chunks::<BLOCK>();
+        let blocks = index.blocks.chunks_exact(BLOCK * size).zip(norms).zip(index.words.chunks(BLOCK));
+        for ((block, norms), words) in blocks {
+            let cosines = cosines_of_block::<T, I, Q>(block, norms, rows);
+            for q in 0..Q {
+                let query = first_query + q;
+                let threshold = found.threshold(query);
+                let worst_below = cosines[q].iter().fold(false, |any, cosine| any | (*cosine >= threshold));
+                if worst_below {
+                    for (word, cosine) in words.iter().zip(&cosines[q]) {
+                        if *cosine >= found.threshold(query) {
+                            found.offer(query, *word, *cosine);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn cosines_of_block<T: Real, I: InstructionSet, const Q: usize>(
+    block: &[T],
+    norms: &[T; BLOCK],
+    queries: [&[T]; Q],
+) -> [[T; BLOCK]; Q] {
+    let (block, _) = block.as_chunks::<BLOCK>();
+    for query in queries {
+        assert_eq!(query.len(), block.len());
+    }
+    let mut sums = [[T::ZERO; BLOCK]; Q];
+    for (number, line) in block.iter().enumerate() {
+        sums = std::array::from_fn(|q| {
+            let (x, sum) = (queries[q][number], sums[q]);
+            std::array::from_fn(|lane| multiply_add::<T, I>(x, line[lane], sum[lane]))
+        });
+    }
+    // Not a number counts as -∞, which is what `max` gives.
+    std::array::from_fn(|q| std::array::from_fn(|lane| (sums[q][lane] * norms[lane]).max(T::NEG_INFINITY)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn exact(words: &std::collections::BTreeMap<u32, Vec<f64>>, query: &[f64], limit: usize) -> Vec<u32> {
+        let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+        let mut all: Vec<(f64, u32)> = words
+            .iter()
+            .map(|(word, v)| {
+                let norms = (product(v, v) + EPSILON).sqrt() * (product(query, query) + EPSILON).sqrt();
+                (product(query, v) / norms, *word)
+            })
+            .collect();
+        all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        all.into_iter().take(limit).map(|x| x.1).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_random_stream_of_updates_matches_a_naive_map(
+            size in 1usize..20, limit in 1usize..6,
+            stream in prop::collection::vec((0u32..60, 0u8..8, -4i8..4), 1..150),
+        ) {
+            let mut index = Linear::<f64>::new(60, size).unwrap();
+            let mut naive = std::collections::BTreeMap::new();
+            let mut found = Found::default();
+            for (step, (word, action, value)) in stream.into_iter().enumerate() {
+                match action {
+                    0 => {
+                        index.forget(word);
+                        naive.remove(&word);
+                    }
+                    1 if value == 3 => {
+                        let mut seen = Vec::new();
+                        index.clear(&mut |word| seen.push(word));
+                        seen.sort_unstable();
+                        prop_assert_eq!(seen, naive.keys().copied().collect::<Vec<_>>());
+                        naive.clear();
+                    }
+                    _ => {
+                        // Small whole numbers: equal and parallel words occur.
+                        let content: Vec<f64> =
+                            (0..size).map(|i| f64::from(value) * f64::from(i as i32 % 3 - 1 + step as i32 % 2)).collect();
+                        index.update(word, &content);
+                        naive.insert(word, content);
+                    }
+                }
+                prop_assert_eq!(index.len(), naive.len());
+                prop_assert_eq!(index.contains(word), naive.contains_key(&word));
+            }
+            let queries: Vec<f64> = (0..5 * size).map(|i| (i as f64 * 1.7).sin()).collect();
+            found.start(5, limit);
+            index.search(&[], &queries, &mut found);
+            for q in 0..5 {
+                let query = &queries[q * size..(q + 1) * size];
+                let best = exact(&naive, query, limit);
+                prop_assert_eq!(found.words(q).len(), best.len());
+                for (a, b) in found.words(q).iter().zip(&best) {
+                    // Parallel words of different lengths may tie to rounding; their contents then agree in direction.
+                    let cosine = |w: &u32| {
+                        let v = &naive[w];
+                        let n = v.iter().map(|x| x * x).sum::<f64>() + EPSILON;
+                        v.iter().zip(query).map(|(x, y)| x * y).sum::<f64>() / n.sqrt()
+                    };
+                    prop_assert!(a == b || (cosine(a) - cosine(b)).abs() < 1e-12);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn equal_words_tie_to_the_lower_number_wherever_they_stand() {
+        let mut index = Linear::<f32>::new(100, 3).unwrap();
+        for word in (0..100).rev() {
+            index.update(word, &[0.1, 0.7, -0.3]);
+        }
+        let mut found = Found::default();
+        found.start(1, 4);
+        index.search(&[], &[0.3, 0.3, 0.3], &mut found);
+        assert_eq!(found.words(0), [0, 1, 2, 3]);
+    }
+}

@@ -1,0 +1,13 @@
+//! Recurrent networks with an external memory of millions of words that train on an ordinary CPU.
+
+mod error;
+pub mod index;
+pub mod memory;
+pub mod network;
+pub mod nn;
+pub mod real;
+
+pub use error::Error;
+pub use memory::Model;
+pub use network::{Network, NetworkConfig, Parameters, Runner};
+pub use real::Real;

@@ -1,0 +1,119 @@
+//! Content addressing: weights by cosine similarity to a key, sharpened by a strength.
+//!
+//! Forward and backward stand side by side. Symbols: q key, β strength, M(i) word, w weight, r read vector.
+
+use super::words::Words;
+use crate::Real;
+use crate::index::EPSILON;
+use crate::real::simd::InstructionSet;
+use crate::real::vector::{axpby, axpy, dot, dot_and_square};
+
+/// √(v·v + ε).
+#[inline(always)]
+pub fn norm<T: Real>(square: T) -> T {
+    (square + T::from_f64(EPSILON)).sqrt()
+}
+
+/// Turns logits into weights that sum to one.
+#[inline(always)]
+pub fn softmax<T: Real>(values: &mut [T]) {
+    let largest = values.iter().fold(T::NEG_INFINITY, |a, b| a.max(*b));
+    let mut sum = T::ZERO;
+    for value in values.iter_mut() {
+        *value = (*value - largest).exp();
+        sum += *value;
+    }
+    let scale = T::ONE / sum;
+    for value in values.iter_mut() {
+        *value *= scale;
+    }
+}
+
+/// Turns the gradient of weights into that of the logits they came from.
+#[inline(always)]
+pub fn softmax_back<T: Real, I: InstructionSet>(weights: &[T], gradient: &mut [T]) {
+    let mean = dot::<T, I>(weights, gradient);
+    for (gradient, weight) in gradient.iter_mut().zip(weights) {
+        *gradient = *weight * (*gradient - mean);
+    }
+}
+
+/// The cosines of the `chosen` words to the key, and w = softmax(β cos) over just those words.
+#[inline(always)]
+pub fn address<T: Real, I: InstructionSet>(
+    words: &Words<T>,
+    chosen: &[u32],
+    key: &[T],
+    strength: T,
+    cosines: &mut [T],
+    weights: &mut [T],
+) {
+    let key_norm = norm(dot::<T, I>(key, key));
+    for ((word, cosine), weight) in chosen.iter().zip(cosines.iter_mut()).zip(weights.iter_mut()) {
+        let (product, square) = dot_and_square::<T, I>(key, words.content(*word));
+        *cosine = product / (key_norm * norm(square));
+        *weight = strength * *cosine;
+    }
+    softmax(weights);
+}
+
+/// The gradient of [`address`]: takes that of the weights (and overwrites it), adds to those of the words' contents
+/// and of the key, and returns that of the strength.
+#[inline(always)]
+pub fn address_back<T: Real, I: InstructionSet>(
+    words: &mut Words<T>,
+    chosen: &[u32],
+    key: &[T],
+    strength: T,
+    cosines: &[T],
+    weights: &[T],
+    weight_gradient: &mut [T],
+    key_gradient: &mut [T],
+) -> T {
+    softmax_back::<T, I>(weights, weight_gradient);
+    let key_square = dot::<T, I>(key, key) + T::from_f64(EPSILON);
+    let key_norm = key_square.sqrt();
+    let mut strength_gradient = T::ZERO;
+    let mut key_scale = T::ZERO;
+    for ((word, cosine), gradient) in chosen.iter().zip(cosines).zip(weight_gradient.iter()) {
+        strength_gradient += *gradient * *cosine;
+        let cosine_gradient = strength * *gradient;
+        let (content, content_gradient) = words.content_and_gradient(*word);
+        let square = dot::<T, I>(content, content) + T::from_f64(EPSILON);
+        let per_product = cosine_gradient / (key_norm * square.sqrt());
+        axpy::<T, I>(key_gradient, per_product, content);
+        key_scale += cosine_gradient * *cosine;
+        if let Some(content_gradient) = content_gradient {
+            axpby::<T, I>(content_gradient, per_product, key, -(cosine_gradient * *cosine / square), content);
+        }
+    }
+    axpy::<T, I>(key_gradient, -(key_scale / key_square), key);
+    strength_gradient
+}
+
+/// r = Σ w(i) M(i).
+#[inline(always)]
+pub fn read<T: Real, I: InstructionSet>(words: &Words<T>, chosen: &[u32], weights: &[T], read: &mut [T]) {
+    read.fill(T::ZERO);
+    for (word, weight) in chosen.iter().zip(weights) {
+        axpy::<T, I>(read, *weight, words.content(*word));
+    }
+}
+
+/// The gradient of [`read`]: adds to those of the weights and of the words' contents.
+#[inline(always)]
+pub fn read_back<T: Real, I: InstructionSet>(
+    words: &mut Words<T>,
+    chosen: &[u32],
+    weights: &[T],
+    read_gradient: &[T],
+    weight_gradient: &mut [T],
+) {
+    for ((word, weight), gradient) in chosen.iter().zip(weights).zip(weight_gradient) {
+        let (content, content_gradient) = words.content_and_gradient(*word);
+        *gradient += dot::<T, I>(read_gradient, content);
+        if let Some(content_gradient) = content_gradient {
+            axpy::<T, I>(content_gradient, *weight, read_gradient);
+        }
+    }
+}

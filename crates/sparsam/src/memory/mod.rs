@@ -1,0 +1,150 @@
+//! External memories, driven by a controller one time step at a time.
+//!
+//! # The life of a memory
+//!
+//! * **Made or [`reset`](Memory::reset)**: every word is zero (or whatever the model starts with), nothing was read,
+//!   the tape is empty.
+//! * **[`start_episode`](Memory::start_episode)** keeps the memory as it stands and empties the tape. Gradients will
+//!   stop here: this is the border that a carried memory crosses and a gradient does not.
+//! * **[`step`](Memory::step)** writes, then reads. With `record`, it puts on the tape what going back needs; without,
+//!   it starts a new episode and leaves the tape empty, so that a stream runs in constant memory.
+//! * **[`step_back`](Memory::step_back)** undoes the latest step on the tape and turns the gradient of its reads into
+//!   that of its interface. After as many steps back as there were steps, the memory is bit for bit what it was
+//!   when the episode started.
+//! * **[`replay`](Memory::replay)** takes all undone steps again, without computing them again: the memory is bit for
+//!   bit what it was before the first step back. So a memory can be trained on a piece of a sequence and then carried
+//!   on to the next piece.
+
+pub mod content;
+pub mod pages;
+pub mod ring;
+pub mod sam;
+pub mod words;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Real};
+
+/// An external memory. See the [module](self) for its life.
+pub trait Memory<T: Real>: Send {
+    /// Length of the interface vector that drives one step.
+    fn interface_len(&self) -> usize;
+
+    /// Length of what one step reads: heads × word size, head after head.
+    fn read_len(&self) -> usize;
+
+    /// Makes the memory as it was when made, the tape empty.
+    fn reset(&mut self);
+
+    /// Starts an episode on the memory as it stands: empties the tape.
+    fn start_episode(&mut self);
+
+    /// Writes, then reads. With `record`, puts on the tape what [`step_back`](Self::step_back) will need; without,
+    /// starts a new episode.
+    fn step(&mut self, interface: &[T], read: &mut [T], record: bool);
+
+    /// Undoes the latest step on the tape that is still in force. `interface` is what drove it; `read_gradient` is
+    /// the gradient of what it read; the gradient of its interface is written to `interface_gradient`, those of
+    /// what passed from one step to the next are kept inside.
+    fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]);
+
+    /// Takes again, at once, every step that was undone.
+    fn replay(&mut self);
+}
+
+/// What makes a memory: its sizes and options.
+pub trait MemoryConfig {
+    /// Length of the interface vector.
+    fn interface_len(&self) -> usize;
+    /// Length of what a step reads.
+    fn read_len(&self) -> usize;
+    /// Checks that a memory of this configuration can be.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field that does not fit.
+    fn validate(&self) -> Result<(), Error>;
+    /// Makes a memory.
+    ///
+    /// # Errors
+    /// [`Error::Config`] as [`validate`](Self::validate); [`Error::MemoryTooLarge`].
+    fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error>;
+}
+
+/// The registry of models: one line for each memory.
+macro_rules! models {
+    ($($(#[$doc:meta])* $variant:ident($config:ty) = $name:literal,)*) => {
+        /// A model: which memory stands beside the controller, and its configuration.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "model", rename_all = "lowercase")]
+        pub enum Model {
+            /// No memory: a plain LSTM, the baseline.
+            Lstm,
+            $($(#[$doc])* $variant($config),)*
+        }
+
+        impl Model {
+            /// The names of all models.
+            pub const NAMES: &[&str] = &["lstm", $($name),*];
+
+            /// The model of that name with its default configuration.
+            pub fn by_name(name: &str) -> Option<Self> {
+                match name {
+                    "lstm" => Some(Self::Lstm),
+                    $($name => Some(Self::$variant(Default::default())),)*
+                    _ => None,
+                }
+            }
+
+            /// The model's name.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    Self::Lstm => "lstm",
+                    $(Self::$variant(_) => $name,)*
+                }
+            }
+
+            /// Length of the interface vector; 0 without a memory.
+            pub fn interface_len(&self) -> usize {
+                match self {
+                    Self::Lstm => 0,
+                    $(Self::$variant(config) => config.interface_len(),)*
+                }
+            }
+
+            /// Length of what a step reads; 0 without a memory.
+            pub fn read_len(&self) -> usize {
+                match self {
+                    Self::Lstm => 0,
+                    $(Self::$variant(config) => config.read_len(),)*
+                }
+            }
+
+            /// Checks the memory's configuration.
+            ///
+            /// # Errors
+            /// [`Error::Config`] names the field that does not fit.
+            pub fn validate(&self) -> Result<(), Error> {
+                match self {
+                    Self::Lstm => Ok(()),
+                    $(Self::$variant(config) => config.validate(),)*
+                }
+            }
+
+            /// Makes a memory; none for a plain LSTM.
+            ///
+            /// # Errors
+            /// [`Error::Config`] as [`validate`](Self::validate); [`Error::MemoryTooLarge`].
+            pub fn build<T: Real>(&self) -> Result<Option<Box<dyn Memory<T>>>, Error> {
+                match self {
+                    Self::Lstm => Ok(None),
+                    $(Self::$variant(config) => config.build().map(Some),)*
+                }
+            }
+        }
+    };
+}
+
+models! {
+    /// Sparse Access Memory.
+    Sam(sam::Config) = "sam",
+}

@@ -1,0 +1,233 @@
+//! The order in which the words of a memory were last accessed.
+
+use super::pages::Pages;
+use crate::Error;
+
+/// Set in a word's `next` entry once the word was accessed.
+const ACCESSED: u32 = 1 << 31;
+/// In the journal, in place of a former neighbour: the word was the least recent one.
+const WAS_OLDEST: u32 = ACCESSED - 1;
+
+/// The largest number of words in a ring.
+pub const LARGEST: usize = (ACCESSED - 2) as usize;
+
+/// All words of a memory in the order of their last access, least recent first (Rae et al. 2016, section 3.2;
+/// ties and the order at the start as in [`Sam`](super::sam::Sam)'s documentation).
+///
+/// A circular doubly linked list. Links are stored relative to the order 0, 1, …, N-1, so that zeroed pages already
+/// hold that order, and a ring of any length is made, and made anew, at the cost of the words it touched.
+#[derive(Debug)]
+pub struct Ring {
+    words: u32,
+    next: Pages<u32>,
+    previous: Pages<u32>,
+    oldest: u32,
+    /// Words accessed since the ring was made or reset; they stand at the recent end.
+    accessed: u32,
+    journal: Vec<Move>,
+    /// Scratch of [`reset`](Self::reset).
+    walked: Vec<u32>,
+}
+
+/// A word that went to the recent end: the word, and its former neighbour on the older side, with [`ACCESSED`] set
+/// if this was its first access.
+#[derive(Clone, Copy, Debug)]
+struct Move {
+    word: u32,
+    from: u32,
+}
+
+impl Ring {
+    /// A ring of `words` words in the order 0, 1, ….
+    ///
+    /// # Errors
+    /// [`Error::MemoryTooLarge`] if there is no address space for it.
+    pub fn new(words: u32) -> Result<Self, Error> {
+        assert!(words > 0 && words as usize <= LARGEST);
+        Ok(Self {
+            words,
+            next: Pages::new(words as usize)?,
+            previous: Pages::new(words as usize)?,
+            oldest: 0,
+            accessed: 0,
+            journal: Vec::new(),
+            walked: Vec::new(),
+        })
+    }
+
+    /// The least recently accessed word.
+    pub fn oldest(&self) -> u32 {
+        self.oldest
+    }
+
+    /// The word accessed next after `word`.
+    #[inline(always)]
+    pub fn next(&self, word: u32) -> u32 {
+        (self.next[word as usize] & !ACCESSED) ^ self.identity_next(word)
+    }
+
+    #[inline(always)]
+    fn previous(&self, word: u32) -> u32 {
+        self.previous[word as usize] ^ self.identity_previous(word)
+    }
+
+    #[inline(always)]
+    fn identity_next(&self, word: u32) -> u32 {
+        if word + 1 == self.words { 0 } else { word + 1 }
+    }
+
+    #[inline(always)]
+    fn identity_previous(&self, word: u32) -> u32 {
+        if word == 0 { self.words - 1 } else { word - 1 }
+    }
+
+    #[inline(always)]
+    fn link(&mut self, older: u32, newer: u32) {
+        let flag = self.next[older as usize] & ACCESSED;
+        self.next[older as usize] = (newer ^ self.identity_next(older)) | flag;
+        self.previous[newer as usize] = older ^ self.identity_previous(newer);
+    }
+
+    /// Moves `word` to the recent end. With `record`, [`undo`](Self::undo) can take it back.
+    #[inline(always)]
+    pub fn access(&mut self, word: u32, record: bool) {
+        let first = self.next[word as usize] & ACCESSED == 0;
+        if first {
+            self.next[word as usize] |= ACCESSED;
+            self.accessed += 1;
+        }
+        let from = if word == self.oldest {
+            self.oldest = self.next(word);
+            WAS_OLDEST
+        } else {
+            let (older, newer) = (self.previous(word), self.next(word));
+            let newest = self.previous(self.oldest);
+            if newest != word {
+                self.link(older, newer);
+                self.link(newest, word);
+                self.link(word, self.oldest);
+            }
+            older
+        };
+        if record {
+            self.journal.push(Move { word, from: from | if first { ACCESSED } else { 0 } });
+        }
+    }
+
+    /// The number of recorded moves.
+    pub fn recorded(&self) -> usize {
+        self.journal.len()
+    }
+
+    /// Takes back the recorded moves from the latest down to number `down_to`; they stay recorded, for
+    /// [`redo`](Self::redo). Moves between `down_to` and `up_to` must be the latest ones in force.
+    pub fn undo(&mut self, down_to: usize, up_to: usize) {
+        for i in (down_to..up_to).rev() {
+            let Move { word, from } = self.journal[i];
+            if from & ACCESSED != 0 {
+                self.next[word as usize] &= !ACCESSED;
+                self.accessed -= 1;
+            }
+            let older = from & !ACCESSED;
+            if older == WAS_OLDEST {
+                self.oldest = word;
+            } else if self.previous(word) != older {
+                let (newest, oldest) = (self.previous(word), self.next(word));
+                self.link(newest, oldest);
+                let newer = self.next(older);
+                self.link(older, word);
+                self.link(word, newer);
+            }
+        }
+    }
+
+    /// Makes the recorded moves `from..to` again, after [`undo`](Self::undo).
+    pub fn redo(&mut self, from: usize, to: usize) {
+        for i in from..to {
+            self.access(self.journal[i].word, false);
+        }
+    }
+
+    /// Forgets the recorded moves from number `length` on.
+    pub fn truncate_record(&mut self, length: usize) {
+        self.journal.truncate(length);
+    }
+
+    /// Back to the order 0, 1, …, at the cost of the words accessed since it was last so.
+    pub fn reset(&mut self) {
+        let mut word = self.previous(self.oldest);
+        self.walked.clear();
+        for _ in 0..self.accessed {
+            self.walked.push(word);
+            word = self.previous(word);
+        }
+        // Links differ from the first order only at words that were accessed, at their neighbours in that order, and
+        // where the accessed words at the recent end meet the others.
+        self.restore_links(word);
+        self.restore_links(self.oldest);
+        for i in 0..self.walked.len() {
+            let word = self.walked[i];
+            self.restore_links(word);
+            self.restore_links(self.identity_next(word));
+            self.restore_links(self.identity_previous(word));
+        }
+        self.oldest = 0;
+        self.accessed = 0;
+        self.journal.clear();
+    }
+
+    fn restore_links(&mut self, word: u32) {
+        self.next[word as usize] = 0;
+        self.previous[word as usize] = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn order(ring: &Ring) -> Vec<u32> {
+        let mut word = ring.oldest();
+        (0..ring.words).map(|_| std::mem::replace(&mut word, ring.next(word))).collect()
+    }
+
+    fn bits(ring: &Ring) -> (Vec<u32>, Vec<u32>, u32, u32) {
+        (ring.next.to_vec(), ring.previous.to_vec(), ring.oldest, ring.accessed)
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_as_a_naive_list(
+            words in 1u32..12, before in prop::collection::vec(0u32..1000, 0..20),
+            accesses in prop::collection::vec(0u32..1000, 0..40), cut in 0usize..40,
+        ) {
+            let mut ring = Ring::new(words).unwrap();
+            let mut list: Vec<u32> = (0..words).collect();
+            let mut access = |ring: &mut Ring, word: u32, record| {
+                let word = word % words;
+                ring.access(word, record);
+                list.retain(|w| *w != word);
+                list.push(word);
+                assert_eq!(order(ring), list);
+            };
+            for word in before {
+                access(&mut ring, word, false);
+            }
+            let start = bits(&ring);
+            for word in &accesses {
+                access(&mut ring, *word, true);
+            }
+            let end = bits(&ring);
+            let cut = cut.min(ring.recorded());
+            ring.undo(cut, ring.recorded());
+            ring.undo(0, cut);
+            prop_assert_eq!(bits(&ring), start);
+            ring.redo(0, cut);
+            ring.redo(cut, ring.recorded());
+            prop_assert_eq!(bits(&ring), end);
+            ring.reset();
+            prop_assert_eq!(bits(&ring), bits(&Ring::new(words).unwrap()));
+        }
+    }
+}

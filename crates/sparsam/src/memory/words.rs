@@ -1,0 +1,299 @@
+//! The words of a sparse memory: their contents, their journal, and the gradients of those that an episode touched.
+
+use super::pages::Pages;
+use crate::index::{Found, Index, IndexKind};
+use crate::real::simd::InstructionSet;
+use crate::real::vector::axpy;
+use crate::{Error, Real};
+
+/// N words of W numbers, all zero at first, with an index over those that were ever written.
+///
+/// Every recorded write keeps the old content of the words that it changed in a journal.
+/// [`undo_write`](Self::undo_write) exchanges the two, so that the memory goes back, bit for bit, and the journal then
+/// holds what [`redo_writes`](Self::redo_writes) needs to come forth again.
+///
+/// Words that an episode writes get a slot each, in the order of their first write; gradients live in slots. Nothing
+/// here costs time or physical memory proportional to N.
+pub struct Words<T> {
+    word_size: usize,
+    contents: Pages<T>,
+    index: Box<dyn Index<T>>,
+    /// Every word below is written.
+    lowest_unwritten: u32,
+
+    /// One more than the slot of each word that the episode wrote; 0 for the others.
+    slots: Pages<u32>,
+    slot_words: Vec<SlotWord>,
+    lowest_unwritten_at_start: u32,
+    journal_slots: Vec<u32>,
+    journal_contents: Vec<T>,
+    steps: Vec<StepEnd>,
+    /// Recorded writes that are in force; those after it were undone.
+    position: usize,
+    /// The index does not know yet of what was undone or redone.
+    index_stale: bool,
+    /// Gradients of the words in slots; empty until the first step back.
+    gradients: Vec<T>,
+    /// Scratch: the distinct words of a write.
+    distinct: Vec<u32>,
+}
+
+struct SlotWord {
+    word: u32,
+    written_before_episode: bool,
+}
+
+/// How much was in the journal after a recorded write.
+struct StepEnd {
+    entries: usize,
+    slots: usize,
+}
+
+/// One addition to a word.
+#[derive(Clone, Copy, Debug)]
+pub struct Addition<T> {
+    /// The word.
+    pub word: u32,
+    /// The write weight.
+    pub weight: T,
+    /// The write head, whose write word is added.
+    pub head: u32,
+}
+
+impl<T: Real> Words<T> {
+    /// `memory_size` zero words of `word_size` numbers.
+    ///
+    /// # Errors
+    /// [`Error::MemoryTooLarge`] if there is no address space for them.
+    pub fn new(memory_size: usize, word_size: usize, index: IndexKind) -> Result<Self, Error> {
+        let too_large =
+            || Error::MemoryTooLarge { bytes: memory_size as u128 * word_size as u128 * size_of::<T>() as u128 };
+        Ok(Self {
+            word_size,
+            contents: Pages::new(memory_size.checked_mul(word_size).ok_or_else(too_large)?)?,
+            index: index.build(memory_size, word_size)?,
+            lowest_unwritten: 0,
+            slots: Pages::new(memory_size)?,
+            slot_words: Vec::new(),
+            lowest_unwritten_at_start: 0,
+            journal_slots: Vec::new(),
+            journal_contents: Vec::new(),
+            steps: Vec::new(),
+            position: 0,
+            index_stale: false,
+            gradients: Vec::new(),
+            distinct: Vec::new(),
+        })
+    }
+
+    /// The content of a word.
+    #[inline(always)]
+    pub fn content(&self, word: u32) -> &[T] {
+        let start = word as usize * self.word_size;
+        &self.contents[start..start + self.word_size]
+    }
+
+    /// Number of words, N.
+    pub fn memory_size(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Zeroes every word at the cost of those ever written, and empties the journal.
+    pub fn reset(&mut self) {
+        self.start_episode();
+        let (contents, size) = (&mut self.contents, self.word_size);
+        self.index.clear(&mut |word| {
+            let start = word as usize * size;
+            contents[start..start + size].fill(T::ZERO);
+        });
+        self.lowest_unwritten = 0;
+    }
+
+    /// Keeps the words as they stand and empties the journal, at the cost of the words in it.
+    pub fn start_episode(&mut self) {
+        self.update_index();
+        for slot_word in self.slot_words.drain(..) {
+            self.slots[slot_word.word as usize] = 0;
+        }
+        self.journal_slots.clear();
+        self.journal_contents.clear();
+        self.steps.clear();
+        self.position = 0;
+        self.gradients.clear();
+        self.lowest_unwritten_at_start = self.lowest_unwritten;
+    }
+
+    /// Zeroes the `erased` words, then adds `weight · vector(head)` for every addition. With `record`, keeps what
+    /// was there before; without, the journal must be empty.
+    #[inline(always)]
+    pub fn write<'a, I: InstructionSet>(
+        &mut self,
+        erased: &[u32],
+        additions: &[Addition<T>],
+        vector: impl Fn(u32) -> &'a [T],
+        record: bool,
+    ) {
+        self.forget_undone();
+        self.distinct.clear();
+        for word in additions.iter().map(|addition| addition.word).chain(erased.iter().copied()) {
+            if !self.distinct.contains(&word) {
+                self.distinct.push(word);
+            }
+        }
+        if record {
+            for i in 0..self.distinct.len() {
+                self.record(self.distinct[i]);
+            }
+            self.steps.push(StepEnd { entries: self.journal_slots.len(), slots: self.slot_words.len() });
+            self.position += 1;
+        }
+        for word in erased {
+            let start = *word as usize * self.word_size;
+            self.contents[start..start + self.word_size].fill(T::ZERO);
+        }
+        for addition in additions {
+            let start = addition.word as usize * self.word_size;
+            axpy::<T, I>(&mut self.contents[start..start + self.word_size], addition.weight, vector(addition.head));
+        }
+        for word in &self.distinct {
+            let start = *word as usize * self.word_size;
+            self.index.update(*word, &self.contents[start..start + self.word_size]);
+        }
+        while (self.lowest_unwritten as usize) < self.slots.len() && self.index.contains(self.lowest_unwritten) {
+            self.lowest_unwritten += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn record(&mut self, word: u32) {
+        let mut slot = self.slots[word as usize];
+        if slot == 0 {
+            let written_before_episode = self.index.contains(word);
+            self.slot_words.push(SlotWord { word, written_before_episode });
+            slot = self.slot_words.len() as u32;
+            self.slots[word as usize] = slot;
+        }
+        self.journal_slots.push(slot - 1);
+        let start = word as usize * self.word_size;
+        self.journal_contents.extend_from_slice(&self.contents[start..start + self.word_size]);
+    }
+
+    /// Undoes the latest recorded write that is in force.
+    #[inline(always)]
+    pub fn undo_write(&mut self) {
+        self.position -= 1;
+        for entry in self.entries(self.position).rev() {
+            self.exchange(entry);
+        }
+        self.index_stale = true;
+    }
+
+    /// Does again every write that was undone.
+    pub fn redo_writes(&mut self) {
+        while self.position < self.steps.len() {
+            for entry in self.entries(self.position) {
+                self.exchange(entry);
+            }
+            self.position += 1;
+            self.index_stale = true;
+        }
+    }
+
+    fn entries(&self, step: usize) -> std::ops::Range<usize> {
+        let start = if step == 0 { 0 } else { self.steps[step - 1].entries };
+        start..self.steps[step].entries
+    }
+
+    #[inline(always)]
+    fn exchange(&mut self, entry: usize) {
+        let word = self.slot_words[self.journal_slots[entry] as usize].word;
+        let (there, here) = (entry * self.word_size, word as usize * self.word_size);
+        let old = &mut self.journal_contents[there..there + self.word_size];
+        old.swap_with_slice(&mut self.contents[here..here + self.word_size]);
+    }
+
+    /// Writes that were undone cannot be done again once something else is written.
+    fn forget_undone(&mut self) {
+        self.update_index();
+        if self.position < self.steps.len() {
+            let (entries, slots) = match self.position.checked_sub(1) {
+                Some(last) => (self.steps[last].entries, self.steps[last].slots),
+                None => (0, 0),
+            };
+            for slot_word in self.slot_words.drain(slots..) {
+                self.slots[slot_word.word as usize] = 0;
+            }
+            self.journal_slots.truncate(entries);
+            self.journal_contents.truncate(entries * self.word_size);
+            self.steps.truncate(self.position);
+        }
+        self.gradients.clear();
+    }
+
+    /// Tells the index of what was undone or redone since it was last told.
+    fn update_index(&mut self) {
+        if !std::mem::take(&mut self.index_stale) {
+            return;
+        }
+        let written = match self.position.checked_sub(1) {
+            Some(last) => self.steps[last].slots,
+            None => 0,
+        };
+        self.lowest_unwritten = self.lowest_unwritten_at_start;
+        for (slot, SlotWord { word, written_before_episode }) in self.slot_words.iter().enumerate() {
+            if slot < written || *written_before_episode {
+                let start = *word as usize * self.word_size;
+                self.index.update(*word, &self.contents[start..start + self.word_size]);
+            } else {
+                self.index.forget(*word);
+            }
+        }
+        while (self.lowest_unwritten as usize) < self.slots.len() && self.index.contains(self.lowest_unwritten) {
+            self.lowest_unwritten += 1;
+        }
+    }
+
+    /// Finds the words most similar to each of some keys. Words never written are candidates too: all of them have
+    /// similarity 0, so that those with the lowest numbers stand for all.
+    pub fn search(&mut self, keys: &[T], limit: usize, found: &mut Found<T>) {
+        self.update_index();
+        let queries = keys.len() / self.word_size;
+        found.start(queries, limit);
+        self.index.search(&self.contents, keys, found);
+        for query in 0..queries {
+            let unwritten = (self.lowest_unwritten..self.slots.len() as u32).filter(|word| !self.index.contains(*word));
+            for word in unwritten {
+                if !found.offer(query, word, T::ZERO) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Makes room for gradients, all zero, if this is the first step back of the episode.
+    pub fn start_back(&mut self) {
+        if self.gradients.is_empty() {
+            self.gradients.resize(self.slot_words.len() * self.word_size, T::ZERO);
+        }
+    }
+
+    /// The content of a word and the gradient of its content. Words that the episode never wrote have no gradient:
+    /// nothing that they hold came from it.
+    #[inline(always)]
+    pub fn content_and_gradient(&mut self, word: u32) -> (&[T], Option<&mut [T]>) {
+        let start = word as usize * self.word_size;
+        let content = &self.contents[start..start + self.word_size];
+        let gradient = (self.slots[word as usize] as usize).checked_sub(1).map(|slot| {
+            let start = slot * self.word_size;
+            &mut self.gradients[start..start + self.word_size]
+        });
+        (content, gradient)
+    }
+
+    /// The gradient of the content of a word that the episode wrote.
+    #[inline(always)]
+    pub fn gradient(&mut self, word: u32) -> &mut [T] {
+        let start = (self.slots[word as usize] as usize - 1) * self.word_size;
+        &mut self.gradients[start..start + self.word_size]
+    }
+}

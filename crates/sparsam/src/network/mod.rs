@@ -1,0 +1,158 @@
+//! A controller with a memory beside it, run over whole batches of sequences.
+//!
+//! For t = 1..T: controller input z = \[x ; r'\], r' what the step before read; one-layer LSTM (h, c); interface
+//! p = W_p h + b_p; the memory writes, then reads r; output y = W_y \[h ; r\] + b_y. Without a memory there is no p and
+//! no r. (Rae et al. 2016, section 3; for the choices left open there see each memory.)
+//!
+//! [`Network`] holds the parameters; a [`Runner`] holds what belongs to sequences: a memory, a controller state and a
+//! tape for each row of a batch.
+
+mod parameters;
+mod runner;
+mod shard;
+
+pub use parameters::{Parameters, Tensor};
+pub use runner::Runner;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rand_core::SeedableRng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Model, Real};
+
+/// The sizes of a network and its model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NetworkConfig {
+    /// Numbers in an input, I.
+    pub input_size: usize,
+    /// Hidden units of the controller, H.
+    pub hidden_size: usize,
+    /// Numbers in an output, O.
+    pub output_size: usize,
+    /// The memory, and its configuration.
+    pub memory: Model,
+}
+
+impl NetworkConfig {
+    /// Checks that such a network can be.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field that does not fit.
+    pub fn validate(&self) -> Result<(), Error> {
+        for (field, value) in
+            [("input_size", self.input_size), ("hidden_size", self.hidden_size), ("output_size", self.output_size)]
+        {
+            if value == 0 {
+                return Err(Error::Config { field, value: "0".into(), reason: "it must be at least 1".into() });
+            }
+        }
+        self.memory.validate()?;
+        let numbers = self.tensors().iter().map(|t| t.shape.iter().map(|n| *n as u128).product::<u128>()).sum::<u128>();
+        if numbers > 1 << 34 {
+            return Err(Error::Config {
+                field: "hidden_size",
+                value: self.hidden_size.to_string(),
+                reason: format!("with the other sizes it makes {numbers} parameters; choose smaller sizes"),
+            });
+        }
+        Ok(())
+    }
+
+    /// Names and shapes of the parameters, in the order in which they are stored.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        let (input, hidden, output) = (self.input_size, self.hidden_size, self.output_size);
+        let (interface, read) = (self.memory.interface_len(), self.memory.read_len());
+        let mut tensors = vec![
+            Tensor { name: "controller.weight_ih", shape: vec![4 * hidden, input + read] },
+            Tensor { name: "controller.weight_hh", shape: vec![4 * hidden, hidden] },
+            Tensor { name: "controller.bias", shape: vec![4 * hidden] },
+        ];
+        if interface > 0 {
+            tensors.push(Tensor { name: "interface.weight", shape: vec![interface, hidden] });
+            tensors.push(Tensor { name: "interface.bias", shape: vec![interface] });
+        }
+        tensors.push(Tensor { name: "output.weight", shape: vec![output, hidden + read] });
+        tensors.push(Tensor { name: "output.bias", shape: vec![output] });
+        tensors
+    }
+}
+
+/// A network: a configuration and parameters that fit it.
+#[derive(Clone, Debug)]
+pub struct Network<T> {
+    config: NetworkConfig,
+    parameters: Parameters<T>,
+    /// Changes whenever the parameters may have.
+    version: u64,
+}
+
+fn new_version() -> u64 {
+    static VERSIONS: AtomicU64 = AtomicU64::new(1);
+    VERSIONS.fetch_add(1, Ordering::Relaxed)
+}
+
+impl<T: Real> Network<T> {
+    /// A network with every weight uniform in ±1/√fan_in (for both of the controller's matrices fan_in is
+    /// I + R·W + H) and every bias 0, the forget gate's 1. The same seed gives the same weights.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field that does not fit.
+    pub fn new(config: NetworkConfig, seed: u64) -> Result<Self, Error> {
+        config.validate()?;
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut parameters = Parameters::zeros(config.tensors());
+        let hidden = config.hidden_size;
+        let read = config.memory.read_len();
+        parameters.fill_uniform("controller.weight_ih", config.input_size + read + hidden, &mut random);
+        parameters.fill_uniform("controller.weight_hh", config.input_size + read + hidden, &mut random);
+        if config.memory.interface_len() > 0 {
+            parameters.fill_uniform("interface.weight", hidden, &mut random);
+        }
+        parameters.fill_uniform("output.weight", hidden + read, &mut random);
+        if let Some(bias) = parameters.get_mut("controller.bias") {
+            bias[hidden..2 * hidden].fill(T::ONE);
+        }
+        Ok(Self { config, parameters, version: new_version() })
+    }
+
+    /// A network with the given parameters.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field that does not fit; [`Error::Shape`] if the parameters are not those of
+    /// this configuration.
+    pub fn from_parameters(config: NetworkConfig, parameters: Parameters<T>) -> Result<Self, Error> {
+        config.validate()?;
+        if parameters.tensors() != config.tensors() {
+            return Err(Error::Shape {
+                what: "parameters",
+                found: parameters.values().len(),
+                expected: Parameters::<T>::zeros(config.tensors()).values().len(),
+                shape: "names and shapes are those of the configuration's tensors".into(),
+            });
+        }
+        Ok(Self { config, parameters, version: new_version() })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &NetworkConfig {
+        &self.config
+    }
+
+    /// The parameters.
+    pub fn parameters(&self) -> &Parameters<T> {
+        &self.parameters
+    }
+
+    /// The parameters, to be changed.
+    pub fn parameters_mut(&mut self) -> &mut Parameters<T> {
+        self.version = new_version();
+        &mut self.parameters
+    }
+
+    /// Parameters of the same names and shapes, all zero: room for a gradient.
+    pub fn zeros(&self) -> Parameters<T> {
+        Parameters::zeros(self.config.tensors())
+    }
+}

@@ -1,0 +1,95 @@
+use rand_core::Rng;
+
+use crate::{Error, Real};
+
+/// The name and shape of a parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// Its name in a checkpoint.
+    pub name: &'static str,
+    /// Its shape; matrices stand in PyTorch's orientation, out × in, row after row.
+    pub shape: Vec<usize>,
+}
+
+impl Tensor {
+    fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Named tensors in one flat buffer: the parameters of a network, or a gradient of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameters<T> {
+    tensors: Vec<Tensor>,
+    values: Vec<T>,
+}
+
+impl<T: Real> Parameters<T> {
+    /// Zeros for the given tensors.
+    pub fn zeros(tensors: Vec<Tensor>) -> Self {
+        let length = tensors.iter().map(Tensor::len).sum();
+        Self { tensors, values: vec![T::ZERO; length] }
+    }
+
+    /// Names and shapes, in the order in which they are stored.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// All numbers, tensor after tensor.
+    pub fn values(&self) -> &[T] {
+        &self.values
+    }
+
+    /// All numbers, to be changed.
+    pub fn values_mut(&mut self) -> &mut [T] {
+        &mut self.values
+    }
+
+    /// The numbers of a tensor.
+    pub fn get(&self, name: &str) -> Option<&[T]> {
+        self.range(name).map(|range| &self.values[range])
+    }
+
+    /// The numbers of a tensor, to be changed.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut [T]> {
+        self.range(name).map(|range| &mut self.values[range])
+    }
+
+    /// Checks that no number is infinite or NaN; `what` says whose numbers they are.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] names the first tensor in which one is.
+    pub fn check_finite(&self, what: &str) -> Result<(), Error> {
+        let mut start = 0;
+        for tensor in &self.tensors {
+            let values = &self.values[start..start + tensor.len()];
+            if let Some(value) = values.iter().find(|x| !x.is_finite()) {
+                return Err(Error::NotFinite { what: format!("{what} {}", tensor.name), value: value.to_f64() });
+            }
+            start += tensor.len();
+        }
+        Ok(())
+    }
+
+    fn range(&self, name: &str) -> Option<std::ops::Range<usize>> {
+        let mut start = 0;
+        for tensor in &self.tensors {
+            if tensor.name == name {
+                return Some(start..start + tensor.len());
+            }
+            start += tensor.len();
+        }
+        None
+    }
+
+    /// Fills a tensor with numbers uniform in ±1/√fan_in.
+    pub(super) fn fill_uniform(&mut self, name: &str, fan_in: usize, random: &mut impl Rng) {
+        let bound = 1.0 / (fan_in as f64).sqrt();
+        for value in self.get_mut(name).unwrap_or_default() {
+            // The upper 53 bits, as a number in [0, 1).
+            let unit = (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+            *value = T::from_f64((2.0 * unit - 1.0) * bound);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+use rayon::prelude::*;
+
+use super::shard::{PackedWeights, Place, SHARD_ROWS, Shard};
+use super::{Network, Parameters};
+use crate::{Error, Real};
+
+/// Runs a network over batches of sequences. Each row of the batch has a memory and a controller state of its own,
+/// which stay from call to call.
+///
+/// # What is kept, cleared and restored, and when
+///
+/// | call | the state it starts from | the state it leaves |
+/// |---|---|---|
+/// | [`new`](Self::new), [`reset`](Self::reset), [`reset_row`](Self::reset_row) | | everything as it was made |
+/// | [`forward`](Self::forward) | the one that stands | the one after the last step; all steps on the tape |
+/// | [`backward`](Self::backward) | the one that `forward` left | the one that `forward` started from, bit for bit |
+/// | [`replay`](Self::replay) | the one that `backward` left | the one that `forward` had left, bit for bit |
+/// | [`infer`](Self::infer) | the one that stands | the one after the last step; no tape |
+///
+/// So `forward`, `backward`, `forward`, … trains every batch from the same (empty) memory; `forward`, `backward`,
+/// `replay`, `forward`, … carries the memory from batch to batch, with gradients stopping between them; and `infer`
+/// with one time step at a time is a stream, in constant memory beyond the words it stores.
+///
+/// Sequences of different lengths may share a batch: past its length a row's state stands still, its outputs are
+/// zero, and it passes no gradient.
+///
+/// Work is shared out over the threads of the current rayon pool; results do not depend on their number.
+pub struct Runner<T: Real> {
+    shards: Vec<Shard<T>>,
+    rows: usize,
+    input_size: usize,
+    output_size: usize,
+    weights: PackedWeights<T>,
+    /// Version of the network whose weights are packed.
+    version: u64,
+    gradients: Vec<Parameters<T>>,
+    /// Time steps given to the latest `forward`.
+    steps: usize,
+}
+
+impl<T: Real> Runner<T> {
+    /// Fresh memories and controller states for `rows` sequences.
+    ///
+    /// # Errors
+    /// [`Error::MemoryTooLarge`] if the memories do not fit; [`Error::Config`] if `rows` is 0.
+    pub fn new(network: &Network<T>, rows: usize) -> Result<Self, Error> {
+        if rows == 0 {
+            let reason = "a batch has at least one sequence".into();
+            return Err(Error::Config { field: "batch_size", value: "0".into(), reason });
+        }
+        let config = network.config();
+        let shards = (0..rows)
+            .step_by(SHARD_ROWS)
+            .map(|first| Shard::new(config, SHARD_ROWS.min(rows - first)))
+            .collect::<Result<_, _>>()?;
+        let mut runner = Self {
+            shards,
+            rows,
+            input_size: config.input_size,
+            output_size: config.output_size,
+            weights: PackedWeights::new(config),
+            version: 0,
+            gradients: Vec::new(),
+            steps: 0,
+        };
+        runner.pack(network);
+        Ok(runner)
+    }
+
+    /// Rows of the batch.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Makes every row as it was when made.
+    pub fn reset(&mut self) {
+        for row in 0..self.rows {
+            self.reset_row(row);
+        }
+    }
+
+    /// Makes one row as it was when made, and forgets the tape.
+    pub fn reset_row(&mut self, row: usize) {
+        self.shards[row / SHARD_ROWS].reset_row(row % SHARD_ROWS);
+    }
+
+    /// Runs the network over sequences and keeps a tape for [`backward`](Self::backward).
+    ///
+    /// `inputs` holds T × rows × I numbers (time step after time step, in each row after row), `lengths` the length
+    /// of each row's sequence, at most T; `outputs` takes T × rows × O numbers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Length`] name the argument that does not fit; nothing was run then.
+    pub fn forward(
+        &mut self,
+        network: &Network<T>,
+        inputs: &[T],
+        lengths: &[usize],
+        outputs: &mut [T],
+    ) -> Result<(), Error> {
+        self.run(network, inputs, lengths, outputs, Shard::forward)
+    }
+
+    /// Runs the network over sequences without a tape: for evaluation and for streams. Arguments and errors are those
+    /// of [`forward`](Self::forward).
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn infer(
+        &mut self,
+        network: &Network<T>,
+        inputs: &[T],
+        lengths: &[usize],
+        outputs: &mut [T],
+    ) -> Result<(), Error> {
+        self.run(network, inputs, lengths, outputs, Shard::infer)
+    }
+
+    fn run(
+        &mut self,
+        network: &Network<T>,
+        inputs: &[T],
+        lengths: &[usize],
+        outputs: &mut [T],
+        run: fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], &[usize], Place),
+    ) -> Result<(), Error> {
+        let steps = self.check_shapes(network, inputs, lengths, outputs)?;
+        self.pack(network);
+        self.steps = steps;
+        let (weights, batch) = (&self.weights, self.rows);
+        for_each(&mut self.shards, |number, shard| {
+            let place = Place { first_row: number * SHARD_ROWS, batch };
+            run(shard, weights, network.parameters(), inputs, lengths, place);
+        });
+        for (number, shard) in self.shards.iter().enumerate() {
+            shard.write_outputs(Place { first_row: number * SHARD_ROWS, batch }, outputs);
+        }
+        Ok(())
+    }
+
+    /// Goes back through the latest [`forward`](Self::forward): adds the gradient of every parameter to `gradients`,
+    /// writes those of the inputs to `input_gradients` if given (T × rows × I), and restores the state, bit for bit,
+    /// that `forward` started from. `output_gradients` holds T × rows × O numbers; those past a row's length count as 0.
+    ///
+    /// # Errors
+    /// [`Error::Order`] if there is no tape; [`Error::Shape`] names the argument that does not fit.
+    pub fn backward(
+        &mut self,
+        network: &Network<T>,
+        output_gradients: &[T],
+        gradients: &mut Parameters<T>,
+        mut input_gradients: Option<&mut [T]>,
+    ) -> Result<(), Error> {
+        if !self.shards.iter().any(Shard::has_tape) {
+            return Err(Error::Order("backward needs a forward before it: no tape is there to go back through"));
+        }
+        if self.version != network.version {
+            return Err(Error::Order(
+                "backward needs the parameters that forward ran with; they were changed in between",
+            ));
+        }
+        let batch = self.rows;
+        expect_len("output_gradients", output_gradients.len(), self.steps, batch, self.output_size)?;
+        if let Some(gradients) = &input_gradients {
+            expect_len("input_gradients", gradients.len(), self.steps, batch, self.input_size)?;
+        }
+        if gradients.tensors() != network.parameters().tensors() {
+            return Err(Error::Shape {
+                what: "gradients",
+                found: gradients.values().len(),
+                expected: network.parameters().values().len(),
+                shape: "names and shapes are those of the parameters".into(),
+            });
+        }
+        let (weights, with_inputs) = (&self.weights, input_gradients.is_some());
+        let back = |number: usize, shard: &mut Shard<T>, gradients: &mut Parameters<T>| {
+            let place = Place { first_row: number * SHARD_ROWS, batch };
+            shard.backward(weights, network.parameters(), output_gradients, place, gradients, with_inputs);
+        };
+        if let [shard] = &mut self.shards[..] {
+            back(0, shard, gradients);
+        } else {
+            self.gradients.resize_with(self.shards.len(), || network.zeros());
+            self.shards.par_iter_mut().zip(&mut self.gradients).enumerate().for_each(|(number, (shard, gradients))| {
+                gradients.values_mut().fill(T::ZERO);
+                back(number, shard, gradients);
+            });
+            // In the order of the shards, so that the sum does not depend on which thread was first.
+            for shard in &self.gradients {
+                for (sum, value) in gradients.values_mut().iter_mut().zip(shard.values()) {
+                    *sum += *value;
+                }
+            }
+        }
+        if let Some(gradients) = &mut input_gradients {
+            for (number, shard) in self.shards.iter().enumerate() {
+                shard.write_input_gradients(Place { first_row: number * SHARD_ROWS, batch }, gradients);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on to the state that [`forward`](Self::forward) had left, after [`backward`](Self::backward) restored the
+    /// one before. Does nothing if that state stands already.
+    pub fn replay(&mut self) {
+        for_each(&mut self.shards, |_, shard| shard.replay());
+    }
+
+    fn pack(&mut self, network: &Network<T>) {
+        if self.version != network.version {
+            self.weights.set(network.config(), network.parameters());
+            self.version = network.version;
+        }
+    }
+
+    fn check_shapes(
+        &self,
+        network: &Network<T>,
+        inputs: &[T],
+        lengths: &[usize],
+        outputs: &[T],
+    ) -> Result<usize, Error> {
+        let steps = inputs.len() / (self.rows * self.input_size);
+        expect_len("inputs", inputs.len(), steps, self.rows, self.input_size)?;
+        expect_len("outputs", outputs.len(), steps, self.rows, self.output_size)?;
+        let config = network.config();
+        if (config.input_size, config.output_size) != (self.input_size, self.output_size)
+            || !self.shards.iter().all(|shard| shard.fits(config))
+        {
+            return Err(Error::Order("a runner runs networks of the configuration that it was made for"));
+        }
+        if lengths.len() != self.rows {
+            return Err(Error::Shape {
+                what: "lengths",
+                found: lengths.len(),
+                expected: self.rows,
+                shape: "one for each row".into(),
+            });
+        }
+        match lengths.iter().enumerate().find(|(_, length)| **length > steps) {
+            Some((row, length)) => Err(Error::Length { row, length: *length, steps }),
+            None => Ok(steps),
+        }
+    }
+}
+
+/// Runs over the shards on the threads of the pool; a single one right here.
+fn for_each<T: Real>(shards: &mut [Shard<T>], run: impl Fn(usize, &mut Shard<T>) + Send + Sync) {
+    if let [shard] = shards {
+        run(0, shard);
+    } else {
+        shards.par_iter_mut().enumerate().for_each(|(number, shard)| run(number, shard));
+    }
+}
+
+fn expect_len(what: &'static str, found: usize, steps: usize, rows: usize, width: usize) -> Result<(), Error> {
+    let expected = steps * rows * width;
+    if found == expected {
+        return Ok(());
+    }
+    let shape = format!("{steps} time steps × {rows} rows × {width}");
+    Err(Error::Shape { what, found, expected, shape })
+}

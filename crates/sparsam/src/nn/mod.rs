@@ -1,0 +1,5 @@
+//! What any network needs: layers, losses, optimisers.
+
+pub mod loss;
+pub mod lstm;
+pub mod optimiser;

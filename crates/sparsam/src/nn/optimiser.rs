@@ -1,0 +1,283 @@
+//! Optimisers over flat parameters, and clipping of gradients by norm.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Real};
+
+/// The choice of an optimiser.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum OptimiserConfig {
+    /// RMSProp as Graves 2013 (arXiv 1308.0850, equations 38-45) defines it: centred, with momentum.
+    RmsProp {
+        /// Step size.
+        learning_rate: f64,
+        /// Decay of the running means of the gradient and of its square.
+        #[serde(default = "defaults::decay")]
+        decay: f64,
+        /// Share of the last step that is taken again.
+        #[serde(default = "defaults::momentum")]
+        momentum: f64,
+        /// Added to the variance inside the root.
+        #[serde(default = "defaults::rmsprop_epsilon")]
+        epsilon: f64,
+    },
+    /// Adam (Kingma and Ba 2015), with correction of the bias.
+    Adam {
+        /// Step size.
+        learning_rate: f64,
+        /// Decay of the running mean of the gradient.
+        #[serde(default = "defaults::beta1")]
+        beta1: f64,
+        /// Decay of the running mean of its square.
+        #[serde(default = "defaults::beta2")]
+        beta2: f64,
+        /// Added to the root.
+        #[serde(default = "defaults::adam_epsilon")]
+        epsilon: f64,
+    },
+}
+
+mod defaults {
+    pub fn decay() -> f64 {
+        0.95
+    }
+    pub fn momentum() -> f64 {
+        0.9
+    }
+    pub fn rmsprop_epsilon() -> f64 {
+        1e-4
+    }
+    pub fn beta1() -> f64 {
+        0.9
+    }
+    pub fn beta2() -> f64 {
+        0.999
+    }
+    pub fn adam_epsilon() -> f64 {
+        1e-8
+    }
+}
+
+impl OptimiserConfig {
+    /// RMSProp with the defaults of Graves 2013: decay 0.95, momentum 0.9, ε 10⁻⁴.
+    pub fn rms_prop(learning_rate: f64) -> Self {
+        Self::RmsProp {
+            learning_rate,
+            decay: defaults::decay(),
+            momentum: defaults::momentum(),
+            epsilon: defaults::rmsprop_epsilon(),
+        }
+    }
+
+    /// Adam with its usual defaults: β₁ 0.9, β₂ 0.999, ε 10⁻⁸.
+    pub fn adam(learning_rate: f64) -> Self {
+        Self::Adam {
+            learning_rate,
+            beta1: defaults::beta1(),
+            beta2: defaults::beta2(),
+            epsilon: defaults::adam_epsilon(),
+        }
+    }
+
+    /// Checks that every number lies where the optimiser is defined.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field that does not fit.
+    pub fn validate(&self) -> Result<(), Error> {
+        let (learning_rate, shares, epsilon) = match *self {
+            Self::RmsProp { learning_rate, decay, momentum, epsilon } => {
+                (learning_rate, [("decay", decay), ("momentum", momentum)], epsilon)
+            }
+            Self::Adam { learning_rate, beta1, beta2, epsilon } => {
+                (learning_rate, [("beta1", beta1), ("beta2", beta2)], epsilon)
+            }
+        };
+        let wrong = |field, value: f64, reason: &str| {
+            Err(Error::Config { field, value: value.to_string(), reason: reason.into() })
+        };
+        if !(learning_rate > 0.0 && learning_rate.is_finite()) {
+            return wrong("learning_rate", learning_rate, "it must be above 0");
+        }
+        if !(epsilon > 0.0 && epsilon.is_finite()) {
+            return wrong("epsilon", epsilon, "it must be above 0");
+        }
+        for (field, value) in shares {
+            if !(0.0..1.0).contains(&value) {
+                return wrong(field, value, "it lies from 0 up to 1");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An optimiser and what it remembers of the gradients before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Optimiser<T> {
+    config: OptimiserConfig,
+    steps: u64,
+    moments: [Vec<T>; 3],
+}
+
+impl<T: Real> Optimiser<T> {
+    /// An optimiser for `length` parameters that remembers nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Config`] as [`OptimiserConfig::validate`].
+    pub fn new(config: OptimiserConfig, length: usize) -> Result<Self, Error> {
+        config.validate()?;
+        let third = if matches!(config, OptimiserConfig::RmsProp { .. }) { length } else { 0 };
+        let moments = [vec![T::ZERO; length], vec![T::ZERO; length], vec![T::ZERO; third]];
+        Ok(Self { config, steps: 0, moments })
+    }
+
+    /// Updates taken so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// What it remembers, by name, for a checkpoint: running means of the gradient (`mean`) and of its square
+    /// (`square`), and RMSProp's last step (`step`).
+    pub fn moments(&self) -> [(&'static str, &[T]); 3] {
+        let [mean, square, step] = &self.moments;
+        [("mean", mean), ("square", square), ("step", step)]
+    }
+
+    /// Restores what [`moments`](Self::moments) and [`steps`](Self::steps) gave.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if a moment has another length.
+    pub fn restore(&mut self, steps: u64, moments: [&[T]; 3]) -> Result<(), Error> {
+        for (mine, theirs) in self.moments.iter_mut().zip(moments) {
+            if mine.len() != theirs.len() {
+                return Err(Error::Shape {
+                    what: "an optimiser's moment",
+                    found: theirs.len(),
+                    expected: mine.len(),
+                    shape: "one number for each parameter".into(),
+                });
+            }
+            mine.copy_from_slice(theirs);
+        }
+        self.steps = steps;
+        Ok(())
+    }
+
+    /// Takes one step against the gradient.
+    pub fn update(&mut self, parameters: &mut [T], gradient: &[T]) {
+        assert_eq!(parameters.len(), self.moments[0].len());
+        assert_eq!(gradient.len(), parameters.len());
+        self.steps += 1;
+        let of = T::from_f64;
+        let [mean, square, step] = &mut self.moments;
+        match self.config {
+            OptimiserConfig::RmsProp { learning_rate, decay, momentum, epsilon } => {
+                let (rate, decay, momentum, epsilon) = (of(learning_rate), of(decay), of(momentum), of(epsilon));
+                let rest = T::ONE - decay;
+                for i in 0..parameters.len() {
+                    let g = gradient[i];
+                    square[i] = decay * square[i] + rest * g * g;
+                    mean[i] = decay * mean[i] + rest * g;
+                    // Rounding can make the variance slightly negative where the gradient is steady.
+                    let variance = (square[i] - mean[i] * mean[i]).max(T::ZERO);
+                    step[i] = momentum * step[i] - rate * g / (variance + epsilon).sqrt();
+                    parameters[i] += step[i];
+                }
+            }
+            OptimiserConfig::Adam { learning_rate, beta1, beta2, epsilon } => {
+                let count = self.steps.min(i32::MAX as u64) as i32;
+                let rate = of(learning_rate * (1.0 - beta2.powi(count)).sqrt() / (1.0 - beta1.powi(count)));
+                // ε stands beside the corrected root, as in the paper's first form.
+                let epsilon = of(epsilon * (1.0 - beta2.powi(count)).sqrt());
+                let (beta1, beta2) = (of(beta1), of(beta2));
+                for i in 0..parameters.len() {
+                    let g = gradient[i];
+                    mean[i] = beta1 * mean[i] + (T::ONE - beta1) * g;
+                    square[i] = beta2 * square[i] + (T::ONE - beta2) * g * g;
+                    parameters[i] -= rate * mean[i] / (square[i].sqrt() + epsilon);
+                }
+            }
+        }
+    }
+}
+
+/// Scales the gradient down to a norm of at most `limit`; returns the norm it had. A norm that is infinite or not a
+/// number leaves the gradient as it is.
+pub fn clip_by_norm<T: Real>(gradient: &mut [T], limit: f64) -> f64 {
+    let norm = gradient.iter().map(|g| g.to_f64() * g.to_f64()).sum::<f64>().sqrt();
+    if norm > limit && norm.is_finite() {
+        let scale = T::from_f64(limit / norm);
+        for g in gradient {
+            *g *= scale;
+        }
+    }
+    norm
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(config: OptimiserConfig, gradients: &[f64]) -> f64 {
+        let mut optimiser = Optimiser::new(config, 1).unwrap();
+        let mut parameter = [0.5];
+        for g in gradients {
+            optimiser.update(&mut parameter, &[*g]);
+        }
+        parameter[0]
+    }
+
+    #[test]
+    fn rms_prop_follows_graves() {
+        // n, g, Δ of equations 38-45, written out for two steps.
+        let (g1, g2) = (0.4, -1.5);
+        let (n1, m1) = (0.05 * g1 * g1, 0.05 * g1);
+        let d1 = -0.01 * g1 / f64::sqrt(n1 - m1 * m1 + 1e-4);
+        let (n2, m2) = (0.95 * n1 + 0.05 * g2 * g2, 0.95 * m1 + 0.05 * g2);
+        let d2 = 0.9 * d1 - 0.01 * g2 / f64::sqrt(n2 - m2 * m2 + 1e-4);
+        let result = run(OptimiserConfig::rms_prop(0.01), &[g1, g2]);
+        assert!((result - (0.5 + d1 + d2)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn adam_follows_kingma_and_ba() {
+        let (g1, g2) = (0.4, -1.5);
+        let first = 0.01 * g1 / (f64::abs(g1) + 1e-8);
+        let m = (0.9 * 0.1 * g1 + 0.1 * g2) / (1.0 - 0.81);
+        let v = (0.999 * 0.001 * g1 * g1 + 0.001 * g2 * g2) / (1.0 - 0.999f64.powi(2));
+        let second = 0.01 * m / (v.sqrt() + 1e-8);
+        let result = run(OptimiserConfig::adam(0.01), &[g1, g2]);
+        assert!((result - (0.5 - first - second)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn restored_optimisers_go_on_alike() {
+        for config in [OptimiserConfig::rms_prop(0.01), OptimiserConfig::adam(0.01)] {
+            let mut one = Optimiser::<f32>::new(config, 3).unwrap();
+            let mut parameters = [0.1, 0.2, 0.3];
+            one.update(&mut parameters, &[1.0, -2.0, 0.5]);
+            let mut other = Optimiser::new(config, 3).unwrap();
+            let [(_, a), (_, b), (_, c)] = one.moments();
+            other.restore(one.steps(), [a, b, c]).unwrap();
+            assert_eq!(one, other);
+            assert!(other.restore(1, [&[0.0], &[], &[]]).is_err());
+        }
+    }
+
+    #[test]
+    fn clipping_scales_down_only() {
+        let mut gradient = [3.0f32, 4.0];
+        assert_eq!(clip_by_norm(&mut gradient, 10.0), 5.0);
+        assert_eq!(gradient, [3.0, 4.0]);
+        assert_eq!(clip_by_norm(&mut gradient, 1.0), 5.0);
+        assert!((gradient[0] - 0.6).abs() < 1e-6 && (gradient[1] - 0.8).abs() < 1e-6);
+        assert!(clip_by_norm(&mut [f32::NAN], 1.0).is_nan());
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_named() {
+        let error = Optimiser::<f32>::new(OptimiserConfig::rms_prop(-1.0), 1).unwrap_err();
+        assert!(error.to_string().contains("learning_rate"), "{error}");
+        assert!(OptimiserConfig::adam(f64::NAN).validate().is_err());
+    }
+}

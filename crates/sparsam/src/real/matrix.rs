@@ -1,0 +1,281 @@
+//! Products of matrices: [`Packed`] for the few rows of one time step, [`multiply`] for whole sequences.
+
+use super::Real;
+use super::simd::{InstructionSet, multiply_add, vector_fn};
+
+/// Columns that lie side by side in a [`Packed`] matrix.
+const PANEL: usize = 32;
+/// Rows that a tile of the product holds in registers; also how many sequences share a shard.
+pub const TILE_ROWS: usize = 4;
+
+/// A matrix of `inner × columns` numbers laid out for products with a few rows from the left: panels of
+/// 32 columns, each panel row after row, the last one padded with zeros. A weight is packed once per
+/// update and used at every time step.
+#[derive(Clone, Debug, Default)]
+pub struct Packed<T> {
+    inner: usize,
+    columns: usize,
+    panels: Vec<T>,
+}
+
+impl<T: Real> Packed<T> {
+    /// Room for `inner × columns` zeros.
+    pub fn zeros(inner: usize, columns: usize) -> Self {
+        let panels = vec![T::ZERO; columns.div_ceil(PANEL) * inner * PANEL];
+        Self { inner, columns, panels }
+    }
+
+    /// Takes over the block at `first_row` from a matrix stored row after row: `source[i][j]` with
+    /// `stride` numbers from row to row becomes entry (`first_row + i`, j).
+    pub fn set_rows(&mut self, first_row: usize, rows: usize, source: &[T], stride: usize) {
+        for i in 0..rows {
+            for j in 0..self.columns {
+                let index = self.index(first_row + i, j);
+                self.panels[index] = source[i * stride + j];
+            }
+        }
+    }
+
+    /// Takes over the transpose of such a matrix: `source[j][i]` becomes entry (`first_row + i`, j).
+    pub fn set_rows_transposed(&mut self, first_row: usize, rows: usize, source: &[T], stride: usize) {
+        for j in 0..self.columns {
+            for i in 0..rows {
+                let index = self.index(first_row + i, j);
+                self.panels[index] = source[j * stride + i];
+            }
+        }
+    }
+
+    /// As [`set_rows`](Self::set_rows) with all rows, for the columns from `first_column` on.
+    pub fn set_columns(&mut self, first_column: usize, columns: usize, source: &[T], stride: usize) {
+        for i in 0..self.inner {
+            for j in 0..columns {
+                let index = self.index(i, first_column + j);
+                self.panels[index] = source[i * stride + j];
+            }
+        }
+    }
+
+    fn index(&self, row: usize, column: usize) -> usize {
+        (column / PANEL * self.inner + row) * PANEL + column % PANEL
+    }
+
+    /// `output += input · self` for `rows` rows, which lie `input_stride` and `output_stride` numbers apart.
+    pub fn multiply_add(&self, rows: usize, input: &[T], input_stride: usize, output: &mut [T], output_stride: usize) {
+        for first in (0..rows).step_by(TILE_ROWS) {
+            let (input, output) = (&input[first * input_stride..], &mut output[first * output_stride..]);
+            match rows - first {
+                1 => multiply_rows::<T, 1>(self, input, input_stride, output, output_stride),
+                2 => multiply_rows::<T, 2>(self, input, input_stride, output, output_stride),
+                3 => multiply_rows::<T, 3>(self, input, input_stride, output, output_stride),
+                _ => multiply_rows::<T, TILE_ROWS>(self, input, input_stride, output, output_stride),
+            }
+        }
+    }
+}
+
+vector_fn! {
+    fn multiply_rows<T, I, const M: usize>(
+        matrix: &Packed<T>,
+        input: &[T],
+        input_stride: usize,
+        output: &mut [T],
+        output_stride: usize,
+    ) {
+        let (inner, columns) = (matrix.inner, matrix.columns);
+        let mut rows: [&[T]; M] = [&[]; M];
+        for (m, row) in rows.iter_mut().enumerate() {
+            *row = &input[m * input_stride..][..inner];
+        }
+        for (number, panel) in matrix.panels.chunks_exact((inner * PANEL).max(1)).enumerate() {
+            let first = number * PANEL;
+            let width = PANEL.min(columns - first);
+            let (panel, _) = panel.as_chunks::<PANEL>();
+            let mut done = 0;
+            while done < width {
+                let (column, left) = (first + done, width - done);
+                // A tile is as wide as the registers allow, and no wider than what is left.
+                done += if I::LANES == 16 && left > 16 {
+                    tile::<T, I, M, 32>(panel, done, rows, output, output_stride, column, left)
+                } else if I::LANES >= 8 {
+                    tile::<T, I, M, 16>(panel, done, rows, output, output_stride, column, left)
+                } else {
+                    tile::<T, I, M, 8>(panel, done, rows, output, output_stride, column, left)
+                };
+            }
+        }
+    }
+}
+
+/// Adds the product of `M` rows with `N` columns of a panel to the output; returns `N`.
+#[inline(always)]
+fn tile<T: Real, I: InstructionSet, const M: usize, const N: usize>(
+    panel: &[[T; PANEL]],
+    offset: usize,
+    rows: [&[T]; M],
+    output: &mut [T],
+    output_stride: usize,
+    column: usize,
+    left: usize,
+) -> usize {
+    for row in rows {
+        assert_eq!(row.len(), panel.len());
+    }
+    let mut sums = [[T::ZERO; N]; M];
+    for (k, line) in panel.iter().enumerate() {
+        let weights: [T; N] = *line[offset..].first_chunk().expect("a tile lies within its panel");
+        // By value: arrays changed in place would not be kept in registers.
+        sums = std::array::from_fn(|m| {
+            let x = rows[m][k];
+            let row = sums[m];
+            std::array::from_fn(|n| multiply_add::<T, I>(x, weights[n], row[n]))
+        });
+    }
+    for (m, sums) in sums.iter().enumerate() {
+        let start = m * output_stride + column;
+        if left >= N {
+            let target: &mut [T; N] = output[start..].first_chunk_mut().expect("a full tile lies within its row");
+            for n in 0..N {
+                target[n] += sums[n];
+            }
+        } else {
+            for (target, sum) in output[start..start + left].iter_mut().zip(sums) {
+                *target += *sum;
+            }
+        }
+    }
+    N
+}
+
+/// A view of a matrix whose rows lie `stride` numbers apart.
+#[derive(Clone, Copy)]
+pub struct View<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a, T> View<'a, T> {
+    /// `rows × columns` numbers, row after row, `stride` numbers from one row to the next.
+    pub fn new(data: &'a [T], rows: usize, columns: usize, stride: usize) -> Self {
+        assert!(rows == 0 || columns == 0 || (rows - 1) * stride + columns <= data.len());
+        Self { data, rows, columns, row_stride: stride, column_stride: 1 }
+    }
+
+    /// The same numbers seen as `columns × rows`.
+    pub fn transposed(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+}
+
+/// `output += left · right`; the rows of `output` lie `stride` numbers apart. Runs on the calling thread.
+pub fn multiply<T: Real>(left: View<T>, right: View<T>, output: &mut [T], stride: usize) {
+    let (m, k, n) = (left.rows, left.columns, right.columns);
+    assert_eq!(k, right.rows);
+    if m == 0 || n == 0 || k == 0 {
+        return;
+    }
+    assert!(n <= stride && (m - 1) * stride + n <= output.len());
+    // SAFETY: each view checked when made that its last element lies within its slice (and transposing
+    // keeps the set of elements); the assertion above does so for the output, whose rows do not overlap.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            output.as_mut_ptr(),
+            1,
+            stride as isize,
+            true,
+            left.data.as_ptr(),
+            left.column_stride as isize,
+            left.row_stride as isize,
+            right.data.as_ptr(),
+            right.column_stride as isize,
+            right.row_stride as isize,
+            T::ONE,
+            T::ONE,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simd::{Level, use_level};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn numbers(count: usize, seed: u64) -> Vec<f64> {
+        (0..count).map(|i| ((i as f64 + 1.0) * (seed as f64 + 0.37)).sin()).collect()
+    }
+
+    fn product(a: &[f64], b: &[f64], m: usize, k: usize, n: usize) -> Vec<f64> {
+        let mut c = vec![0.0; m * n];
+        for i in 0..m {
+            for j in 0..n {
+                c[i * n + j] = (0..k).map(|l| a[i * k + l] * b[l * n + j]).sum();
+            }
+        }
+        c
+    }
+
+    fn assert_close(a: &[f64], b: &[f64]) {
+        for (x, y) in a.iter().zip(b) {
+            assert!((x - y).abs() < 1e-10, "{x} {y}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn packed_product_agrees_with_its_definition(
+            m in 1usize..11, k in 1usize..40, n in 1usize..90, seed in 0u64..99,
+        ) {
+            let (a, b) = (numbers(m * k, seed), numbers(k * n, seed + 7));
+            let exact = product(&a, &b, m, k, n);
+            let transposed: Vec<f64> = (0..n * k).map(|i| b[(i % k) * n + i / k]).collect();
+            for level in [Level::Plain, Level::Avx2, Level::Avx512] {
+                use_level(level);
+                let mut straight = Packed::zeros(k, n);
+                straight.set_rows(0, k, &b, n);
+                let mut c = vec![0.0; m * n];
+                straight.multiply_add(m, &a, k, &mut c, n);
+                assert_close(&c, &exact);
+                let mut turned = Packed::zeros(k, n);
+                turned.set_rows_transposed(0, k, &transposed, k);
+                turned.multiply_add(m, &a, k, &mut c, n);
+                let twice: Vec<f64> = exact.iter().map(|x| 2.0 * x).collect();
+                assert_close(&c, &twice);
+            }
+        }
+
+        #[test]
+        fn large_product_agrees_with_its_definition(
+            m in 1usize..20, k in 1usize..20, n in 1usize..20, wider in 0usize..3, seed in 0u64..99,
+        ) {
+            let (a, b) = (numbers(m * k, seed), numbers(k * n, seed + 7));
+            let exact = product(&a, &b, m, k, n);
+            let turned: Vec<f64> = (0..k * m).map(|i| a[(i % m) * k + i / m]).collect();
+            let stride = n + wider;
+            for left in [View::new(&a, m, k, k), View::new(&turned, k, m, m).transposed()] {
+                let mut c = vec![0.0; m * stride];
+                multiply(left, View::new(&b, k, n, n), &mut c, stride);
+                for i in 0..m {
+                    assert_close(&c[i * stride..i * stride + n], &exact[i * n..(i + 1) * n]);
+                    prop_assert!(c[i * stride + n..(i + 1) * stride].iter().all(|x| *x == 0.0));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Vector instructions chosen when the program runs.
+//!
+//! A kernel is written once, as ordinary loops, inside [`vector_fn!`](crate::real::simd). It is compiled
+//! once for every instruction set, and the best one that the processor has is called, so that a binary
+//! built anywhere is fast everywhere.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// What a kernel's body may know of the instruction set that it is compiled for.
+pub trait InstructionSet: Copy {
+    /// A multiplication and an addition are one instruction.
+    const FUSED: bool;
+    /// `f32` numbers in one register.
+    const LANES: usize;
+    /// Vector registers.
+    const REGISTERS: usize;
+}
+
+/// AVX-512: 32 registers of 512 bits.
+#[derive(Clone, Copy)]
+pub struct Avx512;
+/// AVX2 with fused multiplication and addition: 16 registers of 256 bits.
+#[derive(Clone, Copy)]
+pub struct Avx2;
+/// What every processor of the target has (SSE2 on x86-64, NEON on AArch64).
+#[derive(Clone, Copy)]
+pub struct Plain;
+
+impl InstructionSet for Avx512 {
+    const FUSED: bool = true;
+    const LANES: usize = 16;
+    const REGISTERS: usize = 32;
+}
+impl InstructionSet for Avx2 {
+    const FUSED: bool = true;
+    const LANES: usize = 8;
+    const REGISTERS: usize = 16;
+}
+impl InstructionSet for Plain {
+    const FUSED: bool = cfg!(target_arch = "aarch64");
+    const LANES: usize = 4;
+    const REGISTERS: usize = if cfg!(target_arch = "aarch64") { 32 } else { 16 };
+}
+
+/// An instruction set by name, best last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// What every processor of the target has.
+    Plain = 1,
+    /// AVX2 and FMA.
+    Avx2 = 2,
+    /// AVX-512 (F, BW, DQ, VL).
+    Avx512 = 3,
+}
+
+static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+/// The instruction set in use: the best that this processor has, unless [`use_level`] chose a lesser one.
+#[inline]
+pub fn level() -> Level {
+    match CHOSEN.load(Ordering::Relaxed) {
+        1 => Level::Plain,
+        2 => Level::Avx2,
+        3 => Level::Avx512,
+        _ => {
+            let best = best_level();
+            CHOSEN.store(best as u8, Ordering::Relaxed);
+            best
+        }
+    }
+}
+
+/// The best instruction set that this processor has.
+pub fn best_level() -> Level {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        let avx512 = avx2
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        if avx512 {
+            return Level::Avx512;
+        }
+        if avx2 {
+            return Level::Avx2;
+        }
+    }
+    Level::Plain
+}
+
+/// Uses `level`, or the best that this processor has if that is less. For the whole process; results of
+/// different instruction sets agree to rounding, not to the bit.
+pub fn use_level(level: Level) {
+    CHOSEN.store(level.min(best_level()) as u8, Ordering::Relaxed);
+}
+
+/// `a · b + c` in the cheapest way that the instruction set has.
+#[inline(always)]
+pub fn multiply_add<T: crate::Real, I: InstructionSet>(a: T, b: T, c: T) -> T {
+    if I::FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// Defines a function whose body is compiled once per instruction set and chosen when called. The body is
+/// generic over a number type and an [`InstructionSet`]; whatever it calls should be `#[inline(always)]`.
+macro_rules! vector_fn {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident<$T:ident, $I:ident $(, const $C:ident: usize)*>(
+            $($argument:ident: $type:ty),* $(,)?
+        ) $(-> $result:ty)? $body:block
+    ) => {
+        $(#[$attribute])*
+        $visibility fn $name<$T: $crate::real::Real $(, const $C: usize)*>($($argument: $type),*) $(-> $result)? {
+            #[inline(always)]
+            fn body<$T: $crate::real::Real, $I: $crate::real::simd::InstructionSet $(, const $C: usize)*>(
+                $($argument: $type),*
+            ) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            fn avx512<$T: $crate::real::Real $(, const $C: usize)*>($($argument: $type),*) $(-> $result)? {
+                body::<$T, $crate::real::simd::Avx512 $(, $C)*>($($argument),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2<$T: $crate::real::Real $(, const $C: usize)*>($($argument: $type),*) $(-> $result)? {
+                body::<$T, $crate::real::simd::Avx2 $(, $C)*>($($argument),*)
+            }
+
+            match $crate::real::simd::level() {
+                // SAFETY: `level` never names an instruction set that the processor lacks.
+                #[cfg(target_arch = "x86_64")]
+                $crate::real::simd::Level::Avx512 => unsafe { avx512::<$T $(, $C)*>($($argument),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::real::simd::Level::Avx2 => unsafe { avx2::<$T $(, $C)*>($($argument),*) },
+                _ => body::<$T, $crate::real::simd::Plain $(, $C)*>($($argument),*),
+            }
+        }
+    };
+}
+pub(crate) use vector_fn;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    vector_fn! {
+        fn sum_of_products<T, I>(a: &[T], b: &[T]) -> T {
+            let mut sum = T::ZERO;
+            for (x, y) in a.iter().zip(b) {
+                sum = multiply_add::<T, I>(*x, *y, sum);
+            }
+            sum
+        }
+    }
+
+    #[test]
+    fn every_level_runs_the_same_body() {
+        let a: Vec<f64> = (0..37).map(f64::from).collect();
+        for level in [Level::Plain, Level::Avx2, Level::Avx512] {
+            use_level(level);
+            assert!(super::level() <= best_level());
+            assert_eq!(sum_of_products(&a, &a), (0..37).map(|i| f64::from(i * i)).sum::<f64>());
+        }
+        use_level(Level::Avx512);
+        assert_eq!(super::level(), best_level());
+    }
+}
