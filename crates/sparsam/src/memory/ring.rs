@@ -188,8 +188,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn order(ring: &Ring) -> Vec<u32> {
-        let mut word = ring.oldest();
-        (0..ring.words).map(|_| std::mem::replace(&mut word, ring.next(word))).collect()
+        std::iter::successors(Some(ring.oldest()), |word| Some(ring.next(*word))).take(ring.words as usize).collect()
     }
 
     fn bits(ring: &Ring) -> (Vec<u32>, Vec<u32>, u32, u32) {

@@ -159,14 +159,9 @@ mod tests {
     }
 
     #[test]
-    fn every_level_runs_the_same_body() {
+    fn a_kernel_runs_on_an_instruction_set_that_is_there() {
         let a: Vec<f64> = (0..37).map(f64::from).collect();
-        for level in [Level::Plain, Level::Avx2, Level::Avx512] {
-            use_level(level);
-            assert!(super::level() <= best_level());
-            assert_eq!(sum_of_products(&a, &a), (0..37).map(|i| f64::from(i * i)).sum::<f64>());
-        }
-        use_level(Level::Avx512);
-        assert_eq!(super::level(), best_level());
+        assert_eq!(sum_of_products(&a, &a), (0..37).map(|i| f64::from(i * i)).sum::<f64>());
+        assert!(super::level() <= best_level());
     }
 }

@@ -1,0 +1,139 @@
+//! What the tests of all models share.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use sparsam::{Model, Network, NetworkConfig, Parameters, Runner};
+
+/// Numbers in ±1 that look random, the same for the same seed.
+pub struct Numbers(u64);
+
+impl Numbers {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03)
+    }
+    pub fn next(&mut self) -> f64 {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+    pub fn vector(&mut self, length: usize) -> Vec<f64> {
+        (0..length).map(|_| self.next()).collect()
+    }
+}
+
+/// A network whose weights are large enough for gates to open and close and heads to prefer words.
+pub fn network(memory: Model, input: usize, hidden: usize, output: usize, seed: u64) -> Network<f64> {
+    let config = NetworkConfig { input_size: input, hidden_size: hidden, output_size: output, memory };
+    let mut network = Network::new(config, seed).expect("the configuration fits");
+    let mut numbers = Numbers::new(seed);
+    for value in network.parameters_mut().values_mut() {
+        *value = *value * 3.0 + 0.3 * numbers.next();
+    }
+    network
+}
+
+/// A batch: inputs, lengths, and weights of the outputs in a loss Σ weight · output.
+pub struct Batch {
+    pub rows: usize,
+    pub steps: usize,
+    pub inputs: Vec<f64>,
+    pub lengths: Vec<usize>,
+    pub loss_weights: Vec<f64>,
+}
+
+impl Batch {
+    pub fn new(network: &Network<f64>, lengths: &[usize], seed: u64) -> Self {
+        let (rows, steps) = (lengths.len(), lengths.iter().copied().max().unwrap_or(0));
+        let mut numbers = Numbers::new(seed);
+        let config = network.config();
+        Self {
+            rows,
+            steps,
+            inputs: numbers.vector(steps * rows * config.input_size),
+            lengths: lengths.to_vec(),
+            loss_weights: numbers.vector(steps * rows * config.output_size),
+        }
+    }
+
+    pub fn forward(&self, runner: &mut Runner<f64>, network: &Network<f64>) -> Vec<f64> {
+        let mut outputs = vec![f64::NAN; self.steps * self.rows * network.config().output_size];
+        runner.forward(network, &self.inputs, &self.lengths, &mut outputs).expect("shapes fit");
+        outputs
+    }
+
+    pub fn infer(&self, runner: &mut Runner<f64>, network: &Network<f64>) -> Vec<f64> {
+        let mut outputs = vec![f64::NAN; self.steps * self.rows * network.config().output_size];
+        runner.infer(network, &self.inputs, &self.lengths, &mut outputs).expect("shapes fit");
+        outputs
+    }
+
+    pub fn loss(&self, outputs: &[f64]) -> f64 {
+        outputs.iter().zip(&self.loss_weights).map(|(y, w)| y * w).sum()
+    }
+
+    /// Gradients of the parameters and of the inputs.
+    pub fn backward(&self, runner: &mut Runner<f64>, network: &Network<f64>) -> (Parameters<f64>, Vec<f64>) {
+        let mut gradients = network.zeros();
+        let mut input_gradients = vec![f64::NAN; self.inputs.len()];
+        runner
+            .backward(network, &self.loss_weights, &mut gradients, Some(&mut input_gradients))
+            .expect("a forward came before");
+        (gradients, input_gradients)
+    }
+}
+
+/// Checks every parameter's and input's gradient of one model against finite differences, over `before` (whose state
+/// is carried, and where gradients stop) and then `lengths`.
+pub fn check_gradients(memory: Model, sizes: [usize; 3], before: &[usize], lengths: &[usize], seed: u64) {
+    let what = format!("{memory:?} {sizes:?} before {before:?} lengths {lengths:?} seed {seed}");
+    let mut network = network(memory, sizes[0], sizes[1], sizes[2], seed);
+    let first = Batch::new(&network, before, seed + 1);
+    let mut batch = Batch::new(&network, lengths, seed + 2);
+    // The carried state is a constant: it comes from these weights, whatever happens to them later.
+    let unchanged = network.clone();
+    let mut runner = Runner::new(&network, lengths.len()).expect("it fits");
+    let forward = |runner: &mut Runner<f64>, batch: &Batch, network: &Network<f64>| {
+        runner.reset();
+        if !before.is_empty() {
+            first.infer(runner, &unchanged);
+        }
+        batch.forward(runner, network)
+    };
+    forward(&mut runner, &batch, &network);
+    let (gradients, input_gradients) = batch.backward(&mut runner, &network);
+
+    let step = 1e-6;
+    let assert_close = |name: &str, index: usize, analytic: f64, above: f64, below: f64| {
+        let numeric = (above - below) / (2.0 * step);
+        let error = (analytic - numeric).abs() / (1.0 + analytic.abs().max(numeric.abs()));
+        assert!(error < 2e-7, "{name}[{index}]: {analytic} but by differences {numeric} ({what})");
+    };
+    let mut numbers = Numbers::new(seed + 3);
+    let count = network.parameters().values().len();
+    for i in 0..count {
+        // All of a small network's parameters, a random part of a larger one's.
+        if count > 600 && numbers.next().abs() > 600.0 / count as f64 {
+            continue;
+        }
+        let value = network.parameters().values()[i];
+        let mut loss_at = |value: f64| {
+            network.parameters_mut().values_mut()[i] = value;
+            batch.loss(&forward(&mut runner, &batch, &network))
+        };
+        let (above, below) = (loss_at(value + step), loss_at(value - step));
+        loss_at(value);
+        assert_close("parameter", i, gradients.values()[i], above, below);
+    }
+    for i in 0..batch.inputs.len() {
+        let value = batch.inputs[i];
+        let mut loss_at = |value: f64| {
+            batch.inputs[i] = value;
+            batch.loss(&forward(&mut runner, &batch, &network))
+        };
+        let (above, below) = (loss_at(value + step), loss_at(value - step));
+        loss_at(value);
+        assert_close("input", i, input_gradients[i], above, below);
+    }
+}

@@ -1,0 +1,30 @@
+//! Every instruction set that this processor has gives the same results, to rounding. A file of its own, because the
+//! choice holds for the whole process.
+
+mod common;
+
+use common::{Batch, network};
+use sparsam::memory::sam;
+use sparsam::real::simd::{Level, best_level, level, use_level};
+use sparsam::{Model, Runner};
+
+#[test]
+fn every_instruction_set_gives_the_same_results() {
+    let model = Model::Sam(sam::Config { memory_size: 100, word_size: 19, heads: 3, reads: 3, ..Default::default() });
+    let network = network(model, 5, 37, 6, 3);
+    let batch = Batch::new(&network, &[40, 31, 7, 12, 20, 3, 9], 4);
+    let mut results = Vec::new();
+    for wanted in [Level::Plain, Level::Avx2, Level::Avx512] {
+        use_level(wanted);
+        assert!(level() <= best_level());
+        let mut runner = Runner::new(&network, batch.rows).expect("it fits");
+        let outputs = batch.forward(&mut runner, &network);
+        let (gradients, inputs) = batch.backward(&mut runner, &network);
+        results.push([&outputs[..], gradients.values(), &inputs].concat());
+    }
+    for other in &results[1..] {
+        for (a, b) in results[0].iter().zip(other) {
+            assert!((a - b).abs() < 1e-9 * (1.0 + a.abs()), "{a} {b}");
+        }
+    }
+}
