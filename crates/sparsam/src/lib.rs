@@ -1,5 +1,6 @@
 //! Recurrent networks with an external memory of millions of words that train on an ordinary CPU.
 
+pub mod checkpoint;
 mod error;
 pub mod index;
 pub mod memory;

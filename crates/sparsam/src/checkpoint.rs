@@ -1,0 +1,724 @@
+//! Networks in safetensors files.
+//!
+//! A checkpoint holds the parameters under the names of [`NetworkConfig::tensors`], in the number type that they were
+//! trained in, and the [`NetworkConfig`] as JSON in the metadata, so that the file alone makes the network again and
+//! any safetensors reader opens it. What a trainer keeps beside the parameters ([`Extra`]) lies in the same file, so
+//! that the two can never come from different moments.
+//!
+//! A checkpoint is written beside the old one and then renamed: at every moment, a loss of power included, the name
+//! leads to a whole file. The same network and extra give the same bytes.
+//!
+//! A file is believed only as far as it was checked: its header may claim no byte that is not there, its sizes must
+//! fit its configuration before room is made for them, and what does not fit is an [`Error::Checkpoint`] that names
+//! the tensor. Numbers are converted between `f32` and `f64` as they are read, rounded where they must be.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorInfo;
+use serde::{Deserialize, Serialize};
+
+use crate::network::Tensor;
+use crate::{Error, Network, NetworkConfig, Parameters, Real};
+
+/// The metadata's key for the network's configuration.
+const NETWORK: &str = "sparsam.network";
+/// The metadata's key for the version of this format.
+const VERSION: &str = "sparsam.version";
+/// The version written and read here.
+const CURRENT_VERSION: &str = "1";
+/// What the metadata's keys that belong to this module start with.
+const RESERVED: &str = "sparsam.";
+/// What the names of a trainer's tensors start with.
+const TRAINING: &str = "training.";
+/// The longest header that is read. A real one has a few kilobytes; parsing takes a multiple of its length.
+const LONGEST_HEADER: u64 = 16 << 20;
+/// Bytes in the number at the start of a file that says how long the header is.
+const PREFIX: u64 = 8;
+/// Bytes read or written at a time. A multiple of the length of every number.
+const BLOCK: usize = 1 << 16;
+
+/// What a trainer keeps beside the parameters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Extra<T> {
+    /// Texts by name. Names that start with `sparsam.` are taken.
+    pub metadata: BTreeMap<String, String>,
+    /// Numbers by name. Names start with `training.`, and each occurs once; any number is allowed, NaN included.
+    pub tensors: Vec<(String, Vec<T>)>,
+}
+
+/// The header of a safetensors file.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    #[serde(rename = "__metadata__", default)]
+    metadata: BTreeMap<String, String>,
+    #[serde(flatten)]
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+/// Writes a checkpoint in the place of any older one.
+///
+/// # Errors
+/// [`Error::NotFinite`] if a parameter is infinite or NaN, [`Error::Checkpoint`] if a name in `extra` is not allowed,
+/// [`Error::Io`] if writing fails. In each case an older file stays as it was.
+pub fn save<T: Real>(path: &Path, network: &Network<T>, extra: &Extra<T>) -> Result<(), Error> {
+    let bytes = encode(network, extra).map_err(|fault| fault.at(path))?;
+    let io = |source| Error::Io { path: path.display().to_string(), source };
+    let temporary = Temporary::beside(path).map_err(io)?;
+    temporary.replace(path, &bytes).map_err(io)
+}
+
+/// Reads the network of a checkpoint.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be read, [`Error::Checkpoint`] if it is not a checkpoint or a damaged one.
+pub fn load<T: Real>(path: &Path) -> Result<Network<T>, Error> {
+    load_with_extra(path).map(|(network, _)| network)
+}
+
+/// Reads the network of a checkpoint, and what a trainer kept beside it.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_extra<T: Real>(path: &Path) -> Result<(Network<T>, Extra<T>), Error> {
+    let io = |source| Error::Io { path: path.display().to_string(), source };
+    let file = File::open(path).map_err(io)?;
+    let about = file.metadata().map_err(io)?;
+    if !about.is_file() {
+        return Err(Fault::Reason("it is not a file".into()).at(path));
+    }
+    decode(file, about.len()).map_err(|fault| fault.at(path))
+}
+
+/// The bytes of a checkpoint file.
+///
+/// # Errors
+/// As [`save`], without [`Error::Io`].
+pub fn to_bytes<T: Real>(network: &Network<T>, extra: &Extra<T>) -> Result<Vec<u8>, Error> {
+    encode(network, extra).map_err(|fault| fault.at(Path::new("in memory")))
+}
+
+/// What the bytes of a checkpoint file hold.
+///
+/// # Errors
+/// [`Error::Checkpoint`] if they are not a checkpoint or a damaged one.
+pub fn from_bytes<T: Real>(bytes: &[u8]) -> Result<(Network<T>, Extra<T>), Error> {
+    decode(bytes, bytes.len() as u64).map_err(|fault| fault.at(Path::new("in memory")))
+}
+
+/// What is wrong, before it is known with which file.
+enum Fault {
+    Reason(String),
+    Io(std::io::Error),
+    Other(Error),
+}
+
+impl Fault {
+    fn at(self, path: &Path) -> Error {
+        let path = path.display().to_string();
+        match self {
+            Self::Reason(reason) => Error::Checkpoint { path, reason },
+            Self::Io(source) => Error::Io { path, source },
+            Self::Other(error) => error,
+        }
+    }
+}
+
+/// Leaves the surrounding function with a reason.
+macro_rules! refuse {
+    ($($reason:tt)*) => { return Err(Fault::Reason(format!($($reason)*))) };
+}
+
+fn encode<T: Real>(network: &Network<T>, extra: &Extra<T>) -> Result<Vec<u8>, Fault> {
+    network.parameters().check_finite("the parameter").map_err(Fault::Other)?;
+    let mut metadata = extra.metadata.clone();
+    if let Some(key) = metadata.keys().find(|key| key.starts_with(RESERVED)) {
+        refuse!("the metadata `{key}` of the training state has a name that starts with `{RESERVED}`, which is taken");
+    }
+    let config = serde_json::to_string(network.config()).map_err(|error| Fault::Reason(error.to_string()))?;
+    metadata.insert(NETWORK.into(), config);
+    metadata.insert(VERSION.into(), CURRENT_VERSION.into());
+
+    let mut header = Header { metadata, tensors: BTreeMap::new() };
+    let mut end = 0;
+    let mut place = |name: &str, shape: Vec<usize>, length: usize| {
+        let start = end;
+        end += length * size_of::<T>();
+        let info = TensorInfo { dtype: T::DTYPE, shape, data_offsets: (start, end) };
+        header.tensors.insert(name.into(), info).is_none()
+    };
+    for tensor in network.parameters().tensors() {
+        place(tensor.name, tensor.shape.clone(), tensor.shape.iter().product());
+    }
+    for (name, values) in &extra.tensors {
+        if !name.starts_with(TRAINING) {
+            refuse!("the tensor `{name}` of the training state has a name that does not start with `{TRAINING}`");
+        }
+        if !place(name, vec![values.len()], values.len()) {
+            refuse!("the training state has two tensors `{name}`");
+        }
+    }
+
+    let mut json = serde_json::to_vec(&header).map_err(|error| Fault::Reason(error.to_string()))?;
+    // Spaces, so that the numbers start at a multiple of their length and can be used where they lie.
+    json.resize(json.len().next_multiple_of(8), b' ');
+    if json.len() as u64 > LONGEST_HEADER {
+        refuse!("the training state has {} bytes of metadata, more than fit a checkpoint", json.len());
+    }
+    let mut bytes = Vec::with_capacity(PREFIX as usize + json.len() + end);
+    bytes.extend_from_slice(&(json.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(&json);
+    for values in std::iter::once(network.parameters().values()).chain(extra.tensors.iter().map(|(_, v)| v.as_slice()))
+    {
+        values.iter().for_each(|value| value.write_le(&mut bytes));
+    }
+    Ok(bytes)
+}
+
+fn decode<T: Real>(mut file: impl Read, length: u64) -> Result<(Network<T>, Extra<T>), Fault> {
+    let header = read_header(&mut file, length)?;
+    let (config, metadata) = read_metadata(header.metadata)?;
+    let expected = config.tensors();
+    check_tensors(&config, &expected, &header.tensors)?;
+
+    // From here on every size is known to be one that the file has.
+    let mut in_order: Vec<_> = header.tensors.into_iter().collect();
+    in_order.sort_by_key(|(_, info)| info.data_offsets);
+    let mut parameters = Parameters::<T>::zeros(expected);
+    let mut extra = Extra { metadata, tensors: Vec::new() };
+    for (name, info) in in_order {
+        if let Some(values) = parameters.get_mut(&name) {
+            read_numbers(&mut file, info.dtype, values)?;
+            if let Some((place, value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+                refuse!(
+                    "number {place} of tensor `{name}` is {value} as {}, where a finite number was expected",
+                    std::any::type_name::<T>()
+                );
+            }
+        } else {
+            let mut values = vec![T::ZERO; info.shape.iter().product()];
+            read_numbers(&mut file, info.dtype, &mut values)?;
+            extra.tensors.push((name, values));
+        }
+    }
+    let network = Network::from_parameters(config, parameters).map_err(Fault::Other)?;
+    Ok((network, extra))
+}
+
+/// Reads the header and checks it against the length of the file, and against itself.
+fn read_header(file: &mut impl Read, length: u64) -> Result<Header, Fault> {
+    if length < PREFIX {
+        refuse!("it has {length} bytes, where a safetensors file has at least {PREFIX}");
+    }
+    let mut prefix = [0; PREFIX as usize];
+    file.read_exact(&mut prefix).map_err(Fault::Io)?;
+    let header_length = u64::from_le_bytes(prefix);
+    let rest = length - PREFIX;
+    if header_length > rest || header_length > LONGEST_HEADER {
+        refuse!(
+            "its header should have {header_length} bytes, but {rest} follow (at most {LONGEST_HEADER} are read); it was cut off or is no safetensors file"
+        );
+    }
+    let mut json = vec![0; header_length as usize];
+    file.read_exact(&mut json).map_err(Fault::Io)?;
+    let header: Header = match serde_json::from_slice(&json) {
+        Ok(header) => header,
+        Err(error) => refuse!("its header is not that of a safetensors file: {error}"),
+    };
+
+    let mut places: Vec<_> = header.tensors.iter().collect();
+    places.sort_by_key(|(_, info)| info.data_offsets);
+    let mut next = 0;
+    for (name, info) in places {
+        let (start, end) = info.data_offsets;
+        let bits = info.shape.iter().try_fold(info.dtype.bitsize(), |bits, n| bits.checked_mul(*n));
+        if start != next || bits.is_none() || end.checked_sub(start) != bits.map(|bits| bits / 8) {
+            refuse!(
+                "tensor `{name}` of shape {:?} and type {} lies at bytes {start} to {end}, where it was expected from {next} on, its own length",
+                info.shape,
+                info.dtype
+            );
+        }
+        next = end;
+    }
+    let there = rest - header_length;
+    if next as u64 != there {
+        refuse!("its tensors have {next} bytes by its header, but {there} are there; it was cut off or added to");
+    }
+    Ok(header)
+}
+
+/// The configuration, and the metadata that is not this module's.
+fn read_metadata(mut metadata: BTreeMap<String, String>) -> Result<(NetworkConfig, BTreeMap<String, String>), Fault> {
+    let Some(json) = metadata.remove(NETWORK) else {
+        refuse!("its metadata has no `{NETWORK}`, so it does not say which network it is of; sparsam did not write it");
+    };
+    match metadata.remove(VERSION).as_deref() {
+        Some(CURRENT_VERSION) => {}
+        Some(version) => refuse!("it has format {version}, and this sparsam reads format {CURRENT_VERSION}"),
+        None => refuse!("its metadata has no `{VERSION}`, where format {CURRENT_VERSION} was expected"),
+    }
+    let config: NetworkConfig = match serde_json::from_str(&json) {
+        Ok(config) => config,
+        Err(error) => refuse!("its `{NETWORK}` is not a network's configuration: {error}"),
+    };
+    if let Err(error) = config.validate() {
+        refuse!("its `{NETWORK}` is of a network that cannot be: {error}");
+    }
+    metadata.retain(|key, _| !key.starts_with(RESERVED));
+    Ok((config, metadata))
+}
+
+/// Checks that the tensors are those of the network, and a trainer's.
+fn check_tensors(
+    config: &NetworkConfig,
+    expected: &[Tensor],
+    found: &BTreeMap<String, TensorInfo>,
+) -> Result<(), Fault> {
+    let model = config.memory.name();
+    for Tensor { name, shape } in expected {
+        match found.get(*name) {
+            None => refuse!("tensor `{name}` is missing, where {shape:?} was expected of this {model} network"),
+            Some(info) if info.shape != *shape => {
+                refuse!(
+                    "tensor `{name}` has shape {:?}, where {shape:?} was expected of this {model} network",
+                    info.shape
+                )
+            }
+            Some(_) => {}
+        }
+    }
+    for (name, info) in found {
+        if !matches!(info.dtype, Dtype::F32 | Dtype::F64) {
+            refuse!("tensor `{name}` has type {}, where F32 or F64 was expected", info.dtype);
+        }
+        if expected.iter().any(|tensor| tensor.name == name) {
+            continue;
+        }
+        if !name.starts_with(TRAINING) {
+            refuse!(
+                "tensor `{name}` is not one of a {model} network; only names that start with `{TRAINING}` are free"
+            );
+        }
+        if info.shape.len() != 1 {
+            refuse!("tensor `{name}` has shape {:?}, where one dimension was expected", info.shape);
+        }
+    }
+    Ok(())
+}
+
+/// Reads as many numbers as `values` has room for. Single precision passes through double precision unchanged.
+fn read_numbers<T: Real>(file: &mut impl Read, dtype: Dtype, values: &mut [T]) -> Result<(), Fault> {
+    let size = dtype.bitsize() / 8;
+    let mut block = [0; BLOCK];
+    for values in values.chunks_mut(BLOCK / size) {
+        let bytes = &mut block[..values.len() * size];
+        file.read_exact(bytes).map_err(Fault::Io)?;
+        for (value, bytes) in values.iter_mut().zip(bytes.chunks_exact(size)) {
+            *value = T::from_f64(match dtype {
+                Dtype::F32 => f64::from(f32::read_le(bytes)),
+                _ => f64::read_le(bytes),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A file that is removed unless it comes to stand in another's place.
+struct Temporary(Option<PathBuf>);
+
+impl Temporary {
+    /// A name in the same folder, since only within one file system is renaming one act.
+    fn beside(path: &Path) -> std::io::Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let Some(name) = path.file_name() else {
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "this is not the name of a file"));
+        };
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        Ok(Self(Some(path.with_file_name(hidden))))
+    }
+
+    /// Writes `bytes` and takes the place of `path`. Once this succeeds, not even a loss of power brings the old
+    /// file back.
+    fn replace(mut self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+        let Some(temporary) = &self.0 else { return Ok(()) };
+        let mut file = File::create(temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        drop(file);
+        std::fs::rename(temporary, path)?;
+        self.0 = None;
+        sync_folder(path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // What led here is already an error that the caller hears of.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Makes the names in a file's folder last. Elsewhere than on Unix a folder cannot be opened, and need not be.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    if cfg!(unix) {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Model;
+    use crate::memory::sam;
+
+    fn config() -> NetworkConfig {
+        let memory =
+            Model::Sam(sam::Config { memory_size: 20, word_size: 3, heads: 2, reads: 2, ..Default::default() });
+        NetworkConfig { input_size: 4, hidden_size: 5, output_size: 2, memory }
+    }
+
+    fn extra() -> Extra<f32> {
+        let metadata = [("batches", "17"), ("note", "\"ü\"\n")].map(|(key, value)| (key.into(), value.into()));
+        let tensors =
+            vec![("training.square".into(), vec![1.5, -0.0, f32::MIN_POSITIVE]), ("training.empty".into(), vec![])];
+        Extra { metadata: metadata.into(), tensors }
+    }
+
+    fn bytes() -> Vec<u8> {
+        to_bytes(&Network::<f32>::new(config(), 7).unwrap(), &extra()).unwrap()
+    }
+
+    /// A checkpoint whose header was changed, its length put right.
+    fn with_header(change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+        let bytes = bytes();
+        let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let mut header = serde_json::from_slice(&bytes[8..end]).unwrap();
+        change(&mut header);
+        let header = header.to_string();
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &bytes[end..]].concat()
+    }
+
+    fn with_config(change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+        with_header(|header| {
+            let config = &mut header["__metadata__"][NETWORK];
+            let mut changed = serde_json::from_str(config.as_str().unwrap()).unwrap();
+            change(&mut changed);
+            *config = changed.to_string().into();
+        })
+    }
+
+    #[track_caller]
+    fn refused(bytes: &[u8], sentence: &str) {
+        match from_bytes::<f32>(bytes) {
+            Err(Error::Checkpoint { reason, .. }) => assert_eq!(reason, sentence),
+            other => panic!("{:?}", other.map(|_| ())),
+        }
+    }
+
+    #[test]
+    fn a_saved_network_comes_back_with_what_was_kept_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let network = Network::<f32>::new(config(), 7).unwrap();
+        save(&path, &network, &extra()).unwrap();
+        let (loaded, kept) = load_with_extra::<f32>(&path).unwrap();
+        assert_eq!(loaded.config(), network.config());
+        assert_eq!(loaded.parameters(), network.parameters());
+        let mut expected = extra();
+        expected.tensors.sort_by_key(|(name, _)| kept.tensors.iter().position(|(kept, _)| kept == name));
+        assert_eq!(kept, expected);
+        assert!(kept.tensors[0].1.iter().chain(&kept.tensors[1].1).any(|x| x.to_bits() == (-0.0f32).to_bits()));
+
+        let plain = Network::<f64>::new(NetworkConfig { memory: Model::Lstm, ..config() }, 1).unwrap();
+        save(&path, &plain, &Extra::default()).unwrap();
+        assert_eq!(load::<f64>(&path).unwrap().parameters(), plain.parameters());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left");
+    }
+
+    #[test]
+    fn the_same_network_gives_the_same_bytes() {
+        let file = bytes();
+        assert_eq!(file, bytes());
+        let (network, extra) = from_bytes::<f32>(&file).unwrap();
+        assert_eq!(to_bytes(&network, &extra).unwrap(), file);
+    }
+
+    #[test]
+    fn any_safetensors_reader_opens_it() {
+        let bytes = bytes();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let network = Network::<f32>::new(config(), 7).unwrap();
+        for Tensor { name, shape } in config().tensors() {
+            let tensor = file.tensor(name).unwrap();
+            assert_eq!((tensor.dtype(), tensor.shape()), (Dtype::F32, &shape[..]));
+            let values: Vec<f32> = tensor.data().chunks_exact(4).map(f32::read_le).collect();
+            assert_eq!(values, network.parameters().get(name).unwrap());
+        }
+        assert_eq!(file.len(), config().tensors().len() + 2);
+    }
+
+    #[test]
+    fn number_types_are_converted() {
+        let single = Network::<f32>::new(config(), 7).unwrap();
+        let (double, kept) = from_bytes::<f64>(&bytes()).unwrap();
+        let widened: Vec<f64> = single.parameters().values().iter().map(|x| f64::from(*x)).collect();
+        assert_eq!(double.parameters().values(), widened);
+        assert_eq!(kept.tensors.iter().map(|(_, values)| values.len()).sum::<usize>(), 3);
+
+        let mut double = Network::<f64>::new(config(), 8).unwrap();
+        let file = to_bytes(&double, &Extra::default()).unwrap();
+        let rounded: Vec<f32> = double.parameters().values().iter().map(|x| *x as f32).collect();
+        assert_eq!(from_bytes::<f32>(&file).unwrap().0.parameters().values(), rounded);
+
+        double.parameters_mut().get_mut("output.bias").unwrap()[1] = 1e300;
+        let file = to_bytes(&double, &Extra::default()).unwrap();
+        assert!(from_bytes::<f64>(&file).is_ok());
+        refused(&file, "number 1 of tensor `output.bias` is inf as f32, where a finite number was expected");
+    }
+
+    #[test]
+    fn options_of_the_model_come_back_exactly() {
+        for threshold in [0.1 + 0.2, 0.005, 1e-300, 0.123_456_789_012_345_67] {
+            let memory = Model::Sam(sam::Config { access_threshold: threshold, ..Default::default() });
+            let config = NetworkConfig { memory, ..config() };
+            let file = to_bytes(&Network::<f32>::new(config.clone(), 0).unwrap(), &Extra::default()).unwrap();
+            assert_eq!(from_bytes::<f32>(&file).unwrap().0.config(), &config);
+        }
+    }
+
+    #[test]
+    fn a_cut_file_says_so() {
+        let file = bytes();
+        refused(&[], "it has 0 bytes, where a safetensors file has at least 8");
+        refused(&file[..7], "it has 7 bytes, where a safetensors file has at least 8");
+        let header = u64::from_le_bytes(file[..8].try_into().unwrap());
+        refused(
+            &file[..100],
+            &format!(
+                "its header should have {header} bytes, but 92 follow (at most 16777216 are read); it was cut off or is no safetensors file"
+            ),
+        );
+        let numbers = file.len() - 8 - header as usize;
+        refused(
+            &file[..file.len() - 3],
+            &format!(
+                "its tensors have {numbers} bytes by its header, but {} are there; it was cut off or added to",
+                numbers - 3
+            ),
+        );
+        for length in 0..file.len() {
+            assert!(from_bytes::<f32>(&file[..length]).is_err(), "{length} bytes");
+        }
+        assert!(from_bytes::<f32>(&[&file[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn a_tensor_that_does_not_fit_is_named() {
+        let missing = with_header(|header| {
+            let tensors = header.as_object_mut().unwrap();
+            let bias = tensors.remove("output.bias").unwrap();
+            tensors.insert("output.offset".into(), bias);
+        });
+        refused(&missing, "tensor `output.bias` is missing, where [2] was expected of this sam network");
+
+        let turned = with_header(|header| header["output.weight"]["shape"] = serde_json::json!([11, 2]));
+        refused(&turned, "tensor `output.weight` has shape [11, 2], where [2, 11] was expected of this sam network");
+
+        let other = with_config(|config| config["memory"] = serde_json::json!({"model": "lstm"}));
+        refused(
+            &other,
+            "tensor `controller.weight_ih` has shape [20, 10], where [20, 4] was expected of this lstm network",
+        );
+
+        let unknown = with_header(|header| {
+            let tensors = header.as_object_mut().unwrap();
+            let square = tensors.remove("training.square").unwrap();
+            tensors.insert("square".into(), square);
+        });
+        refused(
+            &unknown,
+            "tensor `square` is not one of a sam network; only names that start with `training.` are free",
+        );
+
+        let whole = with_header(|header| header["output.bias"]["dtype"] = "I32".into());
+        refused(&whole, "tensor `output.bias` has type I32, where F32 or F64 was expected");
+
+        let flat = with_header(|header| header["training.square"]["shape"] = serde_json::json!([1, 3]));
+        refused(&flat, "tensor `training.square` has shape [1, 3], where one dimension was expected");
+
+        let start = config().tensors().iter().map(|t| 4 * t.shape.iter().product::<usize>()).sum::<usize>() - 8;
+        let end = start + 8;
+        let longer = with_header(|header| header["output.bias"]["shape"] = serde_json::json!([3]));
+        refused(
+            &longer,
+            &format!(
+                "tensor `output.bias` of shape [3] and type F32 lies at bytes {start} to {end}, where it was expected from {start} on, its own length"
+            ),
+        );
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_named() {
+        let mut network = Network::<f32>::new(config(), 7).unwrap();
+        network.parameters_mut().get_mut("interface.bias").unwrap()[2] = f32::NAN;
+        assert!(matches!(to_bytes(&network, &Extra::default()), Err(Error::NotFinite { .. })));
+
+        let mut file = to_bytes(&Network::<f32>::new(config(), 7).unwrap(), &Extra::default()).unwrap();
+        let last = file.len() - 4;
+        file[last..].copy_from_slice(&f32::NEG_INFINITY.to_le_bytes());
+        refused(&file, "number 1 of tensor `output.bias` is -inf as f32, where a finite number was expected");
+    }
+
+    #[test]
+    fn a_file_of_another_kind_or_version_says_so() {
+        let foreign = with_header(|header| _ = header["__metadata__"].as_object_mut().unwrap().remove(NETWORK));
+        refused(
+            &foreign,
+            "its metadata has no `sparsam.network`, so it does not say which network it is of; sparsam did not write it",
+        );
+        let later = with_header(|header| header["__metadata__"][VERSION] = "2".into());
+        refused(&later, "it has format 2, and this sparsam reads format 1");
+        let versionless = with_header(|header| _ = header["__metadata__"].as_object_mut().unwrap().remove(VERSION));
+        refused(&versionless, "its metadata has no `sparsam.version`, where format 1 was expected");
+        let unknown = with_config(|config| config["memory"]["model"] = "elephant".into());
+        let Err(Error::Checkpoint { reason, .. }) = from_bytes::<f32>(&unknown) else { panic!() };
+        assert!(reason.contains("unknown variant `elephant`"), "{reason}");
+        refused(
+            &with_config(|config| config["memory"]["heads"] = 0.into()),
+            "its `sparsam.network` is of a network that cannot be: heads = 0 does not work: at least one head must access the memory",
+        );
+        let mut text = b"This is a text of some length, not a safetensors file.".to_vec();
+        assert!(matches!(from_bytes::<f32>(&text), Err(Error::Checkpoint { .. })));
+        text[..8].copy_from_slice(&20u64.to_le_bytes());
+        assert!(matches!(from_bytes::<f32>(&text), Err(Error::Checkpoint { .. })));
+    }
+
+    /// Sizes that no machine has must be refused before room is made for them, whatever they multiply to.
+    #[test]
+    fn claims_beyond_the_file_are_refused() {
+        for size in [1u64 << 40, 1 << 62, (1 << 62) + 5, u64::MAX / 4 + 2, u64::MAX] {
+            for field in ["input_size", "hidden_size", "output_size"] {
+                assert!(from_bytes::<f32>(&with_config(|config| config[field] = size.into())).is_err());
+            }
+            for field in ["memory_size", "word_size", "heads", "reads"] {
+                let file = with_config(|config| config["memory"][field] = size.into());
+                assert!(field == "reads" || from_bytes::<f32>(&file).is_err(), "{field}");
+            }
+            let file = with_header(|header| header["output.bias"]["data_offsets"][1] = size.into());
+            assert!(from_bytes::<f32>(&file).is_err());
+            let file = with_header(|header| header["output.weight"]["shape"] = serde_json::json!([size, size]));
+            assert!(from_bytes::<f32>(&file).is_err());
+            assert!(from_bytes::<f32>(&size.to_le_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn names_that_are_taken_are_refused() {
+        let network = Network::<f32>::new(config(), 7).unwrap();
+        let reason = |extra: Extra<f32>| to_bytes(&network, &extra).unwrap_err().to_string();
+        let tensors = |names: &[&str]| names.iter().map(|name| (name.to_string(), vec![1.0])).collect();
+        let metadata = BTreeMap::from([(NETWORK.to_string(), String::new())]);
+        assert!(reason(Extra { metadata, ..Default::default() }).contains("`sparsam.network`"));
+        let other = Extra { tensors: tensors(&["output.bias"]), ..Default::default() };
+        assert!(reason(other).contains("`output.bias`"));
+        let twice = Extra { tensors: tensors(&["training.a", "training.a"]), ..Default::default() };
+        assert!(reason(twice).contains("two tensors `training.a`"));
+    }
+
+    #[test]
+    fn a_failure_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let mut network = Network::<f32>::new(config(), 7).unwrap();
+        save(&path, &network, &extra()).unwrap();
+        network.parameters_mut().values_mut()[3] = f32::INFINITY;
+        assert!(matches!(save(&path, &network, &extra()), Err(Error::NotFinite { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), bytes());
+
+        // A folder cannot be replaced by a file: the renaming fails, after everything was written.
+        let folder_in_the_way = folder.path().join("b.safetensors");
+        std::fs::create_dir(&folder_in_the_way).unwrap();
+        let network = Network::<f32>::new(config(), 7).unwrap();
+        assert!(matches!(save(&folder_in_the_way, &network, &extra()), Err(Error::Io { .. })));
+        assert!(matches!(save(&folder.path().join("none/a"), &network, &extra()), Err(Error::Io { .. })));
+        assert!(matches!(save(Path::new("/"), &network, &extra()), Err(Error::Io { .. })));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+
+        assert!(matches!(load::<f32>(&folder.path().join("none")), Err(Error::Io { .. })));
+        assert!(matches!(load::<f32>(folder.path()), Err(Error::Checkpoint { .. } | Error::Io { .. })));
+    }
+
+    #[test]
+    fn python_opens_it() {
+        let Ok(python) = std::env::var("SPARSAM_PYTHON") else {
+            println!("skipped: SPARSAM_PYTHON names no Python");
+            return;
+        };
+        let has = std::process::Command::new(&python).args(["-c", "import safetensors.numpy"]).output();
+        if !has.is_ok_and(|output| output.status.success()) {
+            println!("skipped: {python} has no safetensors and numpy");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        std::fs::write(&path, bytes()).unwrap();
+        let script = "import sys, json, safetensors
+with safetensors.safe_open(sys.argv[1], 'numpy') as file:
+    metadata = {key: json.loads(value) for key, value in file.metadata().items() if key.startswith('sparsam.')}
+    tensors = {name: file.get_tensor(name) for name in file.keys()}
+    print(json.dumps([metadata, {name: [list(t.shape), float(t.sum(dtype='float64'))] for name, t in tensors.items()}]))";
+        let output = std::process::Command::new(python).args(["-c", script]).arg(&path).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let read: NetworkConfig = serde_json::from_value(answer[0][NETWORK].clone()).unwrap();
+        assert_eq!(read, config());
+        let network = Network::<f32>::new(config(), 7).unwrap();
+        for Tensor { name, shape } in config().tensors() {
+            let sum: f64 = network.parameters().get(name).unwrap().iter().map(|x| f64::from(*x)).sum();
+            assert_eq!(answer[1][name][0], serde_json::json!(shape));
+            assert!((answer[1][name][1].as_f64().unwrap() - sum).abs() < 1e-9);
+        }
+    }
+
+    proptest! {
+        /// Whatever happens to a file, reading it gives a network that works or an error.
+        #[test]
+        fn damage_never_panics(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+            in_header in any::<bool>(),
+            length in any::<Option<prop::sample::Index>>(),
+        ) {
+            let mut file = bytes();
+            let header = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+            let range = if in_header { header } else { file.len() };
+            for (place, value) in changes {
+                file[place.index(range)] = value;
+            }
+            if let Some(length) = length {
+                file.truncate(length.index(file.len() + 1));
+            }
+            if let Ok((network, extra)) = from_bytes::<f32>(&file) {
+                prop_assert!(network.parameters().check_finite("parameter").is_ok());
+                prop_assert!(to_bytes(&network, &extra).is_ok());
+            }
+        }
+
+        #[test]
+        fn noise_never_panics(noise in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(from_bytes::<f64>(&noise).is_err());
+        }
+    }
+}

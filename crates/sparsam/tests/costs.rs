@@ -1,0 +1,141 @@
+//! What steps, episodes and memories cost: no allocation per step, nothing proportional to the number of words.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::process::Command;
+use std::time::Instant;
+
+use sparsam::memory::sam;
+use sparsam::{Model, Network, NetworkConfig, Runner};
+
+/// Counts the calling thread's allocations.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: hands every call on to the system's allocator, whose contract is the same.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: as above.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn sam_network(memory_size: usize) -> Network<f32> {
+    let memory = Model::Sam(sam::Config { memory_size, ..Default::default() });
+    let config = NetworkConfig { input_size: 10, hidden_size: 100, output_size: 8, memory };
+    Network::new(config, 1).expect("it fits")
+}
+
+fn inputs(steps: usize, rows: usize) -> Vec<f32> {
+    (0..steps * rows * 10).map(|i| ((i * 7919 % 13) as f32 / 6.0) - 1.0).collect()
+}
+
+#[test]
+fn a_step_allocates_nothing() {
+    let network = sam_network(1_000_000);
+    let mut runner = Runner::new(&network, 1).expect("it fits");
+    let mut gradients = network.zeros();
+    let mut allocations = |steps: usize| {
+        let inputs = inputs(steps, 1);
+        let mut outputs = vec![0.0; steps * 8];
+        let before = ALLOCATIONS.get();
+        runner.forward(&network, &inputs, &[steps], &mut outputs).expect("shapes fit");
+        runner.backward(&network, &outputs, &mut gradients, None).expect("forward came before");
+        let of_episode = ALLOCATIONS.get() - before;
+        let before = ALLOCATIONS.get();
+        runner.infer(&network, &inputs, &[steps], &mut outputs).expect("shapes fit");
+        runner.reset();
+        (of_episode, ALLOCATIONS.get() - before)
+    };
+    // Once, for the buffers to grow to the longest episode.
+    allocations(320);
+    let (block, half_block, ten_blocks) = (allocations(32), allocations(16), allocations(320));
+    println!(
+        "allocations in an episode and in a stream: {half_block:?} in 16 steps, {block:?} in 32, {ten_blocks:?} in 320"
+    );
+    // Only the products over 32 steps at once take a buffer each; steps take none.
+    assert_eq!(block, half_block);
+    assert!(ten_blocks.0 <= block.0 + 9 * 5 && ten_blocks.1 <= block.1 + 9 * 2);
+}
+
+#[test]
+fn a_billion_words_are_made_started_and_ended_at_once() {
+    let network = sam_network(1_000_000_000);
+    let started = Instant::now();
+    let mut runner = Runner::new(&network, 8).expect("address space is all it needs");
+    let (inputs, mut outputs) = (inputs(20, 8), vec![0.0; 20 * 8 * 8]);
+    runner.forward(&network, &inputs, &[20; 8], &mut outputs).expect("shapes fit");
+    runner.backward(&network, &outputs, &mut network.zeros(), None).expect("forward came before");
+    runner.infer(&network, &inputs, &[20; 8], &mut outputs).expect("shapes fit");
+    runner.reset();
+    // Clearing a billion words would take minutes and a terabyte.
+    assert!(started.elapsed().as_secs_f64() < 5.0);
+}
+
+/// Numbers of `/proc/self/status` in KiB.
+#[cfg(target_os = "linux")]
+fn status(field: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let line = status.lines().find(|line| line.starts_with(field)).expect("a field of status");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number of KiB")
+}
+
+/// Not a test of its own: what [`memory_is_small_and_flat`] runs in a process for each size.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_of_an_episode() {
+    let Some(memory_size) = std::env::var("SPARSAM_TEST_MEMORY_SIZE").ok().and_then(|size| size.parse().ok()) else {
+        return;
+    };
+    let network = sam_network(memory_size);
+    let mut runner = Runner::new(&network, 1).expect("it fits");
+    let mut gradients = network.zeros();
+    // Parameters and their gradient are there before; zeros alone would not be in physical memory yet.
+    gradients.values_mut().fill(1.0);
+    let (inputs, mut outputs) = (inputs(100, 1), vec![0.0; 100 * 8]);
+    // Physical memory that is no file's: buffers stay at their largest, so that what is there afterwards is the peak.
+    let before = status("RssAnon:");
+    runner.forward(&network, &inputs, &[100], &mut outputs).expect("shapes fit");
+    runner.backward(&network, &outputs, &mut gradients, None).expect("forward came before");
+    println!("KiB: {}", status("RssAnon:") - before);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_is_small_and_flat() {
+    let measure = |memory_size: usize| -> usize {
+        let output = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "memory_of_an_episode", "--nocapture", "--test-threads=1"])
+            .env("SPARSAM_TEST_MEMORY_SIZE", memory_size.to_string())
+            .output()
+            .expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let number = text.split("KiB: ").nth(1).expect("it prints what it measured");
+        number.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+    };
+    let sizes = [64, 1_000, 1_000_000, 1_000_000_000];
+    let measured = sizes.map(measure);
+    println!("KiB of an episode of 100 steps with {sizes:?} words: {measured:?}");
+    for kib in measured {
+        assert!(kib <= 1536, "{measured:?}");
+    }
+    // A smaller memory touches fewer words; beyond what an episode can touch, nothing grows.
+    assert!(measured[3] <= measured[1] + 64, "{measured:?}");
+    assert!(measured[3] <= measured[0] * 3 / 2, "{measured:?}");
+}

@@ -1,0 +1,173 @@
+//! The life of a runner's state: what is kept, cleared and restored, and that threads change nothing.
+
+mod common;
+
+use common::{Batch, Numbers, network};
+use sparsam::memory::sam;
+use sparsam::{Error, Model, Network, Runner};
+
+fn models() -> Vec<Model> {
+    let sam = sam::Config { memory_size: 50, word_size: 5, heads: 2, reads: 3, ..Default::default() };
+    vec![Model::Lstm, Model::Sam(sam)]
+}
+
+fn with_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads").install(run)
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    for model in models() {
+        let network = network(model, 3, 10, 2, 1);
+        let lengths: Vec<usize> = (0..19).map(|row| (row * 7) % 23).collect();
+        let batch = Batch::new(&network, &lengths, 2);
+        let run = || {
+            let mut runner = Runner::new(&network, batch.rows).expect("it fits");
+            let outputs = batch.forward(&mut runner, &network);
+            let (gradients, inputs) = batch.backward(&mut runner, &network);
+            [&outputs[..], gradients.values(), &inputs].concat().iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+        };
+        let one = with_threads(1, run);
+        for threads in [2, 3, 7] {
+            assert!(one == with_threads(threads, run), "{threads} threads");
+        }
+    }
+}
+
+#[test]
+fn backward_restores_what_forward_started_from() {
+    for model in models() {
+        let network = network(model, 3, 8, 2, 3);
+        let batch = Batch::new(&network, &[20, 11, 20, 5, 1], 4);
+        let mut runner = Runner::new(&network, batch.rows).expect("it fits");
+        let fresh = batch.forward(&mut runner, &network);
+        batch.backward(&mut runner, &network);
+        assert_eq!(batch.forward(&mut runner, &network), fresh);
+        // A carried state is restored just so.
+        let carried = batch.forward(&mut runner, &network);
+        assert_ne!(carried, fresh);
+        batch.backward(&mut runner, &network);
+        assert_eq!(batch.forward(&mut runner, &network), carried);
+        runner.reset();
+        assert_eq!(batch.forward(&mut runner, &network), fresh);
+    }
+}
+
+#[test]
+fn replay_carries_on_as_if_nothing_had_gone_back() {
+    for model in models() {
+        let network = network(model, 3, 8, 2, 5);
+        let first = Batch::new(&network, &[9, 4, 40, 0, 3], 6);
+        let second = Batch::new(&network, &[5, 6, 7, 8, 9], 7);
+        let mut straight = Runner::new(&network, 5).expect("it fits");
+        first.forward(&mut straight, &network);
+        let expected = second.forward(&mut straight, &network);
+        let mut runner = Runner::new(&network, 5).expect("it fits");
+        first.forward(&mut runner, &network);
+        first.backward(&mut runner, &network);
+        runner.replay();
+        assert_eq!(second.forward(&mut runner, &network), expected);
+        runner.replay();
+        second.backward(&mut runner, &network);
+        runner.replay();
+        runner.reset();
+        first.infer(&mut runner, &network);
+        assert_eq!(second.forward(&mut runner, &network), expected);
+    }
+}
+
+#[test]
+fn a_stream_gives_what_a_whole_sequence_gives() {
+    for model in models() {
+        let network = network(model, 3, 8, 2, 8);
+        let batch = Batch::new(&network, &[70; 3], 9);
+        let mut runner = Runner::new(&network, 3).expect("it fits");
+        let whole = batch.forward(&mut runner, &network);
+        batch.backward(&mut runner, &network);
+        for (inputs, expected) in batch.inputs.chunks(3 * 3).zip(whole.chunks(3 * 2)) {
+            let mut outputs = [0.0; 6];
+            runner.infer(&network, inputs, &[1; 3], &mut outputs).expect("shapes fit");
+            for (a, b) in outputs.iter().zip(expected) {
+                assert!((a - b).abs() < 1e-10);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_is_reset_alone() {
+    for model in models() {
+        let network = network(model, 3, 8, 2, 10);
+        let batch = Batch::new(&network, &[12; 6], 11);
+        let mut runner = Runner::new(&network, 6).expect("it fits");
+        let fresh = batch.infer(&mut runner, &network);
+        let mut other = Runner::new(&network, 6).expect("it fits");
+        batch.infer(&mut other, &network);
+        runner.reset_row(4);
+        let (mixed, carried) = (batch.infer(&mut runner, &network), batch.infer(&mut other, &network));
+        for (i, value) in mixed.iter().enumerate() {
+            let row = i / 2 % 6;
+            assert_eq!(*value, if row == 4 { fresh[i] } else { carried[i] }, "row {row}");
+        }
+    }
+}
+
+#[test]
+fn rows_do_not_see_each_other() {
+    for model in models() {
+        let network = network(model, 2, 7, 2, 12);
+        let lengths = [9, 3, 14, 1, 6];
+        let batch = Batch::new(&network, &lengths, 13);
+        let mut runner = Runner::new(&network, 5).expect("it fits");
+        let together = batch.forward(&mut runner, &network);
+        for row in 0..5 {
+            let inputs: Vec<f64> = batch.inputs.chunks(2).skip(row).step_by(5).flatten().copied().collect();
+            let mut alone = vec![0.0; batch.steps * 2];
+            Runner::new(&network, 1)
+                .and_then(|mut runner| runner.forward(&network, &inputs, &lengths[row..=row], &mut alone))
+                .expect("shapes fit");
+            let of_row = together.chunks(2).skip(row).step_by(5).flatten();
+            assert!(of_row.zip(&alone).all(|(a, b)| (a - b).abs() < 1e-12));
+        }
+    }
+}
+
+#[test]
+fn new_parameters_are_used_at_once() {
+    let mut network = network(models().remove(1), 2, 5, 2, 14);
+    let batch = Batch::new(&network, &[8], 15);
+    let mut runner = Runner::new(&network, 1).expect("it fits");
+    let old = batch.forward(&mut runner, &network);
+    network.parameters_mut().values_mut()[3] += 0.5;
+    let stale = runner.backward(&network, &batch.loss_weights, &mut network.zeros(), None);
+    assert!(matches!(stale, Err(Error::Order(_))));
+    runner.reset();
+    let new = batch.forward(&mut runner, &network);
+    assert_ne!(old, new);
+    assert_eq!(new, batch.forward(&mut Runner::new(&network, 1).expect("it fits"), &network));
+}
+
+#[test]
+fn arguments_that_do_not_fit_are_named() {
+    let network: Network<f64> = network(models().remove(1), 3, 5, 2, 16);
+    let mut runner = Runner::new(&network, 2).expect("it fits");
+    let inputs = Numbers::new(1).vector(4 * 2 * 3);
+    let mut outputs = vec![0.0; 4 * 2 * 2];
+    let says = |result: Result<(), Error>, what: &str| {
+        let error = result.expect_err("it does not fit").to_string();
+        assert!(error.contains(what), "{error}");
+    };
+    says(runner.forward(&network, &inputs[1..], &[4, 4], &mut outputs), "inputs");
+    says(runner.forward(&network, &inputs, &[4, 4], &mut outputs[1..]), "outputs");
+    says(runner.forward(&network, &inputs, &[4], &mut outputs), "lengths");
+    says(runner.forward(&network, &inputs, &[4, 5], &mut outputs), "sequence 1 has length 5");
+    says(runner.backward(&network, &outputs, &mut network.zeros(), None), "forward before it");
+    runner.forward(&network, &inputs, &[4, 0], &mut outputs).expect("it fits");
+    says(runner.backward(&network, &outputs[1..], &mut network.zeros(), None), "output_gradients");
+    says(runner.backward(&network, &outputs, &mut network.zeros(), Some(&mut [0.0; 3])), "input_gradients");
+    runner.backward(&network, &outputs, &mut network.zeros(), None).expect("the tape is still there");
+    says(runner.backward(&network, &outputs, &mut network.zeros(), None), "forward before it");
+    let other = common::network(Model::Lstm, 3, 5, 2, 16);
+    says(runner.forward(&other, &inputs, &[4, 4], &mut outputs), "configuration");
+    assert!(Runner::new(&network, 0).is_err());
+}
