@@ -63,6 +63,14 @@ impl MemoryConfig for Config {
         if self.reads == 0 {
             return wrong("reads", &self.reads, "a head reads at least one word");
         }
+        // Beyond these the buffers of a single step would not fit a machine.
+        for (field, value, most) in
+            [("word_size", self.word_size, 1 << 16), ("heads", self.heads, 1 << 12), ("reads", self.reads, 1 << 16)]
+        {
+            if value > most {
+                return wrong(field, &value, &format!("it must be at most {most}"));
+            }
+        }
         if self.memory_size < self.heads {
             let reason = format!("each of the {} heads needs a word of its own to write to", self.heads);
             return wrong("memory_size", &self.memory_size, &reason);

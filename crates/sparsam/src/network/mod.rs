@@ -35,6 +35,9 @@ pub struct NetworkConfig {
     pub memory: Model,
 }
 
+/// The most inputs, hidden units or outputs of a network.
+const LARGEST_SIZE: usize = 1 << 24;
+
 impl NetworkConfig {
     /// Checks that such a network can be.
     ///
@@ -46,6 +49,11 @@ impl NetworkConfig {
         {
             if value == 0 {
                 return Err(Error::Config { field, value: "0".into(), reason: "it must be at least 1".into() });
+            }
+            // Beyond this even the numbers of a single layer cannot be counted safely.
+            if value > LARGEST_SIZE {
+                let reason = format!("it must be at most {LARGEST_SIZE}");
+                return Err(Error::Config { field, value: value.to_string(), reason });
             }
         }
         self.memory.validate()?;
