@@ -1,0 +1,373 @@
+//! Sequences with targets, and batches of them.
+
+use std::ops::RangeInclusive;
+
+use sparsam::nn::loss;
+
+use crate::random::{Random, Stream};
+use crate::task::{Split, Task};
+
+/// What the targets of a task are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// Each output is a bit: binary cross-entropy; wrong bits are counted.
+    Bits,
+    /// The outputs are the logits of classes, one of which is right: softmax cross-entropy; wrong classes are counted.
+    Classes,
+}
+
+impl TargetKind {
+    /// What is counted when it is wrong.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Bits => "bits",
+            Self::Classes => "classes",
+        }
+    }
+}
+
+/// Targets, time step after time step (in a batch: in each step row after row).
+#[derive(Clone, Debug, PartialEq)]
+enum Targets {
+    /// O bits for each output, and for each output whether they count.
+    Bits { values: Vec<f32>, mask: Vec<bool> },
+    /// The class of each output, if it has one.
+    Classes(Vec<Option<usize>>),
+}
+
+impl Targets {
+    fn new(kind: TargetKind) -> Self {
+        match kind {
+            TargetKind::Bits => Self::Bits { values: Vec::new(), mask: Vec::new() },
+            TargetKind::Classes => Self::Classes(Vec::new()),
+        }
+    }
+
+    /// Room for `outputs` outputs of `width` numbers, without targets.
+    fn clear(&mut self, outputs: usize, width: usize) {
+        match self {
+            Self::Bits { values, mask } => {
+                values.clear();
+                values.resize(outputs * width, 0.0);
+                mask.clear();
+                mask.resize(outputs, false);
+            }
+            Self::Classes(classes) => {
+                classes.clear();
+                classes.resize(outputs, None);
+            }
+        }
+    }
+}
+
+/// One sequence: inputs, and targets for some of its time steps. A task fills it step by step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sequence {
+    input_size: usize,
+    output_size: usize,
+    steps: usize,
+    inputs: Vec<f32>,
+    targets: Targets,
+}
+
+impl Sequence {
+    /// An empty sequence of steps of `input_size` and `output_size` numbers.
+    pub fn new(input_size: usize, output_size: usize, kind: TargetKind) -> Self {
+        Self { input_size, output_size, steps: 0, inputs: Vec::new(), targets: Targets::new(kind) }
+    }
+
+    /// Forgets every time step and keeps the room.
+    pub fn clear(&mut self) {
+        self.steps = 0;
+        self.inputs.clear();
+        self.targets.clear(0, self.output_size);
+    }
+
+    /// Time steps.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// The input at a time step.
+    pub fn input(&self, step: usize) -> &[f32] {
+        &self.inputs[step * self.input_size..(step + 1) * self.input_size]
+    }
+
+    /// The bits wanted at a time step; none if it has no target or the targets are classes.
+    pub fn bits(&self, step: usize) -> Option<&[f32]> {
+        match &self.targets {
+            Targets::Bits { values, mask } if mask[step] => {
+                Some(&values[step * self.output_size..(step + 1) * self.output_size])
+            }
+            _ => None,
+        }
+    }
+
+    /// The class wanted at a time step; none if it has no target or the targets are bits.
+    pub fn class(&self, step: usize) -> Option<usize> {
+        match &self.targets {
+            Targets::Bits { .. } => None,
+            Targets::Classes(classes) => classes[step],
+        }
+    }
+
+    /// Appends a time step without a target; gives its input, all zero, to be filled.
+    pub fn step(&mut self) -> &mut [f32] {
+        let start = self.inputs.len();
+        self.steps += 1;
+        self.inputs.resize(start + self.input_size, 0.0);
+        match &mut self.targets {
+            Targets::Bits { values, mask } => {
+                values.resize(self.steps * self.output_size, 0.0);
+                mask.push(false);
+            }
+            Targets::Classes(classes) => classes.push(None),
+        }
+        &mut self.inputs[start..]
+    }
+
+    /// Appends a time step whose output is to be these bits; gives its input, all zero, to be filled.
+    ///
+    /// # Panics
+    /// If there are not as many bits as outputs, or the targets are classes.
+    pub fn step_with_bits(&mut self, bits: &[f32]) -> &mut [f32] {
+        self.step();
+        let Targets::Bits { values, mask } = &mut self.targets else {
+            panic!("the targets of this sequence are classes");
+        };
+        let last = mask.len() - 1;
+        mask[last] = true;
+        values[last * self.output_size..].copy_from_slice(bits);
+        &mut self.inputs[last * self.input_size..]
+    }
+
+    /// Appends a time step whose output is to be this class; gives its input, all zero, to be filled.
+    ///
+    /// # Panics
+    /// If there are not that many outputs, or the targets are bits.
+    pub fn step_with_class(&mut self, class: usize) -> &mut [f32] {
+        assert!(class < self.output_size, "class {class} of {} classes", self.output_size);
+        self.step();
+        let Targets::Classes(classes) = &mut self.targets else {
+            panic!("the targets of this sequence are bits");
+        };
+        let last = classes.len() - 1;
+        classes[last] = Some(class);
+        &mut self.inputs[last * self.input_size..]
+    }
+}
+
+/// Sequences side by side, padded to the longest, as [`sparsam::Runner`] takes them: time step after time step, in each
+/// step row after row.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    rows: usize,
+    input_size: usize,
+    output_size: usize,
+    steps: usize,
+    inputs: Vec<f32>,
+    lengths: Vec<usize>,
+    targets: Targets,
+}
+
+impl Batch {
+    /// Room for batches of `rows` sequences, as yet of no time steps.
+    pub fn new(rows: usize, input_size: usize, output_size: usize, kind: TargetKind) -> Self {
+        let (inputs, lengths, targets) = (Vec::new(), vec![0; rows], Targets::new(kind));
+        Self { rows, input_size, output_size, steps: 0, inputs, lengths, targets }
+    }
+
+    /// Takes up to `rows` sequences, whose sizes and kind of targets must be the batch's. Rows that are left over
+    /// have length 0.
+    pub fn fill(&mut self, sequences: &[Sequence]) {
+        let (rows, input_size, width) = (self.rows, self.input_size, self.output_size);
+        self.steps = sequences.iter().map(Sequence::steps).max().unwrap_or(0);
+        self.inputs.clear();
+        self.inputs.resize(self.steps * rows * input_size, 0.0);
+        self.targets.clear(self.steps * rows, width);
+        self.lengths.fill(0);
+        for (row, sequence) in sequences.iter().enumerate() {
+            self.lengths[row] = sequence.steps;
+            for step in 0..sequence.steps {
+                let place = step * rows + row;
+                self.inputs[place * input_size..(place + 1) * input_size].copy_from_slice(sequence.input(step));
+                match &mut self.targets {
+                    Targets::Bits { values, mask } => {
+                        if let Some(bits) = sequence.bits(step) {
+                            values[place * width..(place + 1) * width].copy_from_slice(bits);
+                            mask[place] = true;
+                        }
+                    }
+                    Targets::Classes(classes) => classes[place] = sequence.class(step),
+                }
+            }
+        }
+    }
+
+    /// Rows, B.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Time steps of the longest sequence, T.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Inputs, T × B × I.
+    pub fn inputs(&self) -> &[f32] {
+        &self.inputs
+    }
+
+    /// The length of each row's sequence.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// The loss of `outputs` (T × B × O) summed over the batch, in natural-logarithm units, and `scale` × its gradient
+    /// in `gradient`.
+    ///
+    /// # Errors
+    /// [`sparsam::Error::NotFinite`] names the time step and the row at which it is infinite or not a number;
+    /// [`sparsam::Error::Shape`] if the outputs or the gradient are not those of this batch.
+    pub fn loss(&self, outputs: &[f32], scale: f32, gradient: &mut [f32]) -> Result<f64, sparsam::Error> {
+        let width = self.output_size;
+        let result = match &self.targets {
+            Targets::Bits { values, mask } => loss::binary_cross_entropy(outputs, values, mask, width, scale, gradient),
+            Targets::Classes(classes) => loss::softmax_cross_entropy(outputs, classes, width, scale, gradient),
+        };
+        match result {
+            Err(sparsam::Error::NotFinite { what, value }) => {
+                let place = outputs.iter().position(|output| !output.is_finite()).map(|number| number / width);
+                let what = match place {
+                    Some(place) => {
+                        format!("the output at time step {} of sequence {}", place / self.rows + 1, place % self.rows)
+                    }
+                    None => what,
+                };
+                Err(sparsam::Error::NotFinite { what, value })
+            }
+            result => result,
+        }
+    }
+
+    /// How many bits (a logit above 0 says 1) or classes (the largest logit) of `outputs` (T × B × O) are wrong in the
+    /// whole batch.
+    pub fn wrong(&self, outputs: &[f32]) -> u64 {
+        let width = self.output_size;
+        match &self.targets {
+            Targets::Bits { values, mask } => {
+                let runs = mask.iter().zip(outputs.chunks_exact(width).zip(values.chunks_exact(width)));
+                runs.filter(|(used, _)| **used)
+                    .map(|(_, (outputs, bits))| {
+                        outputs.iter().zip(bits).filter(|(output, bit)| (**output > 0.0) != (**bit > 0.5)).count()
+                            as u64
+                    })
+                    .sum()
+            }
+            Targets::Classes(classes) => classes
+                .iter()
+                .zip(outputs.chunks_exact(width))
+                .filter_map(|(class, outputs)| class.map(|class| (class, outputs)))
+                .filter(|(class, outputs)| {
+                    let right = outputs[*class];
+                    !outputs.iter().enumerate().all(|(other, output)| other == *class || *output < right)
+                })
+                .count() as u64,
+        }
+    }
+}
+
+/// Makes batches of a task's sequences, in buffers that it keeps.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    sequences: Vec<Sequence>,
+    batch: Batch,
+}
+
+impl Sampler {
+    /// For batches of `rows` sequences.
+    pub fn new(task: &dyn Task, rows: usize) -> Self {
+        let batch = Batch::new(rows, task.input_size(), task.output_size(), task.target_kind());
+        Self { sequences: vec![task.sequence(); rows], batch }
+    }
+
+    /// Makes the sequences of these `numbers` (as many as there are rows, or fewer) in a stream of a seed, each of a
+    /// level drawn from `levels`, all of them possible ones.
+    pub fn sample(
+        &mut self,
+        task: &dyn Task,
+        levels: &RangeInclusive<usize>,
+        seed: u64,
+        stream: Stream,
+        numbers: std::ops::Range<u64>,
+    ) -> &Batch {
+        let split = if stream == Stream::Training { Split::Training } else { Split::Evaluation };
+        let mut filled = 0;
+        for (sequence, number) in self.sequences.iter_mut().zip(numbers) {
+            let mut random = Random::new(seed, stream, number);
+            sequence.clear();
+            task.generate(random.within(levels), split, &mut random, sequence);
+            filled += 1;
+        }
+        self.batch.fill(&self.sequences[..filled]);
+        &self.batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_lie_side_by_side() {
+        let mut short = Sequence::new(2, 1, TargetKind::Bits);
+        short.step_with_bits(&[1.0])[0] = 5.0;
+        let mut long = Sequence::new(2, 1, TargetKind::Bits);
+        long.step().copy_from_slice(&[1.0, 2.0]);
+        long.step_with_bits(&[0.0]).copy_from_slice(&[3.0, 4.0]);
+        let mut batch = Batch::new(3, 2, 1, TargetKind::Bits);
+        // Filled twice: nothing of the first may be left.
+        batch.fill(&[long.clone(), long.clone(), long.clone()]);
+        batch.fill(&[short, long]);
+        assert_eq!((batch.steps(), batch.rows(), batch.lengths()), (2, 3, &[1, 2, 0][..]));
+        assert_eq!(batch.inputs(), [5.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 3.0, 4.0, 0.0, 0.0]);
+        let mut gradient = [9.0; 6];
+        let outputs = [-1.0, f32::NAN, 7.0, f32::NAN, 2.0, 7.0];
+        let loss = batch.loss(&outputs, 1.0, &mut gradient).unwrap();
+        assert!((loss - ((1.0 + 1f64.exp()).ln() + (1.0 + 2f64.exp()).ln())).abs() < 1e-6);
+        assert_eq!((gradient[1], gradient[2], gradient[3], gradient[5]), (0.0, 0.0, 0.0, 0.0));
+        assert_eq!(batch.wrong(&outputs), 2);
+        assert_eq!(batch.wrong(&[1.0, 1.0, 1.0, 1.0, -1.0, 1.0]), 0);
+    }
+
+    #[test]
+    fn classes_are_counted_by_the_largest_logit() {
+        let mut sequence = Sequence::new(1, 3, TargetKind::Classes);
+        sequence.step();
+        sequence.step_with_class(2);
+        sequence.step_with_class(0);
+        assert_eq!((sequence.class(0), sequence.class(1)), (None, Some(2)));
+        let mut batch = Batch::new(1, 1, 3, TargetKind::Classes);
+        batch.fill(&[sequence]);
+        let outputs = [9.0, 0.0, 0.0, 1.0, 2.0, 3.0, 1.0, 1.0, 0.0];
+        // A tie is no answer.
+        assert_eq!(batch.wrong(&outputs), 1);
+        let mut gradient = [1.0; 9];
+        let loss = batch.loss(&[0.0; 9], 1.0, &mut gradient).unwrap();
+        assert!((loss - 2.0 * 3f64.ln()).abs() < 1e-6);
+        assert_eq!(gradient[..3], [0.0; 3]);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_named_by_time_step_and_row() {
+        let mut sequence = Sequence::new(1, 2, TargetKind::Bits);
+        sequence.step_with_bits(&[0.0, 1.0]);
+        sequence.step_with_bits(&[0.0, 1.0]);
+        let mut batch = Batch::new(2, 1, 2, TargetKind::Bits);
+        batch.fill(&[sequence.clone(), sequence]);
+        let outputs = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, f32::NAN];
+        let error = batch.loss(&outputs, 1.0, &mut [0.0; 8]).unwrap_err().to_string();
+        assert!(error.contains("time step 2 of sequence 1"), "{error}");
+    }
+}

@@ -1,0 +1,346 @@
+//! The configuration of a run: everything that decides its result.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sparsam::nn::optimiser::OptimiserConfig;
+use sparsam::{Model, NetworkConfig};
+use toml::{Table, Value};
+
+use crate::task::Task;
+use crate::{Error, TaskConfig};
+
+/// The configuration of a run. In TOML every field may be left out and takes its default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Decides the first weights and every sequence.
+    pub seed: u64,
+    /// Sequences in a batch.
+    pub batch_size: usize,
+    /// Batches to train.
+    pub batches: u64,
+    /// The largest norm of the gradient (of the batch's mean loss); a larger one is scaled down to it.
+    pub clip_norm: f64,
+    /// Batches from one evaluation to the next.
+    pub evaluate_every: u64,
+    /// Sequences in an evaluation.
+    pub evaluation_sequences: u64,
+    /// Batches from one checkpoint to the next.
+    pub checkpoint_every: u64,
+    /// The task and its options.
+    pub task: TaskConfig,
+    /// The network.
+    pub network: NetworkOptions,
+    /// The optimiser and its options.
+    pub optimiser: OptimiserConfig,
+}
+
+/// The sizes of a network that its task leaves open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkOptions {
+    /// Hidden units of the controller, H.
+    pub hidden_size: usize,
+    /// The model: which memory, and its configuration.
+    pub memory: Model,
+}
+
+/// The largest whole number that TOML can write.
+const LARGEST: u64 = i64::MAX as u64;
+
+/// The most numbers in the sequences of a batch: 64 GiB of them.
+const LARGEST_BATCH: u128 = 1 << 34;
+
+impl Config {
+    /// The paper's settings (hidden size 100, batches of 8, RMSProp at 10⁻⁴, gradients clipped at a norm of 10) with as
+    /// many batches as the task is known to take. [`build`](TaskConfig::build) says whether the task's options fit.
+    pub fn default_for(task: TaskConfig, model: Model) -> Self {
+        let batches = task.build().map_or(20_000, |task| task.default_batches());
+        Self {
+            seed: 1,
+            batch_size: 8,
+            batches,
+            clip_norm: 10.0,
+            evaluate_every: 250,
+            evaluation_sequences: 64,
+            checkpoint_every: 500,
+            task,
+            network: NetworkOptions { hidden_size: 100, memory: model },
+            optimiser: OptimiserConfig::rms_prop(1e-4),
+        }
+    }
+
+    /// Reads a configuration from a file. `task` and `model`, if given, say which ones it is for; it must not say
+    /// otherwise. What it leaves out takes its default; a model that nobody names is `sam`.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; otherwise as [`from_toml`](Self::from_toml).
+    pub fn read(path: &Path, task: Option<&str>, model: Option<&str>) -> Result<Self, Error> {
+        let bytes = std::fs::read(path).map_err(Error::at(path))?;
+        let name = path.display().to_string();
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Self::from_toml(text, &name, task, model),
+            Err(error) => {
+                let reason = format!("it is not text: byte {} is not UTF-8", error.valid_up_to());
+                Err(Error::Config { source_name: name, reason })
+            }
+        }
+    }
+
+    /// Reads a configuration from TOML; `source_name` is what errors call the text. For the rest see
+    /// [`read`](Self::read).
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it cannot be understood or names something that does not exist; otherwise as
+    /// [`validate`](Self::validate).
+    pub fn from_toml(text: &str, source_name: &str, task: Option<&str>, model: Option<&str>) -> Result<Self, Error> {
+        let wrong = |reason: String| Error::Config { source_name: source_name.to_owned(), reason };
+        let given: Table = text.parse().map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(1, |span| 1 + text.bytes().take(span.start).filter(|b| *b == b'\n').count());
+            wrong(format!("line {line}: {}", sentence(error.message())))
+        })?;
+
+        let in_file = named(&given, &["task", "name"]);
+        let task = choose("task", in_file, task).map_err(wrong)?.ok_or_else(|| {
+            wrong(format!("it names no task; add name under [task], one of {}", TaskConfig::NAMES.join(", ")))
+        })?;
+        let Some(task) = TaskConfig::by_name(task) else {
+            let names = TaskConfig::NAMES.join(", ");
+            return Err(wrong(format!("there is no task {task:?}; choose one of {names}")));
+        };
+        let in_file = named(&given, &["network", "memory", "model"]);
+        let model = choose("model", in_file, model).map_err(wrong)?.unwrap_or("sam");
+        let Some(model) = Model::by_name(model) else {
+            let names = Model::NAMES.join(", ");
+            return Err(wrong(format!("there is no model {model:?}; choose one of {names}")));
+        };
+        let mut base = Self::default_for(task, model);
+        if named(&given, &["optimiser", "kind"]) == Some("adam") {
+            base.optimiser = OptimiserConfig::adam(1e-3);
+        }
+
+        let mut merged = Table::try_from(&base).map_err(|error| wrong(error.to_string()))?;
+        overlay(&mut merged, &given);
+        let config: Self = merged.try_into().map_err(|error: toml::de::Error| wrong(sentence(&error.to_string())))?;
+        // Some variants of an enumeration take no options and would pass over those that are given.
+        let understood = Table::try_from(&config).map_err(|error| wrong(error.to_string()))?;
+        if let Some(key) = unknown(&given, &understood) {
+            return Err(wrong(format!("there is no option {key} here")));
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The configuration as TOML, with nothing left out.
+    ///
+    /// # Errors
+    /// [`Error::Option`] names a field that TOML cannot write.
+    pub fn to_toml(&self) -> Result<String, Error> {
+        self.validate()?;
+        toml::to_string(self).map_err(|error| Error::Config {
+            source_name: "the configuration".into(),
+            reason: sentence(&error.to_string()),
+        })
+    }
+
+    /// The configuration of the network, whose inputs and outputs are the task's.
+    pub fn network_config(&self, task: &dyn Task) -> NetworkConfig {
+        NetworkConfig {
+            input_size: task.input_size(),
+            hidden_size: self.network.hidden_size,
+            output_size: task.output_size(),
+            memory: self.network.memory.clone(),
+        }
+    }
+
+    /// Checks that every field has a value that works.
+    ///
+    /// # Errors
+    /// [`Error::Option`], or [`sparsam::Error::Config`] within [`Error::Library`], names the field.
+    pub fn validate(&self) -> Result<(), Error> {
+        let task = self.task.build()?;
+        self.network_config(&*task).validate()?;
+        self.optimiser.validate()?;
+        if self.clip_norm.is_nan() || self.clip_norm <= 0.0 {
+            return Err(Error::option("clip_norm", self.clip_norm, "it must be above 0"));
+        }
+        for (field, value, first) in [
+            ("seed", self.seed, 0),
+            ("batch_size", self.batch_size as u64, 1),
+            ("batches", self.batches, 1),
+            ("evaluate_every", self.evaluate_every, 1),
+            ("evaluation_sequences", self.evaluation_sequences, 1),
+            ("checkpoint_every", self.checkpoint_every, 1),
+        ] {
+            if !(first..=LARGEST).contains(&value) {
+                return Err(Error::option(field, value, format!("it lies from {first} to {LARGEST}")));
+            }
+        }
+        if u128::from(self.batches) * self.batch_size as u128 > u128::from(LARGEST) {
+            return Err(Error::option("batches", self.batches, "with this batch_size there are too many sequences"));
+        }
+        let steps = task.steps(*task.default_levels().end());
+        let numbers = steps as u128 * self.batch_size as u128 * (task.input_size() + task.output_size()) as u128;
+        if numbers > LARGEST_BATCH {
+            let reason = format!("a batch would hold {numbers} numbers; choose fewer or shorter sequences");
+            return Err(Error::option("batch_size", self.batch_size, reason));
+        }
+        Ok(())
+    }
+}
+
+fn named<'a>(table: &'a Table, path: &[&str]) -> Option<&'a str> {
+    let (last, tables) = path.split_last()?;
+    let mut table = table;
+    for name in tables {
+        table = table.get(*name)?.as_table()?;
+    }
+    table.get(*last)?.as_str()
+}
+
+fn choose<'a>(what: &str, in_file: Option<&'a str>, asked: Option<&'a str>) -> Result<Option<&'a str>, String> {
+    match (in_file, asked) {
+        (Some(in_file), Some(asked)) if in_file != asked => {
+            Err(format!("it is for the {what} {in_file}, not {asked}; leave one of the two out"))
+        }
+        (in_file, asked) => Ok(in_file.or(asked)),
+    }
+}
+
+/// Puts what is given in the place of what stands there, table by table.
+fn overlay(base: &mut Table, given: &Table) {
+    for (key, value) in given {
+        match (base.get_mut(key), value) {
+            (Some(Value::Table(base)), Value::Table(given)) => overlay(base, given),
+            // 1 stands for 1.0 wherever the latter is meant.
+            (Some(Value::Float(number)), Value::Integer(given)) => *number = *given as f64,
+            _ => {
+                base.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// The first key of `given`, with those of the tables around it, that is not in `understood`.
+fn unknown(given: &Table, understood: &Table) -> Option<String> {
+    given.iter().find_map(|(key, value)| match (value, understood.get(key)) {
+        (_, None) => Some(key.clone()),
+        (Value::Table(given), Some(Value::Table(understood))) => {
+            unknown(given, understood).map(|inner| format!("{key}.{inner}"))
+        }
+        _ => None,
+    })
+}
+
+/// A message in one line.
+fn sentence(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, Error> {
+        Config::from_toml(text, "test.toml", None, None)
+    }
+
+    fn all_defaults() -> impl Iterator<Item = Config> {
+        TaskConfig::NAMES.iter().flat_map(|task| {
+            Model::NAMES.iter().map(move |model| {
+                Config::default_for(TaskConfig::by_name(task).unwrap(), Model::by_name(model).unwrap())
+            })
+        })
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for mut config in all_defaults() {
+            config.clip_norm = 0.1 + 0.2;
+            assert_eq!(read(&config.to_toml().unwrap()).unwrap(), config);
+            config.optimiser = OptimiserConfig::adam(3e-4);
+            config.clip_norm = f64::INFINITY;
+            assert_eq!(read(&config.to_toml().unwrap()).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_takes_its_default() {
+        let config = read("batch_size = 16\n[task]\nname = 'copy'\nmax_length = 5").unwrap();
+        let mut expected = Config::default_for(TaskConfig::by_name("copy").unwrap(), Model::by_name("sam").unwrap());
+        expected.batch_size = 16;
+        expected.task = TaskConfig::Copy(crate::task::Copy { max_length: 5, ..Default::default() });
+        assert_eq!(config, expected);
+        let config = Config::from_toml("[network]\nhidden_size = 7", "", Some("sort"), Some("lstm")).unwrap();
+        assert_eq!((config.network.hidden_size, config.network.memory, config.batches), (7, Model::Lstm, 80_000));
+        let config = read("clip_norm = 1\ntask.name = 'recall'\noptimiser.kind = 'adam'").unwrap();
+        assert_eq!((config.optimiser, config.clip_norm), (OptimiserConfig::adam(1e-3), 1.0));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, message) in [
+            ("", "it names no task"),
+            ("task.name = 'juggle'", "no task \"juggle\"; choose one of copy, recall, sort"),
+            ("task.name = 'copy'\nnetwork.memory.model = 'x'", "no model \"x\""),
+            ("task.name = 'copy'\nbatch_sise = 3", "batch_sise"),
+            ("task.name = 'copy'\ntask.lenght = 3", "lenght"),
+            (
+                "task.name = 'copy'\nnetwork.memory.model = 'lstm'\nnetwork.memory.word_size = 3",
+                "network.memory.word_size",
+            ),
+            ("task.name = 'copy'\nbatches = ", "line 2"),
+            ("task.name = 'copy'\nbatches = -3", "-3"),
+            ("task.name = 'copy'\nbatches = 0", "batches = 0"),
+            ("task.name = 'copy'\nclip_norm = nan", "clip_norm"),
+            ("task.name = 'copy'\nnetwork.hidden_size = 0", "hidden_size"),
+            ("task.name = 'copy'\nnetwork.hidden_size = 9223372036854775807", "hidden_size"),
+            ("task.name = 'copy'\nbatch_size = 9223372036854775807", "batch"),
+            ("task.name = 'copy'\noptimiser.learning_rate = 0", "learning_rate"),
+            ("task = 3", "task"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.to_string().contains(message), "{text:?} gave {error}");
+            assert!(!error.to_string().contains('\n') && error.is_usage(), "{error:?}");
+        }
+        let error = Config::from_toml("task.name = 'copy'", "a.toml", Some("sort"), None).unwrap_err();
+        assert_eq!(error.to_string(), "a.toml: it is for the task copy, not sort; leave one of the two out");
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("config.toml");
+            std::fs::write(&path, bytes).unwrap();
+            let _ = Config::read(&path, Some("copy"), None);
+        }
+
+        #[test]
+        fn mutated_configurations_never_panic(
+            which in 0usize..6,
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..8),
+        ) {
+            let configs: Vec<_> = all_defaults().collect();
+            let mut bytes = configs[which % configs.len()].to_toml().unwrap().into_bytes();
+            for (place, byte, kind) in changes {
+                if bytes.is_empty() {
+                    break;
+                }
+                let place = place.index(bytes.len());
+                match kind {
+                    0 => bytes[place] = byte,
+                    1 => bytes.truncate(place),
+                    _ => bytes.insert(place, b"0123456789.-\n[]'"[byte as usize % 16]),
+                }
+            }
+            if let Ok(config) = read(&String::from_utf8_lossy(&bytes)) {
+                prop_assert!(config.validate().is_ok());
+                prop_assert_eq!(read(&config.to_toml().unwrap()).unwrap(), config);
+            }
+        }
+    }
+}

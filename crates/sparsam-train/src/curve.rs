@@ -1,0 +1,189 @@
+//! The learning curve as SVG.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use crate::Metrics;
+
+const SIZE: (u32, u32) = (860, 640);
+const FONT: &str = "sans-serif";
+const INK: RGBColor = RGBColor(60, 60, 67);
+const GRID: RGBColor = RGBColor(232, 232, 236);
+const TRAINING: RGBColor = RGBColor(168, 180, 198);
+const EVALUATION: RGBColor = RGBColor(29, 78, 216);
+
+/// The smallest loss that is drawn apart from 0, which a logarithmic axis cannot show.
+const SMALLEST_LOSS: f64 = 1e-4;
+
+/// Draws a learning curve: loss (on a logarithmic axis) and wrong outputs, counted in `unit` ("bits"), over the
+/// sequences trained on.
+pub fn draw(metrics: &[Metrics], title: &str, unit: &str) -> String {
+    let mut svg = String::new();
+    // Drawing to a string cannot fail; should it ever, a curve is not worth a run.
+    let _ = draw_to(&mut svg, metrics, title, unit);
+    svg
+}
+
+/// A measure at each evaluation, during training and in the evaluation itself.
+struct Curves {
+    sequences: Vec<f64>,
+    training: Vec<f64>,
+    evaluation: Vec<f64>,
+}
+
+impl Curves {
+    fn new(metrics: &[Metrics], of: impl Fn(&Metrics) -> (f64, f64)) -> Self {
+        Self {
+            sequences: metrics.iter().map(|line| line.sequences as f64).collect(),
+            training: metrics.iter().map(|line| of(line).0).collect(),
+            evaluation: metrics.iter().map(|line| of(line).1).collect(),
+        }
+    }
+
+    fn largest(&self) -> f64 {
+        self.training.iter().chain(&self.evaluation).fold(0.0, |a: f64, b| a.max(*b))
+    }
+
+    fn smallest(&self) -> f64 {
+        self.training.iter().chain(&self.evaluation).fold(f64::INFINITY, |a: f64, b| a.min(*b))
+    }
+}
+
+type Drawing = Result<(), Box<dyn std::error::Error>>;
+
+fn draw_to(svg: &mut String, metrics: &[Metrics], title: &str, unit: &str) -> Drawing {
+    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    root.fill(&WHITE)?;
+    let root = root.titled(title, (FONT, 20).into_font().color(&INK))?;
+    let (above, below) = root.split_vertically((SIZE.1 - 30) / 2);
+    let last = metrics.iter().map(|line| line.sequences).max().unwrap_or(0).max(1) as f64;
+
+    let clamp = |loss: f64| loss.clamp(SMALLEST_LOSS, 1e12);
+    let loss = Curves::new(metrics, |line| (clamp(line.training_loss), clamp(line.loss)));
+    let lowest = 10f64.powf(loss.smallest().min(1.0).log10().floor());
+    let highest = 10f64.powf(loss.largest().max(10.0 * lowest).log10().ceil());
+    let mut chart = chart(&above).build_cartesian_2d(0.0..last, (lowest..highest).log_scale())?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .axis_style(INK)
+        .label_style((FONT, 13).into_font().color(&INK))
+        .axis_desc_style((FONT, 14).into_font().color(&INK))
+        .x_labels(9)
+        .y_labels(7)
+        .x_label_formatter(&|x| short(*x))
+        .y_label_formatter(&|y| short(*y))
+        .y_desc("loss, bits per sequence")
+        .draw()?;
+    for (name, values, colour, width) in
+        [("training", &loss.training, TRAINING, 1), ("evaluation", &loss.evaluation, EVALUATION, 2)]
+    {
+        let points = loss.sequences.iter().copied().zip(values.iter().copied());
+        chart
+            .draw_series(LineSeries::new(points, colour.stroke_width(width)))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(width)));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
+        .background_style(WHITE)
+        .border_style(TRANSPARENT)
+        .label_font((FONT, 13).into_font().color(&INK))
+        .draw()?;
+
+    let wrong = Curves::new(metrics, |line| (line.training_wrong.clamp(0.0, 1e12), line.wrong.clamp(0.0, 1e12)));
+    let highest = if wrong.largest() > 0.0 { 1.05 * wrong.largest() } else { 1.0 };
+    let mut chart = self::chart(&below).build_cartesian_2d(0.0..last, 0.0..highest)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .axis_style(INK)
+        .label_style((FONT, 13).into_font().color(&INK))
+        .axis_desc_style((FONT, 14).into_font().color(&INK))
+        .x_labels(9)
+        .y_labels(6)
+        .x_label_formatter(&|x| short(*x))
+        .y_label_formatter(&|y| short(*y))
+        .x_desc("sequences trained on")
+        .y_desc(format!("wrong {unit} per sequence"))
+        .draw()?;
+    for (values, colour, width) in [(&wrong.training, TRAINING, 1), (&wrong.evaluation, EVALUATION, 2)] {
+        let points = wrong.sequences.iter().copied().zip(values.iter().copied());
+        chart.draw_series(LineSeries::new(points, colour.stroke_width(width)))?;
+    }
+    root.present()?;
+    Ok(())
+}
+
+fn chart<'a, 'b>(area: &'a DrawingArea<SVGBackend<'b>, Shift>) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
+    let mut chart = ChartBuilder::on(area);
+    chart.margin(10).margin_right(30).set_label_area_size(LabelAreaPosition::Left, 72);
+    chart.set_label_area_size(LabelAreaPosition::Bottom, 44);
+    chart
+}
+
+/// A number as an axis shows it: 1500000 is 1.5M, 0.001 is 0.001.
+fn short(value: f64) -> String {
+    let (scaled, suffix) = match value.abs() {
+        size if size >= 999_999.5 => (value / 1e6, "M"),
+        size if size >= 999.9995 => (value / 1e3, "k"),
+        _ => (value, ""),
+    };
+    // Rounded to what a label shows, so that 0.30000000000000004 is 0.3.
+    let rounded = format!("{scaled:.4}");
+    format!("{}{suffix}", rounded.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(batch: u64, loss: f64) -> Metrics {
+        Metrics {
+            batch,
+            sequences: 8 * batch,
+            training_loss: 1.1 * loss,
+            training_wrong: 0.6 * loss,
+            gradient_norm: 1.0,
+            loss,
+            wrong: 0.5 * loss,
+            seconds: 1.0,
+            sequences_per_second: 8.0,
+        }
+    }
+
+    #[test]
+    fn axes_are_labelled() {
+        let metrics: Vec<_> = (1..80).map(|i| line(250 * i, 80.0 * (-0.1 * i as f64).exp())).collect();
+        let svg = draw(&metrics, "copy with sam", "bits");
+        for text in [
+            "copy with sam",
+            "loss, bits per sequence",
+            "wrong bits per sequence",
+            "sequences trained on",
+            "evaluation",
+        ] {
+            assert!(svg.contains(text), "{text}");
+        }
+        assert!(svg.trim_end().ends_with("</svg>"));
+    }
+
+    #[test]
+    fn any_metrics_can_be_drawn() {
+        for metrics in [vec![], vec![line(1, 0.0)], vec![line(0, 0.0), line(0, 1e300), line(u64::MAX / 8, -1.0)]] {
+            assert!(draw(&metrics, "", "bits").trim_end().ends_with("</svg>"));
+        }
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let numbers = [0.0, 0.1 + 0.2, 1e-4, 10.0, 999.0, 1000.0, 12_500.0, 1.5e6];
+        let expected = ["0", "0.3", "0.0001", "10", "999", "1k", "12.5k", "1.5M"];
+        assert_eq!(numbers.map(short), expected);
+    }
+}

@@ -1,0 +1,120 @@
+//! What can go wrong, each in one sentence that names the thing and the way out.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option whose value does not work.
+    #[error("{field} = {value} does not work: {reason}")]
+    Option {
+        /// The option as it is written in a configuration.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What would work.
+        reason: String,
+    },
+    /// A configuration that could not be understood.
+    #[error("{source_name}: {reason}")]
+    Config {
+        /// The file, or what else the text is.
+        source_name: String,
+        /// What is wrong with it, and where.
+        reason: String,
+    },
+    /// A folder that holds a run already.
+    #[error("{} already holds a run; resume it, or choose another folder", .folder.display())]
+    RunExists {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A folder without a run.
+    #[error("{} holds no run ({} is missing); start one there, or name the folder of one", .folder.display(), .missing)]
+    NoRun {
+        /// The folder.
+        folder: PathBuf,
+        /// The file that a run would have.
+        missing: &'static str,
+    },
+    /// A run that another process is training.
+    #[error("{} is being trained by another process; stop that one first, or choose another folder", .folder.display())]
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A file of a run that is not as it was written.
+    #[error("{} is damaged: {reason}", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and the way out.
+        reason: String,
+    },
+    /// A file that could not be read or written.
+    #[error("{}: {source}{}", .path.display(), way_out(.source))]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A loss, gradient or parameter that is infinite or not a number. The parameters are those of before this batch.
+    #[error(
+        "training stopped at batch {batch}: {what} is {value}; lower the learning rate or clip_norm, and go on from \
+         the last checkpoint"
+    )]
+    NotFinite {
+        /// The batch in which it appeared, the first being 1.
+        batch: u64,
+        /// What it was found in, and where.
+        what: String,
+        /// The value.
+        value: f64,
+    },
+    /// An error of the library.
+    #[error(transparent)]
+    Library(#[from] sparsam::Error),
+}
+
+fn way_out(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free some space and resume, the last checkpoint is kept"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "; choose a folder that can be written",
+        _ => "",
+    }
+}
+
+impl Error {
+    /// Whether the request itself is at fault (an option, a configuration, a folder that does not fit) and not what
+    /// happened while it was carried out.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Option { .. } | Self::Config { .. } | Self::RunExists { .. } | Self::NoRun { .. } => true,
+            Self::Io { source, .. } | Self::Library(sparsam::Error::Io { source, .. }) => {
+                source.kind() == io::ErrorKind::NotFound
+            }
+            Self::Library(error) => {
+                matches!(error, sparsam::Error::Config { .. } | sparsam::Error::MemoryTooLarge { .. })
+            }
+            _ => false,
+        }
+    }
+
+    /// For `map_err`: an error of the system at a file.
+    pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn option(field: &'static str, value: impl ToString, reason: impl Into<String>) -> Self {
+        Self::Option { field, value: value.to_string(), reason: reason.into() }
+    }
+
+    pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_owned(), reason: reason.into() }
+    }
+}

@@ -1,0 +1,41 @@
+//! The metrics of a run, one JSON line for each evaluation.
+
+use serde::{Deserialize, Serialize};
+
+/// What was measured at one evaluation: a line of `metrics.jsonl`.
+///
+/// A loss is in bits per sequence; `wrong` counts wrong bits (or classes, see
+/// [`TargetKind`](crate::TargetKind)) per sequence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Batches trained so far.
+    pub batch: u64,
+    /// Sequences trained on so far.
+    pub sequences: u64,
+    /// Loss of the batches trained on since the line before.
+    pub training_loss: f64,
+    /// Wrong outputs in those batches.
+    pub training_wrong: f64,
+    /// Mean norm of the gradient in those batches, before clipping.
+    pub gradient_norm: f64,
+    /// Loss of the evaluation.
+    pub loss: f64,
+    /// Wrong outputs in the evaluation.
+    pub wrong: f64,
+    /// Seconds of wall-clock time spent in training so far, pauses between resumes left out.
+    pub seconds: f64,
+    /// Sequences trained on per second of wall-clock time since the line before.
+    pub sequences_per_second: f64,
+}
+
+impl Metrics {
+    /// The line without its end.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a struct of numbers is always JSON")
+    }
+
+    /// These metrics with nothing in them that depends on the clock: what two runs of the same configuration share.
+    pub fn without_clock(&self) -> Self {
+        Self { seconds: 0.0, sequences_per_second: 0.0, ..self.clone() }
+    }
+}

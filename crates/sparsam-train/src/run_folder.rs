@@ -1,0 +1,468 @@
+//! The folder that holds a run.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `config.toml` | the configuration with nothing left out: it alone starts the same run again |
+//! | `metrics.jsonl` | a line of [`Metrics`] for each evaluation |
+//! | `events.out.tfevents.*` | the same for TensorBoard, one file for each time the run was started or resumed |
+//! | `checkpoints/newest.safetensors` | the network as it was last saved |
+//! | `checkpoints/best.safetensors` | the network that did best in an evaluation |
+//! | `checkpoints/resume.safetensors` | all that resuming takes: parameters, the optimiser's moments, counters |
+//! | `curve.svg` | the learning curve |
+//!
+//! # Why a kill at any moment leaves a run that resumes
+//!
+//! Every file but the two that only grow is written under a temporary name, synced and renamed. Resuming reads one
+//! file, so that no kill between two renames can mix states. What grows is synced before that file names its length,
+//! and is cut back to that length on resuming; the training after it is then done again, and because every random
+//! number follows from a counter it comes out the same. `config.toml` is written last when a run is made: a folder
+//! with it has all the rest, one without it holds no run.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sparsam::Network;
+use sparsam::checkpoint::{self, Extra};
+use sparsam::nn::optimiser::Optimiser;
+
+use crate::{Config, Error, Metrics, draw_curve, tensorboard};
+
+const CONFIG: &str = "config.toml";
+const METRICS: &str = "metrics.jsonl";
+const CURVE: &str = "curve.svg";
+const CHECKPOINTS: &str = "checkpoints";
+const RESUME: &str = "checkpoints/resume.safetensors";
+const LOCK: &str = ".lock";
+
+/// Names under which [`RESUME`] keeps what is not a parameter.
+const PROGRESS: &str = "training.progress";
+const MOMENTS: &str = "training.optimiser.";
+
+/// A network that a run keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// As it was last saved.
+    Newest,
+    /// As it was when it did best in an evaluation.
+    Best,
+}
+
+impl Checkpoint {
+    pub(crate) fn file(self) -> &'static str {
+        match self {
+            Self::Newest => "checkpoints/newest.safetensors",
+            Self::Best => "checkpoints/best.safetensors",
+        }
+    }
+}
+
+/// A folder that holds a run, to be looked into. It may be in training meanwhile.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// The run in a folder.
+    ///
+    /// # Errors
+    /// [`Error::NoRun`] if there is none.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        if !path.join(CONFIG).is_file() {
+            return Err(Error::NoRun { folder: path.to_owned(), missing: CONFIG });
+        }
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The run's configuration.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn config(&self) -> Result<Config, Error> {
+        Config::read(&self.path.join(CONFIG), None, None)
+    }
+
+    /// Where a checkpoint is.
+    pub fn checkpoint_path(&self, which: Checkpoint) -> PathBuf {
+        self.path.join(which.file())
+    }
+
+    /// A network of the run.
+    ///
+    /// # Errors
+    /// [`Error::NoRun`] if none was saved yet; [`sparsam::Error::Checkpoint`] if the file is damaged.
+    pub fn network(&self, which: Checkpoint) -> Result<Network<f32>, Error> {
+        let path = self.checkpoint_path(which);
+        if !path.exists() {
+            return Err(Error::NoRun { folder: self.path.clone(), missing: which.file() });
+        }
+        Ok(checkpoint::load(&path)?)
+    }
+
+    /// The metrics so far.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] names the line that is none.
+    pub fn metrics(&self) -> Result<Vec<Metrics>, Error> {
+        let path = self.path.join(METRICS);
+        let mut bytes = fs::read(&path).map_err(Error::at(&path))?;
+        // The last line may be about to be written, or have been when the run was killed.
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+        parse_metrics(&path, &bytes)
+    }
+}
+
+fn parse_metrics(path: &Path, bytes: &[u8]) -> Result<Vec<Metrics>, Error> {
+    let lines = bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
+    lines
+        .map(|(number, line)| {
+            serde_json::from_slice(line).map_err(|error| {
+                Error::damaged(path, format!("line {} is no line of metrics ({error}); restore the file", number + 1))
+            })
+        })
+        .collect()
+}
+
+/// Where a run is: what resuming takes beside the parameters and the optimiser's moments.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// Batches trained.
+    pub batch: u64,
+    /// Sequences trained on, and so the number of the next one.
+    pub sequences: u64,
+    /// Updates of the optimiser.
+    pub updates: u64,
+    /// Bytes of `metrics.jsonl`.
+    pub metrics_bytes: u64,
+    /// The lowest loss of an evaluation so far.
+    pub best_loss: Option<f64>,
+    /// Seconds spent in training.
+    pub seconds: f64,
+    /// What has been summed up since the last line of metrics.
+    pub since: Sums,
+}
+
+/// What is summed up from one line of metrics to the next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sums {
+    pub batches: u64,
+    pub sequences: u64,
+    pub loss: f64,
+    pub wrong: u64,
+    pub gradient_norm: f64,
+    pub seconds: f64,
+}
+
+/// A folder whose run is being trained, locked against other processes.
+pub(crate) struct OpenRun {
+    path: PathBuf,
+    metrics_file: File,
+    metrics: Vec<Metrics>,
+    events: tensorboard::Writer,
+    title: String,
+    unit: &'static str,
+    _lock: File,
+}
+
+/// What was read from [`RESUME`].
+pub(crate) struct Resumed {
+    pub network: Network<f32>,
+    pub optimiser: Optimiser<f32>,
+    pub progress: Progress,
+}
+
+impl OpenRun {
+    /// Makes the folder and puts a run that has not begun into it.
+    pub fn create(
+        path: &Path,
+        config: &Config,
+        unit: &'static str,
+        network: &Network<f32>,
+        optimiser: &Optimiser<f32>,
+    ) -> Result<Self, Error> {
+        let checkpoints = path.join(CHECKPOINTS);
+        before_operation(&checkpoints)?;
+        fs::create_dir_all(&checkpoints).map_err(Error::at(&checkpoints))?;
+        let lock = lock(path)?;
+        let metrics_path = path.join(METRICS);
+        let begun = fs::metadata(&metrics_path).is_ok_and(|metrics| metrics.len() > 0);
+        if begun || path.join(CONFIG).exists() || path.join(Checkpoint::Best.file()).exists() {
+            return Err(Error::RunExists { folder: path.to_owned() });
+        }
+        before_operation(&metrics_path)?;
+        let metrics_file =
+            OpenOptions::new().append(true).create(true).open(&metrics_path).map_err(Error::at(&metrics_path))?;
+        save_resume(path, network, optimiser, &Progress::default())?;
+        write_atomically(path, CONFIG, config.to_toml()?.as_bytes())?;
+        before_operation(&path.join("events"))?;
+        let events = tensorboard::Writer::create(path, None)?;
+        Ok(Self {
+            path: path.to_owned(),
+            metrics_file,
+            metrics: Vec::new(),
+            events,
+            title: title(config),
+            unit,
+            _lock: lock,
+        })
+    }
+
+    /// Opens a run where its last checkpoint left it.
+    pub fn resume(path: &Path, config: &Config, unit: &'static str) -> Result<(Self, Resumed), Error> {
+        let lock = lock(path)?;
+        let resumed = load_resume(path, config)?;
+        remove_temporary_files(path)?;
+
+        let metrics_path = path.join(METRICS);
+        let length = resumed.progress.metrics_bytes;
+        let mut bytes = fs::read(&metrics_path).map_err(Error::at(&metrics_path))?;
+        if (bytes.len() as u64) < length {
+            let reason = format!(
+                "it has {} bytes, but {length} when the checkpoint was saved; restore it, or start another run",
+                bytes.len()
+            );
+            return Err(Error::damaged(&metrics_path, reason));
+        }
+        bytes.truncate(length as usize);
+        let metrics = parse_metrics(&metrics_path, &bytes)?;
+        before_operation(&metrics_path)?;
+        let metrics_file = OpenOptions::new().append(true).open(&metrics_path).map_err(Error::at(&metrics_path))?;
+        metrics_file.set_len(length).map_err(Error::at(&metrics_path))?;
+        before_operation(&path.join("events"))?;
+        let events = tensorboard::Writer::create(path, Some(resumed.progress.batch))?;
+        let run =
+            Self { path: path.to_owned(), metrics_file, metrics, events, title: title(config), unit, _lock: lock };
+        Ok((run, resumed))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every line of metrics so far.
+    pub fn metrics(&self) -> &[Metrics] {
+        &self.metrics
+    }
+
+    /// Adds a line of metrics, and the same to the event file.
+    pub fn add_metrics(&mut self, metrics: Metrics, progress: &mut Progress) -> Result<(), Error> {
+        let path = self.path.join(METRICS);
+        let line = metrics.to_json() + "\n";
+        if let Err(error) = before_operation(&path) {
+            // As a kill may leave it.
+            let _ = self.metrics_file.write_all(&line.as_bytes()[..line.len() / 2]);
+            return Err(error);
+        }
+        self.metrics_file.write_all(line.as_bytes()).map_err(Error::at(&path))?;
+        progress.metrics_bytes += line.len() as u64;
+        for (tag, value) in [
+            ("loss/training", metrics.training_loss),
+            ("loss/evaluation", metrics.loss),
+            ("wrong/training", metrics.training_wrong),
+            ("wrong/evaluation", metrics.wrong),
+            ("gradient_norm", metrics.gradient_norm),
+            ("sequences_per_second", metrics.sequences_per_second),
+        ] {
+            self.events.scalar(metrics.batch, tag, value);
+        }
+        before_operation(self.events.path())?;
+        self.events.flush()?;
+        self.metrics.push(metrics);
+        Ok(())
+    }
+
+    /// Keeps the network as the best so far.
+    pub fn save_best(&self, network: &Network<f32>) -> Result<(), Error> {
+        self.save_network(Checkpoint::Best, network)
+    }
+
+    /// Saves all that resuming takes, the network for others to read, and the curve.
+    pub fn save(
+        &mut self,
+        network: &Network<f32>,
+        optimiser: &Optimiser<f32>,
+        progress: &Progress,
+    ) -> Result<(), Error> {
+        let metrics_path = self.path.join(METRICS);
+        before_operation(&metrics_path)?;
+        self.metrics_file.sync_data().map_err(Error::at(&metrics_path))?;
+        self.events.sync()?;
+        save_resume(&self.path, network, optimiser, progress)?;
+        self.save_network(Checkpoint::Newest, network)?;
+        let curve = draw_curve(&self.metrics, &self.title, self.unit);
+        write_atomically(&self.path, CURVE, curve.as_bytes())
+    }
+
+    /// Puts another configuration in the place of the run's.
+    pub fn replace_config(&self, config: &Config) -> Result<(), Error> {
+        write_atomically(&self.path, CONFIG, config.to_toml()?.as_bytes())
+    }
+
+    fn save_network(&self, which: Checkpoint, network: &Network<f32>) -> Result<(), Error> {
+        let path = self.path.join(which.file());
+        before_operation(&path)?;
+        Ok(checkpoint::save(&path, network, &Extra::default())?)
+    }
+}
+
+fn title(config: &Config) -> String {
+    format!("{} with {}", config.task.name(), config.network.memory.name())
+}
+
+fn save_resume(
+    folder: &Path,
+    network: &Network<f32>,
+    optimiser: &Optimiser<f32>,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let path = folder.join(RESUME);
+    let mut extra = Extra::default();
+    let json =
+        serde_json::to_string(progress).map_err(|error| Error::Io { path: path.clone(), source: error.into() })?;
+    extra.metadata.insert(PROGRESS.into(), json);
+    for (name, values) in optimiser.moments().into_iter().filter(|(_, values)| !values.is_empty()) {
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            let what = format!("the optimiser's {name}");
+            return Err(sparsam::Error::NotFinite { what, value: f64::from(*value) }.into());
+        }
+        extra.tensors.push((format!("{MOMENTS}{name}"), values.to_vec()));
+    }
+    before_operation(&path)?;
+    Ok(checkpoint::save(&path, network, &extra)?)
+}
+
+fn load_resume(folder: &Path, config: &Config) -> Result<Resumed, Error> {
+    let path = folder.join(RESUME);
+    if !path.exists() {
+        return Err(Error::NoRun { folder: folder.to_owned(), missing: RESUME });
+    }
+    let (network, extra) = checkpoint::load_with_extra::<f32>(&path)?;
+    let task = config.task.build()?;
+    let expected = config.network_config(&*task);
+    if *network.config() != expected {
+        let reason = format!(
+            "it holds {:?}, but {CONFIG} asks for {expected:?}; restore {CONFIG}, or start another run",
+            network.config()
+        );
+        return Err(Error::damaged(&path, reason));
+    }
+    let Some(progress) = extra.metadata.get(PROGRESS) else {
+        return Err(Error::damaged(&path, format!("{PROGRESS} is missing from its metadata; restore the file")));
+    };
+    let progress: Progress = serde_json::from_str(progress)
+        .map_err(|error| Error::damaged(&path, format!("its {PROGRESS} cannot be read ({error}); restore the file")))?;
+    let plausible = [progress.batch, progress.sequences, progress.updates, progress.since.sequences];
+    if plausible.into_iter().any(|count| count > i64::MAX as u64) {
+        return Err(Error::damaged(&path, format!("its {PROGRESS} counts beyond all bounds; restore the file")));
+    }
+    let mut optimiser = Optimiser::new(config.optimiser, network.parameters().values().len())?;
+    let names = optimiser.moments().map(|(name, _)| name);
+    let moments = names.map(|name| {
+        let name = format!("{MOMENTS}{name}");
+        extra.tensors.iter().find(|(other, _)| *other == name).map_or(&[][..], |(_, values)| values)
+    });
+    optimiser.restore(progress.updates, moments).map_err(|error| {
+        let reason =
+            format!("its optimiser is not the one of {CONFIG} ({error}); restore {CONFIG}, or start another run");
+        Error::damaged(&path, reason)
+    })?;
+    Ok(Resumed { network, optimiser, progress })
+}
+
+/// Locks a folder for this process, until the file is closed.
+fn lock(folder: &Path) -> Result<File, Error> {
+    let path = folder.join(LOCK);
+    before_operation(&path)?;
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(Error::at(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { folder: folder.to_owned() }),
+        // Some network file systems have no locks; training there is still better than not training.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(error)) => Err(Error::at(&path)(error)),
+    }
+}
+
+/// Writes a file under a temporary name and renames it: at every moment its name leads to a whole file.
+fn write_atomically(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    let (path, temporary) = (folder.join(name), folder.join(format!(".{name}{TEMPORARY}")));
+    before_operation(&temporary)?;
+    let written = File::create(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(error) = written {
+        // What is left of it would only take space, of which there may be none.
+        let _ = fs::remove_file(&temporary);
+        return Err(Error::at(&path)(error));
+    }
+    before_operation(&path)?;
+    fs::rename(&temporary, &path).map_err(Error::at(&path))?;
+    // Elsewhere than on Unix a folder cannot be opened, and need not be.
+    if cfg!(unix) {
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::at(folder))?;
+    }
+    Ok(())
+}
+
+/// How the names of temporary files end; they start with a dot.
+const TEMPORARY: &str = ".tmp";
+
+/// Removes what a kill may have left of files that were being written.
+fn remove_temporary_files(folder: &Path) -> Result<(), Error> {
+    for folder in [folder.to_owned(), folder.join(CHECKPOINTS)] {
+        for entry in fs::read_dir(&folder).map_err(Error::at(&folder))? {
+            let entry = entry.map_err(Error::at(&folder))?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with('.') && name.ends_with(TEMPORARY) {
+                fs::remove_file(entry.path()).map_err(Error::at(&entry.path()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Stands before every change to a file; tests let it fail, as if the process had been killed there.
+#[cfg(not(test))]
+fn before_operation(_: &Path) -> Result<(), Error> {
+    Ok(())
+}
+
+#[cfg(test)]
+use tests::before_operation;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// Lets this thread take `count` more file operations and fails every one after them; `None` lets it take all.
+    pub fn allow_operations(count: Option<u64>) {
+        LEFT.set(count);
+    }
+
+    pub fn before_operation(path: &Path) -> Result<(), Error> {
+        match LEFT.get() {
+            Some(0) => Err(Error::at(path)(io::Error::other("killed here by a test"))),
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}

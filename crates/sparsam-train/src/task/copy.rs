@@ -1,0 +1,127 @@
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::{LARGEST, LARGEST_BITS, Split, Task, check_option};
+use crate::batch::{Sequence, TargetKind};
+use crate::{Error, Random};
+
+/// Copy (Graves et al. 2014, section 4.1): after a sequence of random vectors of bits, repeat it.
+///
+/// A start flag, the vectors, an end flag; then, while the inputs are zero, the outputs are to be the vectors in their
+/// order. The flags have input channels of their own. A level is the number of vectors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Copy {
+    /// Bits in a vector.
+    pub bits: usize,
+    /// Vectors in the shortest sequence.
+    pub min_length: usize,
+    /// Vectors in the longest sequence.
+    pub max_length: usize,
+}
+
+impl Default for Copy {
+    fn default() -> Self {
+        Self { bits: 8, min_length: 1, max_length: 20 }
+    }
+}
+
+impl Copy {
+    pub(super) fn build(&self) -> Result<Box<dyn Task>, Error> {
+        check_option("bits", self.bits, 1..=LARGEST_BITS)?;
+        check_option("max_length", self.max_length, 1..=LARGEST)?;
+        check_option("min_length", self.min_length, 1..=self.max_length)?;
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Task for Copy {
+    fn name(&self) -> &'static str {
+        "copy"
+    }
+
+    fn input_size(&self) -> usize {
+        self.bits + 2
+    }
+
+    fn output_size(&self) -> usize {
+        self.bits
+    }
+
+    fn target_kind(&self) -> TargetKind {
+        TargetKind::Bits
+    }
+
+    fn level_unit(&self) -> &'static str {
+        "vectors"
+    }
+
+    fn default_levels(&self) -> RangeInclusive<usize> {
+        self.min_length..=self.max_length
+    }
+
+    fn possible_levels(&self) -> RangeInclusive<usize> {
+        1..=LARGEST
+    }
+
+    fn steps(&self, level: usize) -> usize {
+        2 * level + 2
+    }
+
+    fn default_batches(&self) -> u64 {
+        20_000
+    }
+
+    fn generate(&self, level: usize, _: Split, random: &mut Random, sequence: &mut Sequence) {
+        let (start_flag, end_flag) = (self.bits, self.bits + 1);
+        sequence.step()[start_flag] = 1.0;
+        let mut vectors = vec![0.0; level * self.bits];
+        for vector in vectors.chunks_exact_mut(self.bits) {
+            random.bits(vector);
+            sequence.step()[..self.bits].copy_from_slice(vector);
+        }
+        sequence.step()[end_flag] = 1.0;
+        for vector in vectors.chunks_exact(self.bits) {
+            sequence.step_with_bits(vector);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Stream;
+
+    #[test]
+    fn outputs_repeat_inputs() {
+        let task = Copy::default().build().unwrap();
+        let mut sequence = task.sequence();
+        task.generate(3, Split::Training, &mut Random::new(1, Stream::Training, 1), &mut sequence);
+        assert_eq!(sequence.steps(), 8);
+        assert_eq!(sequence.input(0), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(sequence.input(4), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+        for step in 0..5 {
+            assert_eq!(sequence.bits(step), None);
+        }
+        for step in 0..3 {
+            assert_eq!(sequence.bits(5 + step), Some(&sequence.input(1 + step)[..8]));
+            assert_eq!(sequence.input(1 + step)[8..], [0.0, 0.0]);
+            assert_eq!(sequence.input(5 + step), [0.0; 10]);
+        }
+    }
+
+    #[test]
+    fn impossible_sizes_are_named() {
+        for (copy, field) in [
+            (Copy { bits: 0, ..Default::default() }, "bits"),
+            (Copy { bits: usize::MAX, ..Default::default() }, "bits"),
+            (Copy { min_length: 21, ..Default::default() }, "min_length"),
+            (Copy { min_length: 0, ..Default::default() }, "min_length"),
+            (Copy { max_length: usize::MAX, ..Default::default() }, "max_length"),
+        ] {
+            let error = copy.build().err().unwrap().to_string();
+            assert!(error.starts_with(field), "{error}");
+        }
+    }
+}

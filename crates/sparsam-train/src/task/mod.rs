@@ -1,0 +1,191 @@
+//! Tasks: what sequences look like and what is wanted at their outputs. One file for each task.
+
+mod copy;
+mod recall;
+mod sort;
+
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+pub use copy::Copy;
+pub use recall::Recall;
+pub use sort::Sort;
+
+use crate::batch::{Sequence, TargetKind};
+use crate::{Error, Random};
+
+/// Which part of a data set a sequence comes from. Tasks that make their sequences have nothing to part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// What is trained on.
+    Training,
+    /// What is evaluated on, and never trained on.
+    Evaluation,
+}
+
+/// A task: makes sequences, each of a level, the task's own measure of difficulty.
+pub trait Task: Send + Sync {
+    /// The task's name.
+    fn name(&self) -> &'static str;
+
+    /// Numbers in an input, I.
+    fn input_size(&self) -> usize;
+
+    /// Numbers in an output, O.
+    fn output_size(&self) -> usize;
+
+    /// What the targets are.
+    fn target_kind(&self) -> TargetKind;
+
+    /// What a level counts, in the plural: "vectors", "items".
+    fn level_unit(&self) -> &'static str;
+
+    /// The levels that training draws from unless told otherwise, each equally likely.
+    fn default_levels(&self) -> RangeInclusive<usize>;
+
+    /// The levels that there can be.
+    fn possible_levels(&self) -> RangeInclusive<usize>;
+
+    /// Time steps of a sequence of this level, or the most there can be.
+    fn steps(&self, level: usize) -> usize;
+
+    /// Batches of training that are known to suffice with the default settings.
+    fn default_batches(&self) -> u64;
+
+    /// Makes a sequence of this level, which is a possible one; `sequence` is empty and of this task's sizes.
+    fn generate(&self, level: usize, split: Split, random: &mut Random, sequence: &mut Sequence);
+}
+
+impl dyn Task + '_ {
+    /// Checks that every level of a range is a possible one.
+    ///
+    /// # Errors
+    /// [`Error::Option`] says which levels are possible.
+    pub fn check_levels(&self, levels: &RangeInclusive<usize>) -> Result<(), Error> {
+        let possible = self.possible_levels();
+        let wrong = [levels.start(), levels.end()].into_iter().find(|level| !possible.contains(level));
+        match wrong {
+            Some(level) => {
+                let (unit, first, last) = (self.level_unit(), possible.start(), possible.end());
+                let reason = format!("a level of {} is a number of {unit} from {first} to {last}", self.name());
+                Err(Error::option("level", level, reason))
+            }
+            None if levels.is_empty() => {
+                let value = format!("{} to {}", levels.start(), levels.end());
+                Err(Error::option("level", value, "the first level comes before the last"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// An empty sequence of this task's sizes.
+    pub fn sequence(&self) -> Sequence {
+        Sequence::new(self.input_size(), self.output_size(), self.target_kind())
+    }
+}
+
+/// The largest option of a task: far beyond what anyone trains on, and small enough that no product of two overflows.
+const LARGEST: usize = 1 << 24;
+
+/// The most bits in a vector.
+const LARGEST_BITS: usize = 4096;
+
+fn check_option(field: &'static str, value: usize, possible: RangeInclusive<usize>) -> Result<(), Error> {
+    if possible.contains(&value) {
+        return Ok(());
+    }
+    Err(Error::option(field, value, format!("it lies from {} to {}", possible.start(), possible.end())))
+}
+
+/// The registry of tasks: one line for each.
+macro_rules! tasks {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// The choice of a task, and its options.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "name", rename_all = "lowercase")]
+        pub enum TaskConfig {
+            $($(#[$doc])* $variant($variant),)*
+        }
+
+        impl TaskConfig {
+            /// The names of all tasks.
+            pub const NAMES: &[&str] = &[$($name),*];
+
+            /// The task of that name with its default options.
+            pub fn by_name(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant(Default::default())),)*
+                    _ => None,
+                }
+            }
+
+            /// The task's name.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => $name,)*
+                }
+            }
+
+            /// Checks the options and makes the task.
+            ///
+            /// # Errors
+            /// [`Error::Option`] names the option that does not fit.
+            pub fn build(&self) -> Result<Box<dyn Task>, Error> {
+                match self {
+                    $(Self::$variant(options) => options.build(),)*
+                }
+            }
+        }
+    };
+}
+
+tasks! {
+    /// Repeat a sequence of random vectors.
+    Copy = "copy",
+    /// Given an item of a list, recall the next one.
+    Recall = "recall",
+    /// Repeat the vectors of highest priority, highest first.
+    Sort = "sort",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Stream;
+
+    #[test]
+    fn every_task_makes_what_it_says() {
+        for name in TaskConfig::NAMES {
+            let config = TaskConfig::by_name(name).unwrap();
+            assert_eq!(config.name(), *name);
+            let task = config.build().unwrap();
+            assert_eq!(task.name(), *name);
+            task.check_levels(&task.default_levels()).unwrap();
+            let first = *task.possible_levels().start();
+            for level in task.default_levels().chain([first, 33]) {
+                let mut sequence = task.sequence();
+                let mut random = Random::new(5, Stream::Training, level as u64);
+                task.generate(level, Split::Training, &mut random, &mut sequence);
+                assert_eq!(sequence.steps(), task.steps(level), "{name} at level {level}");
+                assert!((0..sequence.steps()).any(|step| sequence.bits(step).is_some()));
+                let mut again = task.sequence();
+                let mut random = Random::new(5, Stream::Training, level as u64);
+                task.generate(level, Split::Training, &mut random, &mut again);
+                assert_eq!(sequence, again);
+            }
+        }
+        assert!(TaskConfig::by_name("juggle").is_none());
+    }
+
+    #[test]
+    fn impossible_levels_are_refused() {
+        let task = TaskConfig::by_name("recall").unwrap().build().unwrap();
+        let error = task.check_levels(&(1..=4)).unwrap_err();
+        assert!(error.to_string().contains("level = 1") && error.to_string().contains("items from 2"), "{error}");
+        assert!(task.check_levels(&(2..=usize::MAX)).is_err());
+        #[allow(clippy::reversed_empty_ranges)]
+        let reversed = 4..=3;
+        assert!(task.check_levels(&reversed).is_err());
+    }
+}

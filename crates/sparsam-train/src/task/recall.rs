@@ -1,0 +1,150 @@
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::{LARGEST, LARGEST_BITS, Split, Task, check_option};
+use crate::batch::{Sequence, TargetKind};
+use crate::{Error, Random};
+
+/// Associative recall (Graves et al. 2014, section 4.3): after a list of items and one of them again as a query, give
+/// the item that followed it.
+///
+/// An item is a few random vectors of bits, after an item delimiter. Then the query, between two query delimiters:
+/// any item but the last. Then, while the inputs are zero, the outputs are to be the vectors of the item that followed
+/// the queried one. The delimiters have input channels of their own. A level is the number of items.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recall {
+    /// Bits in a vector.
+    pub bits: usize,
+    /// Vectors in an item.
+    pub item_length: usize,
+    /// Items in the shortest list.
+    pub min_items: usize,
+    /// Items in the longest list.
+    pub max_items: usize,
+}
+
+impl Default for Recall {
+    fn default() -> Self {
+        Self { bits: 6, item_length: 3, min_items: 3, max_items: 6 }
+    }
+}
+
+impl Recall {
+    pub(super) fn build(&self) -> Result<Box<dyn Task>, Error> {
+        check_option("bits", self.bits, 1..=LARGEST_BITS)?;
+        check_option("item_length", self.item_length, 1..=LARGEST)?;
+        check_option("max_items", self.max_items, 2..=LARGEST)?;
+        check_option("min_items", self.min_items, 2..=self.max_items)?;
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Task for Recall {
+    fn name(&self) -> &'static str {
+        "recall"
+    }
+
+    fn input_size(&self) -> usize {
+        self.bits + 2
+    }
+
+    fn output_size(&self) -> usize {
+        self.bits
+    }
+
+    fn target_kind(&self) -> TargetKind {
+        TargetKind::Bits
+    }
+
+    fn level_unit(&self) -> &'static str {
+        "items"
+    }
+
+    fn default_levels(&self) -> RangeInclusive<usize> {
+        self.min_items..=self.max_items
+    }
+
+    fn possible_levels(&self) -> RangeInclusive<usize> {
+        2..=LARGEST
+    }
+
+    fn steps(&self, level: usize) -> usize {
+        level * (1 + self.item_length) + 2 * self.item_length + 2
+    }
+
+    fn default_batches(&self) -> u64 {
+        40_000
+    }
+
+    fn generate(&self, level: usize, _: Split, random: &mut Random, sequence: &mut Sequence) {
+        let (bits, item_delimiter, query_delimiter) = (self.bits, self.bits, self.bits + 1);
+        let queried = random.below(level - 1);
+        let mut items = vec![0.0; level * self.item_length * bits];
+        for item in items.chunks_exact_mut(self.item_length * bits) {
+            sequence.step()[item_delimiter] = 1.0;
+            for vector in item.chunks_exact_mut(bits) {
+                random.bits(vector);
+                sequence.step()[..bits].copy_from_slice(vector);
+            }
+        }
+        let vectors = |item: usize| items.chunks_exact(bits).skip(item * self.item_length).take(self.item_length);
+        sequence.step()[query_delimiter] = 1.0;
+        for vector in vectors(queried) {
+            sequence.step()[..bits].copy_from_slice(vector);
+        }
+        sequence.step()[query_delimiter] = 1.0;
+        for vector in vectors(queried + 1) {
+            sequence.step_with_bits(vector);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Stream;
+
+    #[test]
+    fn outputs_are_the_item_after_the_queried_one() {
+        let task = Recall::default().build().unwrap();
+        let mut queried_items = [0; 4];
+        for number in 0..100 {
+            let mut sequence = task.sequence();
+            task.generate(4, Split::Training, &mut Random::new(1, Stream::Training, number), &mut sequence);
+            assert_eq!(sequence.steps(), 4 * 4 + 5 + 3);
+            let vectors = |first: usize| (first..first + 3).map(|step| sequence.input(step)[..6].to_vec());
+            for item in 0..4 {
+                assert_eq!(sequence.input(4 * item), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+            }
+            for step in [16, 20] {
+                assert_eq!(sequence.input(step), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+            }
+            let queried = (0..4).find(|item| vectors(4 * item + 1).eq(vectors(17))).unwrap();
+            queried_items[queried] += 1;
+            for step in 0..21 {
+                assert_eq!(sequence.bits(step), None);
+            }
+            for (step, vector) in vectors(4 * (queried + 1) + 1).enumerate() {
+                assert_eq!(sequence.bits(21 + step), Some(&vector[..]));
+                assert_eq!(sequence.input(21 + step), [0.0; 8]);
+            }
+        }
+        assert!(queried_items[..3].iter().all(|times| *times > 15) && queried_items[3] == 0, "{queried_items:?}");
+    }
+
+    #[test]
+    fn impossible_sizes_are_named() {
+        for (recall, field) in [
+            (Recall { bits: 0, ..Default::default() }, "bits"),
+            (Recall { item_length: 0, ..Default::default() }, "item_length"),
+            (Recall { min_items: 1, ..Default::default() }, "min_items"),
+            (Recall { min_items: 9, ..Default::default() }, "min_items"),
+            (Recall { max_items: usize::MAX, ..Default::default() }, "max_items"),
+        ] {
+            let error = recall.build().err().unwrap().to_string();
+            assert!(error.starts_with(field), "{error}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::{LARGEST, LARGEST_BITS, Split, Task, check_option};
+use crate::batch::{Sequence, TargetKind};
+use crate::{Error, Random};
+
+/// Priority sort (Graves et al. 2014, section 4.5): after random vectors of bits, each with a priority, give those of
+/// highest priority, highest first.
+///
+/// Each vector comes with its priority, uniform in \[-1, 1\], on an input channel of its own. Then a flag on another;
+/// then, while the inputs are zero, the outputs are to be the top vectors in descending order of priority. A level is
+/// the number of vectors; the share of them that is wanted stays top / count.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sort {
+    /// Bits in a vector.
+    pub bits: usize,
+    /// Vectors in a sequence.
+    pub count: usize,
+    /// Vectors wanted.
+    pub top: usize,
+}
+
+impl Default for Sort {
+    fn default() -> Self {
+        Self { bits: 8, count: 20, top: 16 }
+    }
+}
+
+impl Sort {
+    pub(super) fn build(&self) -> Result<Box<dyn Task>, Error> {
+        check_option("bits", self.bits, 1..=LARGEST_BITS)?;
+        check_option("count", self.count, 1..=LARGEST)?;
+        check_option("top", self.top, 1..=self.count)?;
+        Ok(Box::new(self.clone()))
+    }
+
+    fn top(&self, level: usize) -> usize {
+        (level * self.top / self.count).max(1)
+    }
+}
+
+impl Task for Sort {
+    fn name(&self) -> &'static str {
+        "sort"
+    }
+
+    fn input_size(&self) -> usize {
+        self.bits + 2
+    }
+
+    fn output_size(&self) -> usize {
+        self.bits
+    }
+
+    fn target_kind(&self) -> TargetKind {
+        TargetKind::Bits
+    }
+
+    fn level_unit(&self) -> &'static str {
+        "vectors"
+    }
+
+    fn default_levels(&self) -> RangeInclusive<usize> {
+        self.count..=self.count
+    }
+
+    fn possible_levels(&self) -> RangeInclusive<usize> {
+        1..=LARGEST
+    }
+
+    fn steps(&self, level: usize) -> usize {
+        level + 1 + self.top(level)
+    }
+
+    fn default_batches(&self) -> u64 {
+        80_000
+    }
+
+    fn generate(&self, level: usize, _: Split, random: &mut Random, sequence: &mut Sequence) {
+        let (bits, priority_channel, end_flag) = (self.bits, self.bits, self.bits + 1);
+        let mut vectors = vec![0.0; level * bits];
+        let mut order = Vec::with_capacity(level);
+        for (number, vector) in vectors.chunks_exact_mut(bits).enumerate() {
+            random.bits(vector);
+            let priority = (2.0 * random.unit() - 1.0) as f32;
+            let input = sequence.step();
+            input[..bits].copy_from_slice(vector);
+            input[priority_channel] = priority;
+            order.push((priority, number));
+        }
+        // Of equal priorities (as the network sees them) the earlier comes first.
+        order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        sequence.step()[end_flag] = 1.0;
+        for (_, number) in &order[..self.top(level)] {
+            sequence.step_with_bits(&vectors[number * bits..(number + 1) * bits]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Stream;
+
+    #[test]
+    fn outputs_are_the_top_in_descending_order() {
+        let task = Sort::default().build().unwrap();
+        let mut sequence = task.sequence();
+        task.generate(20, Split::Training, &mut Random::new(1, Stream::Training, 1), &mut sequence);
+        assert_eq!(sequence.steps(), 20 + 1 + 16);
+        assert_eq!(sequence.input(20), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+        let mut vectors: Vec<&[f32]> = (0..20).map(|step| sequence.input(step)).collect();
+        assert!(vectors.iter().all(|vector| (-1.0..=1.0).contains(&vector[8]) && vector[9] == 0.0));
+        vectors.sort_by(|a, b| b[8].partial_cmp(&a[8]).unwrap());
+        for step in 0..16 {
+            assert_eq!(sequence.bits(21 + step), Some(&vectors[step][..8]));
+            assert_eq!(sequence.input(21 + step), [0.0; 10]);
+        }
+        assert!((0..21).all(|step| sequence.bits(step).is_none()));
+    }
+
+    #[test]
+    fn the_share_that_is_wanted_stays() {
+        let sort = Sort::default();
+        assert_eq!([sort.top(1), sort.top(10), sort.top(40)], [1, 8, 32]);
+    }
+
+    #[test]
+    fn impossible_sizes_are_named() {
+        for (sort, field) in [
+            (Sort { bits: 0, ..Default::default() }, "bits"),
+            (Sort { count: 0, ..Default::default() }, "count"),
+            (Sort { top: 21, ..Default::default() }, "top"),
+            (Sort { top: 0, ..Default::default() }, "top"),
+        ] {
+            let error = sort.build().err().unwrap().to_string();
+            assert!(error.starts_with(field), "{error}");
+        }
+    }
+}
