@@ -49,7 +49,8 @@ fn products(network: &Network<f32>) -> impl FnMut() -> f64 {
     let mut target = wide.clone();
     let mut gradient = vec![0.0f32; 4 * HIDDEN * (state + INPUT)];
     let mut gradients_of_weights = move |rows: usize, columns: usize| {
-        let (left, right) = (View::new(&wide, STEPS * BATCH, rows, rows), View::new(&wide, STEPS * BATCH, columns, columns));
+        let (left, right) =
+            (View::new(&wide, STEPS * BATCH, rows, rows), View::new(&wide, STEPS * BATCH, columns, columns));
         multiply(left.transposed(), right, &mut gradient, columns);
     };
     let over_sequence = vec![0.5f32; STEPS * BATCH * state];
@@ -83,9 +84,8 @@ fn main() {
     let rounds = if std::env::args().any(|argument| argument == "--bench") { ROUNDS } else { 1 };
     let sam = network(Model::Sam(sam::Config { memory_size: 1_000_000, ..Default::default() }));
     let lstm = network(Model::Lstm);
-    let pools = [1, 2].map(|threads| {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started")
-    });
+    let pools = [1, 2]
+        .map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started"));
     let mut variants: Vec<(&str, usize, Box<dyn FnMut() -> f64 + Send>)> = vec![
         ("SAM's bare matrix products", 0, Box::new(products(&sam))),
         ("SAM, N = 1,000,000", 0, Box::new(episode(&sam))),

@@ -2,12 +2,13 @@
 
 use super::{EPSILON, Found, Index};
 use crate::memory::pages::Pages;
-use crate::real::simd::{InstructionSet, multiply_add, vector_fn};
+use crate::real::lanes::{LANES, Lanes};
+use crate::real::simd::{InstructionSet, vector_fn};
 use crate::real::vector::dot;
 use crate::{Error, Real};
 
 /// Words that lie side by side, number by number, so that one vector instruction advances all of them.
-const BLOCK: usize = 16;
+const BLOCK: usize = LANES;
 /// Queries that share a pass over the words.
 const QUERIES: usize = 4;
 
@@ -122,6 +123,16 @@ impl<T: Real> Index<T> for Linear<T> {
             }
             first += QUERIES;
         }
+        // Cosines that are not numbers were passed over; their words count as the least similar ones.
+        for query in 0..queries.len() / self.word_size {
+            if found.words(query).len() < found.limit().min(self.words.len()) {
+                for word in &self.words {
+                    if !found.words(query).contains(word) {
+                        found.offer(query, *word, T::NEG_INFINITY);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -146,13 +157,18 @@ vector_fn! {
             let cosines = cosines_of_block::<T, I, Q>(block, norms, rows);
             for q in 0..Q {
                 let query = first_query + q;
-                let threshold = found.threshold(query);
-                let worst_below = cosines[q].iter().fold(false, |any, cosine| any | (*cosine >= threshold));
-                if worst_below {
-                    for (word, cosine) in words.iter().zip(&cosines[q]) {
-                        if *cosine >= found.threshold(query) {
-                            found.offer(query, *word, *cosine);
-                        }
+                let mut bits = cosines[q].at_least(found.threshold(query));
+                if bits == 0 {
+                    continue;
+                }
+                let mut values = [T::ZERO; BLOCK];
+                cosines[q].store(&mut values);
+                while bits != 0 {
+                    let lane = bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
+                    // The last block may be only partly in use.
+                    if let Some(word) = words.get(lane) {
+                        found.offer(query, *word, values[lane]);
                     }
                 }
             }
@@ -165,20 +181,29 @@ fn cosines_of_block<T: Real, I: InstructionSet, const Q: usize>(
     block: &[T],
     norms: &[T; BLOCK],
     queries: [&[T]; Q],
-) -> [[T; BLOCK]; Q] {
+) -> [I::Lanes<T>; Q] {
     let (block, _) = block.as_chunks::<BLOCK>();
     for query in queries {
         assert_eq!(query.len(), block.len());
     }
-    let mut sums = [[T::ZERO; BLOCK]; Q];
-    for (number, line) in block.iter().enumerate() {
-        sums = std::array::from_fn(|q| {
-            let (x, sum) = (queries[q][number], sums[q]);
-            std::array::from_fn(|lane| multiply_add::<T, I>(x, line[lane], sum[lane]))
-        });
+    // Two sums a query, so that no addition waits for the one before.
+    let zero = I::Lanes::<T>::splat(T::ZERO);
+    let (mut even, mut odd) = ([zero; Q], [zero; Q]);
+    let (pairs, last) = block.as_chunks::<2>();
+    for (number, [first, second]) in pairs.iter().enumerate() {
+        let (first, second) = (I::Lanes::<T>::load(first), I::Lanes::<T>::load(second));
+        // By value: arrays changed in place would not all be kept in registers.
+        even = std::array::from_fn(|q| I::Lanes::<T>::splat(queries[q][2 * number]).multiply_add(first, even[q]));
+        odd = std::array::from_fn(|q| I::Lanes::<T>::splat(queries[q][2 * number + 1]).multiply_add(second, odd[q]));
     }
-    // Not a number counts as -∞, which is what `max` gives.
-    std::array::from_fn(|q| std::array::from_fn(|lane| (sums[q][lane] * norms[lane]).max(T::NEG_INFINITY)))
+    for line in last {
+        for q in 0..Q {
+            let x = I::Lanes::<T>::splat(queries[q][block.len() - 1]);
+            even[q] = x.multiply_add(I::Lanes::<T>::load(line), even[q]);
+        }
+    }
+    let norms = I::Lanes::<T>::load(norms);
+    std::array::from_fn(|q| even[q].add(odd[q]).multiply(norms))
 }
 
 #[cfg(test)]

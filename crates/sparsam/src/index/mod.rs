@@ -35,8 +35,8 @@ pub trait Index<T: Real>: Send {
     /// Forgets every word, naming each to `forgotten`, at the cost of the words held.
     fn clear(&mut self, forgotten: &mut dyn FnMut(u32));
 
-    /// Offers to `found` the words most similar to each query: at least `min(found.limit(), self.len())` for each,
-    /// with their exact cosines. `queries` holds one query of the length of a word after another; `contents` is the
+    /// Offers to `found`, which may hold others already, the words most similar to each query, with their exact cosines.
+    /// At least `min(found.limit(), self.len())` words are found for each query then. `queries` holds one query of the length of a word after another; `contents` is the
     /// whole memory, word after word.
     fn search(&mut self, contents: &[T], queries: &[T], found: &mut Found<T>);
 }
@@ -115,16 +115,19 @@ impl<T: Real> Found<T> {
         let count = self.counts[query];
         let words = &mut self.words[start..start + self.limit];
         let cosines = &mut self.cosines[start..start + self.limit];
-        let mut place = count;
-        while place > 0 && (cosine > cosines[place - 1] || (cosine == cosines[place - 1] && word < words[place - 1])) {
-            place -= 1;
-        }
-        if place == self.limit {
+        let better = |other: usize, cosines: &[T], words: &[u32]| {
+            cosine > cosines[other] || (cosine == cosines[other] && word < words[other])
+        };
+        let moved = count.min(self.limit - 1);
+        if count == self.limit && !better(moved, cosines, words) {
             return false;
         }
-        let moved = count.min(self.limit - 1);
-        words.copy_within(place..moved, place + 1);
-        cosines.copy_within(place..moved, place + 1);
+        let mut place = moved;
+        while place > 0 && better(place - 1, cosines, words) {
+            words[place] = words[place - 1];
+            cosines[place] = cosines[place - 1];
+            place -= 1;
+        }
         words[place] = word;
         cosines[place] = cosine;
         self.counts[query] = moved + 1;

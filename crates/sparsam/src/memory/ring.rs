@@ -1,7 +1,8 @@
 //! The order in which the words of a memory were last accessed.
 
 use super::pages::Pages;
-use crate::Error;
+use crate::real::vector::position;
+use crate::{Error, Real};
 
 /// Set in a word's `next` entry once the word was accessed.
 const ACCESSED: u32 = 1 << 31;
@@ -182,6 +183,50 @@ impl Ring {
     }
 }
 
+/// The words that the heads access in one step, each with the sum of its weights over all heads.
+#[derive(Debug, Default)]
+pub struct Accesses<T> {
+    /// The distinct words.
+    words: Vec<u32>,
+    totals: Vec<T>,
+    /// For every occurrence, the place of its word among the distinct ones.
+    occurrences: Vec<usize>,
+    /// For each distinct word, the number of its last occurrence.
+    last: Vec<usize>,
+}
+
+impl<T: Real> Accesses<T> {
+    /// Forgets the step before.
+    pub fn clear(&mut self) {
+        self.words.clear();
+        self.totals.clear();
+        self.occurrences.clear();
+        self.last.clear();
+    }
+
+    /// A head reads or writes `word` with this weight.
+    #[inline(always)]
+    pub fn add(&mut self, word: u32, weight: T) {
+        let place = position(&self.words, word).unwrap_or_else(|| {
+            self.words.push(word);
+            self.totals.push(T::ZERO);
+            self.last.push(0);
+            self.words.len() - 1
+        });
+        self.totals[place] += weight;
+        self.last[place] = self.occurrences.len();
+        self.occurrences.push(place);
+    }
+
+    /// The words whose weights sum to more than `threshold`, in the order of their last occurrences.
+    #[inline(always)]
+    pub fn above(&self, threshold: T) -> impl Iterator<Item = u32> {
+        self.occurrences.iter().enumerate().filter_map(move |(occurrence, place)| {
+            (self.last[*place] == occurrence && self.totals[*place] > threshold).then_some(self.words[*place])
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +238,17 @@ mod tests {
 
     fn bits(ring: &Ring) -> (Vec<u32>, Vec<u32>, u32, u32) {
         (ring.next.to_vec(), ring.previous.to_vec(), ring.oldest, ring.accessed)
+    }
+
+    #[test]
+    fn accesses_are_summed_and_stand_where_they_occur_last() {
+        let mut accesses = Accesses::default();
+        for (word, weight) in [(7, 0.1), (3, 0.5), (7, 0.2), (5, 0.05), (3, 0.0), (9, 0.25)] {
+            accesses.add(word, weight);
+        }
+        assert_eq!(accesses.above(0.06).collect::<Vec<_>>(), [7, 3, 9]);
+        accesses.clear();
+        assert_eq!(accesses.above(0.0).count(), 0);
     }
 
     proptest! {

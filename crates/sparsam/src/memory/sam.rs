@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ring::{self, Ring};
+use super::ring::{self, Accesses, Ring};
 use super::words::{Addition, Words};
 use super::{Memory, MemoryConfig, content};
 use crate::index::{Found, IndexKind};
@@ -175,8 +175,7 @@ struct Scratch<T> {
     keys: Vec<T>,
     found: Found<T>,
     additions: Vec<Addition<T>>,
-    occurring: Vec<u32>,
-    occurring_weights: Vec<T>,
+    accesses: Accesses<T>,
 }
 
 impl<T: Real> Sam<T> {
@@ -296,8 +295,7 @@ vector_fn! {
 
         let scratch = &mut sam.scratch;
         scratch.additions.clear();
-        scratch.occurring.clear();
-        scratch.occurring_weights.clear();
+        scratch.accesses.clear();
         for h in 0..heads {
             let head = &interface[h * head_len..(h + 1) * head_len];
             let write = head[fields.write_gate()].sigmoid();
@@ -313,8 +311,7 @@ vector_fn! {
             scratch.additions.push(Addition { word, weight, head: h as u32 });
         }
         for addition in &scratch.additions {
-            scratch.occurring.push(addition.word);
-            scratch.occurring_weights.push(addition.weight);
+            scratch.accesses.add(addition.word, addition.weight);
         }
         let write_word = |h: u32| &interface[h as usize * head_len..][fields.write_word()];
         let erased = &sam.tape.least_recent[position * heads..(position + 1) * heads];
@@ -335,24 +332,13 @@ vector_fn! {
             let strength = head[fields.strength()].oneplus();
             content::address::<T, I>(&sam.words, chosen, &head[fields.key()], strength, cosines, weights);
             content::read::<T, I>(&sam.words, chosen, weights, &mut read[h * size..(h + 1) * size]);
-            scratch.occurring.extend_from_slice(chosen);
-            scratch.occurring_weights.extend_from_slice(weights);
+            for (word, weight) in chosen.iter().zip(weights.iter()) {
+                scratch.accesses.add(*word, *weight);
+            }
         }
 
-        // Weights of a word are summed over all its occurrences; only the last one places it.
-        let occurring = &scratch.occurring[..];
-        for (i, word) in occurring.iter().enumerate() {
-            let mut total = T::ZERO;
-            let mut last = i;
-            for (j, other) in occurring.iter().enumerate() {
-                if other == word {
-                    total += scratch.occurring_weights[j];
-                    last = j;
-                }
-            }
-            if last == i && total > sam.access_threshold {
-                sam.ring.access(*word, record);
-            }
+        for word in scratch.accesses.above(sam.access_threshold) {
+            sam.ring.access(word, record);
         }
         sam.tape.moves[position] = sam.ring.recorded();
     }

@@ -3,7 +3,7 @@
 use super::pages::Pages;
 use crate::index::{Found, Index, IndexKind};
 use crate::real::simd::InstructionSet;
-use crate::real::vector::axpy;
+use crate::real::vector::{axpy, position};
 use crate::{Error, Real};
 
 /// N words of W numbers, all zero at first, with an index over those that were ever written.
@@ -136,7 +136,7 @@ impl<T: Real> Words<T> {
         self.forget_undone();
         self.distinct.clear();
         for word in additions.iter().map(|addition| addition.word).chain(erased.iter().copied()) {
-            if !self.distinct.contains(&word) {
+            if position(&self.distinct, word).is_none() {
                 self.distinct.push(word);
             }
         }
@@ -259,15 +259,14 @@ impl<T: Real> Words<T> {
         self.update_index();
         let queries = keys.len() / self.word_size;
         found.start(queries, limit);
-        self.index.search(&self.contents, keys, found);
-        for query in 0..queries {
-            let unwritten = (self.lowest_unwritten..self.slots.len() as u32).filter(|word| !self.index.contains(*word));
-            for word in unwritten {
-                if !found.offer(query, word, T::ZERO) {
-                    break;
-                }
+        // First, so that the index need not offer what is less similar than nothing.
+        let unwritten = self.lowest_unwritten..self.slots.len() as u32;
+        for word in unwritten.filter(|word| !self.index.contains(*word)).take(limit) {
+            for query in 0..queries {
+                found.offer(query, word, T::ZERO);
             }
         }
+        self.index.search(&self.contents, keys, found);
     }
 
     /// Makes room for gradients, all zero, if this is the first step back of the episode.

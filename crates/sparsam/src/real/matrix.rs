@@ -1,7 +1,8 @@
 //! Products of matrices: [`Packed`] for the few rows of one time step, [`multiply`] for whole sequences.
 
 use super::Real;
-use super::simd::{InstructionSet, multiply_add, vector_fn};
+use super::lanes::{LANES, Lanes};
+use super::simd::{InstructionSet, vector_fn};
 
 /// Columns that lie side by side in a [`Packed`] matrix.
 const PANEL: usize = 32;
@@ -86,21 +87,19 @@ vector_fn! {
             while done < width {
                 let (column, left) = (first + done, width - done);
                 // A tile is as wide as the registers allow, and no wider than what is left.
-                done += if I::LANES == 16 && left > 16 {
-                    tile::<T, I, M, 32>(panel, done, rows, output, output_stride, column, left)
-                } else if I::LANES >= 8 {
-                    tile::<T, I, M, 16>(panel, done, rows, output, output_stride, column, left)
+                done += if I::WIDE && left > LANES {
+                    tile::<T, I, M, 2>(panel, done, rows, output, output_stride, column, left)
                 } else {
-                    tile::<T, I, M, 8>(panel, done, rows, output, output_stride, column, left)
+                    tile::<T, I, M, 1>(panel, done, rows, output, output_stride, column, left)
                 };
             }
         }
     }
 }
 
-/// Adds the product of `M` rows with `N` columns of a panel to the output; returns `N`.
+/// Adds the product of `M` rows with `V` × 16 columns of a panel to the output; returns the number of columns.
 #[inline(always)]
-fn tile<T: Real, I: InstructionSet, const M: usize, const N: usize>(
+fn tile<T: Real, I: InstructionSet, const M: usize, const V: usize>(
     panel: &[[T; PANEL]],
     offset: usize,
     rows: [&[T]; M],
@@ -112,30 +111,33 @@ fn tile<T: Real, I: InstructionSet, const M: usize, const N: usize>(
     for row in rows {
         assert_eq!(row.len(), panel.len());
     }
-    let mut sums = [[T::ZERO; N]; M];
+    let mut sums = [[I::Lanes::<T>::splat(T::ZERO); V]; M];
     for (k, line) in panel.iter().enumerate() {
-        let weights: [T; N] = *line[offset..].first_chunk().expect("a tile lies within its panel");
-        // By value: arrays changed in place would not be kept in registers.
-        sums = std::array::from_fn(|m| {
-            let x = rows[m][k];
-            let row = sums[m];
-            std::array::from_fn(|n| multiply_add::<T, I>(x, weights[n], row[n]))
-        });
-    }
-    for (m, sums) in sums.iter().enumerate() {
-        let start = m * output_stride + column;
-        if left >= N {
-            let target: &mut [T; N] = output[start..].first_chunk_mut().expect("a full tile lies within its row");
-            for n in 0..N {
-                target[n] += sums[n];
-            }
-        } else {
-            for (target, sum) in output[start..start + left].iter_mut().zip(sums) {
-                *target += *sum;
+        let (line, _) = line[offset..].as_chunks::<LANES>();
+        let weights: [I::Lanes<T>; V] = std::array::from_fn(|v| I::Lanes::<T>::load(&line[v]));
+        for m in 0..M {
+            let x = I::Lanes::<T>::splat(rows[m][k]);
+            for v in 0..V {
+                sums[m][v] = x.multiply_add(weights[v], sums[m][v]);
             }
         }
     }
-    N
+    for (m, sums) in sums.iter().enumerate() {
+        let start = m * output_stride + column;
+        let width = left.min(V * LANES);
+        let (full, rest) = output[start..start + width].as_chunks_mut::<LANES>();
+        for (target, sum) in full.iter_mut().zip(sums) {
+            sum.add(I::Lanes::<T>::load(target)).store(target);
+        }
+        if !rest.is_empty() {
+            let mut last = [T::ZERO; LANES];
+            sums[width / LANES].store(&mut last);
+            for (target, sum) in rest.iter_mut().zip(last) {
+                *target += sum;
+            }
+        }
+    }
+    V * LANES
 }
 
 /// A view of a matrix whose rows lie `stride` numbers apart.

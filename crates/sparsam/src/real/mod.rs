@@ -4,6 +4,7 @@
 //! `f32` are branch-free polynomials, so that loops over them become vector instructions; those of
 //! `f64` are the standard library's.
 
+pub mod lanes;
 pub mod matrix;
 pub mod simd;
 pub mod vector;
@@ -37,6 +38,11 @@ pub trait Real:
     + sealed::Sealed
     + 'static
 {
+    /// Sixteen numbers in registers of AVX-512.
+    type Avx512: lanes::Lanes<Self>;
+    /// Sixteen numbers in registers of AVX2.
+    type Avx2: lanes::Lanes<Self>;
+
     /// 0.
     const ZERO: Self;
     /// 1.
@@ -99,6 +105,15 @@ mod sealed {
 }
 
 impl Real for f32 {
+    #[cfg(target_arch = "x86_64")]
+    type Avx512 = lanes::Avx512F32;
+    #[cfg(not(target_arch = "x86_64"))]
+    type Avx512 = lanes::Portable<Self>;
+    #[cfg(target_arch = "x86_64")]
+    type Avx2 = lanes::Avx2F32;
+    #[cfg(not(target_arch = "x86_64"))]
+    type Avx2 = lanes::Portable<Self>;
+
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const NEG_INFINITY: Self = f32::NEG_INFINITY;
@@ -202,6 +217,15 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    #[cfg(target_arch = "x86_64")]
+    type Avx512 = lanes::Avx512F64;
+    #[cfg(not(target_arch = "x86_64"))]
+    type Avx512 = lanes::Portable<Self>;
+    #[cfg(target_arch = "x86_64")]
+    type Avx2 = lanes::Avx2F64;
+    #[cfg(not(target_arch = "x86_64"))]
+    type Avx2 = lanes::Portable<Self>;
+
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const NEG_INFINITY: Self = f64::NEG_INFINITY;

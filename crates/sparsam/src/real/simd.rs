@@ -6,14 +6,17 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use super::Real;
+use super::lanes::{Lanes, Portable};
+
 /// What a kernel's body may know of the instruction set that it is compiled for.
 pub trait InstructionSet: Copy {
+    /// Sixteen numbers in its registers.
+    type Lanes<T: Real>: Lanes<T>;
     /// A multiplication and an addition are one instruction.
     const FUSED: bool;
-    /// `f32` numbers in one register.
-    const LANES: usize;
-    /// Vector registers.
-    const REGISTERS: usize;
+    /// Registers hold 16 `f32` numbers, and there are 32 of them.
+    const WIDE: bool;
 }
 
 /// AVX-512: 32 registers of 512 bits.
@@ -27,19 +30,19 @@ pub struct Avx2;
 pub struct Plain;
 
 impl InstructionSet for Avx512 {
+    type Lanes<T: Real> = T::Avx512;
     const FUSED: bool = true;
-    const LANES: usize = 16;
-    const REGISTERS: usize = 32;
+    const WIDE: bool = true;
 }
 impl InstructionSet for Avx2 {
+    type Lanes<T: Real> = T::Avx2;
     const FUSED: bool = true;
-    const LANES: usize = 8;
-    const REGISTERS: usize = 16;
+    const WIDE: bool = false;
 }
 impl InstructionSet for Plain {
+    type Lanes<T: Real> = Portable<T>;
     const FUSED: bool = cfg!(target_arch = "aarch64");
-    const LANES: usize = 4;
-    const REGISTERS: usize = if cfg!(target_arch = "aarch64") { 32 } else { 16 };
+    const WIDE: bool = false;
 }
 
 /// An instruction set by name, best last.
@@ -99,7 +102,7 @@ pub fn use_level(level: Level) {
 
 /// `a · b + c` in the cheapest way that the instruction set has.
 #[inline(always)]
-pub fn multiply_add<T: crate::Real, I: InstructionSet>(a: T, b: T, c: T) -> T {
+pub fn multiply_add<T: Real, I: InstructionSet>(a: T, b: T, c: T) -> T {
     if I::FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 

@@ -2,24 +2,20 @@
 //! compiled for its instruction set.
 
 use super::Real;
+use super::lanes::{LANES, Lanes};
 use super::simd::{InstructionSet, multiply_add};
-
-/// Numbers that a kernel handles at once; the unit in which loops are written so that they vectorise.
-pub const LANES: usize = 16;
 
 /// Σ aᵢ bᵢ.
 #[inline(always)]
 pub fn dot<T: Real, I: InstructionSet>(a: &[T], b: &[T]) -> T {
     debug_assert_eq!(a.len(), b.len());
-    let mut sums = [T::ZERO; LANES];
+    let mut sums = I::Lanes::<T>::splat(T::ZERO);
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
     for (x, y) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            sums[lane] = multiply_add::<T, I>(x[lane], y[lane], sums[lane]);
-        }
+        sums = I::Lanes::<T>::load(x).multiply_add(I::Lanes::<T>::load(y), sums);
     }
-    let mut sum = sum_of_lanes(sums);
+    let mut sum = sums.sum();
     for (x, y) in a_rest.iter().zip(b_rest) {
         sum = multiply_add::<T, I>(*x, *y, sum);
     }
@@ -30,18 +26,16 @@ pub fn dot<T: Real, I: InstructionSet>(a: &[T], b: &[T]) -> T {
 #[inline(always)]
 pub fn dot_and_square<T: Real, I: InstructionSet>(a: &[T], b: &[T]) -> (T, T) {
     debug_assert_eq!(a.len(), b.len());
-    let mut products = [T::ZERO; LANES];
-    let mut squares = [T::ZERO; LANES];
+    let mut products = I::Lanes::<T>::splat(T::ZERO);
+    let mut squares = products;
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
     for (x, y) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            products[lane] = multiply_add::<T, I>(x[lane], y[lane], products[lane]);
-            squares[lane] = multiply_add::<T, I>(y[lane], y[lane], squares[lane]);
-        }
+        let y = I::Lanes::<T>::load(y);
+        products = I::Lanes::<T>::load(x).multiply_add(y, products);
+        squares = y.multiply_add(y, squares);
     }
-    let mut product = sum_of_lanes(products);
-    let mut square = sum_of_lanes(squares);
+    let (mut product, mut square) = (products.sum(), squares.sum());
     for (x, y) in a_rest.iter().zip(b_rest) {
         product = multiply_add::<T, I>(*x, *y, product);
         square = multiply_add::<T, I>(*y, *y, square);
@@ -49,22 +43,17 @@ pub fn dot_and_square<T: Real, I: InstructionSet>(a: &[T], b: &[T]) -> (T, T) {
     (product, square)
 }
 
-#[inline(always)]
-fn sum_of_lanes<T: Real>(mut lanes: [T; LANES]) -> T {
-    for lane in 0..8 {
-        lanes[lane] += lanes[lane + 8];
-    }
-    for lane in 0..4 {
-        lanes[lane] += lanes[lane + 4];
-    }
-    (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
-}
-
 /// y += scale · x.
 #[inline(always)]
 pub fn axpy<T: Real, I: InstructionSet>(y: &mut [T], scale: T, x: &[T]) {
     debug_assert_eq!(x.len(), y.len());
-    for (y, x) in y.iter_mut().zip(x) {
+    let scales = I::Lanes::<T>::splat(scale);
+    let (y_chunks, y_rest) = y.as_chunks_mut::<LANES>();
+    let (x_chunks, x_rest) = x.as_chunks::<LANES>();
+    for (y, x) in y_chunks.iter_mut().zip(x_chunks) {
+        scales.multiply_add(I::Lanes::<T>::load(x), I::Lanes::<T>::load(y)).store(y);
+    }
+    for (y, x) in y_rest.iter_mut().zip(x_rest) {
         *y = multiply_add::<T, I>(scale, *x, *y);
     }
 }
@@ -73,7 +62,15 @@ pub fn axpy<T: Real, I: InstructionSet>(y: &mut [T], scale: T, x: &[T]) {
 #[inline(always)]
 pub fn axpby<T: Real, I: InstructionSet>(z: &mut [T], a: T, x: &[T], b: T, y: &[T]) {
     debug_assert!(x.len() == z.len() && y.len() == z.len());
-    for ((z, x), y) in z.iter_mut().zip(x).zip(y) {
+    let (a_lanes, b_lanes) = (I::Lanes::<T>::splat(a), I::Lanes::<T>::splat(b));
+    let (z_chunks, z_rest) = z.as_chunks_mut::<LANES>();
+    let (x_chunks, x_rest) = x.as_chunks::<LANES>();
+    let (y_chunks, y_rest) = y.as_chunks::<LANES>();
+    for ((z, x), y) in z_chunks.iter_mut().zip(x_chunks).zip(y_chunks) {
+        let sum = b_lanes.multiply_add(I::Lanes::<T>::load(y), I::Lanes::<T>::load(z));
+        a_lanes.multiply_add(I::Lanes::<T>::load(x), sum).store(z);
+    }
+    for ((z, x), y) in z_rest.iter_mut().zip(x_rest).zip(y_rest) {
         *z = multiply_add::<T, I>(a, *x, multiply_add::<T, I>(b, *y, *z));
     }
 }
@@ -87,10 +84,32 @@ pub fn add<T: Real>(y: &mut [T], x: &[T]) {
     }
 }
 
+/// The first place of `value` in a list of word numbers.
+#[inline(always)]
+pub fn position(list: &[u32], value: u32) -> Option<usize> {
+    let (chunks, rest) = list.as_chunks::<LANES>();
+    for (number, chunk) in chunks.iter().enumerate() {
+        // Without a branch for each word, so that the whole chunk is compared at once.
+        if chunk.iter().fold(false, |found, other| found | (*other == value)) {
+            let place = chunk.iter().position(|other| *other == value)?;
+            return Some(number * LANES + place);
+        }
+    }
+    rest.iter().position(|other| *other == value).map(|place| chunks.len() * LANES + place)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::simd::Plain;
     use super::*;
+
+    #[test]
+    fn position_is_the_first() {
+        let list: Vec<u32> = (0..70).map(|i| i % 50).collect();
+        for value in 0..60 {
+            assert_eq!(position(&list, value), list.iter().position(|other| *other == value));
+        }
+    }
 
     #[test]
     fn kernels_agree_with_their_definitions_at_every_length() {

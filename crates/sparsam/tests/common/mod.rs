@@ -1,6 +1,8 @@
 //! What the tests of all models share.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod reference;
+
 use sparsam::{Model, Network, NetworkConfig, Parameters, Runner};
 
 /// Numbers in ±1 that look random, the same for the same seed.

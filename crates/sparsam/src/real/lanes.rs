@@ -1,0 +1,235 @@
+//! Sixteen numbers that one operation handles at once: one or more vector registers.
+//!
+//! Ordinary loops over arrays become vector instructions too, but not reliably ones that stay in registers; the few
+//! kernels that everything waits for use these types instead.
+
+use super::Real;
+
+/// Numbers in a [`Lanes`].
+pub const LANES: usize = 16;
+
+/// Sixteen numbers.
+///
+/// The types behind this trait use instructions that not every processor has. They are reached through
+/// [`InstructionSet::Lanes`](super::simd::InstructionSet::Lanes) alone, inside of a `vector_fn!`, whose bodies run
+/// only where their instruction set is there; that is what makes them sound.
+pub trait Lanes<T>: Copy {
+    /// The same number in every lane.
+    fn splat(value: T) -> Self;
+    /// The numbers of an array.
+    fn load(values: &[T; LANES]) -> Self;
+    /// Writes the numbers to an array.
+    fn store(self, values: &mut [T; LANES]);
+    /// `self + other`, lane by lane.
+    fn add(self, other: Self) -> Self;
+    /// `self · other`, lane by lane.
+    fn multiply(self, other: Self) -> Self;
+    /// `self · a + b`, lane by lane.
+    fn multiply_add(self, a: Self, b: Self) -> Self;
+    /// One bit for each lane, lowest first: its number is at least `bound`. Not for NaN.
+    fn at_least(self, bound: T) -> u16;
+
+    /// The sum over all lanes.
+    #[inline(always)]
+    fn sum(self) -> T
+    where
+        T: Real,
+    {
+        let mut lanes = [T::ZERO; LANES];
+        self.store(&mut lanes);
+        for lane in 0..8 {
+            lanes[lane] += lanes[lane + 8];
+        }
+        for lane in 0..4 {
+            lanes[lane] += lanes[lane + 4];
+        }
+        (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+    }
+}
+
+/// Sixteen numbers in an array: what every processor can do.
+#[derive(Clone, Copy, Debug)]
+pub struct Portable<T>([T; LANES]);
+
+impl<T: Real> Lanes<T> for Portable<T> {
+    #[inline(always)]
+    fn splat(value: T) -> Self {
+        Self([value; LANES])
+    }
+    #[inline(always)]
+    fn load(values: &[T; LANES]) -> Self {
+        Self(*values)
+    }
+    #[inline(always)]
+    fn store(self, values: &mut [T; LANES]) {
+        *values = self.0;
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
+    }
+    #[inline(always)]
+    fn multiply(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] * other.0[lane]))
+    }
+    #[inline(always)]
+    fn multiply_add(self, a: Self, b: Self) -> Self {
+        if cfg!(target_arch = "aarch64") {
+            Self(std::array::from_fn(|lane| self.0[lane].mul_add(a.0[lane], b.0[lane])))
+        } else {
+            self.multiply(a).add(b)
+        }
+    }
+    #[inline(always)]
+    fn at_least(self, bound: T) -> u16 {
+        self.0.iter().enumerate().fold(0, |bits, (lane, value)| bits | (u16::from(*value >= bound) << lane))
+    }
+}
+
+/// Defines [`Lanes`] held in `$count` registers of an instruction set.
+#[cfg(target_arch = "x86_64")]
+macro_rules! registers {
+    (
+        $(#[$doc:meta])* $name:ident, $number:ty, $register:ident; $count:literal,
+        $set:ident, $load:ident, $store:ident, $add:ident, $multiply:ident, $fused:ident,
+        |$value:ident, $bound:ident| $compare:expr
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        pub struct $name([$register; $count]);
+
+        impl $name {
+            const WIDTH: usize = LANES / $count;
+        }
+
+        // SAFETY (all blocks below): the instructions are there, because these types are used only inside of a
+        // `vector_fn!` for the instruction set that has them (see `Lanes`); the pointers are to arrays of sixteen
+        // numbers, of which register i covers numbers i · WIDTH up to (i + 1) · WIDTH.
+        impl Lanes<$number> for $name {
+            #[inline(always)]
+            fn splat(value: $number) -> Self {
+                // SAFETY: see above.
+                Self([unsafe { $set(value) }; $count])
+            }
+            #[inline(always)]
+            fn load(values: &[$number; LANES]) -> Self {
+                // SAFETY: see above.
+                Self(std::array::from_fn(|i| unsafe { $load(values.as_ptr().add(i * Self::WIDTH)) }))
+            }
+            #[inline(always)]
+            fn store(self, values: &mut [$number; LANES]) {
+                for i in 0..$count {
+                    // SAFETY: see above.
+                    unsafe { $store(values.as_mut_ptr().add(i * Self::WIDTH), self.0[i]) }
+                }
+            }
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                // SAFETY: see above.
+                Self(std::array::from_fn(|i| unsafe { $add(self.0[i], other.0[i]) }))
+            }
+            #[inline(always)]
+            fn multiply(self, other: Self) -> Self {
+                // SAFETY: see above.
+                Self(std::array::from_fn(|i| unsafe { $multiply(self.0[i], other.0[i]) }))
+            }
+            #[inline(always)]
+            fn multiply_add(self, a: Self, b: Self) -> Self {
+                // SAFETY: see above.
+                Self(std::array::from_fn(|i| unsafe { $fused(self.0[i], a.0[i], b.0[i]) }))
+            }
+            #[inline(always)]
+            fn at_least(self, bound: $number) -> u16 {
+                // SAFETY: see above.
+                let $bound = unsafe { $set(bound) };
+                let mut bits = 0;
+                for i in 0..$count {
+                    let $value = self.0[i];
+                    // SAFETY: see above.
+                    bits |= (unsafe { $compare } as u16) << (i * Self::WIDTH);
+                }
+                bits
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::*;
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{LANES, Lanes};
+
+    registers!(
+        /// One register of AVX-512.
+        Avx512F32, f32, __m512; 1,
+        _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_mul_ps, _mm512_fmadd_ps,
+        |value, bound| _mm512_cmp_ps_mask::<_CMP_GE_OQ>(value, bound)
+    );
+    registers!(
+        /// Two registers of AVX-512.
+        Avx512F64, f64, __m512d; 2,
+        _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_mul_pd, _mm512_fmadd_pd,
+        |value, bound| _mm512_cmp_pd_mask::<_CMP_GE_OQ>(value, bound)
+    );
+    registers!(
+        /// Two registers of AVX2.
+        Avx2F32, f32, __m256; 2,
+        _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_mul_ps, _mm256_fmadd_ps,
+        |value, bound| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(value, bound))
+    );
+    registers!(
+        /// Four registers of AVX2.
+        Avx2F64, f64, __m256d; 4,
+        _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_mul_pd, _mm256_fmadd_pd,
+        |value, bound| _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_GE_OQ>(value, bound))
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simd::{Level, best_level, level, vector_fn};
+    use super::*;
+
+    vector_fn! {
+        fn every_operation<T, I>(a: &[T; LANES], b: &[T; LANES]) -> Vec<[T; LANES]> {
+            let (x, y) = (I::Lanes::<T>::load(a), I::Lanes::<T>::load(b));
+            let half = I::Lanes::<T>::splat(T::from_f64(0.5));
+            let mut results = Vec::new();
+            for value in [x.add(y), x.multiply(y), x.multiply_add(y, half)] {
+                let mut result = [T::ZERO; LANES];
+                value.store(&mut result);
+                results.push(result);
+            }
+            results.push([x.sum(); LANES]);
+            results.push([T::from_f64(f64::from(x.at_least(T::from_f64(3.0)))); LANES]);
+            results
+        }
+    }
+
+    fn check<T: Real>() {
+        let a: [T; LANES] = std::array::from_fn(|i| T::from_f64((i * 5 % 16) as f64));
+        let b: [T; LANES] = std::array::from_fn(|i| T::from_f64(i as f64 - 7.0));
+        let results = every_operation(&a, &b);
+        let mut bits = 0;
+        for i in 0..LANES {
+            let (x, y) = (a[i].to_f64(), b[i].to_f64());
+            assert_eq!(results[0][i].to_f64(), x + y);
+            assert_eq!(results[1][i].to_f64(), x * y);
+            assert_eq!(results[2][i].to_f64(), x * y + 0.5);
+            assert_eq!(results[3][i].to_f64(), 120.0);
+            bits |= u32::from(x >= 3.0) << i;
+        }
+        assert_eq!(results[4][0].to_f64(), f64::from(bits));
+    }
+
+    #[test]
+    fn operations_do_what_they_say() {
+        assert!((Level::Plain..=best_level()).contains(&level()));
+        check::<f32>();
+        check::<f64>();
+    }
+}

@@ -1,0 +1,8 @@
+//! Every model: against a slow restatement of its equations, and its gradients against finite differences in double
+//! precision. One file a model.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod lstm;
+mod sam;
