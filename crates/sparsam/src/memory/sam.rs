@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ring::{self, Accesses, Ring};
-use super::words::{Addition, Words};
-use super::{Memory, MemoryConfig, content};
+use super::sparse::{Reads, Store};
+use super::words::Addition;
+use super::{Memory, MemoryConfig, content, ring};
 use crate::index::{Found, IndexKind};
 use crate::real::simd::vector_fn;
 use crate::real::vector::{axpy, dot};
@@ -142,32 +142,22 @@ pub struct Sam<T> {
     heads: usize,
     /// min(K, N).
     reads: usize,
-    access_threshold: T,
     fields: Fields,
-    words: Words<T>,
-    ring: Ring,
-    /// Reads of the step before the episode, then of each step on the tape.
+    store: Store<T>,
     tape: Tape<T>,
     /// Gradient of the latest step's read weights that came back through the writes of the step after it.
     read_weight_gradient: Vec<T>,
     scratch: Scratch<T>,
 }
 
-/// What going back needs of each step. Entry 0 is the state at the start of the episode.
+/// What going back needs of each step, the store's own tape aside.
 #[derive(Debug, Default)]
 struct Tape<T> {
-    /// Heads × reads, per entry.
-    words: Vec<u32>,
-    weights: Vec<T>,
+    reads: Reads<T>,
+    /// Cosines of the words read; heads × reads, per step.
     cosines: Vec<T>,
-    /// The least recently accessed words that were written, heads per entry; entry 0 has none and is filled with zeros.
+    /// The least recently accessed words that were written; heads, per step.
     least_recent: Vec<u32>,
-    /// Moves of the ring up to each entry.
-    moves: Vec<usize>,
-    /// The entry of the latest step that is in force.
-    position: usize,
-    /// Entry 0 holds reads: some step came before the episode.
-    read_before: bool,
 }
 
 #[derive(Debug, Default)]
@@ -175,7 +165,6 @@ struct Scratch<T> {
     keys: Vec<T>,
     found: Found<T>,
     additions: Vec<Addition<T>>,
-    accesses: Accesses<T>,
 }
 
 impl<T: Real> Sam<T> {
@@ -185,35 +174,16 @@ impl<T: Real> Sam<T> {
     /// [`Error::Config`] names the field that does not fit; [`Error::MemoryTooLarge`] if there is no address space.
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
-        let mut sam = Self {
+        let reads = config.reads.min(config.memory_size);
+        Ok(Self {
             heads: config.heads,
-            reads: config.reads.min(config.memory_size),
-            access_threshold: T::from_f64(config.access_threshold),
+            reads,
             fields: Fields { word_size: config.word_size },
-            words: Words::new(config.memory_size, config.word_size, config.index)?,
-            ring: Ring::new(config.memory_size as u32)?,
-            tape: Tape::default(),
-            read_weight_gradient: Vec::new(),
+            store: Store::new(config.memory_size, config.word_size, config.index, config.access_threshold)?,
+            tape: Tape { reads: Reads::new(config.heads, reads), ..Tape::default() },
+            read_weight_gradient: vec![T::ZERO; config.heads * reads],
             scratch: Scratch::default(),
-        };
-        sam.read_weight_gradient.resize(sam.entry_len(), T::ZERO);
-        sam.tape.resize(1, sam.entry_len(), sam.heads);
-        Ok(sam)
-    }
-
-    /// Read words of all heads in one step.
-    fn entry_len(&self) -> usize {
-        self.heads * self.reads
-    }
-}
-
-impl<T: Real> Tape<T> {
-    fn resize(&mut self, entries: usize, entry_len: usize, heads: usize) {
-        self.words.resize(entries * entry_len, 0);
-        self.weights.resize(entries * entry_len, T::ZERO);
-        self.cosines.resize(entries * entry_len, T::ZERO);
-        self.least_recent.resize(entries * heads, 0);
-        self.moves.resize(entries, 0);
+        })
     }
 }
 
@@ -227,26 +197,13 @@ impl<T: Real> Memory<T> for Sam<T> {
     }
 
     fn reset(&mut self) {
-        self.start_episode();
-        self.words.reset();
-        self.ring.reset();
-        self.tape.read_before = false;
-        self.tape.words.fill(0);
-        self.tape.weights.fill(T::ZERO);
-        self.tape.cosines.fill(T::ZERO);
+        self.store.reset(|_| ());
+        self.tape.reads.clear();
     }
 
     fn start_episode(&mut self) {
-        let (entry, position) = (self.entry_len(), self.tape.position);
-        self.words.start_episode();
-        self.ring.truncate_record(0);
-        self.tape.words.copy_within(position * entry..(position + 1) * entry, 0);
-        self.tape.weights.copy_within(position * entry..(position + 1) * entry, 0);
-        self.tape.read_before |= position > 0;
-        self.tape.position = 0;
-        self.tape.moves[0] = 0;
-        self.tape.resize(1, entry, self.heads);
-        self.read_weight_gradient.fill(T::ZERO);
+        self.tape.reads.carry(self.store.position());
+        self.store.start_episode();
     }
 
     fn step(&mut self, interface: &[T], read: &mut [T], record: bool) {
@@ -256,7 +213,7 @@ impl<T: Real> Memory<T> for Sam<T> {
         step(self, interface, read, record);
         if !record {
             // What was just read is where the next episode starts.
-            self.start_episode();
+            self.tape.reads.carry(1);
         }
     }
 
@@ -265,10 +222,7 @@ impl<T: Real> Memory<T> for Sam<T> {
     }
 
     fn replay(&mut self) {
-        let last = self.tape.moves.len() - 1;
-        self.words.redo_writes();
-        self.ring.redo(self.tape.moves[self.tape.position], self.tape.moves[last]);
-        self.tape.position = last;
+        self.store.replay();
         self.read_weight_gradient.fill(T::ZERO);
     }
 }
@@ -276,99 +230,75 @@ impl<T: Real> Memory<T> for Sam<T> {
 vector_fn! {
     fn step<T, I>(sam: &mut Sam<T>, interface: &[T], read: &mut [T], record: bool) {
         let (heads, reads, size, fields) = (sam.heads, sam.reads, sam.fields.word_size, sam.fields);
-        let entry_len = heads * reads;
         let head_len = Fields::len(size);
-        let (before, now) = (sam.tape.position * entry_len, (sam.tape.position + 1) * entry_len);
-        sam.tape.position += 1;
-        let position = sam.tape.position;
-        // Steps that were undone and not replayed end here.
-        sam.ring.truncate_record(sam.tape.moves[position - 1]);
-        sam.tape.resize(position + 1, entry_len, heads);
+        let before = sam.store.position();
+        let now = before + 1;
+        sam.tape.reads.start_entry(now);
+        sam.tape.cosines.resize(now * heads * reads, T::ZERO);
+        sam.tape.least_recent.resize(now * heads, 0);
         sam.read_weight_gradient.fill(T::ZERO);
-        let has_read = position > 1 || sam.tape.read_before;
+        sam.store.start_step();
 
-        let mut unused = sam.ring.oldest();
-        for h in 0..heads {
-            sam.tape.least_recent[position * heads + h] = unused;
-            unused = sam.ring.next(unused);
-        }
-
+        let least_recent = &mut sam.tape.least_recent[before * heads..];
+        sam.store.least_recent(least_recent);
         let scratch = &mut sam.scratch;
         scratch.additions.clear();
-        scratch.accesses.clear();
         for h in 0..heads {
             let head = &interface[h * head_len..(h + 1) * head_len];
             let write = head[fields.write_gate()].sigmoid();
             let interpolation = head[fields.interpolation_gate()].sigmoid();
-            if has_read {
-                for i in before + h * reads..before + (h + 1) * reads {
-                    let weight = write * interpolation * sam.tape.weights[i];
-                    scratch.additions.push(Addition { word: sam.tape.words[i], weight, head: h as u32 });
-                }
+            let (words, weights) = sam.tape.reads.of(before, h);
+            for (word, weight) in words.iter().zip(weights) {
+                let weight = write * interpolation * *weight;
+                scratch.additions.push(Addition { word: *word, weight, head: h as u32 });
             }
-            let word = sam.tape.least_recent[position * heads + h];
             let weight = write * (T::ONE - interpolation);
-            scratch.additions.push(Addition { word, weight, head: h as u32 });
-        }
-        for addition in &scratch.additions {
-            scratch.accesses.add(addition.word, addition.weight);
+            scratch.additions.push(Addition { word: least_recent[h], weight, head: h as u32 });
         }
         let write_word = |h: u32| &interface[h as usize * head_len..][fields.write_word()];
-        let erased = &sam.tape.least_recent[position * heads..(position + 1) * heads];
-        sam.words.write::<I>(erased, &scratch.additions, write_word, record);
+        sam.store.write::<I>(least_recent, &scratch.additions, write_word, record);
 
         scratch.keys.clear();
         for h in 0..heads {
             scratch.keys.extend_from_slice(&interface[h * head_len..][fields.key()]);
         }
-        sam.words.search(&scratch.keys, reads, &mut scratch.found);
+        sam.store.words.search(&scratch.keys, reads, &mut scratch.found);
         for h in 0..heads {
             let chosen = scratch.found.words(h);
-            let (start, end) = (now + h * reads, now + (h + 1) * reads);
-            sam.tape.words[start..end].copy_from_slice(chosen);
             let head = &interface[h * head_len..(h + 1) * head_len];
-            let weights = &mut sam.tape.weights[start..end];
-            let cosines = &mut sam.tape.cosines[start..end];
+            let weights = sam.tape.reads.set(now, h, chosen);
+            let cosines = &mut sam.tape.cosines[(before * heads + h) * reads..][..reads];
             let strength = head[fields.strength()].oneplus();
-            content::address::<T, I>(&sam.words, chosen, &head[fields.key()], strength, cosines, weights);
-            content::read::<T, I>(&sam.words, chosen, weights, &mut read[h * size..(h + 1) * size]);
-            for (word, weight) in chosen.iter().zip(weights.iter()) {
-                scratch.accesses.add(*word, *weight);
-            }
+            content::address::<T, I>(&sam.store.words, chosen, &head[fields.key()], strength, cosines, weights);
+            content::read::<T, I>(&sam.store.words, chosen, weights, &mut read[h * size..(h + 1) * size]);
+            sam.store.note_reads(chosen, weights);
         }
-
-        for word in scratch.accesses.above(sam.access_threshold) {
-            sam.ring.access(word, record);
-        }
-        sam.tape.moves[position] = sam.ring.recorded();
+        sam.store.end_step(record);
     }
 }
 
 vector_fn! {
     fn step_back<T, I>(sam: &mut Sam<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
         let (heads, reads, size, fields) = (sam.heads, sam.reads, sam.fields.word_size, sam.fields);
-        let entry_len = heads * reads;
         let head_len = Fields::len(size);
-        let position = sam.tape.position;
-        assert!(position > 0, "no step is left on the tape");
-        let (before, now) = ((position - 1) * entry_len, position * entry_len);
-        let has_read = position > 1 || sam.tape.read_before;
-        sam.words.start_back();
+        let now = sam.store.position();
+        assert!(now > 0, "no step is left on the tape");
+        let before = now - 1;
+        let words = &mut sam.store.words;
+        words.start_back();
         interface_gradient.fill(T::ZERO);
 
         // Reading.
         for h in 0..heads {
-            let (start, end) = (now + h * reads, now + (h + 1) * reads);
-            let chosen = &sam.tape.words[start..end];
-            let weights = &sam.tape.weights[start..end];
-            let cosines = &sam.tape.cosines[start..end];
+            let (chosen, weights) = sam.tape.reads.of(now, h);
+            let cosines = &sam.tape.cosines[(before * heads + h) * reads..][..reads];
             let head = &interface[h * head_len..(h + 1) * head_len];
             let gradient = &mut interface_gradient[h * head_len..(h + 1) * head_len];
             let weight_gradient = &mut sam.read_weight_gradient[h * reads..(h + 1) * reads];
             let from_read = &read_gradient[h * size..(h + 1) * size];
-            content::read_back::<T, I>(&mut sam.words, chosen, weights, from_read, weight_gradient);
+            content::read_back::<T, I>(words, chosen, weights, from_read, weight_gradient);
             let strength_gradient = content::address_back::<T, I>(
-                &mut sam.words,
+                words,
                 chosen,
                 &head[fields.key()],
                 head[fields.strength()].oneplus(),
@@ -389,19 +319,17 @@ vector_fn! {
             let word = &head[fields.write_word()];
             let word_gradient = &mut gradient[fields.write_word()];
             let mut over_read = T::ZERO;
-            for k in 0..reads {
-                let weight_gradient = &mut sam.read_weight_gradient[h * reads + k];
-                *weight_gradient = T::ZERO;
-                if has_read {
-                    let read_weight = sam.tape.weights[before + h * reads + k];
-                    let content = sam.words.gradient(sam.tape.words[before + h * reads + k]);
-                    let gradient = dot::<T, I>(word, content);
-                    axpy::<T, I>(word_gradient, write * interpolation * read_weight, content);
-                    over_read += gradient * read_weight;
-                    *weight_gradient = write * interpolation * gradient;
-                }
+            sam.read_weight_gradient[h * reads..(h + 1) * reads].fill(T::ZERO);
+            let (read, weights) = sam.tape.reads.of(before, h);
+            let weight_gradients = &mut sam.read_weight_gradient[h * reads..(h + 1) * reads];
+            for ((word_read, weight), weight_gradient) in read.iter().zip(weights).zip(weight_gradients) {
+                let content = words.gradient(*word_read);
+                let gradient = dot::<T, I>(word, content);
+                axpy::<T, I>(word_gradient, write * interpolation * *weight, content);
+                over_read += gradient * *weight;
+                *weight_gradient = write * interpolation * gradient;
             }
-            let content = sam.words.gradient(sam.tape.least_recent[position * heads + h]);
+            let content = words.gradient(sam.tape.least_recent[before * heads + h]);
             let over_unused = dot::<T, I>(word, content);
             axpy::<T, I>(word_gradient, write * (T::ONE - interpolation), content);
             gradient[fields.write_gate()] = (interpolation * over_read + (T::ONE - interpolation) * over_unused)
@@ -411,13 +339,10 @@ vector_fn! {
                 write * (over_read - over_unused) * interpolation * (T::ONE - interpolation);
         }
         // What these words held before was erased, and no gradient reaches it.
-        for h in 0..heads {
-            sam.words.gradient(sam.tape.least_recent[position * heads + h]).fill(T::ZERO);
+        for word in &sam.tape.least_recent[before * heads..now * heads] {
+            words.gradient(*word).fill(T::ZERO);
         }
-
-        sam.words.undo_write();
-        sam.ring.undo(sam.tape.moves[position - 1], sam.tape.moves[position]);
-        sam.tape.position -= 1;
+        sam.store.undo_step();
     }
 }
 
@@ -431,21 +356,22 @@ mod tests {
     }
 
     /// Everything that a later step could depend on, to the bit.
-    fn state(sam: &mut Sam<f32>) -> (Vec<u32>, Vec<u32>, Vec<u32>, Vec<u32>, bool) {
-        let words = sam.words.memory_size() as u32;
-        let contents = (0..words).flat_map(|w| sam.words.content(w).iter().map(|x| x.to_bits()).collect::<Vec<_>>());
-        let contents = contents.collect();
-        let ring = std::iter::successors(Some(sam.ring.oldest()), |w| Some(sam.ring.next(*w)));
-        let ring = ring.take(words as usize).collect();
-        let entry = sam.tape.position * sam.entry_len()..(sam.tape.position + 1) * sam.entry_len();
-        let read = sam.tape.words[entry.clone()].iter().copied();
-        let read = read.chain(sam.tape.weights[entry].iter().map(|x| x.to_bits())).collect();
+    fn state(sam: &mut Sam<f32>) -> Vec<Vec<u32>> {
+        let words = &mut sam.store.words;
+        let contents = (0..words.memory_size() as u32).flat_map(|w| words.content(w)).map(|x| x.to_bits()).collect();
         let mut found = Found::default();
-        sam.words.search(&interface(3 * sam.fields.word_size, 77, 5), 5, &mut found);
-        let found = (0..3)
-            .flat_map(|q| found.words(q).iter().copied().chain(found.cosines(q).iter().map(|x| x.to_bits())))
-            .collect();
-        (contents, ring, read, found, sam.tape.read_before || sam.tape.position > 0)
+        words.search(&interface(3 * sam.fields.word_size, 77, 5), 5, &mut found);
+        let mut state = vec![contents, sam.store.order()];
+        for q in 0..3 {
+            state.push(found.words(q).to_vec());
+            state.push(found.cosines(q).iter().map(|x| x.to_bits()).collect());
+        }
+        for h in 0..sam.heads {
+            let (words, weights) = sam.tape.reads.of(sam.store.position(), h);
+            state.push(words.to_vec());
+            state.push(weights.iter().map(|x| x.to_bits()).collect());
+        }
+        state
     }
 
     proptest! {

@@ -98,11 +98,12 @@ impl<T: Real> Words<T> {
         self.slots.len()
     }
 
-    /// Zeroes every word at the cost of those ever written, and empties the journal.
-    pub fn reset(&mut self) {
+    /// Zeroes every word at the cost of those ever written, each named to `forgotten`, and empties the journal.
+    pub fn reset(&mut self, mut forgotten: impl FnMut(u32)) {
         self.start_episode();
         let (contents, size) = (&mut self.contents, self.word_size);
         self.index.clear(&mut |word| {
+            forgotten(word);
             let start = word as usize * size;
             contents[start..start + size].fill(T::ZERO);
         });
