@@ -109,7 +109,7 @@ mod tests {
     fn numbers_never_change_with_a_version() {
         let mut random = Random::new(1, Stream::Training, 0);
         let drawn: Vec<usize> = (0..8).map(|_| random.below(1000)).collect();
-        assert_eq!(drawn, DRAWN);
+        assert_eq!(drawn, [889, 250, 144, 418, 979, 13, 439, 78]);
     }
 
     #[test]

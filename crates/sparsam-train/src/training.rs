@@ -122,7 +122,8 @@ pub struct Trainer {
     gradients: Parameters<f32>,
     evaluator: Evaluator,
     progress: Progress,
-    saved_at: u64,
+    /// The batch after which this trainer saved. A resumed run may lack what is saved after the resume file.
+    saved_at: Option<u64>,
     recent: Recent,
     run: OpenRun,
 }
@@ -166,7 +167,7 @@ impl Trainer {
             outputs: Vec::new(),
             output_gradients: Vec::new(),
             gradients: network.zeros(),
-            saved_at: progress.batch,
+            saved_at: None,
             recent: Recent::default(),
             config,
             task,
@@ -313,7 +314,7 @@ impl Trainer {
         self.run
             .save(&self.network, &self.optimiser, &self.progress)
             .map_err(|error| in_batch(self.progress.batch, error))?;
-        self.saved_at = self.progress.batch;
+        self.saved_at = Some(self.progress.batch);
         Ok(())
     }
 
@@ -345,7 +346,7 @@ impl Trainer {
                 self.save_and_tell(observer)?;
             }
         }
-        if self.saved_at != self.progress.batch {
+        if self.saved_at != Some(self.progress.batch) {
             self.save_and_tell(observer)?;
         }
         observer.event(Event::Ended { outcome, batch: self.progress.batch });
@@ -408,5 +409,353 @@ impl Recent {
             *mean += (value - *mean) / self.count;
         }
         self.means
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+    use sparsam::Model;
+    use sparsam::memory::sam;
+    use sparsam::nn::optimiser::OptimiserConfig;
+
+    use super::*;
+    use crate::run_folder::tests::allow_operations;
+    use crate::task::Copy;
+    use crate::{Random, TaskConfig};
+
+    fn config() -> Config {
+        let memory = sam::Config { memory_size: 16, word_size: 4, heads: 2, reads: 2, ..Default::default() };
+        let task = TaskConfig::Copy(Copy { bits: 3, min_length: 1, max_length: 4 });
+        let mut config = Config::default_for(task, Model::Sam(memory));
+        config.network.hidden_size = 6;
+        config.optimiser = OptimiserConfig::rms_prop(1e-3);
+        config.batches = 9;
+        config.evaluate_every = 2;
+        config.evaluation_sequences = 10;
+        config.checkpoint_every = 3;
+        config
+    }
+
+    fn go_on(trainer: &mut Trainer) -> Result<Outcome, Error> {
+        trainer.run(&mut |_: Event<'_>| (), &AtomicBool::new(false))
+    }
+
+    /// Runs until `batch` batches are trained, then stops as Ctrl-C does.
+    fn stop_at(trainer: &mut Trainer, batch: u64) {
+        let stop = AtomicBool::new(trainer.batch() >= batch);
+        let mut watch = |event: Event<'_>| {
+            if let Event::Batch(report) = event {
+                stop.store(report.batch >= batch, Ordering::Relaxed);
+            }
+        };
+        assert_eq!(trainer.run(&mut watch, &stop).unwrap(), Outcome::Stopped);
+    }
+
+    /// All that a run leaves, without what depends on the clock.
+    fn result(folder: &Path) -> (Vec<u8>, Vec<u8>, Vec<Metrics>) {
+        let run = RunFolder::open(folder).unwrap();
+        let metrics = run.metrics().unwrap().iter().map(Metrics::without_clock).collect();
+        let bytes = |which| fs::read(run.checkpoint_path(which)).unwrap();
+        (bytes(Checkpoint::Newest), bytes(Checkpoint::Best), metrics)
+    }
+
+    fn uninterrupted() -> (Vec<u8>, Vec<u8>, Vec<Metrics>) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut trainer = Trainer::new(config(), folder.path()).unwrap();
+        assert_eq!(go_on(&mut trainer).unwrap(), Outcome::Finished);
+        result(folder.path())
+    }
+
+    fn with_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run)
+    }
+
+    #[test]
+    fn a_run_evaluates_and_saves_as_configured() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut seen = Vec::new();
+        let mut trainer = Trainer::new(config(), folder.path()).unwrap();
+        let mut watch = |event: Event<'_>| match event {
+            Event::Started { parameters, batch, .. } => seen.push(format!("start {batch} {}", parameters > 100)),
+            Event::Batch(report) => assert!(report.loss > 0.0 && report.sequences_per_second > 0.0),
+            Event::Evaluated { metrics, .. } => seen.push(format!("evaluate {}", metrics.batch)),
+            Event::Saved { batch, path } => seen.push(format!("save {batch} {}", path.is_file())),
+            Event::Ended { outcome, batch } => seen.push(format!("{outcome:?} {batch}")),
+        };
+        trainer.run(&mut watch, &AtomicBool::new(false)).unwrap();
+        let expected = [
+            "start 0 true",
+            "evaluate 2",
+            "save 3 true",
+            "evaluate 4",
+            "evaluate 6",
+            "save 6 true",
+            "evaluate 8",
+            "evaluate 9",
+            "save 9 true",
+            "Finished 9",
+        ];
+        assert_eq!(seen, expected);
+        let run = RunFolder::open(folder.path()).unwrap();
+        assert_eq!(run.config().unwrap(), config());
+        assert_eq!(run.metrics().unwrap(), trainer.metrics());
+        assert_eq!(run.network(Checkpoint::Newest).unwrap().parameters(), trainer.network().parameters());
+        let best = run.network(Checkpoint::Best).unwrap();
+        let lowest = run.metrics().unwrap().iter().map(|line| line.loss).fold(f64::INFINITY, f64::min);
+        let task = config().task.build().unwrap();
+        let mut runner = Runner::new(&best, 8).unwrap();
+        let again = Evaluator::new(&*task, 8)
+            .run(&best, &mut runner, &*task, task.default_levels(), 10, 1, Stream::Validation)
+            .unwrap();
+        assert_eq!(again.loss, lowest);
+        assert!(fs::read_to_string(folder.path().join("curve.svg")).unwrap().contains("copy with sam"));
+    }
+
+    #[test]
+    fn networks_learn() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config();
+        config.batches = 400;
+        config.evaluate_every = 200;
+        config.optimiser = OptimiserConfig::adam(1e-2);
+        config.task = TaskConfig::Copy(Copy { bits: 2, min_length: 1, max_length: 2 });
+        let mut trainer = Trainer::new(config, folder.path()).unwrap();
+        let before = trainer.evaluate(None, 100).unwrap();
+        go_on(&mut trainer).unwrap();
+        let after = trainer.evaluate(None, 100).unwrap();
+        assert!(before.loss > 2.5 && after.loss < 1.0, "{before:?} {after:?}");
+    }
+
+    #[test]
+    fn results_do_not_depend_on_threads() {
+        let expected = uninterrupted();
+        for threads in [1, 2] {
+            assert!(with_threads(threads, uninterrupted) == expected);
+        }
+    }
+
+    #[test]
+    fn evaluating_and_saving_do_not_touch_training() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut trainer = Trainer::new(config(), folder.path()).unwrap();
+        for _ in 0..3 {
+            trainer.evaluate(Some(7), 11).unwrap();
+            trainer.step().unwrap();
+            trainer.save().unwrap();
+        }
+        go_on(&mut trainer).unwrap();
+        assert!(result(folder.path()).0 == uninterrupted().0);
+    }
+
+    #[test]
+    fn a_stopped_run_resumes_to_the_bit() {
+        let expected = uninterrupted();
+        for batch in 0..9 {
+            let folder = tempfile::tempdir().unwrap();
+            with_threads(1, || stop_at(&mut Trainer::new(config(), folder.path()).unwrap(), batch));
+            with_threads(2, || stop_at(&mut Trainer::resume(folder.path()).unwrap(), batch));
+            with_threads(2, || go_on(&mut Trainer::resume(folder.path()).unwrap()).unwrap());
+            assert!(result(folder.path()) == expected, "stopped at batch {batch}");
+        }
+    }
+
+    /// Starts a run or resumes it, as one would after a kill.
+    fn start_or_resume(folder: &Path) -> Result<Trainer, Error> {
+        match Trainer::resume(folder) {
+            Err(Error::NoRun { missing: "config.toml", .. }) => Trainer::new(config(), folder),
+            trainer => trainer,
+        }
+    }
+
+    #[test]
+    fn a_run_killed_between_any_two_file_operations_resumes_to_the_bit() {
+        let expected = uninterrupted();
+        for operations in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            allow_operations(Some(operations));
+            let killed = start_or_resume(folder.path()).and_then(|mut trainer| go_on(&mut trainer)).is_err();
+            allow_operations(None);
+            // What a kill in the middle of writing leaves.
+            if folder.path().join("checkpoints").exists() {
+                fs::write(folder.path().join("checkpoints/.resume.safetensors.1-2.tmp"), "half").unwrap();
+                fs::write(folder.path().join(".curve.svg.tmp"), "half").unwrap();
+            }
+            // Killed once more soon after, in the middle of resuming or a little later.
+            allow_operations(Some(operations % 7));
+            let _ = start_or_resume(folder.path()).and_then(|mut trainer| go_on(&mut trainer));
+            allow_operations(None);
+            go_on(&mut start_or_resume(folder.path()).unwrap()).unwrap();
+            assert!(result(folder.path()) == expected, "killed after {operations} operations");
+            let left = |folder: &Path| {
+                let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+                names.filter(|name| name.to_string_lossy().ends_with(".tmp")).count()
+            };
+            if killed && operations > 20 {
+                assert_eq!((left(folder.path()), left(&folder.path().join("checkpoints"))), (0, 0));
+            }
+            if !killed {
+                assert!(operations > 30, "only {operations} operations in a whole run");
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn a_finished_run_can_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut short = config();
+        short.batches = 6;
+        go_on(&mut Trainer::new(short, folder.path()).unwrap()).unwrap();
+        let mut trainer = Trainer::resume(folder.path()).unwrap();
+        assert!(trainer.set_batches(5).is_err());
+        trainer.set_batches(9).unwrap();
+        go_on(&mut trainer).unwrap();
+        assert_eq!(RunFolder::open(folder.path()).unwrap().config().unwrap(), config());
+        assert!(result(folder.path()) == uninterrupted());
+    }
+
+    #[test]
+    fn folders_that_cannot_take_a_run_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let message = |result: Result<Trainer, Error>| result.err().unwrap().to_string();
+        assert!(message(Trainer::resume(&path)).contains("holds no run (config.toml is missing)"));
+        let mut trainer = Trainer::new(config(), &path).unwrap();
+        assert!(message(Trainer::new(config(), &path)).contains("another process"));
+        assert!(message(Trainer::resume(&path)).contains("another process"));
+        go_on(&mut trainer).unwrap();
+        drop(trainer);
+        assert!(message(Trainer::new(config(), &path)).contains("already holds a run; resume it, or choose another"));
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(message(Trainer::new(config(), &file.join("run"))).contains("file"));
+    }
+
+    #[test]
+    fn files_that_do_not_fit_together_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        go_on(&mut Trainer::new(config(), folder.path()).unwrap()).unwrap();
+        let message = || Trainer::resume(folder.path()).err().unwrap().to_string();
+        let path = folder.path().join("config.toml");
+        let written = fs::read_to_string(&path).unwrap();
+        fs::write(&path, written.replace("hidden_size = 6", "hidden_size = 7")).unwrap();
+        assert!(message().contains("hidden_size: 6") && message().contains("config.toml asks for"), "{}", message());
+        let mut adam = config();
+        adam.optimiser = OptimiserConfig::adam(1e-3);
+        fs::write(&path, adam.to_toml().unwrap()).unwrap();
+        assert!(message().contains("its optimiser is not the one of config.toml"), "{}", message());
+        fs::write(&path, written).unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let written = fs::read(&path).unwrap();
+        fs::write(&path, &written[..100]).unwrap();
+        assert!(message().contains("metrics.jsonl is damaged: it has 100 bytes"), "{}", message());
+        let mut damaged = written.clone();
+        damaged[200] = b'?';
+        fs::write(&path, damaged).unwrap();
+        assert!(message().contains("is no line of metrics"), "{}", message());
+        fs::write(&path, written).unwrap();
+        fs::remove_file(folder.path().join("checkpoints/resume.safetensors")).unwrap();
+        assert!(message().contains("checkpoints/resume.safetensors is missing"), "{}", message());
+    }
+
+    #[test]
+    fn what_is_not_finite_stops_training_and_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut trainer = Trainer::new(config(), folder.path()).unwrap();
+        for _ in 0..3 {
+            trainer.step().unwrap();
+        }
+        trainer.save().unwrap();
+        let kept = fs::read(folder.path().join("checkpoints/resume.safetensors")).unwrap();
+        let good = trainer.network.parameters().clone();
+        for (tensor, named) in [("output.bias", "the output at time step"), ("controller.weight_hh", "")] {
+            if let Some(values) = trainer.network.parameters_mut().get_mut(tensor) {
+                values[0] = f32::NAN;
+            }
+            let bad: Vec<u32> = trainer.network.parameters().values().iter().map(|value| value.to_bits()).collect();
+            let error = trainer.step().unwrap_err();
+            assert!(matches!(error, Error::NotFinite { batch: 4, .. }), "{error:?}");
+            assert!(error.to_string().contains(named) && error.to_string().contains("batch 4"), "{error}");
+            assert!(matches!(trainer.evaluate(None, 8), Err(Error::NotFinite { batch: 3, .. })));
+            assert!(matches!(trainer.save(), Err(Error::NotFinite { batch: 3, .. })));
+            assert!(trainer.network.parameters().values().iter().map(|value| value.to_bits()).eq(bad));
+            trainer.network.parameters_mut().values_mut().copy_from_slice(good.values());
+        }
+        assert!(fs::read(folder.path().join("checkpoints/resume.safetensors")).unwrap() == kept);
+        // The failed batches left nothing behind.
+        go_on(&mut trainer).unwrap();
+        assert!(result(folder.path()).0 == uninterrupted().0);
+    }
+
+    #[test]
+    fn steps_far_too_large_end_in_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config();
+        config.optimiser = OptimiserConfig::rms_prop(1e38);
+        config.clip_norm = f64::INFINITY;
+        let error = go_on(&mut Trainer::new(config, folder.path()).unwrap()).unwrap_err();
+        assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+        assert!(Trainer::resume(folder.path()).is_ok());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_named_and_the_checkpoint_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let error = go_on(&mut Trainer::new(config(), folder.path()).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("metrics.jsonl") && error.contains("free some space"), "{error}");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        go_on(&mut Trainer::resume(folder.path()).unwrap()).unwrap();
+        assert!(result(folder.path()) == uninterrupted());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn damaged_folders_give_errors(seed: u64) {
+            let files = ["config.toml", "metrics.jsonl", "checkpoints/resume.safetensors"];
+            let folder = tempfile::tempdir().unwrap();
+            thread_local! {
+                static WHOLE: Vec<Vec<u8>> = {
+                    let folder = tempfile::tempdir().unwrap();
+                    go_on(&mut Trainer::new(config(), folder.path()).unwrap()).unwrap();
+                    ["config.toml", "metrics.jsonl", "checkpoints/resume.safetensors"]
+                        .map(|file| fs::read(folder.path().join(file)).unwrap())
+                        .to_vec()
+                };
+            }
+            let mut random = Random::new(seed, Stream::Training, 0);
+            fs::create_dir(folder.path().join("checkpoints")).unwrap();
+            let mut contents = WHOLE.with(Clone::clone);
+            let damaged = random.below(files.len());
+            let bytes = &mut contents[damaged];
+            for _ in 0..=random.below(4) {
+                // Half of the damage is near the start, where headers are.
+                let end = if random.below(2) == 0 { bytes.len().min(600) } else { bytes.len() };
+                let place = random.below(end);
+                match random.below(4) {
+                    0 => bytes.truncate(place.max(1)),
+                    1 => bytes[place] ^= 1 << random.below(8),
+                    2 => bytes.insert(place, random.below(256) as u8),
+                    _ => bytes[place] = b"019{}[],.\n"[random.below(10)],
+                }
+            }
+            for (file, bytes) in files.iter().zip(&contents) {
+                fs::write(folder.path().join(file), bytes).unwrap();
+            }
+            let _ = RunFolder::open(folder.path()).unwrap().metrics();
+            match Trainer::resume(folder.path()) {
+                // Some damage cannot be seen, or changes nothing.
+                Ok(trainer) => prop_assert!(trainer.config().validate().is_ok()),
+                Err(error) => prop_assert!(!error.to_string().is_empty()),
+            }
+        }
     }
 }
