@@ -19,6 +19,7 @@ pub mod content;
 pub mod pages;
 pub mod ring;
 pub mod sam;
+pub mod sparse;
 pub mod words;
 
 use serde::{Deserialize, Serialize};
