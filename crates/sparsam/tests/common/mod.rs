@@ -3,6 +3,7 @@
 
 pub mod reference;
 
+use reference::{Constants, Controller, Reference};
 use sparsam::{Model, Network, NetworkConfig, Parameters, Runner};
 
 /// Numbers in ±1 that look random, the same for the same seed.
@@ -36,6 +37,11 @@ pub fn network(memory: Model, input: usize, hidden: usize, output: usize, seed: 
     network
 }
 
+/// One row's part of numbers that lie time step after time step, in each row after row.
+pub fn of_row(all: &[f64], width: usize, row: usize, rows: usize) -> Vec<f64> {
+    all.chunks(width).skip(row).step_by(rows).flatten().copied().collect()
+}
+
 /// A batch: inputs, lengths, and weights of the outputs in a loss Σ weight · output.
 pub struct Batch {
     pub rows: usize,
@@ -57,6 +63,13 @@ impl Batch {
             lengths: lengths.to_vec(),
             loss_weights: numbers.vector(steps * rows * config.output_size),
         }
+    }
+
+    /// The inputs of one row's sequence.
+    pub fn inputs_of(&self, row: usize, input_size: usize) -> Vec<f64> {
+        let mut inputs = of_row(&self.inputs, input_size, row, self.rows);
+        inputs.truncate(self.lengths[row] * input_size);
+        inputs
     }
 
     pub fn forward(&self, runner: &mut Runner<f64>, network: &Network<f64>) -> Vec<f64> {
@@ -89,23 +102,74 @@ impl Batch {
 /// Checks every parameter's and input's gradient of one model against finite differences, over `before` (whose state
 /// is carried, and where gradients stop) and then `lengths`.
 pub fn check_gradients(memory: Model, sizes: [usize; 3], before: &[usize], lengths: &[usize], seed: u64) {
+    check_differences(memory, sizes, before, lengths, seed, |network, first, batch| {
+        // The carried state is a constant: it comes from these weights, whatever happens to them later.
+        let unchanged = network.clone();
+        let mut runner = Runner::new(network, batch.rows).expect("it fits");
+        move |network: &Network<f64>, batch: &Batch| {
+            runner.reset();
+            if first.rows > 0 {
+                first.infer(&mut runner, &unchanged);
+            }
+            batch.loss(&batch.forward(&mut runner, network))
+        }
+    });
+}
+
+/// Like [`check_gradients`], but against finite differences of the model's restatement: for models in which some
+/// dependence carries no gradient by definition. The restatement of each row gets [`Constants`] of its own to hold
+/// what is cut.
+pub fn check_gradients_by_equations(
+    memory: Model,
+    reference: impl Fn(Constants) -> Box<dyn Reference>,
+    sizes: [usize; 3],
+    before: &[usize],
+    lengths: &[usize],
+    seed: u64,
+) {
+    check_differences(memory, sizes, before, lengths, seed, |network, first, batch| {
+        let unchanged = network.clone();
+        let constants: Vec<Constants> = (0..batch.rows).map(|_| Constants::default()).collect();
+        move |network: &Network<f64>, batch: &Batch| {
+            let row_loss = |row: usize| -> f64 {
+                constants[row].rewind();
+                let mut memory = Some(reference(constants[row].clone()));
+                let mut controller = Controller::new(network);
+                if first.rows > 0 {
+                    reference::run(&unchanged, &mut controller, &mut memory, &first.inputs_of(row, sizes[0]));
+                }
+                let outputs = reference::run(network, &mut controller, &mut memory, &batch.inputs_of(row, sizes[0]));
+                let weights = of_row(&batch.loss_weights, sizes[2], row, batch.rows);
+                outputs.iter().zip(&weights).map(|(y, w)| y * w).sum()
+            };
+            (0..batch.rows).map(row_loss).sum()
+        }
+    });
+}
+
+/// Compares a model's gradients with differences of the loss that `loss` makes for a network and its batches.
+fn check_differences<L: FnMut(&Network<f64>, &Batch) -> f64>(
+    memory: Model,
+    sizes: [usize; 3],
+    before: &[usize],
+    lengths: &[usize],
+    seed: u64,
+    loss: impl FnOnce(&Network<f64>, Batch, &Batch) -> L,
+) {
     let what = format!("{memory:?} {sizes:?} before {before:?} lengths {lengths:?} seed {seed}");
     let mut network = network(memory, sizes[0], sizes[1], sizes[2], seed);
     let first = Batch::new(&network, before, seed + 1);
     let mut batch = Batch::new(&network, lengths, seed + 2);
-    // The carried state is a constant: it comes from these weights, whatever happens to them later.
-    let unchanged = network.clone();
     let mut runner = Runner::new(&network, lengths.len()).expect("it fits");
-    let forward = |runner: &mut Runner<f64>, batch: &Batch, network: &Network<f64>| {
-        runner.reset();
-        if !before.is_empty() {
-            first.infer(runner, &unchanged);
-        }
-        batch.forward(runner, network)
-    };
-    forward(&mut runner, &batch, &network);
+    if !before.is_empty() {
+        first.infer(&mut runner, &network);
+    }
+    batch.forward(&mut runner, &network);
     let (gradients, input_gradients) = batch.backward(&mut runner, &network);
 
+    let mut loss = loss(&network, first, &batch);
+    // Whatever the loss keeps of its first run is that of the unperturbed network.
+    loss(&network, &batch);
     let step = 1e-6;
     let assert_close = |name: &str, index: usize, analytic: f64, above: f64, below: f64| {
         let numeric = (above - below) / (2.0 * step);
@@ -122,7 +186,7 @@ pub fn check_gradients(memory: Model, sizes: [usize; 3], before: &[usize], lengt
         let value = network.parameters().values()[i];
         let mut loss_at = |value: f64| {
             network.parameters_mut().values_mut()[i] = value;
-            batch.loss(&forward(&mut runner, &batch, &network))
+            loss(&network, &batch)
         };
         let (above, below) = (loss_at(value + step), loss_at(value - step));
         loss_at(value);
@@ -132,7 +196,7 @@ pub fn check_gradients(memory: Model, sizes: [usize; 3], before: &[usize], lengt
         let value = batch.inputs[i];
         let mut loss_at = |value: f64| {
             batch.inputs[i] = value;
-            batch.loss(&forward(&mut runner, &batch, &network))
+            loss(&network, &batch)
         };
         let (above, below) = (loss_at(value + step), loss_at(value - step));
         loss_at(value);

@@ -1,8 +1,11 @@
 //! A slow restatement of the network, and the comparison of every model with the restatement of its memory.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use sparsam::{Model, Network, Runner};
 
-use super::{Batch, network};
+use super::{Batch, network, of_row};
 
 pub const EPSILON: f64 = 1e-6;
 
@@ -41,26 +44,64 @@ pub trait Reference {
     fn step(&mut self, interface: &[f64]) -> Vec<f64>;
 }
 
-/// The outputs of one sequence, by the equations.
-pub fn run(network: &Network<f64>, memory: &mut Option<Box<dyn Reference>>, inputs: &[f64]) -> Vec<f64> {
+/// Quantities of a restatement through which no gradient flows, in the order in which its equations ask for them. The
+/// first run computes them; every run after a [`rewind`](Self::rewind) finds those of the first, whatever it perturbs,
+/// so that finite differences do not see what depends on them.
+#[derive(Clone, Default)]
+pub struct Constants(Rc<RefCell<(Vec<Vec<f64>>, usize)>>);
+
+impl Constants {
+    pub fn get(&self, compute: impl FnOnce() -> Vec<f64>) -> Vec<f64> {
+        let (kept, next) = &mut *self.0.borrow_mut();
+        if *next == kept.len() {
+            kept.push(compute());
+        }
+        *next += 1;
+        kept[*next - 1].clone()
+    }
+    pub fn rewind(&self) {
+        self.0.borrow_mut().1 = 0;
+    }
+}
+
+/// The state of a controller: h, c, and what was read last.
+pub struct Controller {
+    h: Vec<f64>,
+    c: Vec<f64>,
+    r: Vec<f64>,
+}
+
+impl Controller {
+    pub fn new(network: &Network<f64>) -> Self {
+        let config = network.config();
+        let zeros = vec![0.0; config.hidden_size];
+        Self { h: zeros.clone(), c: zeros, r: vec![0.0; config.memory.read_len()] }
+    }
+}
+
+/// The outputs of one sequence, by the equations, from a state on.
+pub fn run(
+    network: &Network<f64>,
+    Controller { h, c, r }: &mut Controller,
+    memory: &mut Option<Box<dyn Reference>>,
+    inputs: &[f64],
+) -> Vec<f64> {
     let config = network.config();
     let hidden = config.hidden_size;
-    let (mut h, mut c) = (vec![0.0; hidden], vec![0.0; hidden]);
-    let mut r = vec![0.0; config.memory.read_len()];
     let mut outputs = Vec::new();
     for x in inputs.chunks(config.input_size) {
-        let z = [x, &r].concat();
+        let z = [x, r].concat();
         let from_input = affine(network, "controller.weight_ih", Some("controller.bias"), &z);
-        let from_hidden = affine(network, "controller.weight_hh", None, &h);
+        let from_hidden = affine(network, "controller.weight_hh", None, h);
         let gate = |k: usize, j: usize| from_input[k * hidden + j] + from_hidden[k * hidden + j];
         for j in 0..hidden {
             c[j] = sigmoid(gate(1, j)) * c[j] + sigmoid(gate(0, j)) * gate(2, j).tanh();
             h[j] = sigmoid(gate(3, j)) * c[j].tanh();
         }
         if let Some(memory) = memory {
-            r = memory.step(&affine(network, "interface.weight", Some("interface.bias"), &h));
+            *r = memory.step(&affine(network, "interface.weight", Some("interface.bias"), h));
         }
-        outputs.extend(affine(network, "output.weight", Some("output.bias"), &[&h[..], &r].concat()));
+        outputs.extend(affine(network, "output.weight", Some("output.bias"), &[&h[..], r].concat()));
     }
     outputs
 }
@@ -79,14 +120,11 @@ pub fn compare(
     let outputs = batch.forward(&mut runner, &network);
     batch.backward(&mut runner, &network);
     let streamed = batch.infer(&mut runner, &network);
-    for (row, length) in lengths.iter().enumerate() {
-        let of_row = |all: &[f64], size: usize| -> Vec<f64> {
-            all.chunks(size).skip(row).step_by(lengths.len()).flatten().copied().collect()
-        };
-        let inputs = of_row(&batch.inputs, sizes[0]);
-        let exact = run(&network, &mut reference(), &inputs[..length * sizes[0]]);
+    for row in 0..lengths.len() {
+        let inputs = batch.inputs_of(row, sizes[0]);
+        let exact = run(&network, &mut Controller::new(&network), &mut reference(), &inputs);
         for outputs in [&outputs, &streamed] {
-            let mine = of_row(outputs, sizes[2]);
+            let mine = of_row(outputs, sizes[2], row, lengths.len());
             for (i, (a, b)) in mine.iter().zip(&exact).enumerate() {
                 let step = i / sizes[2];
                 assert!((a - b).abs() < 1e-10, "{model:?} seed {seed} row {row} step {step}: {a} but by equations {b}");
