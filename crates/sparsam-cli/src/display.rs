@@ -1,0 +1,241 @@
+//! How the course of training is told: a live line on a terminal, plain lines elsewhere, JSON for a program.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+use sparsam_train::{BatchReport, Event, Metrics, Observer, Outcome};
+
+use crate::settings::{Style, shell_word};
+
+/// Off a terminal something is said at least this often, so that a log shows that training is alive.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+
+/// A program that reads hears of batches this often; every single one would be a flood.
+const BETWEEN_BATCHES: Duration = Duration::from_secs(1);
+
+/// Writes to standard output.
+///
+/// # Errors
+/// Those of writing; [`io::ErrorKind::BrokenPipe`] if nobody reads any more.
+pub fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+/// Tells of a run of training.
+pub struct Display {
+    style: Style,
+    /// The live line; hidden unless standard error is a terminal.
+    bar: ProgressBar,
+    /// What wrong outputs are counted in.
+    unit: &'static str,
+    task: &'static str,
+    latest_metrics: Option<Metrics>,
+    latest_batch: Option<BatchReport>,
+    last_word: Instant,
+    stop: Arc<AtomicBool>,
+    /// Why nothing more can be printed.
+    failure: Option<io::Error>,
+}
+
+impl Display {
+    /// `stop` is set when nobody reads any more.
+    pub fn new(style: Style, task: &'static str, unit: &'static str, stop: Arc<AtomicBool>) -> Self {
+        let bar = if style == Style::Human && io::stderr().is_terminal() {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
+            // A fixed template is either always right or never; without it the line is merely plainer.
+            if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:16} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar
+        } else {
+            ProgressBar::hidden()
+        };
+        let last_word = Instant::now();
+        Self { style, bar, unit, task, latest_metrics: None, latest_batch: None, last_word, stop, failure: None }
+    }
+
+    /// The live line, for others that write to the terminal.
+    pub fn bar(&self) -> ProgressBar {
+        self.bar.clone()
+    }
+
+    /// Ends the live line.
+    ///
+    /// # Errors
+    /// What made printing fail while training went on.
+    pub fn close(self) -> io::Result<()> {
+        self.bar.finish_and_clear();
+        self.failure.map_or(Ok(()), Err)
+    }
+
+    fn line(&mut self, text: &str) {
+        self.last_word = Instant::now();
+        if self.failure.is_none()
+            && let Err(error) = self.bar.suspend(|| print(format!("{text}\n").as_bytes()))
+        {
+            self.failure = Some(error);
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn human(&mut self, event: Event<'_>) {
+        match event {
+            Event::Started { folder, config, parameters, batch } => {
+                self.bar.set_length(config.batches);
+                self.bar.set_position(batch);
+                self.bar.set_prefix(self.task);
+                let model = config.network.memory.name();
+                let folder = folder.display();
+                let parameters = grouped(parameters as u64);
+                self.line(&format!("training {model} ({parameters} parameters) on {} in {folder}", self.task));
+                if batch > 0 {
+                    self.line(&format!("going on after batch {} of {}", grouped(batch), grouped(config.batches)));
+                }
+            }
+            Event::Batch(report) => {
+                self.latest_batch = Some(*report);
+                self.bar.set_position(report.batch);
+                if !self.bar.is_hidden() {
+                    self.bar.set_message(live(report, self.unit));
+                } else if self.last_word.elapsed() >= LONGEST_SILENCE {
+                    self.line(&plain(report, report.running_loss, report.running_wrong, self.unit));
+                }
+            }
+            Event::Evaluated { metrics, .. } => {
+                self.latest_metrics = Some(metrics.clone());
+                if let (true, Some(report)) = (self.bar.is_hidden(), self.latest_batch) {
+                    self.line(&plain(&report, metrics.loss, metrics.wrong, self.unit));
+                }
+            }
+            Event::Saved { .. } => {}
+            Event::Ended { outcome, batch } => {
+                if let (Outcome::Finished, Some(metrics)) = (outcome, self.latest_metrics.take()) {
+                    let (batches, unit) = (grouped(batch), self.unit);
+                    let (loss, wrong, time) = (metrics.loss, metrics.wrong, duration(metrics.seconds));
+                    self.line(&format!(
+                        "finished {batches} batches in {time}: {loss:.4} bits and {wrong:.4} wrong {unit} per fresh sequence"
+                    ));
+                }
+            }
+        }
+    }
+
+    fn json(&mut self, event: Event<'_>) {
+        let mut value = match event {
+            Event::Started { folder, config, parameters, batch } => json!({
+                "event": "started",
+                "folder": folder.display().to_string(),
+                "task": config.task.name(),
+                "model": config.network.memory.name(),
+                "parameters": parameters,
+                "batch": batch,
+                "batches": config.batches,
+                "resume": format!("sparsam train --resume {}", shell_word(folder)),
+            }),
+            Event::Batch(report) => {
+                if self.last_word.elapsed() < BETWEEN_BATCHES {
+                    return;
+                }
+                with_name("batch", serde_json::to_value(report))
+            }
+            Event::Evaluated { metrics, best } => {
+                let mut value = with_name("evaluated", serde_json::to_value(metrics));
+                value["best"] = best.into();
+                value
+            }
+            Event::Saved { batch, path } => {
+                json!({"event": "saved", "batch": batch, "path": path.display().to_string()})
+            }
+            Event::Ended { outcome, batch } => {
+                let outcome = match outcome {
+                    Outcome::Finished => "finished",
+                    Outcome::Stopped => "stopped",
+                };
+                json!({"event": "ended", "outcome": outcome, "batch": batch})
+            }
+        };
+        let text = value.take().to_string();
+        self.line(&text);
+    }
+}
+
+impl Observer for Display {
+    fn event(&mut self, event: Event<'_>) {
+        match self.style {
+            Style::Human => self.human(event),
+            Style::Json => self.json(event),
+            Style::Quiet => {}
+        }
+    }
+}
+
+fn with_name(name: &str, value: serde_json::Result<Value>) -> Value {
+    let mut value = value.unwrap_or_else(|_| json!({}));
+    value["event"] = name.into();
+    value
+}
+
+/// The live line behind the bar.
+fn live(report: &BatchReport, unit: &str) -> String {
+    format!(
+        "{}/{}  loss {:.3} bits  {:.3} wrong {unit}  {:.0} sequences/s  {} left",
+        grouped(report.batch),
+        grouped(report.batches),
+        report.running_loss,
+        report.running_wrong,
+        report.sequences_per_second,
+        duration(report.seconds_left),
+    )
+}
+
+fn plain(report: &BatchReport, loss: f64, wrong: f64, unit: &str) -> String {
+    format!(
+        "batch {} of {}: {loss:.4} bits and {wrong:.4} wrong {unit} per sequence; {:.0} sequences/s, {} left",
+        grouped(report.batch),
+        grouped(report.batches),
+        report.sequences_per_second,
+        duration(report.seconds_left),
+    )
+}
+
+/// A count with its thousands apart: 20,000.
+pub fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.char_indices() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A length of time in its two largest units: 2m 13s.
+fn duration(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_times_read_well() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        let times = [0.4, 59.6, 133.0, 3600.0, 90_000.0, f64::INFINITY].map(duration);
+        assert_eq!(times[..5], ["0s", "1m 0s", "2m 13s", "1h 0m", "1d 1h"]);
+    }
+}

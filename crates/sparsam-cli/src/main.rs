@@ -1,0 +1,36 @@
+//! The command `sparsam`.
+
+mod arguments;
+mod display;
+mod evaluate;
+mod failure;
+mod options;
+mod settings;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use arguments::Arguments;
+use settings::Settings;
+
+fn main() -> ExitCode {
+    match Arguments::try_parse() {
+        Ok(arguments) => run(arguments).unwrap_or_else(|error| failure::report(&error)),
+        Err(error) => failure::report_arguments(&error),
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match Settings::try_from(arguments)? {
+        Settings::Train(settings) => train::run(settings),
+        Settings::Evaluate(settings) => evaluate::run(&settings),
+        Settings::Completions(shell) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "sparsam", &mut script);
+            display::print(&script)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

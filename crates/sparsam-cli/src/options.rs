@@ -1,0 +1,304 @@
+//! The options of a configuration as flags: one table of what each flag sets.
+//!
+//! Which options there are depends on the task, the model and the optimiser. A flag names a place in the
+//! configuration's TOML; whether this configuration has that place is asked of the configuration itself, so that a
+//! new option of a model is one line here and nothing else.
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgMatches, Command, Error as ClapError, FromArgMatches, value_parser};
+use sparsam_train::{Config, Error};
+use toml::{Table, Value};
+
+use crate::failure::Mistake;
+
+/// What a flag takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Whole,
+    Number,
+    Word,
+}
+
+/// A flag that sets one field of a configuration.
+#[derive(Debug)]
+struct Flag {
+    name: &'static str,
+    /// The tables that lead to the field, and the field.
+    place: &'static [&'static str],
+    kind: Kind,
+    heading: &'static str,
+    help: &'static str,
+}
+
+const fn flag(
+    name: &'static str,
+    place: &'static [&'static str],
+    kind: Kind,
+    heading: &'static str,
+    help: &'static str,
+) -> Flag {
+    Flag { name, place, kind, heading, help }
+}
+
+const TRAINING: &str = "Training";
+const NETWORK: &str = "Network";
+const TASK: &str = "Task";
+
+/// Chooses the optimiser, and with it which other options there are.
+const OPTIMISER: &[&str] = &["optimiser", "kind"];
+
+#[rustfmt::skip]
+static FLAGS: &[Flag] = &[
+    flag("seed", &["seed"], Kind::Whole, TRAINING, "Decides the first weights and every sequence"),
+    flag("batches", &["batches"], Kind::Whole, TRAINING, "Batches to train"),
+    flag("batch-size", &["batch_size"], Kind::Whole, TRAINING, "Sequences in a batch"),
+    flag("optimiser", OPTIMISER, Kind::Word, TRAINING, "rmsprop or adam"),
+    flag("learning-rate", &["optimiser", "learning_rate"], Kind::Number, TRAINING, "Step size of the optimiser"),
+    flag("clip-norm", &["clip_norm"], Kind::Number, TRAINING, "Largest norm of a gradient"),
+    flag("evaluate-every", &["evaluate_every"], Kind::Whole, TRAINING, "Batches between evaluations"),
+    flag("evaluation-sequences", &["evaluation_sequences"], Kind::Whole, TRAINING, "Sequences in an evaluation"),
+    flag("checkpoint-every", &["checkpoint_every"], Kind::Whole, TRAINING, "Batches between checkpoints"),
+
+    flag("hidden-size", &["network", "hidden_size"], Kind::Whole, NETWORK, "Hidden units of the controller"),
+    flag("memory-size", &["network", "memory", "memory_size"], Kind::Whole, NETWORK, "Words in memory"),
+    flag("word-size", &["network", "memory", "word_size"], Kind::Whole, NETWORK, "Numbers in a word"),
+    flag("heads", &["network", "memory", "heads"], Kind::Whole, NETWORK, "Access heads"),
+    flag("reads", &["network", "memory", "reads"], Kind::Whole, NETWORK, "Words read by a head"),
+    flag("access-threshold", &["network", "memory", "access_threshold"], Kind::Number, NETWORK,
+        "Weight above which a word counts as accessed"),
+    flag("index", &["network", "memory", "index"], Kind::Word, NETWORK, "How similar words are found: linear"),
+
+    flag("bits", &["task", "bits"], Kind::Whole, TASK, "Bits in a vector"),
+    flag("min-length", &["task", "min_length"], Kind::Whole, TASK, "copy: vectors in the shortest sequence"),
+    flag("max-length", &["task", "max_length"], Kind::Whole, TASK, "copy: vectors in the longest sequence"),
+    flag("item-length", &["task", "item_length"], Kind::Whole, TASK, "recall: vectors in an item"),
+    flag("min-items", &["task", "min_items"], Kind::Whole, TASK, "recall: items in the shortest list"),
+    flag("max-items", &["task", "max_items"], Kind::Whole, TASK, "recall: items in the longest list"),
+    flag("count", &["task", "count"], Kind::Whole, TASK, "sort: vectors in a sequence"),
+    flag("top", &["task", "top"], Kind::Whole, TASK, "sort: vectors wanted"),
+];
+
+/// The flags that were given, in the order of the table.
+#[derive(Debug, Default)]
+pub struct Options(Vec<(&'static Flag, Value)>);
+
+impl clap::Args for Options {
+    fn augment_args(command: Command) -> Command {
+        FLAGS.iter().fold(command, |command, flag| {
+            let (value_name, parser) = match flag.kind {
+                // TOML's whole numbers end here.
+                Kind::Whole => ("N", ValueParser::from(value_parser!(i64).range(0..))),
+                Kind::Number => ("X", value_parser!(f64).into()),
+                Kind::Word => ("NAME", ValueParser::string()),
+            };
+            let arg = Arg::new(flag.name)
+                .long(flag.name)
+                .value_name(value_name)
+                .value_parser(parser)
+                .allow_negative_numbers(true)
+                .help_heading(flag.heading)
+                .help(flag.help);
+            command.arg(arg)
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Options {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, ClapError> {
+        let mut options = Self::default();
+        options.update_from_arg_matches(matches)?;
+        Ok(options)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), ClapError> {
+        self.0 = FLAGS
+            .iter()
+            .filter_map(|flag| {
+                let value = match flag.kind {
+                    Kind::Whole => matches.get_one::<i64>(flag.name).copied().map(Value::Integer),
+                    Kind::Number => matches.get_one::<f64>(flag.name).copied().map(Value::Float),
+                    Kind::Word => matches.get_one::<String>(flag.name).cloned().map(Value::String),
+                };
+                value.map(|value| (flag, value))
+            })
+            .collect();
+        Ok(())
+    }
+}
+
+impl Options {
+    /// The names of the flags that were given.
+    pub fn iter(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|(flag, _)| flag.name)
+    }
+
+    /// The number of batches, if it was given.
+    pub fn batches(&self) -> Option<u64> {
+        let (_, value) = self.0.iter().find(|(flag, _)| flag.name == "batches")?;
+        value.as_integer()?.try_into().ok()
+    }
+
+    /// The configuration with what the flags set.
+    ///
+    /// # Errors
+    /// A [`Mistake`] that names the flag.
+    pub fn apply(&self, config: Config) -> anyhow::Result<Config> {
+        let (kind, others): (Vec<_>, Vec<_>) = self.0.iter().partition(|(flag, _)| flag.place == OPTIMISER);
+        let mut config = config;
+        for (_, kind) in kind {
+            let mut table = Table::try_from(&config)?;
+            let optimiser = table.get("optimiser").and_then(|optimiser| optimiser.get("kind"));
+            if optimiser != Some(kind) {
+                // The options of the one optimiser are not those of the other.
+                table.insert("optimiser".into(), Value::Table([("kind".into(), kind.clone())].into_iter().collect()));
+                config = self.read(&table)?;
+            }
+        }
+        let mut table = Table::try_from(&config)?;
+        for (flag, value) in others {
+            let Some(field) = find(&mut table, flag.place) else {
+                return Err(lacking(flag, &table).into());
+            };
+            *field = value.clone();
+        }
+        self.read(&table)
+    }
+
+    fn read(&self, table: &Table) -> anyhow::Result<Config> {
+        Config::from_toml(&toml::to_string(table)?, "the command line", None, None).map_err(|error| self.explain(error))
+    }
+
+    /// An error about a field that a flag set is about that flag.
+    fn explain(&self, error: Error) -> anyhow::Error {
+        let (field, value, reason) = match &error {
+            Error::Option { field, value, reason } => (field, value, reason),
+            Error::Library(sparsam::Error::Config { field, value, reason }) => (field, value, reason),
+            _ => return error.into(),
+        };
+        match self.0.iter().find(|(flag, _)| flag.place.last() == Some(field)) {
+            Some((flag, _)) => Mistake(format!("--{} {value} does not work: {reason}", flag.name)).into(),
+            None => error.into(),
+        }
+    }
+}
+
+fn find<'a>(table: &'a mut Table, place: &[&str]) -> Option<&'a mut Value> {
+    let (first, rest) = place.split_first()?;
+    rest.iter().try_fold(table.get_mut(*first)?, |value, key| value.get_mut(key))
+}
+
+/// The flag is of another task, model or optimiser.
+fn lacking(flag: &Flag, table: &Table) -> Mistake {
+    let (tables, owner_key) = match flag.place[0] {
+        "task" => (&flag.place[..1], "name"),
+        "network" => (&flag.place[..2], "model"),
+        _ => (&flag.place[..1], "kind"),
+    };
+    let mut table = table.clone();
+    let owner = find(&mut table, tables).and_then(|owner| owner.get(owner_key)?.as_str().map(str::to_owned));
+    let owner = owner.unwrap_or_default();
+    let what = if owner_key == "kind" {
+        "optimiser"
+    } else if owner_key == "name" {
+        "task"
+    } else {
+        "model"
+    };
+    let has: Vec<_> = FLAGS
+        .iter()
+        .filter(|other| other.place.starts_with(tables) && find(&mut table, other.place).is_some())
+        .map(|other| format!("--{}", other.name))
+        .collect();
+    let has = if has.is_empty() { "it has none".into() } else { format!("it has {}", has.join(", ")) };
+    Mistake(format!("--{} is no option of the {what} {owner}; {has}", flag.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Args;
+    use sparsam::Model;
+    use sparsam_train::TaskConfig;
+
+    use super::*;
+
+    fn given(arguments: &[&str]) -> Options {
+        let command = Options::augment_args(Command::new("test").no_binary_name(true));
+        Options::from_arg_matches(&command.get_matches_from(arguments)).unwrap()
+    }
+
+    fn base(task: &str, model: &str) -> Config {
+        Config::default_for(TaskConfig::by_name(task).unwrap(), Model::by_name(model).unwrap())
+    }
+
+    fn mistake(arguments: &[&str], task: &str, model: &str) -> String {
+        given(arguments).apply(base(task, model)).unwrap_err().to_string()
+    }
+
+    /// Every flag belongs to a field that some task and model have, and every field of a model has a flag.
+    #[test]
+    fn flags_and_fields_belong_together() {
+        let mut all = Vec::new();
+        for task in TaskConfig::NAMES {
+            for model in Model::NAMES {
+                let mut table = Table::try_from(base(task, model)).unwrap();
+                all.extend(FLAGS.iter().filter(|flag| find(&mut table, flag.place).is_some()).map(|flag| flag.name));
+                let tables = [&["task"][..], &["network", "memory"], &["network"]];
+                for place in tables {
+                    for (field, value) in find(&mut table.clone(), place).unwrap().as_table().unwrap() {
+                        let place = [place, &[field]].concat();
+                        let chosen = ["name", "model"].contains(&field.as_str());
+                        let known = FLAGS.iter().any(|flag| flag.place == place);
+                        assert!(chosen || value.is_table() || known, "no flag sets {place:?}");
+                    }
+                }
+            }
+        }
+        for flag in FLAGS {
+            assert!(all.contains(&flag.name), "--{} belongs to nothing", flag.name);
+        }
+    }
+
+    #[test]
+    fn flags_set_what_they_name() {
+        let options = given(&["--heads", "2", "--learning-rate", "1", "--seed", "9", "--max-length", "3"]);
+        let config = options.apply(base("copy", "sam")).unwrap();
+        let text = config.to_toml().unwrap();
+        for line in ["heads = 2", "learning_rate = 1.0", "seed = 9", "max_length = 3", "hidden_size = 100"] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+        }
+        assert_eq!(given(&[]).apply(base("copy", "sam")).unwrap(), base("copy", "sam"));
+    }
+
+    #[test]
+    fn another_optimiser_brings_its_own_options() {
+        let adam = given(&["--optimiser", "adam"]).apply(base("copy", "sam")).unwrap();
+        assert_eq!(adam.optimiser, sparsam::nn::optimiser::OptimiserConfig::adam(1e-3));
+        let slower = given(&["--learning-rate", "0.01", "--optimiser", "adam"]).apply(base("copy", "sam")).unwrap();
+        assert_eq!(slower.optimiser, sparsam::nn::optimiser::OptimiserConfig::adam(0.01));
+        assert_eq!(given(&["--optimiser", "adam"]).apply(slower.clone()).unwrap(), slower);
+    }
+
+    #[test]
+    fn mistakes_name_the_flag_and_the_way_out() {
+        assert_eq!(
+            mistake(&["--word-size", "3"], "copy", "lstm"),
+            "--word-size is no option of the model lstm; it has none"
+        );
+        assert_eq!(
+            mistake(&["--max-items", "3"], "copy", "sam"),
+            "--max-items is no option of the task copy; it has --bits, --min-length, --max-length"
+        );
+        assert_eq!(
+            mistake(&["--memory-size", "2"], "copy", "sam"),
+            "--memory-size 2 does not work: each of the 4 heads needs a word of its own to write to"
+        );
+        assert!(mistake(&["--batch-size", "0"], "copy", "sam").starts_with("--batch-size 0 does not work"));
+        assert!(mistake(&["--learning-rate", "-1"], "copy", "sam").contains("--learning-rate -1"));
+        let unknown = mistake(&["--optimiser", "sgd"], "copy", "sam");
+        assert!(unknown.contains("rmsprop") && unknown.contains("adam"), "{unknown}");
+    }
+}

@@ -1,0 +1,202 @@
+//! What the arguments mean together: whatever is wrong with them is found here, before anything is done.
+
+use std::path::{Path, PathBuf};
+
+use clap_complete::Shell;
+use sparsam::Model;
+use sparsam_train::{Checkpoint, Config, RunFolder, TaskConfig};
+
+use crate::arguments::{self, Arguments, Common, Verb, Which};
+use crate::failure::Mistake;
+use crate::options::Options;
+
+/// What to do.
+pub enum Settings {
+    Train(Train),
+    Evaluate(Evaluate),
+    Completions(Shell),
+}
+
+/// What to train, and how to tell of it.
+pub struct Train {
+    pub start: Start,
+    pub style: Style,
+    pub threads: Option<usize>,
+}
+
+/// Where training starts.
+pub enum Start {
+    New { config: Box<Config>, folder: PathBuf },
+    Resume { folder: PathBuf, batches: Option<u64> },
+}
+
+/// How the course of training is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    Human,
+    Json,
+    Quiet,
+}
+
+/// What to evaluate, and how to tell of it.
+pub struct Evaluate {
+    pub run: RunFolder,
+    pub network: PathBuf,
+    pub level: Option<usize>,
+    pub sequences: u64,
+    pub seed: u64,
+    pub json: bool,
+    pub threads: Option<usize>,
+}
+
+/// Leaves the surrounding function with a mistake.
+macro_rules! mistake {
+    ($($text:tt)*) => { return Err(Mistake(format!($($text)*)).into()) };
+}
+
+impl TryFrom<Arguments> for Settings {
+    type Error = anyhow::Error;
+
+    fn try_from(arguments: Arguments) -> anyhow::Result<Self> {
+        match arguments.verb {
+            Verb::Train(arguments) => train(arguments).map(Self::Train),
+            Verb::Eval(arguments) => evaluate(arguments).map(Self::Evaluate),
+            Verb::Completions { shell } => Ok(Self::Completions(shell)),
+        }
+    }
+}
+
+fn train(arguments: arguments::Train) -> anyhow::Result<Train> {
+    let style = match (arguments.common.json, arguments.quiet) {
+        (true, _) => Style::Json,
+        (_, true) => Style::Quiet,
+        _ => Style::Human,
+    };
+    let start = match &arguments.resume {
+        Some(folder) => resume(folder.clone(), &arguments.options)?,
+        None => {
+            let config = configure(&arguments)?;
+            let folder = match arguments.run {
+                Some(folder) if !can_hold_a_run(&folder) => {
+                    mistake!("{} is a file; name a folder that is to hold the run", folder.display())
+                }
+                Some(folder) => folder,
+                None => free_folder(&config),
+            };
+            Start::New { config: Box::new(config), folder }
+        }
+    };
+    Ok(Train { start, style, threads: threads(&arguments.common) })
+}
+
+/// A run's configuration decides its result, so resuming keeps it; only its end may be moved.
+fn resume(folder: PathBuf, options: &Options) -> anyhow::Result<Start> {
+    check_exists(&folder)?;
+    RunFolder::open(&folder)?;
+    if let Some(flag) = options.iter().find(|flag| *flag != "batches") {
+        mistake!(
+            "--{flag} cannot change a run that has begun, only --batches can; to start another from its \
+             configuration: --config {} --{flag} ...",
+            shell_word(&folder.join("config.toml"))
+        );
+    }
+    Ok(Start::Resume { folder, batches: options.batches() })
+}
+
+fn configure(arguments: &arguments::Train) -> anyhow::Result<Config> {
+    let (task, model) = (arguments.task.as_deref(), arguments.model.as_deref());
+    let base = match (&arguments.config, task) {
+        (Some(file), _) if !file.is_file() => {
+            mistake!("there is no file {}; name a configuration, such as the config.toml of a run", file.display())
+        }
+        (Some(file), _) => Config::read(file, task, model)?,
+        (None, Some(name)) => {
+            let (task, model) = (TaskConfig::by_name(name), Model::by_name(model.unwrap_or("sam")));
+            let (Some(task), Some(model)) = (task, model) else {
+                mistake!("the task {name} or the model is not known");
+            };
+            Config::default_for(task, model)
+        }
+        (None, None) => mistake!(
+            "there is nothing to train; name a task ({}), a --config file, or a run to --resume",
+            TaskConfig::NAMES.join(", ")
+        ),
+    };
+    arguments.options.apply(base)
+}
+
+fn can_hold_a_run(folder: &Path) -> bool {
+    folder.is_dir() || !folder.exists()
+}
+
+/// `runs/TASK-MODEL-SEED`, and a number behind it if there is such a run already.
+fn free_folder(config: &Config) -> PathBuf {
+    let name = format!("{}-{}-{}", config.task.name(), config.network.memory.name(), config.seed);
+    let numbered = (2u64..).map(|number| format!("{name}-{number}"));
+    let mut folders = std::iter::once(name.clone()).chain(numbered).map(|name| Path::new("runs").join(name));
+    folders.find(|folder| !folder.exists()).unwrap_or_else(|| Path::new("runs").join(&name))
+}
+
+fn evaluate(arguments: arguments::Eval) -> anyhow::Result<Evaluate> {
+    let path = arguments.run;
+    check_exists(&path)?;
+    let (run, network) = if path.is_dir() {
+        let run = RunFolder::open(&path)?;
+        let which = match arguments.checkpoint {
+            Some(Which::Best) => Checkpoint::Best,
+            Some(Which::Newest) | None => Checkpoint::Newest,
+        };
+        let network = run.checkpoint_path(which);
+        if !network.exists() {
+            mistake!(
+                "{} is missing; train a little longer, until a checkpoint is saved: sparsam train --resume {}",
+                network.display(),
+                shell_word(&path)
+            );
+        }
+        (run, network)
+    } else {
+        if arguments.checkpoint.is_some() {
+            mistake!("{} is a checkpoint already; leave --checkpoint out, or name its run", path.display());
+        }
+        // The run says which task the network was trained on.
+        let folder = std::path::absolute(&path)?;
+        let Some(folder) = folder.parent().and_then(Path::parent) else {
+            mistake!("{} lies in no run; name the folder of a run", path.display());
+        };
+        (RunFolder::open(folder)?, path)
+    };
+    let Common { json, .. } = arguments.common;
+    let threads = threads(&arguments.common);
+    let (level, sequences, seed) = (arguments.level, arguments.sequences, arguments.seed);
+    Ok(Evaluate { run, network, level, sequences, seed, json, threads })
+}
+
+fn check_exists(path: &Path) -> anyhow::Result<()> {
+    if !path.exists() {
+        mistake!("there is no {}; name the folder of a run, such as one under runs/", path.display());
+    }
+    Ok(())
+}
+
+fn threads(common: &Common) -> Option<usize> {
+    common.threads.and_then(|threads| threads.try_into().ok())
+}
+
+/// A path as it can be typed into a shell.
+pub fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_survive_the_shell() {
+        assert_eq!(shell_word(Path::new("runs/copy-sam-1")), "runs/copy-sam-1");
+        assert_eq!(shell_word(Path::new("my runs/it's")), r"'my runs/it'\''s'");
+    }
+}

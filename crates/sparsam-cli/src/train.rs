@@ -1,0 +1,70 @@
+//! `sparsam train`.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use indicatif::ProgressBar;
+use sparsam_train::{Outcome, Trainer};
+
+use crate::display::{Display, grouped};
+use crate::failure::INTERRUPTED;
+use crate::settings::{Start, Train, shell_word};
+
+/// Trains until the end or Ctrl-C.
+pub fn run(settings: Train) -> anyhow::Result<ExitCode> {
+    use_threads(settings.threads)?;
+    let mut trainer = match settings.start {
+        Start::New { config, folder } => Trainer::new(*config, &folder)?,
+        Start::Resume { folder, batches } => {
+            let mut trainer = Trainer::resume(&folder)?;
+            if let Some(batches) = batches {
+                trainer.set_batches(batches)?;
+            }
+            trainer
+        }
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let (task, unit) = (trainer.task().name(), trainer.task().target_kind().unit());
+    let mut display = Display::new(settings.style, task, unit, stop.clone());
+    let interrupted = Arc::new(AtomicBool::new(false));
+    stop_on_signal(stop.clone(), interrupted.clone(), display.bar())?;
+
+    let outcome = trainer.run(&mut display, &stop);
+    display.close()?;
+    if outcome? == Outcome::Finished || !interrupted.load(Ordering::Relaxed) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let folder = shell_word(trainer.folder());
+    let batches = grouped(trainer.batch());
+    let _ = writeln!(
+        std::io::stderr(),
+        "stopped after {batches} batches, all saved; to go on: sparsam train --resume {folder}"
+    );
+    Ok(ExitCode::from(INTERRUPTED))
+}
+
+/// The first signal lets the batch finish and be saved; the second quits at once, which what is on the disk survives.
+fn stop_on_signal(stop: Arc<AtomicBool>, interrupted: Arc<AtomicBool>, bar: ProgressBar) -> anyhow::Result<()> {
+    ctrlc::set_handler(move || {
+        if interrupted.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED.into());
+        }
+        stop.store(true, Ordering::Relaxed);
+        bar.suspend(|| {
+            let _ = writeln!(std::io::stderr(), "finishing the batch, then saving; Ctrl-C again quits at once");
+        });
+    })
+    .context("the system does not tell of Ctrl-C")
+}
+
+/// Uses so many threads for everything to come.
+pub fn use_threads(threads: Option<usize>) -> anyhow::Result<()> {
+    if let Some(threads) = threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build_global().with_context(|| format!("--threads {threads} does not work here; choose fewer"))?;
+    }
+    Ok(())
+}
