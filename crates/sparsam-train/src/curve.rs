@@ -9,7 +9,7 @@ const SIZE: (u32, u32) = (860, 640);
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(60, 60, 67);
 const GRID: RGBColor = RGBColor(232, 232, 236);
-const TRAINING: RGBColor = RGBColor(168, 180, 198);
+const TRAINING: RGBColor = RGBColor(148, 163, 184);
 const EVALUATION: RGBColor = RGBColor(29, 78, 216);
 
 /// The smallest loss that is drawn apart from 0, which a logarithmic axis cannot show.
@@ -54,7 +54,7 @@ type Drawing = Result<(), Box<dyn std::error::Error>>;
 fn draw_to(svg: &mut String, metrics: &[Metrics], title: &str, unit: &str) -> Drawing {
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    let root = root.titled(title, (FONT, 20).into_font().color(&INK))?;
+    let root = root.titled(title, (FONT, 22).into_font().color(&INK))?;
     let (above, below) = root.split_vertically((SIZE.1 - 30) / 2);
     let last = metrics.iter().map(|line| line.sequences).max().unwrap_or(0).max(1) as f64;
 
@@ -69,8 +69,8 @@ fn draw_to(svg: &mut String, metrics: &[Metrics], title: &str, unit: &str) -> Dr
         .bold_line_style(GRID)
         .light_line_style(TRANSPARENT)
         .axis_style(INK)
-        .label_style((FONT, 13).into_font().color(&INK))
-        .axis_desc_style((FONT, 14).into_font().color(&INK))
+        .label_style((FONT, 16).into_font().color(&INK))
+        .axis_desc_style((FONT, 17).into_font().color(&INK))
         .x_labels(9)
         .y_labels(7)
         .x_label_formatter(&|x| short(*x))
@@ -91,7 +91,7 @@ fn draw_to(svg: &mut String, metrics: &[Metrics], title: &str, unit: &str) -> Dr
         .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE)
         .border_style(TRANSPARENT)
-        .label_font((FONT, 13).into_font().color(&INK))
+        .label_font((FONT, 16).into_font().color(&INK))
         .draw()?;
 
     let wrong = Curves::new(metrics, |line| (line.training_wrong.clamp(0.0, 1e12), line.wrong.clamp(0.0, 1e12)));
@@ -103,8 +103,8 @@ fn draw_to(svg: &mut String, metrics: &[Metrics], title: &str, unit: &str) -> Dr
         .bold_line_style(GRID)
         .light_line_style(TRANSPARENT)
         .axis_style(INK)
-        .label_style((FONT, 13).into_font().color(&INK))
-        .axis_desc_style((FONT, 14).into_font().color(&INK))
+        .label_style((FONT, 16).into_font().color(&INK))
+        .axis_desc_style((FONT, 17).into_font().color(&INK))
         .x_labels(9)
         .y_labels(6)
         .x_label_formatter(&|x| short(*x))

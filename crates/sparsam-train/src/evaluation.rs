@@ -1,6 +1,6 @@
 //! Measuring a network on sequences it has not seen.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use serde::Serialize;
 use sparsam::nn::loss::BITS;
@@ -49,7 +49,8 @@ pub fn evaluate(
     }
     let mut runner = Runner::new(network, batch_size)?;
     let levels = levels.unwrap_or_else(|| task.default_levels());
-    Evaluator::new(task, batch_size).run(network, &mut runner, task, levels, sequences, seed, Stream::Evaluation)
+    let mut evaluator = Evaluator::new(task, batch_size);
+    evaluator.run(network, &mut runner, task, levels, 0..sequences, seed, Stream::Evaluation)
 }
 
 /// The buffers of an evaluation.
@@ -64,25 +65,26 @@ impl Evaluator {
         Self { sampler: Sampler::new(task, batch_size), outputs: Vec::new(), gradient: Vec::new() }
     }
 
-    /// Leaves the runner as it was made.
+    /// Evaluates on the sequences of these numbers; leaves the runner as it was made.
     pub(crate) fn run(
         &mut self,
         network: &Network<f32>,
         runner: &mut Runner<f32>,
         task: &dyn Task,
         levels: RangeInclusive<usize>,
-        sequences: u64,
+        numbers: Range<u64>,
         seed: u64,
         stream: Stream,
     ) -> Result<Evaluation, Error> {
         task.check_levels(&levels)?;
+        let sequences = numbers.end.saturating_sub(numbers.start);
         if sequences == 0 {
             return Err(Error::option("sequences", 0, "an evaluation takes at least 1"));
         }
         let (mut loss, mut wrong) = (0.0, 0);
         runner.reset();
-        for first in (0..sequences).step_by(runner.rows()) {
-            let numbers = first..sequences.min(first.saturating_add(runner.rows() as u64));
+        for first in numbers.clone().step_by(runner.rows()) {
+            let numbers = first..numbers.end.min(first.saturating_add(runner.rows() as u64));
             let batch = self.sampler.sample(task, &levels, seed, stream, numbers);
             let length = batch.steps() * batch.rows() * task.output_size();
             self.outputs.resize(length, 0.0);

@@ -10,7 +10,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 pub enum Stream {
     /// Sequences trained on.
     Training,
-    /// Sequences that training evaluates on, the same ones every time.
+    /// Sequences that training evaluates on.
     Validation,
     /// Sequences that a finished network is evaluated on.
     Evaluation,
