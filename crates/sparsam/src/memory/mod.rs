@@ -16,9 +16,12 @@
 //!   on to the next piece.
 
 pub mod content;
+pub mod dense;
+pub mod links;
 pub mod pages;
 pub mod ring;
 pub mod sam;
+pub mod sdnc;
 pub mod sparse;
 pub mod words;
 
@@ -148,4 +151,6 @@ macro_rules! models {
 models! {
     /// Sparse Access Memory.
     Sam(sam::Config) = "sam",
+    /// The sparse DNC.
+    Sdnc(sdnc::Config) = "sdnc",
 }

@@ -18,6 +18,8 @@ unsafe impl Zeroed for f32 {}
 unsafe impl Zeroed for f64 {}
 // SAFETY: as above.
 unsafe impl Zeroed for u32 {}
+// SAFETY: as above, number by number; an array of numbers has no bytes between them.
+unsafe impl Zeroed for [u32; 2] {}
 
 /// An array of a fixed length, all zeros when made. Making one of any length takes microseconds and next to no
 /// physical memory: the operating system hands out a zeroed page when a number in it is first written.
@@ -34,13 +36,29 @@ impl<T: Zeroed> Pages<T> {
     /// # Errors
     /// [`Error::MemoryTooLarge`] if the address space has no room for them.
     pub fn new(length: usize) -> Result<Self, Error> {
+        let pages = Self::reserve(length)?;
+        // A huge page would make the first touch of every 2 MiB cost 2 MiB. Advice may be declined.
+        #[cfg(target_os = "linux")]
+        let _ = pages.map.advise(memmap2::Advice::NoHugePage);
+        Ok(pages)
+    }
+
+    /// `length` zeros, all of which will be used: the operating system may hand them out in huge pages.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn dense(length: usize) -> Result<Self, Error> {
+        let pages = Self::reserve(length)?;
+        #[cfg(target_os = "linux")]
+        let _ = pages.map.advise(memmap2::Advice::HugePage);
+        Ok(pages)
+    }
+
+    fn reserve(length: usize) -> Result<Self, Error> {
         let too_large = || Error::MemoryTooLarge { bytes: length as u128 * size_of::<T>() as u128 };
         let bytes = length.checked_mul(size_of::<T>()).ok_or_else(too_large)?;
         // Without a reservation the system does not refuse more than it has; what is never touched is never needed.
         let map = MmapOptions::new().len(bytes.max(1)).no_reserve_swap().map_anon().map_err(|_| too_large())?;
-        // A huge page would make the first touch of every 2 MiB cost 2 MiB. Advice may be declined.
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::NoHugePage);
         Ok(Self { map, length, numbers: PhantomData })
     }
 }

@@ -1,0 +1,693 @@
+//! What the dense memories share: where their words lie, the kernels that pass over them, content addressing over all
+//! N words, and the tape that keeps the whole memory of every step.
+//!
+//! # Sixteen words side by side
+//!
+//! Everything a dense memory does to a word it does to all words. So the words lie in blocks of sixteen, number j of
+//! all sixteen side by side ([`Sixteen`]), and a lane of a vector register is a word: products with a key, cosines,
+//! exponentials and updates are whole vector operations whatever the length of a word, and no sum has to be taken
+//! across a register. N is filled up with zeros to a multiple of sixteen.
+//!
+//! # One pass
+//!
+//! Memories far larger than the cache are as fast as they are read. A model therefore goes over its memory in strips
+//! ([`Layout::strips`]) of 64 words, and does everything it can with a strip while it is in the first-level cache,
+//! instead of one pass for each operation. The kernels here take one strip.
+//!
+//! Vectors with a number for each word (weights, usage) lie plainly, word after word, filled up likewise; those of
+//! several heads head after head, each [`Layout::blocks`] times sixteen long.
+
+use std::ops::Range;
+
+use super::content::norm;
+use super::pages::Pages;
+use crate::Real;
+use crate::real::lanes::{LANES, Lanes};
+use crate::real::simd::InstructionSet;
+use crate::real::vector::dot;
+
+/// The same number of sixteen words.
+pub type Sixteen<T> = [T; LANES];
+
+/// Blocks in a strip: their words and what is computed of them fit the first-level cache, and the kernels' sums the
+/// registers.
+pub const STRIP_BLOCKS: usize = 4;
+
+/// Words in a strip.
+pub const STRIP: usize = STRIP_BLOCKS * LANES;
+
+/// How N words of W numbers lie.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// N.
+    pub memory_size: usize,
+    /// W.
+    pub word_size: usize,
+}
+
+impl Layout {
+    /// Blocks of sixteen words, the last one filled up.
+    #[inline(always)]
+    pub fn blocks(self) -> usize {
+        self.memory_size.div_ceil(LANES)
+    }
+
+    /// Length of the contents of all words, in [`Sixteen`]s.
+    #[inline(always)]
+    pub fn contents_len(self) -> usize {
+        self.blocks() * self.word_size
+    }
+
+    /// The blocks of each strip, in order. The contents of blocks a..b are `a * word_size..b * word_size`.
+    #[inline(always)]
+    pub fn strips(self) -> impl Iterator<Item = Range<usize>> {
+        let blocks = self.blocks();
+        (0..blocks).step_by(STRIP_BLOCKS).map(move |first| first..(first + STRIP_BLOCKS).min(blocks))
+    }
+
+    /// Where the contents of some blocks stand among those of all.
+    #[inline(always)]
+    pub fn contents(self, blocks: &Range<usize>) -> Range<usize> {
+        blocks.start * self.word_size..blocks.end * self.word_size
+    }
+
+    /// Sets what stands beyond the last word in a vector with a number for each word.
+    #[inline(always)]
+    pub fn set_padding<T: Real>(self, numbers: &mut [Sixteen<T>], value: T) {
+        numbers.as_flattened_mut()[self.memory_size..].fill(value);
+    }
+
+    /// The content of one word. For looking at a memory, not for working on it.
+    pub fn word<T: Real>(self, contents: &[Sixteen<T>], word: usize) -> Vec<T> {
+        let block = &contents[word / LANES * self.word_size..][..self.word_size];
+        block.iter().map(|numbers| numbers[word % LANES]).collect()
+    }
+}
+
+/// Part of a kernel that works on `H` heads and `B` blocks with everything in registers.
+trait Kernel<T: Real> {
+    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize);
+}
+
+/// Cuts heads × blocks into tiles.
+#[inline(always)]
+fn tiles<T: Real, I: InstructionSet>(kernel: &mut impl Kernel<T>, heads: usize, blocks: usize) {
+    let (mut head, mut block);
+    block = 0;
+    while block < blocks {
+        // Sixteen sums need the registers of a wide instruction set.
+        let wide = I::WIDE && block + STRIP_BLOCKS <= blocks;
+        head = 0;
+        while head < heads {
+            let four = head + 4 <= heads;
+            match (four, wide) {
+                (true, true) => kernel.tile::<I, 4, STRIP_BLOCKS>(head, block),
+                (true, false) => kernel.tile::<I, 4, 1>(head, block),
+                (false, true) => kernel.tile::<I, 1, STRIP_BLOCKS>(head, block),
+                (false, false) => kernel.tile::<I, 1, 1>(head, block),
+            }
+            head += if four { 4 } else { 1 };
+        }
+        block += if wide { STRIP_BLOCKS } else { 1 };
+    }
+}
+
+struct Products<'a, T> {
+    word_size: usize,
+    contents: &'a [Sixteen<T>],
+    vectors: &'a [T],
+    products: &'a mut [Sixteen<T>],
+    stride: usize,
+}
+
+impl<T: Real> Kernel<T> for Products<'_, T> {
+    #[inline(always)]
+    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
+        let size = self.word_size;
+        let mut blocks: [&[Sixteen<T>]; B] = [&[]; B];
+        for b in 0..B {
+            blocks[b] = &self.contents[(block + b) * size..][..size];
+        }
+        let mut vectors: [&[T]; H] = [&[]; H];
+        for h in 0..H {
+            vectors[h] = &self.vectors[(head + h) * size..][..size];
+        }
+        let zero = I::Lanes::<T>::splat(T::ZERO);
+        let mut sums = [[zero; B]; H];
+        for j in 0..size {
+            let mut numbers = [zero; B];
+            for b in 0..B {
+                numbers[b] = I::Lanes::<T>::load(&blocks[b][j]);
+            }
+            for h in 0..H {
+                let factor = I::Lanes::<T>::splat(vectors[h][j]);
+                for b in 0..B {
+                    sums[h][b] = factor.multiply_add(numbers[b], sums[h][b]);
+                }
+            }
+        }
+        for h in 0..H {
+            for b in 0..B {
+                sums[h][b].store(&mut self.products[(head + h) * self.stride + block + b]);
+            }
+        }
+    }
+}
+
+/// v_h · M(i) for every vector and every word of a strip. `products` holds those of vector h from `h * stride` on.
+#[inline(always)]
+pub fn products<T: Real, I: InstructionSet>(
+    word_size: usize,
+    contents: &[Sixteen<T>],
+    vectors: &[T],
+    products: &mut [Sixteen<T>],
+    stride: usize,
+) {
+    let (heads, blocks) = (vectors.len() / word_size, contents.len() / word_size);
+    tiles::<T, I>(&mut Products { word_size, contents, vectors, products, stride }, heads, blocks);
+}
+
+struct Squares<'a, T> {
+    word_size: usize,
+    contents: &'a [Sixteen<T>],
+    squares: &'a mut [Sixteen<T>],
+}
+
+impl<T: Real> Kernel<T> for Squares<'_, T> {
+    #[inline(always)]
+    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, _: usize, block: usize) {
+        let size = self.word_size;
+        let mut blocks: [&[Sixteen<T>]; B] = [&[]; B];
+        for b in 0..B {
+            blocks[b] = &self.contents[(block + b) * size..][..size];
+        }
+        let mut sums = [I::Lanes::<T>::splat(T::ZERO); B];
+        for j in 0..size {
+            for b in 0..B {
+                let numbers = I::Lanes::<T>::load(&blocks[b][j]);
+                sums[b] = numbers.multiply_add(numbers, sums[b]);
+            }
+        }
+        for b in 0..B {
+            sums[b].store(&mut self.squares[block + b]);
+        }
+    }
+}
+
+/// M(i) · M(i) for every word of a strip.
+#[inline(always)]
+pub fn squares<T: Real, I: InstructionSet>(word_size: usize, contents: &[Sixteen<T>], squares: &mut [Sixteen<T>]) {
+    tiles::<T, I>(&mut Squares { word_size, contents, squares }, 1, contents.len() / word_size);
+}
+
+struct Spread<'a, T> {
+    word_size: usize,
+    contents: &'a mut [Sixteen<T>],
+    weights: &'a [Sixteen<T>],
+    stride: usize,
+    vectors: &'a [T],
+}
+
+impl<T: Real> Kernel<T> for Spread<'_, T> {
+    #[inline(always)]
+    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
+        let size = self.word_size;
+        let mut vectors: [&[T]; H] = [&[]; H];
+        let mut weights = [[I::Lanes::<T>::splat(T::ZERO); B]; H];
+        for h in 0..H {
+            vectors[h] = &self.vectors[(head + h) * size..][..size];
+            for b in 0..B {
+                weights[h][b] = I::Lanes::<T>::load(&self.weights[(head + h) * self.stride + block + b]);
+            }
+        }
+        let contents = &mut self.contents[block * size..][..B * size];
+        for j in 0..size {
+            let mut factors = [I::Lanes::<T>::splat(T::ZERO); H];
+            for h in 0..H {
+                factors[h] = I::Lanes::<T>::splat(vectors[h][j]);
+            }
+            for b in 0..B {
+                let numbers = &mut contents[b * size + j];
+                let mut sum = I::Lanes::<T>::load(numbers);
+                for h in 0..H {
+                    sum = factors[h].multiply_add(weights[h][b], sum);
+                }
+                sum.store(numbers);
+            }
+        }
+    }
+}
+
+/// M(i) += Σ_h w_h(i) v_h for every word of a strip. `weights` holds those of head h from `h * stride` on.
+#[inline(always)]
+pub fn spread<T: Real, I: InstructionSet>(
+    word_size: usize,
+    contents: &mut [Sixteen<T>],
+    weights: &[Sixteen<T>],
+    stride: usize,
+    vectors: &[T],
+) {
+    let (heads, blocks) = (vectors.len() / word_size, contents.len() / word_size);
+    tiles::<T, I>(&mut Spread { word_size, contents, weights, stride, vectors }, heads, blocks);
+}
+
+/// Sums over words of weighted words, one for each head, as they grow strip by strip: Σ_i w_h(i) M(i). Sixteen
+/// partial sums a number, which [`finish`](Self::finish) adds up.
+#[derive(Debug, Default)]
+pub struct Sums<T> {
+    word_size: usize,
+    partial: Vec<Sixteen<T>>,
+}
+
+impl<T: Real> Sums<T> {
+    /// Starts `heads` sums of words of `word_size` numbers at zero.
+    #[inline(always)]
+    pub fn start(&mut self, heads: usize, word_size: usize) {
+        self.word_size = word_size;
+        self.partial.clear();
+        self.partial.resize(heads * word_size, [T::ZERO; LANES]);
+    }
+
+    /// Adds Σ w_h(i) M(i) over the words of a strip. `weights` holds those of head h from `h * stride` on.
+    #[inline(always)]
+    pub fn add<I: InstructionSet>(&mut self, contents: &[Sixteen<T>], weights: &[Sixteen<T>], stride: usize) {
+        let word_size = self.word_size;
+        let (heads, blocks) = (self.partial.len() / word_size, contents.len() / word_size);
+        tiles::<T, I>(&mut Add { word_size, contents, weights, stride, sums: &mut self.partial }, heads, blocks);
+    }
+
+    /// Multiplies the sum of one head.
+    #[inline(always)]
+    pub fn scale(&mut self, head: usize, factor: T) {
+        for numbers in &mut self.partial[head * self.word_size..][..self.word_size] {
+            for number in numbers {
+                *number *= factor;
+            }
+        }
+    }
+
+    /// The sum of one head.
+    #[inline(always)]
+    pub fn finish<I: InstructionSet>(&self, head: usize, sum: &mut [T]) {
+        for (sum, partial) in sum.iter_mut().zip(&self.partial[head * self.word_size..]) {
+            *sum = I::Lanes::<T>::load(partial).sum();
+        }
+    }
+}
+
+struct Add<'a, T> {
+    word_size: usize,
+    contents: &'a [Sixteen<T>],
+    weights: &'a [Sixteen<T>],
+    stride: usize,
+    sums: &'a mut [Sixteen<T>],
+}
+
+impl<T: Real> Kernel<T> for Add<'_, T> {
+    #[inline(always)]
+    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
+        let size = self.word_size;
+        let zero = I::Lanes::<T>::splat(T::ZERO);
+        let mut blocks: [&[Sixteen<T>]; B] = [&[]; B];
+        for b in 0..B {
+            blocks[b] = &self.contents[(block + b) * size..][..size];
+        }
+        let mut weights = [[zero; B]; H];
+        for h in 0..H {
+            for b in 0..B {
+                weights[h][b] = I::Lanes::<T>::load(&self.weights[(head + h) * self.stride + block + b]);
+            }
+        }
+        let sums = &mut self.sums[head * size..][..H * size];
+        for j in 0..size {
+            let mut numbers = [zero; B];
+            for b in 0..B {
+                numbers[b] = I::Lanes::<T>::load(&blocks[b][j]);
+            }
+            for h in 0..H {
+                let total = &mut sums[h * size + j];
+                let mut sum = I::Lanes::<T>::load(total);
+                for b in 0..B {
+                    sum = weights[h][b].multiply_add(numbers[b], sum);
+                }
+                sum.store(total);
+            }
+        }
+    }
+}
+
+/// Content addressing over all words for several keys at once: w_h = softmax over i of β_h cos(q_h, M(i)).
+///
+/// [`start`](Self::start), then [`strip`](Self::strip) for every strip in order, then [`finish`](Self::finish).
+/// The exponentials are taken strip by strip against the largest logit so far, and put right at the end, so that one
+/// pass over the memory is enough; [`rescale`](Self::rescale) tells by how much sums of weighted words that grow
+/// alongside have to shrink when the largest logit grows.
+///
+/// Going back: [`start_back`](Self::start_back), [`strip_back`](Self::strip_back) for every strip,
+/// [`finish_back`](Self::finish_back). Cosines are computed again then: reading them back would cost as much as the
+/// products they are made of, which are taken while the words are at hand anyway.
+#[derive(Debug, Default)]
+pub struct Addressing<T> {
+    word_size: usize,
+    /// Head after head.
+    keys: Vec<T>,
+    key_norms: Vec<T>,
+    strengths: Vec<T>,
+    /// The largest logit so far, a head.
+    largest: Vec<T>,
+    /// Σ exp(logit - largest) so far, a head.
+    totals: Vec<T>,
+    rescale: Vec<T>,
+    /// The largest logit when each strip was done, strip after strip, in each head after head.
+    largest_at: Vec<T>,
+    key_sums: Sums<T>,
+    strength_sums: Vec<Sixteen<T>>,
+    cosine_sums: Vec<Sixteen<T>>,
+    scratch: Strip<T>,
+}
+
+/// What is computed of a strip on the way.
+#[derive(Debug, Default)]
+struct Strip<T> {
+    squares: Vec<Sixteen<T>>,
+    products: Vec<Sixteen<T>>,
+}
+
+impl<T: Real> Addressing<T> {
+    /// Takes the heads' keys and strengths.
+    #[inline(always)]
+    pub fn start<'a, I: InstructionSet>(&mut self, word_size: usize, heads: impl Iterator<Item = (&'a [T], T)>) {
+        self.word_size = word_size;
+        self.keys.clear();
+        self.key_norms.clear();
+        self.strengths.clear();
+        for (key, strength) in heads {
+            self.keys.extend_from_slice(key);
+            self.key_norms.push(norm(dot::<T, I>(key, key)));
+            self.strengths.push(strength);
+        }
+        let heads = self.strengths.len();
+        self.largest.clear();
+        self.largest.resize(heads, T::NEG_INFINITY);
+        self.totals.clear();
+        self.totals.resize(heads, T::ZERO);
+        self.rescale.resize(heads, T::ONE);
+        self.largest_at.clear();
+        self.scratch.squares.resize(STRIP_BLOCKS, [T::ZERO; LANES]);
+        self.scratch.products.resize(heads * STRIP_BLOCKS, [T::ZERO; LANES]);
+    }
+
+    /// 1 / √(M(i)·M(i) + ε) into `squares`, and the cosines into `products`.
+    #[inline(always)]
+    fn cosines<I: InstructionSet>(&mut self, contents: &[Sixteen<T>]) {
+        let Strip { squares: inverse_norms, products: cosines } = &mut self.scratch;
+        let blocks = contents.len() / self.word_size;
+        products::<T, I>(self.word_size, contents, &self.keys, cosines, STRIP_BLOCKS);
+        squares::<T, I>(self.word_size, contents, inverse_norms);
+        for inverse in inverse_norms[..blocks].as_flattened_mut() {
+            *inverse = T::ONE / norm(*inverse);
+        }
+        for (cosines, key_norm) in cosines.chunks_exact_mut(STRIP_BLOCKS).zip(&self.key_norms) {
+            let inverse_key = T::ONE / *key_norm;
+            let inverse_norms = inverse_norms[..blocks].as_flattened();
+            for (cosine, inverse) in cosines[..blocks].as_flattened_mut().iter_mut().zip(inverse_norms) {
+                *cosine = *cosine * inverse_key * *inverse;
+            }
+        }
+    }
+
+    /// The exponentials of a strip's logits, of head h from `h * layout.blocks()` on in `weights`.
+    #[inline(always)]
+    pub fn strip<I: InstructionSet>(
+        &mut self,
+        layout: Layout,
+        blocks: &Range<usize>,
+        contents: &[Sixteen<T>],
+        weights: &mut [Sixteen<T>],
+    ) {
+        self.cosines::<I>(contents);
+        let words = (layout.memory_size - blocks.start * LANES).min(blocks.len() * LANES);
+        for (head, strength) in self.strengths.iter().enumerate() {
+            let logits = self.scratch.products[head * STRIP_BLOCKS..][..blocks.len()].as_flattened_mut();
+            // Beyond the last word there is nothing to choose.
+            logits[words..].fill(T::NEG_INFINITY);
+            let mut largest = [self.largest[head]; LANES];
+            for logits in logits.as_chunks_mut::<LANES>().0 {
+                for (largest, logit) in largest.iter_mut().zip(logits) {
+                    *logit *= *strength;
+                    *largest = largest.max(*logit);
+                }
+            }
+            let largest = largest.iter().fold(T::NEG_INFINITY, |a, b| a.max(*b));
+            let rescale = if largest > self.largest[head] { (self.largest[head] - largest).exp() } else { T::ONE };
+            self.rescale[head] = rescale;
+            self.largest[head] = largest;
+            self.largest_at.push(largest);
+            let weights = weights[head * layout.blocks() + blocks.start..][..blocks.len()].as_flattened_mut();
+            for (weight, logit) in weights.iter_mut().zip(logits.iter()) {
+                *weight = (*logit - largest).exp();
+            }
+            weights[words..].fill(T::ZERO);
+            let mut sum = I::Lanes::<T>::splat(T::ZERO);
+            for weights in weights.as_chunks::<LANES>().0 {
+                sum = sum.add(I::Lanes::<T>::load(weights));
+            }
+            self.totals[head] = self.totals[head] * rescale + sum.sum();
+        }
+    }
+
+    /// What the latest strip made of the exponentials before it, head after head: sums over them are to be
+    /// multiplied by this.
+    #[inline(always)]
+    pub fn rescale(&self) -> &[T] {
+        &self.rescale
+    }
+
+    /// After the last strip: what turns the exponentials of a strip into weights. Multiply a head's by this.
+    #[inline(always)]
+    pub fn scale(&self, strip: usize, head: usize) -> T {
+        let largest = self.largest_at[strip * self.strengths.len() + head];
+        (largest - self.largest[head]).exp() / self.totals[head]
+    }
+
+    /// After the last strip: what turns a sum over the exponentials of one head into a sum over weights.
+    #[inline(always)]
+    pub fn total(&self, head: usize) -> T {
+        self.totals[head]
+    }
+
+    /// Turns the exponentials of all strips into weights.
+    #[inline(always)]
+    pub fn finish(&self, layout: Layout, weights: &mut [Sixteen<T>]) {
+        for head in 0..self.strengths.len() {
+            let weights = &mut weights[head * layout.blocks()..][..layout.blocks()];
+            for (strip, weights) in weights.chunks_mut(STRIP_BLOCKS).enumerate() {
+                let scale = self.scale(strip, head);
+                for weight in weights.as_flattened_mut() {
+                    *weight *= scale;
+                }
+            }
+        }
+    }
+
+    /// Starts going back, with the keys and strengths that [`start`](Self::start) was given.
+    #[inline(always)]
+    pub fn start_back(&mut self) {
+        let heads = self.strengths.len();
+        self.key_sums.start(heads, self.word_size);
+        for sums in [&mut self.strength_sums, &mut self.cosine_sums] {
+            sums.clear();
+            sums.resize(heads, [T::ZERO; LANES]);
+        }
+    }
+
+    /// Takes the gradient of a strip's logits (of head h from `h * stride` on; overwritten), and adds what it makes
+    /// of the words to `content_gradients`.
+    #[inline(always)]
+    pub fn strip_back<I: InstructionSet>(
+        &mut self,
+        contents: &[Sixteen<T>],
+        logit_gradients: &mut [Sixteen<T>],
+        stride: usize,
+        content_gradients: &mut [Sixteen<T>],
+    ) {
+        self.cosines::<I>(contents);
+        let blocks = contents.len() / self.word_size;
+        let mut over_content = [[T::ZERO; LANES]; STRIP_BLOCKS];
+        for (head, strength) in self.strengths.iter().enumerate() {
+            let inverse_key = T::ONE / self.key_norms[head];
+            let cosines = &self.scratch.products[head * STRIP_BLOCKS..][..blocks];
+            let gradients = &mut logit_gradients[head * stride..][..blocks];
+            for block in 0..blocks {
+                for lane in 0..LANES {
+                    let (gradient, cosine) = (gradients[block][lane], cosines[block][lane]);
+                    let cosine_gradient = *strength * gradient;
+                    self.strength_sums[head][lane] += gradient * cosine;
+                    self.cosine_sums[head][lane] += cosine_gradient * cosine;
+                    over_content[block][lane] += cosine_gradient * cosine;
+                    gradients[block][lane] = cosine_gradient * inverse_key * self.scratch.squares[block][lane];
+                }
+            }
+        }
+        self.key_sums.add::<I>(contents, logit_gradients, stride);
+        for block in 0..blocks {
+            for lane in 0..LANES {
+                let inverse = self.scratch.squares[block][lane];
+                over_content[block][lane] = -(over_content[block][lane] * inverse * inverse);
+            }
+            let scale = I::Lanes::<T>::load(&over_content[block]);
+            let contents = &contents[block * self.word_size..][..self.word_size];
+            let gradients = &mut content_gradients[block * self.word_size..][..self.word_size];
+            for (gradient, content) in gradients.iter_mut().zip(contents) {
+                scale.multiply_add(I::Lanes::<T>::load(content), I::Lanes::<T>::load(gradient)).store(gradient);
+            }
+        }
+        spread::<T, I>(self.word_size, content_gradients, logit_gradients, stride, &self.keys);
+    }
+
+    /// The gradient of one head's key, written to `key_gradient`, and of its strength, returned.
+    #[inline(always)]
+    pub fn finish_back<I: InstructionSet>(&self, head: usize, key_gradient: &mut [T]) -> T {
+        self.key_sums.finish::<I>(head, key_gradient);
+        let key = &self.keys[head * self.word_size..][..self.word_size];
+        let over_key = I::Lanes::<T>::load(&self.cosine_sums[head]).sum();
+        let key_square = self.key_norms[head] * self.key_norms[head];
+        for (gradient, key) in key_gradient.iter_mut().zip(key) {
+            *gradient += -(over_key / key_square) * *key;
+        }
+        I::Lanes::<T>::load(&self.strength_sums[head]).sum()
+    }
+}
+
+/// The tape of a dense memory: its whole state at every step, in frames of one length.
+///
+/// Frames are handed out from chunks of a few MiB or of one frame, whichever is more, so that a tape of many GiB
+/// grows without being copied; chunks stay until the memory is dropped. Frame 0 is the state at the start of the
+/// episode. A new episode begins in the frame in which the one before ended: nothing is copied.
+#[derive(Debug)]
+pub struct Frames<T> {
+    /// In numbers, a multiple of sixteen.
+    frame_len: usize,
+    frames_in_chunk: usize,
+    chunks: Vec<Pages<T>>,
+    /// The place of each step's frame among all.
+    places: Vec<usize>,
+    /// The latest step that is in force.
+    position: usize,
+    /// Steps on the tape; those after `position` were undone.
+    steps: usize,
+}
+
+/// Bytes of a chunk that holds several frames.
+const CHUNK_BYTES: usize = 4 << 20;
+
+impl<T: Real> Frames<T> {
+    /// A tape of frames of `frame_len` [`Sixteen`]s, with one frame of zeros.
+    ///
+    /// # Errors
+    /// [`Error::MemoryTooLarge`](crate::Error::MemoryTooLarge) if there is no address space for it.
+    pub fn new(frame_len: usize) -> Result<Self, crate::Error> {
+        let frame_len = frame_len * LANES;
+        let frames_in_chunk = (CHUNK_BYTES / (frame_len * size_of::<T>())).max(1);
+        let mut frames =
+            Self { frame_len, frames_in_chunk, chunks: Vec::new(), places: Vec::new(), position: 0, steps: 0 };
+        frames.grow()?;
+        Ok(frames)
+    }
+
+    fn grow(&mut self) -> Result<(), crate::Error> {
+        let place = self.places.len();
+        if place == self.chunks.len() * self.frames_in_chunk {
+            self.chunks.push(Pages::dense(self.frames_in_chunk * self.frame_len)?);
+        }
+        self.places.push(place);
+        Ok(())
+    }
+
+    /// Bytes that a tape of `steps` steps would take beyond those that it has taken already.
+    pub fn growth(&self, steps: usize) -> u128 {
+        let more = (steps + 1).saturating_sub(self.places.len());
+        more as u128 * (self.frame_len * size_of::<T>()) as u128
+    }
+
+    /// The number of steps in force.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Starts an episode in the frame of the latest step.
+    pub fn start_episode(&mut self) {
+        self.places.swap(0, self.position);
+        (self.position, self.steps) = (0, 0);
+    }
+
+    /// The frame of the latest step in force.
+    pub fn now(&self) -> &[Sixteen<T>] {
+        self.frame(self.position)
+    }
+
+    /// The frame of the latest step in force, to be changed.
+    pub fn now_mut(&mut self) -> &mut [Sixteen<T>] {
+        let (chunk, start) = self.place(self.position);
+        self.chunks[chunk][start..start + self.frame_len].as_chunks_mut().0
+    }
+
+    fn place(&self, step: usize) -> (usize, usize) {
+        let place = self.places[step];
+        (place / self.frames_in_chunk, place % self.frames_in_chunk * self.frame_len)
+    }
+
+    fn frame(&self, step: usize) -> &[Sixteen<T>] {
+        let (chunk, start) = self.place(step);
+        self.chunks[chunk][start..start + self.frame_len].as_chunks().0
+    }
+
+    /// Goes on by a step: the frame before it, and its own, which holds whatever it held. Steps that were undone are
+    /// forgotten.
+    ///
+    /// # Panics
+    /// If there is no address space left.
+    pub fn step(&mut self) -> (&[Sixteen<T>], &mut [Sixteen<T>]) {
+        self.position += 1;
+        self.steps = self.position;
+        if self.position == self.places.len()
+            && let Err(error) = self.grow()
+        {
+            panic!("the tape cannot grow: {error}");
+        }
+        let (before, now) = (self.place(self.position - 1), self.place(self.position));
+        let length = self.frame_len;
+        let (before, now) = if before.0 == now.0 {
+            let chunk = &mut self.chunks[before.0];
+            if before.1 < now.1 {
+                let (low, high) = chunk.split_at_mut(now.1);
+                (&low[before.1..before.1 + length], &mut high[..length])
+            } else {
+                let (low, high) = chunk.split_at_mut(before.1);
+                (&high[..length], &mut low[now.1..now.1 + length])
+            }
+        } else if before.0 < now.0 {
+            let (low, high) = self.chunks.split_at_mut(now.0);
+            (&low[before.0][before.1..before.1 + length], &mut high[0][now.1..now.1 + length])
+        } else {
+            let (low, high) = self.chunks.split_at_mut(before.0);
+            (&high[0][before.1..before.1 + length], &mut low[now.0][now.1..now.1 + length])
+        };
+        (before.as_chunks().0, now.as_chunks_mut().0)
+    }
+
+    /// Undoes the latest step in force: the frame before it, which is the state now, and its own.
+    ///
+    /// # Panics
+    /// If no step is left on the tape.
+    pub fn step_back(&mut self) -> (&[Sixteen<T>], &[Sixteen<T>]) {
+        assert!(self.position > 0, "no step is left on the tape");
+        self.position -= 1;
+        (self.frame(self.position), self.frame(self.position + 1))
+    }
+
+    /// Takes again every step that was undone.
+    pub fn replay(&mut self) {
+        self.position = self.steps;
+    }
+}
