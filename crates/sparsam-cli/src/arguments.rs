@@ -12,7 +12,7 @@ use crate::options::Options;
 
 /// Recurrent networks with an external memory of millions of words, trained on an ordinary CPU
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "sparsam", version, arg_required_else_help = true, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]

@@ -1,0 +1,284 @@
+//! The command as a user meets it: the real binary in a folder of its own.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// A task small enough that hundreds of batches take no time.
+const SMALL: &[&str] =
+    &["--bits", "3", "--max-length", "3", "--hidden-size", "8", "--memory-size", "32", "--word-size", "4"];
+
+fn sparsam(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sparsam"));
+    command.current_dir(folder).args(arguments);
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    sparsam(folder, arguments).output().unwrap()
+}
+
+fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["train", "copy"], SMALL, more].concat()
+}
+
+#[track_caller]
+fn succeeds(folder: &Path, arguments: &[&str]) -> String {
+    let output = run(folder, arguments);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{arguments:?} gave {:?}\n{out}\n{err}", output.status);
+    out
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The parameters and what was measured of them: what two equal runs share, whatever the clock said.
+fn result(run: &Path) -> (Vec<u8>, Vec<u8>, Vec<serde_json::Value>) {
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let metrics = metrics.lines().map(|line| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let fields = line.as_object_mut().unwrap();
+        fields.retain(|name, _| !name.contains("second"));
+        line
+    });
+    let checkpoint = |name| fs::read(run.join("checkpoints").join(name)).unwrap();
+    (checkpoint("newest.safetensors"), checkpoint("best.safetensors"), metrics.collect())
+}
+
+/// Starts training with JSON on its output, and waits for `lines` of the evaluations.
+#[cfg(unix)]
+fn start_and_wait(folder: &Path, arguments: &[&str], lines: usize) -> Child {
+    let mut command = sparsam(folder, arguments);
+    let mut child = command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    for _ in 0..lines {
+        output
+            .by_ref()
+            .map(Result::unwrap)
+            .find(|line| line.contains("\"evaluated\""))
+            .expect("training ended too soon");
+    }
+    // The rest must be read, or the pipe would fill up, or close.
+    std::thread::spawn(move || output.for_each(drop));
+    child
+}
+
+#[cfg(unix)]
+fn send(child: &Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// One sentence on standard error, which holds every one of `parts`; nothing on standard output; exit code 2.
+#[track_caller]
+fn is_mistake(folder: &Path, arguments: &[&str], parts: &[&str]) {
+    let output = run(folder, arguments);
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {err}");
+    assert_eq!(text(&output.stdout), "");
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(err.starts_with("sparsam: "), "{err}");
+    for part in parts {
+        assert!(err.contains(part), "{part:?} is not in {err:?}");
+    }
+}
+
+#[test]
+fn a_network_is_trained_and_evaluated() {
+    let folder = TempDir::new().unwrap();
+    let batches = ["--batches", "600", "--evaluate-every", "200", "--optimiser", "adam", "--learning-rate", "0.01"];
+    let out = succeeds(folder.path(), &small(&batches));
+    let lines: Vec<_> = out.lines().collect();
+    assert!(lines[0].starts_with("training sam (") && lines[0].ends_with("on copy in runs/copy-sam-1"), "{out}");
+    assert!(lines[1].starts_with("batch 200 of 600: ") && lines[1].contains("wrong bits per sequence"), "{out}");
+    assert!(lines[4].starts_with("finished 600 batches in "), "{out}");
+    assert_eq!(lines.len(), 5, "off a terminal there are a line at the start, each evaluation and the end: {out}");
+
+    let run = folder.path().join("runs/copy-sam-1");
+    for file in ["config.toml", "metrics.jsonl", "curve.svg", "checkpoints/newest.safetensors"] {
+        assert!(run.join(file).is_file(), "{file} is missing");
+    }
+    let bits = |line: &str| -> f64 {
+        let before = line.split(" bits and").next().unwrap();
+        before.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    // Six bits on average, each worth one bit to who knows nothing.
+    let trained = bits(&succeeds(folder.path(), &["eval", "runs/copy-sam-1", "--sequences", "1000"]));
+    assert!(trained < 4.0, "{trained} bits per sequence were learnt nothing from");
+    let longer = succeeds(folder.path(), &["eval", "runs/copy-sam-1/", "--level", "6", "--checkpoint", "best"]);
+    assert!(longer.starts_with("sam on copy, 256 fresh sequences of 6 vectors: "), "{longer}");
+    assert!(bits(&longer) > trained);
+    let file = "runs/copy-sam-1/checkpoints/newest.safetensors";
+    assert_eq!(bits(&succeeds(folder.path(), &["eval", file, "--sequences", "1000"])), trained);
+    let other = bits(&succeeds(folder.path(), &["eval", file, "--sequences", "1000", "--seed", "2"]));
+    assert!(other != trained && (other - trained).abs() < 1.0, "{other} {trained}");
+
+    // The name is taken now; the next free one is found.
+    let out = succeeds(folder.path(), &small(&["--batches", "2", "--quiet"]));
+    assert_eq!(out, "");
+    assert!(folder.path().join("runs/copy-sam-1-2/config.toml").is_file());
+}
+
+#[test]
+fn every_task_trains_with_every_model() {
+    let folder = TempDir::new().unwrap();
+    for task in sparsam_train::TaskConfig::NAMES {
+        for model in sparsam::Model::NAMES {
+            let name = format!("{task} {model}");
+            succeeds(folder.path(), &["train", task, "--model", model, "--batches", "2", "--run", &name]);
+            succeeds(folder.path(), &["eval", &name, "--sequences", "2"]);
+        }
+    }
+}
+
+#[test]
+fn a_configuration_alone_starts_the_same_run_again() {
+    let folder = TempDir::new().unwrap();
+    let settings = ["--batches", "30", "--evaluate-every", "10", "--seed", "5", "--clip-norm", "0.3", "--run", "a"];
+    succeeds(folder.path(), &small(&settings));
+    succeeds(folder.path(), &["train", "--config", "a/config.toml", "--run", "b", "--threads", "1"]);
+    assert_eq!(result(&folder.path().join("a")), result(&folder.path().join("b")));
+    let config = |run: &str| fs::read_to_string(folder.path().join(run).join("config.toml")).unwrap();
+    assert_eq!(config("a"), config("b"));
+
+    // A flag overrules the file, and the file the defaults.
+    succeeds(folder.path(), &["train", "--config", "a/config.toml", "--run", "c", "--seed", "6", "--batches", "3"]);
+    assert_eq!(config("c"), config("a").replace("seed = 5", "seed = 6").replace("batches = 30", "batches = 3"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_ends_as_one_that_was_not() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let settings = ["--batches", "3000", "--evaluate-every", "100", "--checkpoint-every", "150"];
+    succeeds(path, &small(&[&settings[..], &["--run", "whole"]].concat()));
+
+    let child = start_and_wait(path, &small(&[&settings[..], &["--run", "stopped"]].concat()), 2);
+    send(&child, "-INT");
+    let output = child.wait_with_output().unwrap();
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{err}");
+    assert!(err.contains("to go on: sparsam train --resume stopped"), "{err}");
+    succeeds(path, &["train", "--resume", "stopped", "--quiet"]);
+    assert_eq!(result(&path.join("stopped")), result(&path.join("whole")));
+
+    let mut child = start_and_wait(path, &small(&[&settings[..], &["--run", "killed"]].concat()), 4);
+    send(&child, "-KILL");
+    child.wait().unwrap();
+    let out = succeeds(path, &["train", "--resume", "killed"]);
+    assert!(out.contains("going on after batch"), "{out}");
+    assert_eq!(result(&path.join("killed")), result(&path.join("whole")));
+
+    // A finished run goes on if it is given more to do.
+    succeeds(path, &["train", "--resume", "killed", "--batches", "3100"]);
+    assert_eq!(result(&path.join("killed")).2.len(), 31);
+    is_mistake(path, &["train", "--resume", "killed", "--batches", "3000"], &["3000", "3100 were trained already"]);
+}
+
+#[test]
+fn json_lines_are_json() {
+    let folder = TempDir::new().unwrap();
+    let out = succeeds(folder.path(), &small(&["--batches", "20", "--evaluate-every", "10", "--json"]));
+    let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<_> = lines.iter().map(|line| line["event"].as_str().unwrap()).filter(|e| *e != "batch").collect();
+    assert_eq!(events, ["started", "evaluated", "evaluated", "saved", "ended"]);
+    assert_eq!(lines[0]["folder"], "runs/copy-sam-1");
+    assert_eq!(lines.last().unwrap()["outcome"], "finished");
+    let evaluated = lines.iter().find(|line| line["event"] == "evaluated").unwrap();
+    assert!(evaluated["batch"] == 10 && evaluated["loss"].is_number() && evaluated["best"].is_boolean());
+
+    let out = succeeds(folder.path(), &["eval", "runs/copy-sam-1", "--level", "2", "--json"]);
+    let line: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(line["loss"].as_f64().unwrap() > 0.0 && line["first_level"] == 2 && line["last_level"] == 2);
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let folder = TempDir::new().unwrap();
+    let mut command = sparsam(folder.path(), &small(&["--batches", "1000000", "--evaluate-every", "5", "--json"]));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("started"), "{line}");
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{:?}", output.status);
+    assert_eq!(text(&output.stderr), "");
+    // What was trained until then is saved.
+    succeeds(folder.path(), &["eval", "runs/copy-sam-1"]);
+}
+
+#[test]
+fn mistakes_get_a_sentence_and_exit_code_2() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    is_mistake(path, &["train", "juggle"], &["juggle", "copy, recall, sort"]);
+    is_mistake(path, &["train"], &["copy, recall, sort", "--config", "--resume"]);
+    is_mistake(path, &["train", "copy", "--model", "elephant"], &["elephant", "lstm, sam"]);
+    is_mistake(path, &["train", "copy", "--sed", "3"], &["--sed", "--seed"]);
+    is_mistake(path, &["train", "copy", "--seed", "three"], &["--seed", "three"]);
+    is_mistake(path, &["train", "copy", "--hidden-size", "0"], &["--hidden-size 0", "at least 1"]);
+    is_mistake(path, &["train", "copy", "--hidden-size", "4611686018427387905"], &["--hidden-size 46"]);
+    is_mistake(path, &["train", "copy", "--word-size", "4611686018427387905"], &["--word-size 46"]);
+    is_mistake(path, &["train", "copy", "--batch-size", "4611686018427387905"], &["batch"]);
+    is_mistake(path, &["train", "copy", "--memory-size", "3"], &["--memory-size 3", "4 heads"]);
+    is_mistake(path, &["train", "copy", "--min-length", "9", "--max-length", "8"], &["--min-length 9"]);
+    is_mistake(path, &["train", "copy", "--model", "lstm", "--reads", "3"], &["--reads", "lstm"]);
+    is_mistake(path, &["train", "sort", "--max-items", "3"], &["--max-items", "the task sort", "--count"]);
+    is_mistake(path, &["train", "copy", "--learning-rate", "-1"], &["--learning-rate -1"]);
+    is_mistake(path, &["train", "copy", "--index", "alphabet"], &["alphabet", "linear"]);
+    is_mistake(path, &["train", "copy", "--threads", "0"], &["--threads"]);
+    is_mistake(path, &["train", "copy", "--config", "none.toml"], &["none.toml", "config.toml"]);
+    is_mistake(path, &["train", "--resume", "none"], &["none", "runs/"]);
+    is_mistake(path, &["train", "--resume", "."], &["config.toml is missing"]);
+    is_mistake(path, &["train", "copy", "--resume", "none"], &["--resume"]);
+    is_mistake(path, &["eval", "none"], &["none", "runs/"]);
+    is_mistake(path, &["eval", "."], &["config.toml is missing"]);
+    is_mistake(path, &["frobnicate"], &["frobnicate"]);
+    is_mistake(path, &["completions", "fishes"], &["fishes", "bash"]);
+    fs::write(path.join("bad.toml"), "[task]\nname = 'copy'\nlenght = 3\n").unwrap();
+    is_mistake(path, &["train", "--config", "bad.toml"], &["bad.toml", "lenght"]);
+    assert!(!path.join("runs").exists(), "a mistake must leave nothing behind");
+
+    succeeds(path, &small(&["--batches", "2", "--run", "a"]));
+    is_mistake(path, &small(&["--run", "a"]), &["a already holds a run", "resume"]);
+    is_mistake(path, &small(&["--run", "bad.toml"]), &["bad.toml is a file"]);
+    is_mistake(path, &["train", "--resume", "a", "--seed", "3"], &["--seed", "--batches", "--config a/config.toml"]);
+    is_mistake(path, &["eval", "a", "--level", "0"], &["level = 0", "vectors"]);
+    is_mistake(path, &["eval", "a", "--sequences", "0"], &["sequences"]);
+    is_mistake(path, &["eval", "bad.toml"], &["config.toml is missing"]);
+    fs::remove_file(path.join("a/checkpoints/best.safetensors")).unwrap();
+    is_mistake(path, &["eval", "a", "--checkpoint", "best"], &["best.safetensors is missing"]);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_a_failure_that_names_the_file() {
+    let folder = TempDir::new().unwrap();
+    succeeds(folder.path(), &small(&["--batches", "2", "--run", "a"]));
+    let file = folder.path().join("a/checkpoints/newest.safetensors");
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    let output = run(folder.path(), &["eval", "a"]);
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("newest.safetensors") && err.contains("cut off") && err.lines().count() == 1, "{err}");
+}
+
+#[test]
+fn help_and_completions_are_there() {
+    let folder = TempDir::new().unwrap();
+    for arguments in [&["--help"][..], &["train", "--help"], &["eval", "--help"], &["completions", "--help"]] {
+        let out = succeeds(folder.path(), arguments);
+        assert!(out.contains("Examples:\n  sparsam "), "{out}");
+        assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
+    }
+    assert!(succeeds(folder.path(), &["--version"]).starts_with("sparsam "));
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let out = succeeds(folder.path(), &["completions", shell]);
+        assert!(out.contains("memory-size") && out.contains("recall"), "{shell}");
+    }
+}
