@@ -49,9 +49,6 @@ pub struct NetworkOptions {
 /// The largest whole number that TOML can write.
 const LARGEST: u64 = i64::MAX as u64;
 
-/// The most numbers in the sequences of a batch: 64 GiB of them.
-const LARGEST_BATCH: u128 = 1 << 34;
-
 impl Config {
     /// The paper's settings (hidden size 100, batches of 8, RMSProp at 10⁻⁴, gradients clipped at a norm of 10) with as
     /// many batches as the task is known to take. [`build`](TaskConfig::build) says whether the task's options fit.
@@ -180,13 +177,7 @@ impl Config {
         if u128::from(self.batches) * self.batch_size as u128 > u128::from(LARGEST) {
             return Err(Error::option("batches", self.batches, "with this batch_size there are too many sequences"));
         }
-        let steps = task.steps(*task.default_levels().end());
-        let numbers = steps as u128 * self.batch_size as u128 * (task.input_size() + task.output_size()) as u128;
-        if numbers > LARGEST_BATCH {
-            let reason = format!("a batch would hold {numbers} numbers; choose fewer or shorter sequences");
-            return Err(Error::option("batch_size", self.batch_size, reason));
-        }
-        Ok(())
+        task.check_batch(&task.default_levels(), self.batch_size)
     }
 }
 

@@ -77,6 +77,7 @@ impl Evaluator {
         stream: Stream,
     ) -> Result<Evaluation, Error> {
         task.check_levels(&levels)?;
+        task.check_batch(&levels, runner.rows())?;
         let sequences = numbers.end.saturating_sub(numbers.start);
         if sequences == 0 {
             return Err(Error::option("sequences", 0, "an evaluation takes at least 1"));

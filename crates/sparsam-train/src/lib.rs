@@ -1,6 +1,6 @@
 //! Tasks, the training loop and the run folder.
 //!
-//! A [`Task`](task::Task) makes sequences with targets; a [`Trainer`] trains a network on them and keeps everything in
+//! A [`Task`] makes sequences with targets; a [`Trainer`] trains a network on them and keeps everything in
 //! a [`RunFolder`], from which it resumes bit for bit; [`evaluate`] measures a network on sequences it has not seen.
 //!
 //! ```no_run

@@ -79,6 +79,23 @@ impl dyn Task + '_ {
         }
     }
 
+    /// Checks that a batch of `rows` sequences of such levels, all of them possible ones, is of a size that a machine
+    /// can hold.
+    ///
+    /// # Errors
+    /// [`Error::Option`] says how large it would be.
+    pub fn check_batch(&self, levels: &RangeInclusive<usize>, rows: usize) -> Result<(), Error> {
+        let steps = self.steps(*levels.end());
+        let numbers = steps as u128 * rows as u128 * (self.input_size() + self.output_size()) as u128;
+        if numbers > LARGEST_BATCH {
+            let reason = format!(
+                "{rows} sequences of {steps} time steps would hold {numbers} numbers; choose fewer or shorter sequences"
+            );
+            return Err(Error::option("batch_size", rows, reason));
+        }
+        Ok(())
+    }
+
     /// An empty sequence of this task's sizes.
     pub fn sequence(&self) -> Sequence {
         Sequence::new(self.input_size(), self.output_size(), self.target_kind())
@@ -87,6 +104,9 @@ impl dyn Task + '_ {
 
 /// The largest option of a task: far beyond what anyone trains on, and small enough that no product of two overflows.
 const LARGEST: usize = 1 << 24;
+
+/// The most numbers in a batch: 16 GiB of them.
+const LARGEST_BATCH: u128 = 1 << 32;
 
 /// The most bits in a vector.
 const LARGEST_BITS: usize = 4096;
@@ -187,5 +207,8 @@ mod tests {
         #[allow(clippy::reversed_empty_ranges)]
         let reversed = 4..=3;
         assert!(task.check_levels(&reversed).is_err());
+        assert!(task.check_batch(&(3..=6), 8).is_ok());
+        let error = task.check_batch(&task.possible_levels(), 1000).unwrap_err();
+        assert!(error.to_string().contains("choose fewer or shorter sequences"), "{error}");
     }
 }
