@@ -12,3 +12,8 @@ pub use error::Error;
 pub use memory::Model;
 pub use network::{Network, NetworkConfig, Parameters, Runner};
 pub use real::Real;
+
+/// The README's example is a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
