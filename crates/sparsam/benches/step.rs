@@ -79,6 +79,9 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * share).round() as usize]
 }
 
+/// A name, a pool of threads, and what takes some time.
+type Variant<'a> = (&'a str, usize, Box<dyn FnMut() -> f64 + Send + 'a>);
+
 fn main() {
     // `cargo test` runs benchmarks too; one round shows that they work.
     let rounds = if std::env::args().any(|argument| argument == "--bench") { ROUNDS } else { 1 };
@@ -86,7 +89,7 @@ fn main() {
     let lstm = network(Model::Lstm);
     let pools = [1, 2]
         .map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started"));
-    let mut variants: Vec<(&str, usize, Box<dyn FnMut() -> f64 + Send>)> = vec![
+    let mut variants: Vec<Variant> = vec![
         ("SAM's bare matrix products", 0, Box::new(products(&sam))),
         ("SAM, N = 1,000,000", 0, Box::new(episode(&sam))),
         ("LSTM", 0, Box::new(episode(&lstm))),

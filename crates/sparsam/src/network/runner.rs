@@ -2,7 +2,11 @@ use rayon::prelude::*;
 
 use super::shard::{PackedWeights, Place, SHARD_ROWS, Shard};
 use super::{Network, Parameters};
+use crate::memory::pages::available_bytes;
 use crate::{Error, Real};
+
+/// What a shard does with its rows of a batch's inputs.
+type Pass<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], &[usize], Place);
 
 /// Runs a network over batches of sequences. Each row of the batch has a memory and a controller state of its own,
 /// which stay from call to call.
@@ -90,7 +94,8 @@ impl<T: Real> Runner<T> {
     /// of each row's sequence, at most T; `outputs` takes T × rows × O numbers.
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::Length`] name the argument that does not fit; nothing was run then.
+    /// [`Error::Shape`] or [`Error::Length`] name the argument that does not fit; [`Error::TapeDoesNotFit`] if a dense
+    /// model's tape is more than this machine has room for. Nothing was run then.
     pub fn forward(
         &mut self,
         network: &Network<T>,
@@ -98,6 +103,8 @@ impl<T: Real> Runner<T> {
         lengths: &[usize],
         outputs: &mut [T],
     ) -> Result<(), Error> {
+        let steps = self.check_shapes(network, inputs, lengths, outputs)?;
+        self.check_tape(steps, lengths)?;
         self.run(network, inputs, lengths, outputs, Shard::forward)
     }
 
@@ -122,7 +129,7 @@ impl<T: Real> Runner<T> {
         inputs: &[T],
         lengths: &[usize],
         outputs: &mut [T],
-        run: fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], &[usize], Place),
+        run: Pass<T>,
     ) -> Result<(), Error> {
         let steps = self.check_shapes(network, inputs, lengths, outputs)?;
         self.pack(network);
@@ -204,6 +211,23 @@ impl<T: Real> Runner<T> {
     /// one before. Does nothing if that state stands already.
     pub fn replay(&mut self) {
         for_each(&mut self.shards, |_, shard| shard.replay());
+    }
+
+    /// Refuses a tape that would make the machine swap or end the program halfway.
+    fn check_tape(&self, steps: usize, lengths: &[usize]) -> Result<(), Error> {
+        let growth = |(number, shard): (usize, &Shard<T>)| {
+            shard.tape_growth(lengths, Place { first_row: number * SHARD_ROWS, batch: self.rows })
+        };
+        let bytes: u128 = self.shards.iter().enumerate().map(growth).sum();
+        // The system is asked only when it matters: reading what it says takes longer than a short sequence.
+        const NEVER_TOO_MUCH: u128 = 64 << 20;
+        if bytes > NEVER_TOO_MUCH
+            && let Some(available) = available_bytes()
+            && bytes > available
+        {
+            return Err(Error::TapeDoesNotFit { steps, bytes, available });
+        }
+        Ok(())
     }
 
     fn pack(&mut self, network: &Network<T>) {

@@ -117,6 +117,8 @@ macro_rules! vector_fn {
     ) => {
         $(#[$attribute])*
         $visibility fn $name<$T: $crate::real::Real $(, const $C: usize)*>($($argument: $type),*) $(-> $result)? {
+            // Not every kernel asks which instructions it is compiled for.
+            #[allow(clippy::extra_unused_type_parameters)]
             #[inline(always)]
             fn body<$T: $crate::real::Real, $I: $crate::real::simd::InstructionSet $(, const $C: usize)*>(
                 $($argument: $type),*
