@@ -20,6 +20,33 @@ pub enum Error {
         /// The size asked for.
         bytes: u128,
     },
+    /// A dense memory that this machine has no room for.
+    #[error(
+        "the memory would need {} ({bytes} bytes), and {} are available; memory_size = {memory_size} would fit",
+        gibibytes(*.bytes), gibibytes(*.available)
+    )]
+    MemoryDoesNotFit {
+        /// The size asked for.
+        bytes: u128,
+        /// Bytes available.
+        available: u128,
+        /// The largest number of words that would fit.
+        memory_size: u128,
+    },
+    /// A tape that this machine has no room for: dense models keep the whole memory of every step.
+    #[error(
+        "going back through {steps} time steps would need {} ({bytes} bytes) beyond what is in use, and {} are \
+         available; choose shorter sequences, fewer of them at a time, a smaller memory_size, or a sparse model",
+        gibibytes(*.bytes), gibibytes(*.available)
+    )]
+    TapeDoesNotFit {
+        /// Time steps of the longest sequence.
+        steps: usize,
+        /// The size asked for, over all sequences.
+        bytes: u128,
+        /// Bytes available.
+        available: u128,
+    },
     /// An argument of the wrong length.
     #[error("{what} has {found} numbers where {expected} were expected ({shape})")]
     Shape {
@@ -69,6 +96,18 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl Error {
+    /// [`Error::Config`] unless the field's value works.
+    pub(crate) fn check_config(
+        works: bool,
+        field: &'static str,
+        value: impl ToString,
+        reason: impl Into<String>,
+    ) -> Result<(), Self> {
+        if works { Ok(()) } else { Err(Self::Config { field, value: value.to_string(), reason: reason.into() }) }
+    }
 }
 
 fn gibibytes(bytes: u128) -> String {

@@ -17,6 +17,8 @@
 
 pub mod content;
 pub mod dense;
+#[cfg(test)]
+mod life;
 pub mod links;
 pub mod pages;
 pub mod ring;

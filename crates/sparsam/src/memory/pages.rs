@@ -82,6 +82,14 @@ impl<T: Zeroed> DerefMut for Pages<T> {
     }
 }
 
+/// Bytes of physical memory that can be had without taking them from another program; none where the system does not
+/// say.
+pub fn available_bytes() -> Option<u128> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u128>().ok()? * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -218,12 +218,18 @@ impl<T: Real> Accesses<T> {
         self.occurrences.push(place);
     }
 
-    /// The words whose weights sum to more than `threshold`, in the order of their last occurrences.
+    /// The words, each once with the sum of its weights, in the order of their last occurrences.
+    #[inline(always)]
+    pub fn each(&self) -> impl Iterator<Item = (u32, T)> {
+        self.occurrences.iter().enumerate().filter_map(move |(occurrence, place)| {
+            (self.last[*place] == occurrence).then_some((self.words[*place], self.totals[*place]))
+        })
+    }
+
+    /// Those of them whose weights sum to more than `threshold`.
     #[inline(always)]
     pub fn above(&self, threshold: T) -> impl Iterator<Item = u32> {
-        self.occurrences.iter().enumerate().filter_map(move |(occurrence, place)| {
-            (self.last[*place] == occurrence && self.totals[*place] > threshold).then_some(self.words[*place])
-        })
+        self.each().filter_map(move |(word, total)| (total > threshold).then_some(word))
     }
 }
 

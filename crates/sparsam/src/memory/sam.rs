@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sparse::{Reads, Store};
+use super::sparse::{self, Reads, Store};
 use super::words::Addition;
-use super::{Memory, MemoryConfig, content, ring};
+use super::{Memory, MemoryConfig, content};
 use crate::index::{Found, IndexKind};
 use crate::real::simd::vector_fn;
 use crate::real::vector::{axpy, dot};
@@ -51,37 +51,8 @@ impl MemoryConfig for Config {
     }
 
     fn validate(&self) -> Result<(), Error> {
-        let wrong = |field, value: &dyn ToString, reason: &str| {
-            Err(Error::Config { field, value: value.to_string(), reason: reason.into() })
-        };
-        if self.word_size == 0 {
-            return wrong("word_size", &self.word_size, "a word holds at least one number");
-        }
-        if self.heads == 0 {
-            return wrong("heads", &self.heads, "at least one head must access the memory");
-        }
-        if self.reads == 0 {
-            return wrong("reads", &self.reads, "a head reads at least one word");
-        }
-        // Beyond these the buffers of a single step would not fit a machine.
-        for (field, value, most) in
-            [("word_size", self.word_size, 1 << 16), ("heads", self.heads, 1 << 12), ("reads", self.reads, 1 << 16)]
-        {
-            if value > most {
-                return wrong(field, &value, &format!("it must be at most {most}"));
-            }
-        }
-        if self.memory_size < self.heads {
-            let reason = format!("each of the {} heads needs a word of its own to write to", self.heads);
-            return wrong("memory_size", &self.memory_size, &reason);
-        }
-        if self.memory_size > ring::LARGEST {
-            return wrong("memory_size", &self.memory_size, &format!("at most {} words are numbered", ring::LARGEST));
-        }
-        if !(0.0..1.0).contains(&self.access_threshold) {
-            return wrong("access_threshold", &self.access_threshold, "it lies from 0 up to 1");
-        }
-        Ok(())
+        let Self { memory_size, word_size, heads, reads, access_threshold, .. } = *self;
+        sparse::validate(memory_size, word_size, heads, reads, access_threshold, heads)
     }
 
     fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
@@ -92,32 +63,32 @@ impl MemoryConfig for Config {
 /// Where a head's fields stand in its part of the interface: key q (W), strength β̂, write word a (W), write gate α̂,
 /// interpolation gate γ̂.
 #[derive(Clone, Copy, Debug)]
-struct Fields {
-    word_size: usize,
+pub(super) struct Fields {
+    pub(super) word_size: usize,
 }
 
 impl Fields {
-    fn len(word_size: usize) -> usize {
+    pub(super) fn len(word_size: usize) -> usize {
         2 * word_size + 3
     }
     #[inline(always)]
-    fn key(self) -> std::ops::Range<usize> {
+    pub(super) fn key(self) -> std::ops::Range<usize> {
         0..self.word_size
     }
     #[inline(always)]
-    fn strength(self) -> usize {
+    pub(super) fn strength(self) -> usize {
         self.word_size
     }
     #[inline(always)]
-    fn write_word(self) -> std::ops::Range<usize> {
+    pub(super) fn write_word(self) -> std::ops::Range<usize> {
         self.word_size + 1..2 * self.word_size + 1
     }
     #[inline(always)]
-    fn write_gate(self) -> usize {
+    pub(super) fn write_gate(self) -> usize {
         2 * self.word_size + 1
     }
     #[inline(always)]
-    fn interpolation_gate(self) -> usize {
+    pub(super) fn interpolation_gate(self) -> usize {
         2 * self.word_size + 2
     }
 }
@@ -266,7 +237,7 @@ vector_fn! {
         for h in 0..heads {
             let chosen = scratch.found.words(h);
             let head = &interface[h * head_len..(h + 1) * head_len];
-            let weights = sam.tape.reads.set(now, h, chosen);
+            let weights = sam.tape.reads.set_words(now, h, chosen);
             let cosines = &mut sam.tape.cosines[(before * heads + h) * reads..][..reads];
             let strength = head[fields.strength()].oneplus();
             content::address::<T, I>(&sam.store.words, chosen, &head[fields.key()], strength, cosines, weights);
@@ -348,28 +319,16 @@ vector_fn! {
 
 #[cfg(test)]
 mod tests {
+    use super::super::life::{bits, interface, life};
     use super::*;
     use proptest::prelude::*;
 
-    fn interface(length: usize, step: usize, seed: u64) -> Vec<f32> {
-        (0..length).map(|i| ((i + 31 * step) as f32 * 12.9898 + seed as f32 * 0.71).sin() * 3.0).collect()
-    }
-
     /// Everything that a later step could depend on, to the bit.
     fn state(sam: &mut Sam<f32>) -> Vec<Vec<u32>> {
-        let words = &mut sam.store.words;
-        let contents = (0..words.memory_size() as u32).flat_map(|w| words.content(w)).map(|x| x.to_bits()).collect();
-        let mut found = Found::default();
-        words.search(&interface(3 * sam.fields.word_size, 77, 5), 5, &mut found);
-        let mut state = vec![contents, sam.store.order()];
-        for q in 0..3 {
-            state.push(found.words(q).to_vec());
-            state.push(found.cosines(q).iter().map(|x| x.to_bits()).collect());
-        }
+        let mut state = sam.store.state();
         for h in 0..sam.heads {
             let (words, weights) = sam.tape.reads.of(sam.store.position(), h);
-            state.push(words.to_vec());
-            state.push(weights.iter().map(|x| x.to_bits()).collect());
+            state.extend([words.to_vec(), bits(weights)]);
         }
         state
     }
@@ -377,62 +336,11 @@ mod tests {
     proptest! {
         #[test]
         fn stepping_back_and_forth_restores_every_bit(
-            memory_size in 2usize..40, word_size in 1usize..20, heads in 1usize..4, reads in 1usize..6,
-            streamed in 0usize..8, steps in 1usize..25, kept in 0usize..25, more in 0usize..10, seed in 0u64..1000,
+            memory_size in 2usize..40, word_size in 1usize..20, heads in 1usize..4, reads in 1usize..6, life in life(),
         ) {
             prop_assume!(memory_size >= heads);
             let config = Config { memory_size, word_size, heads, reads, ..Default::default() };
-            let mut sam = Sam::<f32>::new(&config).unwrap();
-            let fresh = state(&mut sam);
-            let (length, mut read) = (sam.interface_len(), vec![0.0; sam.read_len()]);
-            let mut gradient = vec![0.0; length];
-            for step in 0..streamed {
-                sam.step(&interface(length, step, seed + 1), &mut read, false);
-            }
-            sam.start_episode();
-            let mut states = vec![state(&mut sam)];
-            for step in 0..steps {
-                sam.step(&interface(length, step, seed), &mut read, true);
-                states.push(state(&mut sam));
-            }
-            for step in (0..steps).rev() {
-                let reads = interface(read.len(), step, seed + 2);
-                sam.step_back(&interface(length, step, seed), &reads, &mut gradient);
-                // Looking into the index on the way would let it catch up; it must not need that.
-                if step % 3 == 0 {
-                    prop_assert_eq!(&state(&mut sam), &states[step]);
-                }
-            }
-            prop_assert_eq!(&state(&mut sam), &states[0]);
-            sam.replay();
-            prop_assert_eq!(&state(&mut sam), &states[steps]);
-            // Part of the way back, and on from there, as if the rest had never been.
-            let kept = kept.min(steps);
-            for step in (kept..steps).rev() {
-                let reads = interface(read.len(), step, seed + 2);
-                sam.step_back(&interface(length, step, seed), &reads, &mut gradient);
-            }
-            for step in 0..more {
-                sam.step(&interface(length, step, seed + 3), &mut read, true);
-            }
-            let end = state(&mut sam);
-            let mut other = Sam::<f32>::new(&config).unwrap();
-            for step in 0..streamed {
-                other.step(&interface(length, step, seed + 1), &mut read, false);
-            }
-            for step in 0..kept {
-                other.step(&interface(length, step, seed), &mut read, false);
-            }
-            for step in 0..more {
-                other.step(&interface(length, step, seed + 3), &mut read, false);
-            }
-            prop_assert_eq!(&state(&mut other), &end);
-            sam.reset();
-            prop_assert_eq!(&state(&mut sam), &fresh);
-            sam.step(&interface(length, 0, seed), &mut read, true);
-            let mut again = Sam::<f32>::new(&config).unwrap();
-            again.step(&interface(length, 0, seed), &mut read, true);
-            prop_assert_eq!(state(&mut sam), state(&mut again));
+            life.check(|| Sam::new(&config).unwrap(), state);
         }
     }
 

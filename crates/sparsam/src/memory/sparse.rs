@@ -1,10 +1,44 @@
 //! What sparse memories share: words, the order of their last accesses, and the heads' reads, all with a tape.
 
-use super::ring::{Accesses, Ring};
+use super::ring::{self, Accesses, Ring};
 use super::words::{Addition, Words};
 use crate::index::IndexKind;
 use crate::real::simd::InstructionSet;
 use crate::{Error, Real};
+
+/// Checks the sizes of a sparse memory with so many `heads` that read, and `writers` that write.
+///
+/// # Errors
+/// [`Error::Config`] names the field that does not fit.
+pub fn validate(
+    memory_size: usize,
+    word_size: usize,
+    heads: usize,
+    reads: usize,
+    access_threshold: f64,
+    writers: usize,
+) -> Result<(), Error> {
+    // Beyond these the buffers of a single step would not fit a machine.
+    for (field, value, most) in
+        [("word_size", word_size, 1 << 16), ("heads", heads, 1 << 12), ("reads", reads, 1 << 16)]
+    {
+        Error::check_config((1..=most).contains(&value), field, value, format!("it must lie from 1 to {most}"))?;
+    }
+    let reason = format!("each of the {writers} heads that write needs a word of its own");
+    Error::check_config(memory_size >= writers, "memory_size", memory_size, reason)?;
+    Error::check_config(
+        memory_size <= ring::LARGEST,
+        "memory_size",
+        memory_size,
+        format!("at most {} words are numbered", ring::LARGEST),
+    )?;
+    Error::check_config(
+        (0.0..1.0).contains(&access_threshold),
+        "access_threshold",
+        access_threshold,
+        "it lies from 0 up to 1",
+    )
+}
 
 /// Words that know when they were last accessed. A step is [`start_step`](Self::start_step), one
 /// [`write`](Self::write), reads noted by [`note_reads`](Self::note_reads), and [`end_step`](Self::end_step).
@@ -125,12 +159,29 @@ impl<T: Real> Store<T> {
         self.position = last;
     }
 
-    /// The words in the order of their last access.
+    /// All that a later step could depend on, to the bit: contents, order, and what the index finds.
     #[cfg(test)]
-    pub fn order(&self) -> Vec<u32> {
-        let mut words = vec![0; self.words.memory_size()];
-        self.least_recent(&mut words);
-        words
+    pub fn state(&mut self) -> Vec<Vec<u32>>
+    where
+        T: Into<f32>,
+    {
+        use super::life::{bits, interface};
+
+        let words = &mut self.words;
+        let contents: Vec<f32> =
+            (0..words.memory_size() as u32).flat_map(|w| words.content(w)).map(|x| (*x).into()).collect();
+        let mut order = vec![0; words.memory_size()];
+        let word_size = contents.len() / order.len();
+        let mut found = crate::index::Found::default();
+        let keys: Vec<T> = interface(3 * word_size, 77, 5).iter().map(|x| T::from_f64(f64::from(*x))).collect();
+        words.search(&keys, 5, &mut found);
+        self.least_recent(&mut order);
+        let mut state = vec![bits(&contents), order];
+        for query in 0..3 {
+            let cosines: Vec<f32> = found.cosines(query).iter().map(|x| (*x).into()).collect();
+            state.extend([found.words(query).to_vec(), bits(&cosines)]);
+        }
+        state
     }
 }
 
@@ -188,11 +239,22 @@ impl<T: Real> Reads<T> {
 
     /// Notes the words that a head reads at `entry`, and gives the place for their weights.
     #[inline(always)]
-    pub fn set(&mut self, entry: usize, head: usize, words: &[u32]) -> &mut [T] {
+    pub fn set_words(&mut self, entry: usize, head: usize, words: &[u32]) -> &mut [T] {
         let (place, _) = self.place(entry, head);
         self.counts[entry * self.heads + head] = words.len();
         self.words[place..place + words.len()].copy_from_slice(words);
         &mut self.weights[place..place + words.len()]
+    }
+
+    /// Notes words with their weights.
+    #[inline(always)]
+    pub fn set(&mut self, entry: usize, head: usize, pairs: &[(u32, T)]) {
+        let (place, _) = self.place(entry, head);
+        self.counts[entry * self.heads + head] = pairs.len();
+        for (i, (word, weight)) in pairs.iter().enumerate() {
+            self.words[place + i] = *word;
+            self.weights[place + i] = *weight;
+        }
     }
 
     #[inline(always)]

@@ -4,5 +4,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod dnc;
+
 mod lstm;
 mod sam;
+mod sdnc;

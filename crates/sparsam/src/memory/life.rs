@@ -1,0 +1,95 @@
+//! The test that every memory passes: its [life](super), to the bit.
+
+use proptest::prelude::*;
+
+use super::Memory;
+
+/// An interface vector that is different at each step.
+pub fn interface(length: usize, step: usize, seed: u64) -> Vec<f32> {
+    (0..length).map(|i| ((i + 31 * step) as f32 * 12.9898 + seed as f32 * 0.71).sin() * 3.0).collect()
+}
+
+/// Bits of numbers.
+pub fn bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|x| x.to_bits()).collect()
+}
+
+/// What happens to a memory: steps without a tape, steps with one, all of them back, forth, part of the way back, and
+/// on from there.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    streamed: usize,
+    steps: usize,
+    kept: usize,
+    more: usize,
+    seed: u64,
+}
+
+/// Random lives.
+pub fn life() -> impl Strategy<Value = Life> {
+    (0usize..8, 1usize..25, 0usize..25, 0usize..10, 0u64..1000).prop_map(|(streamed, steps, kept, more, seed)| Life {
+        streamed,
+        steps,
+        kept: kept.min(steps),
+        more,
+        seed,
+    })
+}
+
+impl Life {
+    /// Lives it. `state` gives everything that a later step could depend on.
+    pub fn check<M: Memory<f32>>(self, make: impl Fn() -> M, state: impl Fn(&mut M) -> Vec<Vec<u32>>) {
+        let Life { streamed, steps, kept, more, seed } = self;
+        let mut memory = make();
+        let fresh = state(&mut memory);
+        let (length, mut read) = (memory.interface_len(), vec![0.0; memory.read_len()]);
+        for step in 0..streamed {
+            memory.step(&interface(length, step, seed + 1), &mut read, false);
+        }
+        memory.start_episode();
+        let mut states = vec![state(&mut memory)];
+        for step in 0..steps {
+            memory.step(&interface(length, step, seed), &mut read, true);
+            states.push(state(&mut memory));
+        }
+        let back = |memory: &mut M, step: usize| {
+            let reads = interface(memory.read_len(), step, seed + 2);
+            memory.step_back(&interface(length, step, seed), &reads, &mut vec![0.0; length]);
+        };
+        for step in (0..steps).rev() {
+            back(&mut memory, step);
+            // Looking on the way lets an index catch up; the memory must not need that.
+            if step % 3 == 0 {
+                assert_eq!(state(&mut memory), states[step], "after going back to step {step}");
+            }
+        }
+        assert_eq!(state(&mut memory), states[0], "after going back");
+        memory.replay();
+        assert_eq!(state(&mut memory), states[steps], "after a replay");
+
+        for step in (kept..steps).rev() {
+            back(&mut memory, step);
+        }
+        for step in 0..more {
+            memory.step(&interface(length, step, seed + 3), &mut read, true);
+        }
+        let mut other = make();
+        for step in 0..streamed {
+            other.step(&interface(length, step, seed + 1), &mut read, false);
+        }
+        for step in 0..kept {
+            other.step(&interface(length, step, seed), &mut read, false);
+        }
+        for step in 0..more {
+            other.step(&interface(length, step, seed + 3), &mut read, false);
+        }
+        assert_eq!(state(&mut memory), state(&mut other), "on from step {kept}, against a stream");
+
+        memory.reset();
+        assert_eq!(state(&mut memory), fresh, "after a reset");
+        let mut again = make();
+        memory.step(&interface(length, 0, seed), &mut read, true);
+        again.step(&interface(length, 0, seed), &mut read, true);
+        assert_eq!(state(&mut memory), state(&mut again), "the first step after a reset");
+    }
+}

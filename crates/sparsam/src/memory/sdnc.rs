@@ -1,0 +1,458 @@
+//! The sparse DNC: Sparse Access Memory with one write head and temporal links.
+
+use serde::{Deserialize, Serialize};
+
+use super::links::{Direction, Links};
+use super::ring::Accesses;
+use super::sparse::{self, Reads, Store};
+use super::words::Addition;
+use super::{Memory, MemoryConfig, content, sam};
+use crate::index::{Found, IndexKind};
+use crate::real::simd::vector_fn;
+use crate::real::vector::{axpy, dot};
+use crate::{Error, Real};
+
+/// The configuration of a [`Sdnc`]. Defaults are the paper's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Words in memory, N.
+    pub memory_size: usize,
+    /// Numbers in a word, W.
+    pub word_size: usize,
+    /// Read heads, R.
+    pub heads: usize,
+    /// Words that a head reads by content, and along the links each way, K.
+    pub reads: usize,
+    /// Links kept for a word each way, and words kept in the precedence, K_L.
+    pub links: usize,
+    /// A word whose weights sum to more than this in a step was accessed in it, δ.
+    pub access_threshold: f64,
+    /// How similar words are found.
+    pub index: IndexKind,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let sam::Config { memory_size, word_size, heads, reads, access_threshold, index } = sam::Config::default();
+        Self { memory_size, word_size, heads, reads, links: 8, access_threshold, index }
+    }
+}
+
+impl MemoryConfig for Config {
+    fn interface_len(&self) -> usize {
+        Fields { word_size: self.word_size, heads: self.heads }.len()
+    }
+
+    fn read_len(&self) -> usize {
+        self.heads * self.word_size
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        let Self { memory_size, word_size, heads, reads, links, access_threshold, .. } = *self;
+        sparse::validate(memory_size, word_size, heads, reads, access_threshold, 1)?;
+        let reason = "a word keeps at least one link each way, and at most 65,536";
+        Error::check_config((1..=1 << 16).contains(&links), "links", links, reason)
+    }
+
+    fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
+        Ok(Box::new(Sdnc::new(self)?))
+    }
+}
+
+/// Where the fields stand in the interface: per read head key (W), strength (1), read modes (3: backward, content,
+/// forward); then write word (W), write gate (1), interpolation gate (1).
+#[derive(Clone, Copy, Debug)]
+struct Fields {
+    word_size: usize,
+    heads: usize,
+}
+
+impl Fields {
+    fn len(self) -> usize {
+        self.write_word().end + 2
+    }
+    #[inline(always)]
+    fn head(self, head: usize) -> usize {
+        head * (self.word_size + 4)
+    }
+    #[inline(always)]
+    fn key(self, head: usize) -> std::ops::Range<usize> {
+        self.head(head)..self.head(head) + self.word_size
+    }
+    #[inline(always)]
+    fn strength(self, head: usize) -> usize {
+        self.head(head) + self.word_size
+    }
+    #[inline(always)]
+    fn modes(self, head: usize) -> std::ops::Range<usize> {
+        self.head(head) + self.word_size + 1..self.head(head + 1)
+    }
+    #[inline(always)]
+    fn write_word(self) -> std::ops::Range<usize> {
+        self.head(self.heads)..self.head(self.heads) + self.word_size
+    }
+    #[inline(always)]
+    fn write_gate(self) -> usize {
+        self.write_word().end
+    }
+    #[inline(always)]
+    fn interpolation_gate(self) -> usize {
+        self.write_word().end + 1
+    }
+}
+
+/// Ways to find words, in the order of the read modes.
+const MODES: usize = 3;
+
+/// The sparse DNC (Rae et al. 2016, supplement D): the memory of one sequence.
+///
+/// * **Write.** w^W = α (γ (1/R) Σ_r w^R_r(t-1) + (1-γ) 1\[u\]), u the least recently accessed word: u is zeroed, then
+///   M(i) += w^W(i) a. The [`Links`] take note of w^W.
+/// * **Read.** Head r finds K words by content as [`Sam`](super::sam::Sam) does, with weights c_r, and follows the links
+///   from the words it read last: b_r = P w^R_r(t-1) and f_r = N w^R_r(t-1), each cut to its K largest entries.
+///   w^R_r = π₁ b_r + π₂ c_r + π₃ f_r with modes π = softmax(π̂), over the union of these words; r_r = Σ w^R_r(i) M(i).
+/// * **Access** as in SAM. A head's words stand in this order: those of b_r, largest first, then those of c_r, most
+///   similar first, then those of f_r, largest first, each where it occurs first.
+///
+/// The gradient flows as in SAM, and through w^R_r(t-1) in b_r and f_r and through the modes; links and precedence are
+/// constants to it. No step costs anything proportional to N, the index's search aside.
+pub struct Sdnc<T> {
+    /// min(K, N).
+    reads: usize,
+    fields: Fields,
+    store: Store<T>,
+    links: Links<T>,
+    tape: Tape<T>,
+    /// Gradient of the latest step's read weights that came back through the step after it; heads × 3K.
+    read_weight_gradient: Vec<T>,
+    scratch: Scratch<T>,
+}
+
+/// What going back needs of each step, the store's and the links' own tapes aside.
+#[derive(Debug, Default)]
+struct Tape<T> {
+    reads: Reads<T>,
+    /// b, c and f of each head.
+    found: Reads<T>,
+    /// Cosines of the words found by content; heads × K, per step.
+    cosines: Vec<T>,
+    /// The least recently accessed word that was written, per step.
+    least_recent: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Scratch<T> {
+    keys: Vec<T>,
+    found: Found<T>,
+    writes: Accesses<T>,
+    additions: Vec<Addition<T>>,
+    union: Vec<(u32, T)>,
+    weight_gradient: Vec<T>,
+    mode_gradient: Vec<T>,
+}
+
+impl<T: Real> Sdnc<T> {
+    /// A memory of zeros without links.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field that does not fit; [`Error::MemoryTooLarge`] if there is no address space.
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        config.validate()?;
+        let Config { memory_size, word_size, heads, links, index, access_threshold, .. } = *config;
+        let reads = config.reads.min(memory_size);
+        Ok(Self {
+            reads,
+            fields: Fields { word_size, heads },
+            store: Store::new(memory_size, word_size, index, access_threshold)?,
+            links: Links::new(memory_size, links)?,
+            tape: Tape {
+                reads: Reads::new(heads, MODES * reads),
+                found: Reads::new(MODES * heads, reads),
+                ..Tape::default()
+            },
+            read_weight_gradient: vec![T::ZERO; heads * MODES * reads],
+            scratch: Scratch::default(),
+        })
+    }
+}
+
+impl<T: Real> Memory<T> for Sdnc<T> {
+    fn interface_len(&self) -> usize {
+        self.fields.len()
+    }
+
+    fn read_len(&self) -> usize {
+        self.fields.heads * self.fields.word_size
+    }
+
+    fn reset(&mut self) {
+        self.store.reset(|word| self.links.forget(word));
+        self.tape.reads.clear();
+    }
+
+    fn start_episode(&mut self) {
+        self.tape.reads.carry(self.store.position());
+        self.links.start_episode();
+        self.store.start_episode();
+    }
+
+    fn step(&mut self, interface: &[T], read: &mut [T], record: bool) {
+        if !record {
+            self.start_episode();
+        }
+        step(self, interface, read, record);
+        if !record {
+            // What was just read is where the next episode starts.
+            self.tape.reads.carry(1);
+        }
+    }
+
+    fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+        step_back(self, interface, read_gradient, interface_gradient);
+    }
+
+    fn replay(&mut self) {
+        self.store.replay();
+        self.links.redo_updates();
+        self.read_weight_gradient.fill(T::ZERO);
+    }
+}
+
+vector_fn! {
+    fn step<T, I>(sdnc: &mut Sdnc<T>, interface: &[T], read: &mut [T], record: bool) {
+        let (fields, reads) = (sdnc.fields, sdnc.reads);
+        let Fields { word_size: size, heads } = fields;
+        let before = sdnc.store.position();
+        let now = before + 1;
+        let Tape { reads: tape, found: tape_found, cosines, least_recent } = &mut sdnc.tape;
+        tape.start_entry(now);
+        tape_found.start_entry(before);
+        cosines.resize(now * heads * reads, T::ZERO);
+        least_recent.resize(now, 0);
+        sdnc.read_weight_gradient.fill(T::ZERO);
+        sdnc.store.start_step();
+
+        let least_recent = &mut least_recent[before..];
+        sdnc.store.least_recent(least_recent);
+        let write = interface[fields.write_gate()].sigmoid();
+        let interpolation = interface[fields.interpolation_gate()].sigmoid();
+        let scratch = &mut sdnc.scratch;
+        scratch.writes.clear();
+        let share = write * interpolation / T::from_f64(heads as f64);
+        for h in 0..heads {
+            let (words, weights) = tape.of(before, h);
+            for (word, weight) in words.iter().zip(weights) {
+                scratch.writes.add(*word, share * *weight);
+            }
+        }
+        scratch.writes.add(least_recent[0], write * (T::ONE - interpolation));
+        scratch.additions.clear();
+        scratch.additions.extend(scratch.writes.each().map(|(word, weight)| Addition { word, weight, head: 0 }));
+        let write_word = |_| &interface[fields.write_word()];
+        sdnc.store.write::<I>(least_recent, &scratch.additions, write_word, record);
+        sdnc.links.update(scratch.writes.each(), record);
+
+        scratch.keys.clear();
+        for h in 0..heads {
+            scratch.keys.extend_from_slice(&interface[fields.key(h)]);
+        }
+        sdnc.store.words.search(&scratch.keys, reads, &mut scratch.found);
+        for h in 0..heads {
+            let (last_words, last_weights) = tape.of(before, h);
+            let backward = sdnc.links.follow(Direction::Backward, last_words, last_weights, reads);
+            tape_found.set(before, MODES * h, backward);
+            let forward = sdnc.links.follow(Direction::Forward, last_words, last_weights, reads);
+            tape_found.set(before, MODES * h + 2, forward);
+            let chosen = scratch.found.words(h);
+            let weights = tape_found.set_words(before, MODES * h + 1, chosen);
+            let cosines = &mut cosines[(before * heads + h) * reads..][..reads];
+            let strength = interface[fields.strength(h)].oneplus();
+            content::address::<T, I>(&sdnc.store.words, chosen, &interface[fields.key(h)], strength, cosines, weights);
+
+            let modes = modes(&interface[fields.modes(h)]);
+            scratch.union.clear();
+            for (mode, share) in modes.iter().enumerate() {
+                let (words, weights) = tape_found.of(before, MODES * h + mode);
+                for (word, weight) in words.iter().zip(weights) {
+                    match scratch.union.iter_mut().find(|(other, _)| other == word) {
+                        Some(entry) => entry.1 += *share * *weight,
+                        None => scratch.union.push((*word, *share * *weight)),
+                    }
+                }
+            }
+            tape.set(now, h, &scratch.union);
+            let (words, weights) = tape.of(now, h);
+            content::read::<T, I>(&sdnc.store.words, words, weights, &mut read[h * size..(h + 1) * size]);
+            sdnc.store.note_reads(words, weights);
+        }
+        sdnc.store.end_step(record);
+    }
+}
+
+/// π = softmax(π̂).
+#[inline(always)]
+fn modes<T: Real>(logits: &[T]) -> [T; MODES] {
+    let mut modes = [T::ZERO; MODES];
+    modes.copy_from_slice(logits);
+    content::softmax(&mut modes);
+    modes
+}
+
+vector_fn! {
+    fn step_back<T, I>(sdnc: &mut Sdnc<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+        let (fields, reads) = (sdnc.fields, sdnc.reads);
+        let Fields { word_size: size, heads } = fields;
+        let capacity = MODES * reads;
+        let now = sdnc.store.position();
+        assert!(now > 0, "no step is left on the tape");
+        let before = now - 1;
+        let Scratch { weight_gradient, mode_gradient, .. } = &mut sdnc.scratch;
+        weight_gradient.resize(capacity, T::ZERO);
+        mode_gradient.resize(reads, T::ZERO);
+        let words = &mut sdnc.store.words;
+        words.start_back();
+        interface_gradient.fill(T::ZERO);
+
+        // Reading.
+        for h in 0..heads {
+            let (union, weights) = sdnc.tape.reads.of(now, h);
+            let from_after = &mut sdnc.read_weight_gradient[h * capacity..(h + 1) * capacity];
+            let weight_gradient = &mut weight_gradient[..union.len()];
+            weight_gradient.copy_from_slice(&from_after[..union.len()]);
+            from_after.fill(T::ZERO);
+            content::read_back::<T, I>(words, union, weights, &read_gradient[h * size..(h + 1) * size], weight_gradient);
+
+            let modes = modes(&interface[fields.modes(h)]);
+            let (last_words, _) = sdnc.tape.reads.of(before, h);
+            let mut modes_gradient = [T::ZERO; MODES];
+            for mode in 0..MODES {
+                let (found, weights) = sdnc.tape.found.of(before, MODES * h + mode);
+                let gradient = &mut mode_gradient[..found.len()];
+                for ((word, weight), gradient) in found.iter().zip(weights).zip(gradient.iter_mut()) {
+                    let place = union.iter().position(|other| other == word).unwrap_or_default();
+                    modes_gradient[mode] += *weight * weight_gradient[place];
+                    *gradient = modes[mode] * weight_gradient[place];
+                }
+                let direction = match mode {
+                    0 => Direction::Backward,
+                    2 => Direction::Forward,
+                    _ => {
+                        let key = fields.key(h);
+                        let strength = interface[fields.strength(h)];
+                        let cosines = &sdnc.tape.cosines[(before * heads + h) * reads..][..reads];
+                        interface_gradient[fields.strength(h)] = strength.sigmoid()
+                            * content::address_back::<T, I>(
+                                words,
+                                found,
+                                &interface[key.clone()],
+                                strength.oneplus(),
+                                cosines,
+                                weights,
+                                gradient,
+                                &mut interface_gradient[key],
+                            );
+                        continue;
+                    }
+                };
+                sdnc.links.follow_back(direction, found, gradient, last_words, from_after);
+            }
+            content::softmax_back::<T, I>(&modes, &mut modes_gradient);
+            interface_gradient[fields.modes(h)].copy_from_slice(&modes_gradient);
+        }
+
+        // Writing. Contents add up linearly, so that each word's gradient is that of all that was added to it.
+        let write = interface[fields.write_gate()].sigmoid();
+        let interpolation = interface[fields.interpolation_gate()].sigmoid();
+        let word = &interface[fields.write_word()];
+        let word_gradient = &mut interface_gradient[fields.write_word()];
+        let head_share = T::ONE / T::from_f64(heads as f64);
+        let share = write * interpolation * head_share;
+        let mut over_read = T::ZERO;
+        for h in 0..heads {
+            let (read, weights) = sdnc.tape.reads.of(before, h);
+            let weight_gradients = &mut sdnc.read_weight_gradient[h * capacity..(h + 1) * capacity];
+            for ((read, weight), weight_gradient) in read.iter().zip(weights).zip(weight_gradients) {
+                let content = words.gradient(*read);
+                let gradient = dot::<T, I>(word, content);
+                axpy::<T, I>(word_gradient, share * *weight, content);
+                over_read += gradient * *weight * head_share;
+                *weight_gradient += share * gradient;
+            }
+        }
+        let erased = sdnc.tape.least_recent[before];
+        let content = words.gradient(erased);
+        let over_unused = dot::<T, I>(word, content);
+        axpy::<T, I>(word_gradient, write * (T::ONE - interpolation), content);
+        // What this word held before was erased, and no gradient reaches it.
+        content.fill(T::ZERO);
+        interface_gradient[fields.write_gate()] = (interpolation * over_read + (T::ONE - interpolation) * over_unused)
+            * write
+            * (T::ONE - write);
+        interface_gradient[fields.interpolation_gate()] =
+            write * (over_read - over_unused) * interpolation * (T::ONE - interpolation);
+
+        sdnc.links.undo_update();
+        sdnc.store.undo_step();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::life::{bits, interface, life};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn state(sdnc: &mut Sdnc<f32>) -> Vec<Vec<u32>> {
+        let mut state = sdnc.store.state();
+        state.extend(sdnc.links.state());
+        for h in 0..sdnc.fields.heads {
+            let (words, weights) = sdnc.tape.reads.of(sdnc.store.position(), h);
+            state.extend([words.to_vec(), bits(weights)]);
+        }
+        state
+    }
+
+    proptest! {
+        #[test]
+        fn stepping_back_and_forth_restores_every_bit(
+            memory_size in 1usize..40, word_size in 1usize..20, heads in 1usize..4, reads in 1usize..6,
+            links in 1usize..10, life in life(),
+        ) {
+            let config = Config { memory_size, word_size, heads, reads, links, ..Default::default() };
+            life.check(|| Sdnc::new(&config).unwrap(), state);
+        }
+
+        #[test]
+        fn weights_and_links_keep_their_bounds(
+            memory_size in 1usize..30, heads in 1usize..4, reads in 1usize..5, limit in 1usize..9, seed in 0u64..1000,
+        ) {
+            let config = Config { memory_size, word_size: 5, heads, reads, links: limit, ..Default::default() };
+            let mut sdnc = Sdnc::<f32>::new(&config).unwrap();
+            let (length, mut read) = (sdnc.interface_len(), vec![0.0; sdnc.read_len()]);
+            for step in 0..40 {
+                sdnc.step(&interface(length, step, seed), &mut read, true);
+                sdnc.links.check();
+                for h in 0..heads {
+                    let (words, weights) = sdnc.tape.reads.of(sdnc.store.position(), h);
+                    prop_assert!(words.len() <= 3 * reads.min(memory_size));
+                    prop_assert!(weights.iter().all(|w| *w >= 0.0));
+                    prop_assert!(weights.iter().sum::<f32>() <= 1.0 + 1e-5);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn configurations_that_cannot_be_are_named() {
+        for (config, field) in [
+            (Config { memory_size: 0, ..Default::default() }, "memory_size"),
+            (Config { heads: 0, ..Default::default() }, "heads"),
+            (Config { links: 0, ..Default::default() }, "links"),
+        ] {
+            let error = Sdnc::<f32>::new(&config).err().expect("it does not fit");
+            assert!(error.to_string().starts_with(field), "{error}");
+        }
+        assert!(Sdnc::<f32>::new(&Config { memory_size: 1, ..Default::default() }).is_ok());
+    }
+}
