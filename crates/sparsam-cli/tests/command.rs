@@ -218,7 +218,7 @@ fn mistakes_get_a_sentence_and_exit_code_2() {
     let path = folder.path();
     is_mistake(path, &["train", "juggle"], &["juggle", "copy, recall, sort"]);
     is_mistake(path, &["train"], &["copy, recall, sort", "--config", "--resume"]);
-    is_mistake(path, &["train", "copy", "--model", "elephant"], &["elephant", "lstm, sam"]);
+    is_mistake(path, &["train", "copy", "--model", "elephant"], &["elephant", "lstm", "sam"]);
     is_mistake(path, &["train", "copy", "--sed", "3"], &["--sed", "--seed"]);
     is_mistake(path, &["train", "copy", "--seed", "three"], &["--seed", "three"]);
     is_mistake(path, &["train", "copy", "--hidden-size", "0"], &["--hidden-size 0", "at least 1"]);
