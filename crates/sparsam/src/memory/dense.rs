@@ -20,11 +20,11 @@
 use std::ops::Range;
 
 use super::content::norm;
-use super::pages::Pages;
-use crate::Real;
+use super::pages::{Pages, available_bytes};
 use crate::real::lanes::{LANES, Lanes};
-use crate::real::simd::InstructionSet;
+use crate::real::simd::{InstructionSet, vector_fn};
 use crate::real::vector::dot;
+use crate::{Error, Real};
 
 /// The same number of sixteen words.
 pub type Sixteen<T> = [T; LANES];
@@ -81,6 +81,38 @@ impl Layout {
     pub fn word<T: Real>(self, contents: &[Sixteen<T>], word: usize) -> Vec<T> {
         let block = &contents[word / LANES * self.word_size..][..self.word_size];
         block.iter().map(|numbers| numbers[word % LANES]).collect()
+    }
+}
+
+/// Checks that this machine can hold a dense memory whose start, gradients included, takes `numbers` numbers a word.
+///
+/// # Errors
+/// [`Error::MemoryDoesNotFit`] says how many words would fit.
+pub fn check_room<T: Real>(layout: Layout, numbers: usize) -> Result<(), Error> {
+    check_room_of::<T>(layout, |words| words * numbers as u128)
+}
+
+/// Checks that this machine can hold a dense memory whose start, gradients included, takes `numbers(N)` numbers, which
+/// grow with N.
+///
+/// # Errors
+/// [`Error::MemoryDoesNotFit`] says how many words would fit.
+pub fn check_room_of<T: Real>(layout: Layout, numbers: impl Fn(u128) -> u128) -> Result<(), Error> {
+    let bytes = |words: u128| numbers(words.next_multiple_of(LANES as u128)) * size_of::<T>() as u128;
+    match available_bytes() {
+        Some(available) if bytes(layout.memory_size as u128) > available => {
+            let (mut fits, mut too_many) = (0, layout.memory_size as u128);
+            while too_many - fits > 1 {
+                let middle = fits + (too_many - fits) / 2;
+                if bytes(middle) > available {
+                    too_many = middle;
+                } else {
+                    fits = middle;
+                }
+            }
+            Err(Error::MemoryDoesNotFit { bytes: bytes(layout.memory_size as u128), available, memory_size: fits })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -154,6 +186,12 @@ impl<T: Real> Kernel<T> for Products<'_, T> {
     }
 }
 
+vector_fn! {
+    fn run_products<T, I>(kernel: &mut Products<'_, T>, heads: usize, blocks: usize) {
+        tiles::<T, I>(kernel, heads, blocks);
+    }
+}
+
 /// v_h · M(i) for every vector and every word of a strip. `products` holds those of vector h from `h * stride` on.
 #[inline(always)]
 pub fn products<T: Real, I: InstructionSet>(
@@ -164,7 +202,7 @@ pub fn products<T: Real, I: InstructionSet>(
     stride: usize,
 ) {
     let (heads, blocks) = (vectors.len() / word_size, contents.len() / word_size);
-    tiles::<T, I>(&mut Products { word_size, contents, vectors, products, stride }, heads, blocks);
+    run_products(&mut Products { word_size, contents, vectors, products, stride }, heads, blocks);
 }
 
 struct Squares<'a, T> {
@@ -194,10 +232,16 @@ impl<T: Real> Kernel<T> for Squares<'_, T> {
     }
 }
 
+vector_fn! {
+    fn run_squares<T, I>(kernel: &mut Squares<'_, T>, blocks: usize) {
+        tiles::<T, I>(kernel, 1, blocks);
+    }
+}
+
 /// M(i) · M(i) for every word of a strip.
 #[inline(always)]
 pub fn squares<T: Real, I: InstructionSet>(word_size: usize, contents: &[Sixteen<T>], squares: &mut [Sixteen<T>]) {
-    tiles::<T, I>(&mut Squares { word_size, contents, squares }, 1, contents.len() / word_size);
+    run_squares(&mut Squares { word_size, contents, squares }, contents.len() / word_size);
 }
 
 struct Spread<'a, T> {
@@ -238,6 +282,12 @@ impl<T: Real> Kernel<T> for Spread<'_, T> {
     }
 }
 
+vector_fn! {
+    fn run_spread<T, I>(kernel: &mut Spread<'_, T>, heads: usize, blocks: usize) {
+        tiles::<T, I>(kernel, heads, blocks);
+    }
+}
+
 /// M(i) += Σ_h w_h(i) v_h for every word of a strip. `weights` holds those of head h from `h * stride` on.
 #[inline(always)]
 pub fn spread<T: Real, I: InstructionSet>(
@@ -248,7 +298,7 @@ pub fn spread<T: Real, I: InstructionSet>(
     vectors: &[T],
 ) {
     let (heads, blocks) = (vectors.len() / word_size, contents.len() / word_size);
-    tiles::<T, I>(&mut Spread { word_size, contents, weights, stride, vectors }, heads, blocks);
+    run_spread(&mut Spread { word_size, contents, weights, stride, vectors }, heads, blocks);
 }
 
 /// Sums over words of weighted words, one for each head, as they grow strip by strip: Σ_i w_h(i) M(i). Sixteen
@@ -273,7 +323,7 @@ impl<T: Real> Sums<T> {
     pub fn add<I: InstructionSet>(&mut self, contents: &[Sixteen<T>], weights: &[Sixteen<T>], stride: usize) {
         let word_size = self.word_size;
         let (heads, blocks) = (self.partial.len() / word_size, contents.len() / word_size);
-        tiles::<T, I>(&mut Add { word_size, contents, weights, stride, sums: &mut self.partial }, heads, blocks);
+        run_add(&mut Add { word_size, contents, weights, stride, sums: &mut self.partial }, heads, blocks);
     }
 
     /// Multiplies the sum of one head.
@@ -333,6 +383,12 @@ impl<T: Real> Kernel<T> for Add<'_, T> {
                 sum.store(total);
             }
         }
+    }
+}
+
+vector_fn! {
+    fn run_add<T, I>(kernel: &mut Add<'_, T>, heads: usize, blocks: usize) {
+        tiles::<T, I>(kernel, heads, blocks);
     }
 }
 
@@ -559,6 +615,146 @@ impl<T: Real> Addressing<T> {
     }
 }
 
+/// Content addressing in which every key has a mask m of its own (Csordás and Schmidhuber 2019, arXiv 1904.10278):
+/// w_h = softmax over i of β_h cos(q_h ⊙ m_h, M(i) ⊙ m_h).
+///
+/// Used like [`Addressing`], which it is made of: each head sees a masked copy of the strip.
+#[derive(Debug, Default)]
+pub struct Masked<T> {
+    word_size: usize,
+    heads: Vec<Addressing<T>>,
+    /// Head after head, as the masks.
+    keys: Vec<T>,
+    masks: Vec<T>,
+    mask_sums: Vec<Sixteen<T>>,
+    /// A strip as a head sees it, and the gradient of that.
+    contents: Vec<Sixteen<T>>,
+    gradients: Vec<Sixteen<T>>,
+}
+
+impl<T: Real> Masked<T> {
+    /// Takes the heads' keys, masks and strengths.
+    #[inline(always)]
+    pub fn start<'a, I: InstructionSet>(
+        &mut self,
+        word_size: usize,
+        heads: impl Iterator<Item = (&'a [T], &'a [T], T)>,
+    ) {
+        self.word_size = word_size;
+        self.keys.clear();
+        self.masks.clear();
+        let mut count = 0;
+        for (key, mask, strength) in heads {
+            self.keys.extend_from_slice(key);
+            self.masks.extend_from_slice(mask);
+            if count == self.heads.len() {
+                self.heads.push(Addressing::default());
+            }
+            self.contents.clear();
+            // As a scratch of numbers: the masked key.
+            self.contents.resize(word_size.div_ceil(LANES), [T::ZERO; LANES]);
+            let masked = &mut self.contents.as_flattened_mut()[..word_size];
+            for ((masked, key), mask) in masked.iter_mut().zip(key).zip(mask) {
+                *masked = *key * *mask;
+            }
+            self.heads[count].start::<I>(word_size, std::iter::once((&*masked, strength)));
+            count += 1;
+        }
+        self.heads.truncate(count);
+        self.contents.resize(STRIP_BLOCKS * word_size, [T::ZERO; LANES]);
+        self.gradients.resize(STRIP_BLOCKS * word_size, [T::ZERO; LANES]);
+    }
+
+    #[inline(always)]
+    fn mask_strip<I: InstructionSet>(&mut self, head: usize, contents: &[Sixteen<T>]) {
+        let mask = &self.masks[head * self.word_size..][..self.word_size];
+        let words = contents.chunks_exact(self.word_size).zip(self.contents.chunks_exact_mut(self.word_size));
+        for (contents, masked) in words {
+            for ((content, masked), mask) in contents.iter().zip(masked).zip(mask) {
+                I::Lanes::<T>::splat(*mask).multiply(I::Lanes::<T>::load(content)).store(masked);
+            }
+        }
+    }
+
+    /// As [`Addressing::strip`].
+    #[inline(always)]
+    pub fn strip<I: InstructionSet>(
+        &mut self,
+        layout: Layout,
+        blocks: &Range<usize>,
+        contents: &[Sixteen<T>],
+        weights: &mut [Sixteen<T>],
+    ) {
+        for head in 0..self.heads.len() {
+            self.mask_strip::<I>(head, contents);
+            let weights = &mut weights[head * layout.blocks()..];
+            self.heads[head].strip::<I>(layout, blocks, &self.contents[..contents.len()], weights);
+        }
+    }
+
+    /// As [`Addressing::finish`].
+    #[inline(always)]
+    pub fn finish(&self, layout: Layout, weights: &mut [Sixteen<T>]) {
+        for (head, addressing) in self.heads.iter().enumerate() {
+            addressing.finish(layout, &mut weights[head * layout.blocks()..]);
+        }
+    }
+
+    /// As [`Addressing::start_back`].
+    #[inline(always)]
+    pub fn start_back(&mut self) {
+        self.mask_sums.clear();
+        self.mask_sums.resize(self.masks.len(), [T::ZERO; LANES]);
+        for addressing in &mut self.heads {
+            addressing.start_back();
+        }
+    }
+
+    /// As [`Addressing::strip_back`].
+    #[inline(always)]
+    pub fn strip_back<I: InstructionSet>(
+        &mut self,
+        contents: &[Sixteen<T>],
+        logit_gradients: &mut [Sixteen<T>],
+        stride: usize,
+        content_gradients: &mut [Sixteen<T>],
+    ) {
+        let size = self.word_size;
+        for head in 0..self.heads.len() {
+            self.mask_strip::<I>(head, contents);
+            let gradients = &mut self.gradients[..contents.len()];
+            gradients.fill([T::ZERO; LANES]);
+            let masked = &self.contents[..contents.len()];
+            self.heads[head].strip_back::<I>(masked, &mut logit_gradients[head * stride..], stride, gradients);
+            let (masks, sums) = (&self.masks[head * size..][..size], &mut self.mask_sums[head * size..][..size]);
+            for block in (0..contents.len()).step_by(size) {
+                for j in 0..size {
+                    let gradient = I::Lanes::<T>::load(&gradients[block + j]);
+                    let of_content = &mut content_gradients[block + j];
+                    let mask = I::Lanes::<T>::splat(masks[j]);
+                    mask.multiply_add(gradient, I::Lanes::<T>::load(of_content)).store(of_content);
+                    let content = I::Lanes::<T>::load(&contents[block + j]);
+                    gradient.multiply_add(content, I::Lanes::<T>::load(&sums[j])).store(&mut sums[j]);
+                }
+            }
+        }
+    }
+
+    /// The gradient of one head's key and mask, written to `key_gradient` and `mask_gradient`, and of its strength,
+    /// returned.
+    #[inline(always)]
+    pub fn finish_back<I: InstructionSet>(&self, head: usize, key_gradient: &mut [T], mask_gradient: &mut [T]) -> T {
+        let size = self.word_size;
+        let strength_gradient = self.heads[head].finish_back::<I>(0, key_gradient);
+        for j in 0..size {
+            let (key, mask) = (self.keys[head * size + j], self.masks[head * size + j]);
+            mask_gradient[j] = I::Lanes::<T>::load(&self.mask_sums[head * size + j]).sum() + key * key_gradient[j];
+            key_gradient[j] *= mask;
+        }
+        strength_gradient
+    }
+}
+
 /// The tape of a dense memory: its whole state at every step, in frames of one length.
 ///
 /// Frames are handed out from chunks of a few MiB or of one frame, whichever is more, so that a tape of many GiB
@@ -585,8 +781,8 @@ impl<T: Real> Frames<T> {
     /// A tape of frames of `frame_len` [`Sixteen`]s, with one frame of zeros.
     ///
     /// # Errors
-    /// [`Error::MemoryTooLarge`](crate::Error::MemoryTooLarge) if there is no address space for it.
-    pub fn new(frame_len: usize) -> Result<Self, crate::Error> {
+    /// [`Error::MemoryTooLarge`] if there is no address space for it.
+    pub fn new(frame_len: usize) -> Result<Self, Error> {
         let frame_len = frame_len * LANES;
         let frames_in_chunk = (CHUNK_BYTES / (frame_len * size_of::<T>())).max(1);
         let mut frames =
@@ -595,7 +791,7 @@ impl<T: Real> Frames<T> {
         Ok(frames)
     }
 
-    fn grow(&mut self) -> Result<(), crate::Error> {
+    fn grow(&mut self) -> Result<(), Error> {
         let place = self.places.len();
         if place == self.chunks.len() * self.frames_in_chunk {
             self.chunks.push(Pages::dense(self.frames_in_chunk * self.frame_len)?);
@@ -674,6 +870,11 @@ impl<T: Real> Frames<T> {
             (&high[0][before.1..before.1 + length], &mut low[now.0][now.1..now.1 + length])
         };
         (before.as_chunks().0, now.as_chunks_mut().0)
+    }
+
+    /// No step on the tape was undone: whatever gradient comes back from later steps starts at zero here.
+    pub fn at_end(&self) -> bool {
+        self.position == self.steps
     }
 
     /// Undoes the latest step in force: the frame before it, which is the state now, and its own.

@@ -16,6 +16,7 @@
 //!   on to the next piece.
 
 pub mod content;
+pub mod dam;
 pub mod dense;
 #[cfg(test)]
 mod life;
@@ -56,6 +57,12 @@ pub trait Memory<T: Real>: Send {
 
     /// Takes again, at once, every step that was undone.
     fn replay(&mut self);
+
+    /// Bytes that the tape of `steps` steps may take beyond those already taken, where that can exceed a machine. A
+    /// memory whose tape is small beside the memory itself says 0.
+    fn tape_growth(&self, _steps: usize) -> u128 {
+        0
+    }
 }
 
 /// What makes a memory: its sizes and options.
@@ -153,6 +160,8 @@ macro_rules! models {
 models! {
     /// Sparse Access Memory.
     Sam(sam::Config) = "sam",
+    /// Dense Access Memory.
+    Dam(dam::Config) = "dam",
     /// The sparse DNC.
     Sdnc(sdnc::Config) = "sdnc",
 }

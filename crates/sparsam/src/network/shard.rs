@@ -203,6 +203,12 @@ impl<T: Real> Shard<T> {
         self.steps > 0 && self.at_end
     }
 
+    /// Bytes that the memories' tapes of sequences of these lengths take beyond those taken already.
+    pub fn tape_growth(&self, lengths: &[usize], place: Place) -> u128 {
+        let lengths = &lengths[place.first_row..];
+        self.memories.iter().zip(lengths).map(|(memory, length)| memory.tape_growth(*length)).sum()
+    }
+
     /// Runs over all steps of its rows from the state as it stands, onto the tape, and keeps the outputs.
     pub fn forward(
         &mut self,

@@ -6,6 +6,7 @@ mod common;
 
 mod dnc;
 
+mod dam;
 mod lstm;
 mod sam;
 mod sdnc;
