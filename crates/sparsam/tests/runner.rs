@@ -3,13 +3,14 @@
 mod common;
 
 use common::{Batch, Numbers, network};
-use sparsam::memory::{sam, sdnc};
+use sparsam::memory::{dnc, sam, sdnc};
 use sparsam::{Error, Model, Network, Runner};
 
 fn models() -> Vec<Model> {
     let sam = sam::Config { memory_size: 50, word_size: 5, heads: 2, reads: 3, ..Default::default() };
     let sdnc = sdnc::Config { memory_size: 50, word_size: 5, heads: 2, reads: 3, ..Default::default() };
-    vec![Model::Lstm, Model::Sam(sam), Model::Sdnc(sdnc)]
+    let dnc = dnc::Config { memory_size: 50, word_size: 5, heads: 2, ..Default::default() };
+    vec![Model::Lstm, Model::Sam(sam), Model::Sdnc(sdnc), Model::Dnc(dnc)]
 }
 
 fn with_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {

@@ -18,6 +18,7 @@
 pub mod content;
 pub mod dam;
 pub mod dense;
+pub mod dnc;
 #[cfg(test)]
 mod life;
 pub mod links;
@@ -160,6 +161,8 @@ macro_rules! models {
 models! {
     /// Sparse Access Memory.
     Sam(sam::Config) = "sam",
+    /// The differentiable neural computer.
+    Dnc(dnc::Config) = "dnc",
     /// Dense Access Memory.
     Dam(dam::Config) = "dam",
     /// The sparse DNC.

@@ -1,0 +1,1515 @@
+//! The differentiable neural computer: dense content addressing, allocation by usage, and the temporal links between
+//! all pairs of words.
+//!
+//! # What a step reads and writes
+//!
+//! In numbers (4 bytes each in `f32`), for N words of W numbers; R heads share every pass. Vectors of N numbers are
+//! left out: there are some ten of them for each head.
+//!
+//! | pass | forward | backward |
+//! |---|---|---|
+//! | links | reads L_{t-1}, writes L_t: 2 N² | reads L_{t-1}, reads and writes the gradient: 3 N² |
+//! | memory, to address the write | reads M_{t-1}: N W | reads M_{t-1}, reads and writes the gradient: 3 N W |
+//! | memory, to write and address the reads | reads M_{t-1}, writes M_t: 2 N W | reads M_t and M_{t-1}, reads and writes the gradient: 4 N W |
+//! | memory, to read | reads M_t: N W | reads M_t: N W |
+//! | **sum** | **2 N² + 4 N W** | **3 N² + 8 N W** |
+//!
+//! The tape keeps M_t and L_t of every step, as published: N² + N W numbers a step. L_t is written straight from L_{t-1}
+//! into the tape, and L w and Lᵀ w of all heads are taken in the same pass. Going back computes the rows of L_t again
+//! from those of L_{t-1}, which it needs anyway: that costs less than reading them.
+
+use serde::{Deserialize, Serialize};
+
+use super::content::{softmax, softmax_back};
+use super::dense::{Addressing, Frames, Layout, Masked, Sixteen, Sums, check_room_of, products, spread};
+use super::{Memory, MemoryConfig};
+use crate::index::EPSILON;
+use crate::real::lanes::{LANES, Lanes};
+use crate::real::simd::{InstructionSet, vector_fn};
+use crate::real::vector::dot;
+use crate::{Error, Real};
+
+/// The configuration of a [`Dnc`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Words in memory, N.
+    pub memory_size: usize,
+    /// Numbers in a word, W.
+    pub word_size: usize,
+    /// Read heads, R.
+    pub heads: usize,
+    /// Masked content addressing (Csordás and Schmidhuber 2019, arXiv 1904.10278, section 3.1): every key comes with a
+    /// mask m = σ(m̂) of W numbers, and similarity is cos(q ⊙ m, M(i) ⊙ m).
+    pub masked_content: bool,
+    /// Sharpened links (Csordás and Schmidhuber 2019, section 3.3): f and b of every head are raised to a power oneplus(ŝ)
+    /// and made to sum to one, f(i) ← (f(i) + ε)^s / Σ_j (f(j) + ε)^s. The ε keeps the distribution defined while nothing
+    /// is linked.
+    pub sharpened_links: bool,
+    /// De-allocation (Csordás and Schmidhuber 2019, section 3.2): freed words lose their content; M is multiplied word by
+    /// word by the retention ψ = Π_r (1 - f_r w^R_r(t-1)) before it is written, but after the write was addressed.
+    pub deallocation: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            memory_size: 128,
+            word_size: 32,
+            heads: 4,
+            masked_content: false,
+            sharpened_links: false,
+            deallocation: false,
+        }
+    }
+}
+
+impl Config {
+    fn fields(&self) -> Fields {
+        let Self { word_size, heads, masked_content, sharpened_links, .. } = *self;
+        Fields { word_size, heads, masked_content, sharpened_links }
+    }
+}
+
+impl MemoryConfig for Config {
+    fn interface_len(&self) -> usize {
+        self.fields().len()
+    }
+
+    fn read_len(&self) -> usize {
+        self.heads * self.word_size
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        let wrong = |field, value: usize, reason: &str| {
+            Err(Error::Config { field, value: value.to_string(), reason: reason.into() })
+        };
+        if self.word_size == 0 {
+            return wrong("word_size", self.word_size, "a word holds at least one number");
+        }
+        if self.heads == 0 {
+            return wrong("heads", self.heads, "at least one head must read the memory");
+        }
+        if self.memory_size == 0 {
+            return wrong("memory_size", self.memory_size, "a memory holds at least one word");
+        }
+        // Beyond these the buffers of a single step would not fit a machine.
+        for (field, value, most) in [
+            ("memory_size", self.memory_size, 1 << 24),
+            ("word_size", self.word_size, 1 << 16),
+            ("heads", self.heads, 1 << 12),
+        ] {
+            if value > most {
+                return wrong(field, value, &format!("it must be at most {most}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
+        Ok(Box::new(Dnc::new(self)?))
+    }
+}
+
+/// Where the fields stand in the interface: read keys (R·W), read strengths (R), write key (W), write strength (1),
+/// erase (W), write word (W), free gates (R), allocation gate (1), write gate (1), read modes (R·3: backward, content,
+/// forward). After these, with masked content: read masks (R·W), write mask (W); with sharpened links: sharpness (R·2:
+/// backward, forward).
+#[derive(Clone, Copy, Debug)]
+struct Fields {
+    word_size: usize,
+    heads: usize,
+    masked_content: bool,
+    sharpened_links: bool,
+}
+
+type Field = std::ops::Range<usize>;
+
+impl Fields {
+    fn after(field: Field, length: usize) -> Field {
+        field.end..field.end + length
+    }
+    fn read_key(self, head: usize) -> Field {
+        head * self.word_size..(head + 1) * self.word_size
+    }
+    fn read_strengths(self) -> Field {
+        Self::after(self.read_key(self.heads - 1), self.heads)
+    }
+    fn write_key(self) -> Field {
+        Self::after(self.read_strengths(), self.word_size)
+    }
+    fn write_strength(self) -> usize {
+        self.write_key().end
+    }
+    /// Numbers of the read heads' keys.
+    fn read_keys(self) -> std::ops::Range<usize> {
+        0..self.heads
+    }
+    /// Number of the write key.
+    fn write_keys(self) -> std::ops::Range<usize> {
+        self.heads..self.heads + 1
+    }
+    fn key(self, key: usize) -> Field {
+        if key < self.heads { self.read_key(key) } else { self.write_key() }
+    }
+    fn strength(self, key: usize) -> usize {
+        if key < self.heads { self.read_strengths().start + key } else { self.write_strength() }
+    }
+    fn erase(self) -> Field {
+        self.write_strength() + 1..self.write_strength() + 1 + self.word_size
+    }
+    fn write_word(self) -> Field {
+        Self::after(self.erase(), self.word_size)
+    }
+    fn free_gates(self) -> Field {
+        Self::after(self.write_word(), self.heads)
+    }
+    fn allocation_gate(self) -> usize {
+        self.free_gates().end
+    }
+    fn write_gate(self) -> usize {
+        self.allocation_gate() + 1
+    }
+    fn read_modes(self) -> Field {
+        self.write_gate() + 1..self.write_gate() + 1 + 3 * self.heads
+    }
+    /// The masks of the read heads, then that of the write head; empty without masked content.
+    fn masks(self) -> Field {
+        let masks = if self.masked_content { self.heads + 1 } else { 0 };
+        Self::after(self.read_modes(), masks * self.word_size)
+    }
+    fn mask(self, key: usize) -> Field {
+        let first = self.masks().start + key * self.word_size;
+        first..first + self.word_size
+    }
+    fn sharpness(self) -> Field {
+        Self::after(self.masks(), if self.sharpened_links { 2 * self.heads } else { 0 })
+    }
+    fn len(self) -> usize {
+        self.sharpness().end
+    }
+}
+
+/// The differentiable neural computer (Graves et al. 2016): the memory of one sequence.
+///
+/// Per step, all weights w^W and w^R on the right being last step's:
+///
+/// * **Usage** u = (u + w^W - u ⊙ w^W) ⊙ ψ with the retention ψ = Π_r (1 - f_r w^R_r); no gradient through w^W here.
+/// * **Allocation**: with u' = ε + (1-ε) u and φ the words by rising u' (ties to the lower word number),
+///   a(φ_j) = (1 - u'(φ_j)) Π_{i<j} u'(φ_i); gradient through the values, not the order.
+/// * **Write** w^W = g_w (g_a a + (1 - g_a) c_w), c_w by content in the memory before the write;
+///   M = M ⊙ (1 - w^W eᵀ) + w^W vᵀ.
+/// * **Links** L(i,j) = (1 - w^W(i) - w^W(j)) L(i,j) + w^W(i) p(j), L(i,i) = 0, then the precedence
+///   p = (1 - Σ w^W) p + w^W.
+/// * **Read** f_r = L w^R_r, b_r = Lᵀ w^R_r, w^R_r = π_1 b_r + π_2 c_r + π_3 f_r, c_r by content in the memory after the
+///   write; r_r = Σ w^R_r(i) M(i).
+///
+/// The [`Config`] tells what its options change. Fields of the interface, in order: read keys (R·W), read strengths (R),
+/// write key (W), write strength (1), erase (W), write word (W), free gates (R), allocation gate (1), write gate (1),
+/// read modes (R·3, per head: backward, content, forward); with masked content then read masks (R·W) and the write mask
+/// (W); with sharpened links then sharpness (R·2, per head: backward, forward). Strengths and sharpness pass through
+/// oneplus, erase, gates and masks through σ, modes through softmax.
+pub struct Dnc<T> {
+    layout: Layout,
+    fields: Fields,
+    deallocation: bool,
+    frames: Frames<T>,
+    gradients: Gradients<T>,
+    scratch: Scratch<T>,
+}
+
+/// Gradients of what passes from step to step; empty until the first step back of an episode.
+#[derive(Debug, Default)]
+struct Gradients<T> {
+    contents: Vec<Sixteen<T>>,
+    links: Vec<Sixteen<T>>,
+    usage: Vec<Sixteen<T>>,
+    precedence: Vec<Sixteen<T>>,
+    /// Heads × words.
+    read: Vec<Sixteen<T>>,
+}
+
+impl<T: Real> Gradients<T> {
+    fn clear(&mut self) {
+        for part in [&mut self.contents, &mut self.links, &mut self.usage, &mut self.precedence, &mut self.read] {
+            part.clear();
+        }
+    }
+
+    fn start_back(&mut self, layout: Layout, heads: usize) {
+        if self.usage.is_empty() {
+            let (blocks, zero) = (layout.blocks(), [T::ZERO; LANES]);
+            self.contents.resize(layout.contents_len(), zero);
+            self.links.resize(links_len(layout), zero);
+            self.usage.resize(blocks, zero);
+            self.precedence.resize(blocks, zero);
+            self.read.resize(heads * blocks, zero);
+        }
+    }
+}
+
+/// The link matrix is filled up to whole registers in both directions.
+fn links_len(layout: Layout) -> usize {
+    layout.blocks() * layout.blocks() * LANES
+}
+
+/// The parts of a frame on the tape: the state after a step, and what going back through the step needs.
+macro_rules! frame {
+    ($($(#[$doc:meta])* $part:ident: |$layout:ident, $fields:ident| $length:expr,)*) => {
+        struct Frame<'a, T> {
+            $($(#[$doc])* $part: &'a [Sixteen<T>],)*
+        }
+
+        struct FrameMut<'a, T> {
+            $($(#[$doc])* $part: &'a mut [Sixteen<T>],)*
+        }
+
+        impl<'a, T: Real> Frame<'a, T> {
+            fn len(layout: Layout, fields: Fields) -> usize {
+                [$({
+                    let ($layout, $fields) = (layout, fields);
+                    $length
+                }),*].iter().sum()
+            }
+
+            #[inline(always)]
+            fn cut(layout: Layout, fields: Fields, mut frame: &'a [Sixteen<T>]) -> Self {
+                $(
+                    let ($layout, $fields) = (layout, fields);
+                    let ($part, rest) = frame.split_at($length);
+                    frame = rest;
+                )*
+                debug_assert!(frame.is_empty());
+                Self { $($part),* }
+            }
+        }
+
+        impl<'a, T: Real> FrameMut<'a, T> {
+            #[inline(always)]
+            fn cut(layout: Layout, fields: Fields, mut frame: &'a mut [Sixteen<T>]) -> Self {
+                $(
+                    let ($layout, $fields) = (layout, fields);
+                    let ($part, rest) = frame.split_at_mut($length);
+                    frame = rest;
+                )*
+                debug_assert!(frame.is_empty());
+                Self { $($part),* }
+            }
+        }
+    };
+}
+
+frame! {
+    /// M.
+    contents: |layout, _fields| layout.contents_len(),
+    /// L, row after row.
+    links: |layout, _fields| links_len(layout),
+    /// u.
+    usage: |layout, _fields| layout.blocks(),
+    /// p.
+    precedence: |layout, _fields| layout.blocks(),
+    /// w^W.
+    write: |layout, _fields| layout.blocks(),
+    /// a.
+    allocation: |layout, _fields| layout.blocks(),
+    /// c_w.
+    write_content: |layout, _fields| layout.blocks(),
+    /// w^R, head after head, as all that follow.
+    read: |layout, fields| fields.heads * layout.blocks(),
+    /// c_r.
+    read_content: |layout, fields| fields.heads * layout.blocks(),
+    /// f = L w.
+    forward: |layout, fields| fields.heads * layout.blocks(),
+    /// b = Lᵀ w.
+    backward: |layout, fields| fields.heads * layout.blocks(),
+    /// f sharpened; empty without the option.
+    sharp_forward: |layout, fields| if fields.sharpened_links { fields.heads * layout.blocks() } else { 0 },
+    /// b sharpened; empty without the option.
+    sharp_backward: |layout, fields| if fields.sharpened_links { fields.heads * layout.blocks() } else { 0 },
+}
+
+#[derive(Debug, Default)]
+struct Scratch<T> {
+    read_addressing: Content<T>,
+    write_addressing: Content<T>,
+    /// Erase vector e.
+    erase: Vec<T>,
+    /// Free gates.
+    free: Vec<T>,
+    /// Read modes, in each head backward, content, forward.
+    modes: Vec<T>,
+    /// ψ.
+    retention: Vec<Sixteen<T>>,
+    order: Order<T>,
+    read: Sums<T>,
+    back: Back<T>,
+}
+
+/// Gradients on the way back through one step; those of words in weights have a number a word, head after head.
+#[derive(Debug, Default)]
+struct Back<T> {
+    /// Of w^R after the step.
+    read: Vec<Sixteen<T>>,
+    forward: Vec<Sixteen<T>>,
+    backward: Vec<Sixteen<T>>,
+    /// Of c_r, then of its logits.
+    read_content: Vec<Sixteen<T>>,
+    write: Vec<Sixteen<T>>,
+    /// Σ_i G(i,j) L(i,j), which the gradient of w^W(j) loses.
+    lost: Vec<Sixteen<T>>,
+    write_content: Vec<Sixteen<T>>,
+    allocation: Vec<Sixteen<T>>,
+    retention: Vec<Sixteen<T>>,
+    /// Sixteen partial sums a number.
+    erase: Vec<Sixteen<T>>,
+    write_word: Vec<Sixteen<T>>,
+}
+
+/// Content addressing with or without masks. Keys are numbered: those of the read heads, then that of the write.
+#[derive(Debug, Default)]
+struct Content<T> {
+    plain: Addressing<T>,
+    masked: Masked<T>,
+    is_masked: bool,
+    masks: Vec<T>,
+    mask_gradient: Vec<T>,
+}
+
+impl<T: Real> Content<T> {
+    #[inline(always)]
+    fn start<I: InstructionSet>(&mut self, fields: Fields, interface: &[T], keys: std::ops::Range<usize>) {
+        let key = |key: usize| &interface[fields.key(key)];
+        let strength = |key: usize| interface[fields.strength(key)].oneplus();
+        self.is_masked = fields.masked_content;
+        if self.is_masked {
+            self.masks.clear();
+            self.masks.extend(interface[fields.masks()].iter().map(|x| x.sigmoid()));
+            let mask = |key: usize| &self.masks[key * fields.word_size..][..fields.word_size];
+            self.masked.start::<I>(fields.word_size, keys.map(|k| (key(k), mask(k), strength(k))));
+        } else {
+            self.plain.start::<I>(fields.word_size, keys.map(|k| (key(k), strength(k))));
+        }
+    }
+
+    #[inline(always)]
+    fn strip<I: InstructionSet>(
+        &mut self,
+        layout: Layout,
+        blocks: &std::ops::Range<usize>,
+        contents: &[Sixteen<T>],
+        weights: &mut [Sixteen<T>],
+    ) {
+        if self.is_masked {
+            self.masked.strip::<I>(layout, blocks, contents, weights);
+        } else {
+            self.plain.strip::<I>(layout, blocks, contents, weights);
+        }
+    }
+
+    #[inline(always)]
+    fn finish(&self, layout: Layout, weights: &mut [Sixteen<T>]) {
+        if self.is_masked {
+            self.masked.finish(layout, weights);
+        } else {
+            self.plain.finish(layout, weights);
+        }
+    }
+
+    #[inline(always)]
+    fn start_back<I: InstructionSet>(&mut self, fields: Fields, interface: &[T], keys: std::ops::Range<usize>) {
+        self.start::<I>(fields, interface, keys);
+        if self.is_masked {
+            self.masked.start_back();
+        } else {
+            self.plain.start_back();
+        }
+    }
+
+    #[inline(always)]
+    fn strip_back<I: InstructionSet>(
+        &mut self,
+        contents: &[Sixteen<T>],
+        logit_gradients: &mut [Sixteen<T>],
+        stride: usize,
+        content_gradients: &mut [Sixteen<T>],
+    ) {
+        if self.is_masked {
+            self.masked.strip_back::<I>(contents, logit_gradients, stride, content_gradients);
+        } else {
+            self.plain.strip_back::<I>(contents, logit_gradients, stride, content_gradients);
+        }
+    }
+
+    /// Writes the gradients of keys, strengths and masks to their fields.
+    #[inline(always)]
+    fn finish_back<I: InstructionSet>(
+        &mut self,
+        fields: Fields,
+        interface: &[T],
+        keys: std::ops::Range<usize>,
+        gradient: &mut [T],
+    ) {
+        for (head, key) in keys.enumerate() {
+            let strength_gradient = if self.is_masked {
+                self.mask_gradient.resize(fields.word_size, T::ZERO);
+                let of_mask = &mut self.mask_gradient;
+                let strength = self.masked.finish_back::<I>(head, &mut gradient[fields.key(key)], of_mask);
+                let masks = &self.masks[key * fields.word_size..];
+                for ((gradient, of_mask), mask) in gradient[fields.mask(key)].iter_mut().zip(of_mask).zip(masks) {
+                    *gradient = *of_mask * *mask * (T::ONE - *mask);
+                }
+                strength
+            } else {
+                self.plain.finish_back::<I>(head, &mut gradient[fields.key(key)])
+            };
+            let strength = fields.strength(key);
+            gradient[strength] = strength_gradient * interface[strength].sigmoid();
+        }
+    }
+}
+
+/// The words by rising usage, as far as allocation reaches.
+#[derive(Debug, Default)]
+struct Order<T> {
+    /// u' of every word.
+    usage: Vec<T>,
+    /// All words; those that allocation reaches come first, by rising usage.
+    words: Vec<u32>,
+    /// Words that allocation reaches.
+    reached: usize,
+    /// Π_{i<j} u'(φ_i) for each of these.
+    products: Vec<T>,
+}
+
+impl<T: Real> Order<T> {
+    /// Sorts no further than to where the product of usages leaves the number type's range: all words after that are
+    /// allocated exactly nothing.
+    #[inline(always)]
+    fn sort(&mut self, usage: &[T]) {
+        let epsilon = T::from_f64(EPSILON);
+        self.usage.clear();
+        self.usage.extend(usage.iter().map(|u| epsilon + (T::ONE - epsilon) * *u));
+        self.words.clear();
+        self.words.extend(0..usage.len() as u32);
+        self.products.clear();
+        self.reached = 0;
+        let usage = &self.usage;
+        let by_usage =
+            |a: &u32, b: &u32| usage[*a as usize].to_f64().total_cmp(&usage[*b as usize].to_f64()).then(a.cmp(b));
+        let mut product = T::ONE;
+        let mut count = 16;
+        while self.reached < self.words.len() && product != T::ZERO {
+            let left = &mut self.words[self.reached..];
+            if count < left.len() {
+                left.select_nth_unstable_by(count - 1, by_usage);
+            }
+            let next = count.min(left.len());
+            left[..next].sort_unstable_by(by_usage);
+            for word in &left[..next] {
+                self.products.push(product);
+                product *= usage[*word as usize];
+            }
+            self.reached += next;
+            count *= 4;
+        }
+    }
+
+    /// a(φ_j) = (1 - u'(φ_j)) Π_{i<j} u'(φ_i).
+    #[inline(always)]
+    fn allocate(&self, allocation: &mut [T]) {
+        allocation.fill(T::ZERO);
+        for (word, product) in self.words[..self.reached].iter().zip(&self.products) {
+            allocation[*word as usize] = (T::ONE - self.usage[*word as usize]) * *product;
+        }
+    }
+
+    /// Adds the gradient of the usage that that of the allocation makes.
+    #[inline(always)]
+    fn allocate_back(&self, allocation_gradient: &[T], usage_gradient: &mut [T]) {
+        let scale = T::ONE - T::from_f64(EPSILON);
+        // Σ_{j>k} da(φ_j) (1 - u'(φ_j)) Π_{k<i<j} u'(φ_i): no division by a usage that may be next to nothing.
+        let mut later = T::ZERO;
+        for (word, product) in self.words[..self.reached].iter().zip(&self.products).rev() {
+            let word = *word as usize;
+            let (usage, gradient) = (self.usage[word], allocation_gradient[word]);
+            usage_gradient[word] += scale * *product * (later - gradient);
+            later = gradient * (T::ONE - usage) + usage * later;
+        }
+    }
+}
+
+impl<T: Real> Scratch<T> {
+    /// Takes erase vector, free gates and read modes from the interface.
+    #[inline(always)]
+    fn controls(&mut self, fields: Fields, interface: &[T]) {
+        self.erase.clear();
+        self.erase.extend(interface[fields.erase()].iter().map(|x| x.sigmoid()));
+        self.free.clear();
+        self.free.extend(interface[fields.free_gates()].iter().map(|x| x.sigmoid()));
+        self.modes.clear();
+        self.modes.extend_from_slice(&interface[fields.read_modes()]);
+        for modes in self.modes.chunks_exact_mut(3) {
+            softmax(modes);
+        }
+    }
+}
+
+impl<T: Real> Back<T> {
+    #[inline(always)]
+    fn clear(&mut self, layout: Layout, fields: Fields) {
+        let (blocks, heads, zero) = (layout.blocks(), fields.heads, [T::ZERO; LANES]);
+        // Written before they are read.
+        for part in [&mut self.read, &mut self.forward, &mut self.backward, &mut self.read_content] {
+            part.resize(heads * blocks, zero);
+        }
+        for part in [&mut self.write, &mut self.write_content, &mut self.allocation] {
+            part.resize(blocks, zero);
+        }
+        for (part, length) in [
+            (&mut self.lost, blocks),
+            (&mut self.retention, blocks),
+            (&mut self.erase, fields.word_size),
+            (&mut self.write_word, fields.word_size),
+        ] {
+            part.clear();
+            part.resize(length, zero);
+        }
+    }
+}
+
+/// ψ = Π_r (1 - f_r w_r).
+#[inline(always)]
+fn retain<T: Real>(free: &[T], read: &[Sixteen<T>], retention: &mut [Sixteen<T>]) {
+    retention.fill([T::ONE; LANES]);
+    for (free, read) in free.iter().zip(read.chunks_exact(retention.len())) {
+        for (retention, read) in retention.iter_mut().zip(read) {
+            for lane in 0..LANES {
+                retention[lane] *= T::ONE - *free * read[lane];
+            }
+        }
+    }
+}
+
+/// The gradient of [`retain`] for one head: adds to that of all heads' weights, and returns that of the free gate.
+#[inline(always)]
+fn retain_back<T: Real>(
+    free: &[T],
+    head: usize,
+    read: &[Sixteen<T>],
+    retention_gradient: &[Sixteen<T>],
+    read_gradient: &mut [Sixteen<T>],
+) -> T {
+    let blocks = retention_gradient.len();
+    let mut over_gate = [T::ZERO; LANES];
+    for block in 0..blocks {
+        // The product over the others, and not a quotient: a word may be freed entirely.
+        let mut gradient = retention_gradient[block];
+        for other in (0..free.len()).filter(|other| *other != head) {
+            for lane in 0..LANES {
+                gradient[lane] *= T::ONE - free[other] * read[other * blocks + block][lane];
+            }
+        }
+        for lane in 0..LANES {
+            over_gate[lane] += -(gradient[lane] * read[head * blocks + block][lane]);
+            read_gradient[head * blocks + block][lane] += -(free[head] * gradient[lane]);
+        }
+    }
+    over_gate.into_iter().sum()
+}
+
+/// d(i) ← (d(i) + ε)^s / Σ_j (d(j) + ε)^s, as a softmax of logarithms, which no power can carry out of range.
+#[inline(always)]
+fn sharpen<T: Real>(raw: &[T], sharpness: T, sharp: &mut [T]) {
+    for (sharp, raw) in sharp.iter_mut().zip(raw) {
+        *sharp = sharpness * (raw.max(T::ZERO) + T::from_f64(EPSILON)).ln();
+    }
+    softmax(sharp);
+}
+
+/// The gradient of [`sharpen`]: turns that of the sharpened distribution into that of the raw one, and returns that of
+/// the sharpness.
+#[inline(always)]
+fn sharpen_back<T: Real, I: InstructionSet>(raw: &[T], sharpness: T, sharp: &[T], gradient: &mut [T]) -> T {
+    softmax_back::<T, I>(sharp, gradient);
+    let mut over_sharpness = T::ZERO;
+    for (gradient, raw) in gradient.iter_mut().zip(raw) {
+        let base = raw.max(T::ZERO) + T::from_f64(EPSILON);
+        over_sharpness += *gradient * base.ln();
+        *gradient *= sharpness / base;
+    }
+    over_sharpness
+}
+
+/// M = ψ M ⊙ (1 - w eᵀ) + w vᵀ for the words of a strip; ψ = 1 if none is given.
+#[inline(always)]
+fn write<T: Real, I: InstructionSet>(
+    word_size: usize,
+    before: &[Sixteen<T>],
+    now: &mut [Sixteen<T>],
+    weights: &[Sixteen<T>],
+    retention: Option<&[Sixteen<T>]>,
+    erase: &[T],
+    write_word: &[T],
+) {
+    let blocks = before.chunks_exact(word_size).zip(now.chunks_exact_mut(word_size));
+    for (block, (before, now)) in blocks.enumerate() {
+        let weight = I::Lanes::<T>::load(&weights[block]);
+        let retained =
+            retention.map_or(I::Lanes::<T>::splat(T::ONE), |retention| I::Lanes::<T>::load(&retention[block]));
+        let erased = weight.multiply(retained).multiply(I::Lanes::<T>::splat(-T::ONE));
+        for (((before, now), erase), word) in before.iter().zip(now).zip(erase).zip(write_word) {
+            let kept = erased.multiply_add(I::Lanes::<T>::splat(*erase), retained);
+            let added = weight.multiply(I::Lanes::<T>::splat(*word));
+            kept.multiply_add(I::Lanes::<T>::load(before), added).store(now);
+        }
+    }
+}
+
+/// Where the gradients of a [`write`] go: all are added to.
+struct WriteGradients<'a, T> {
+    write: &'a mut [Sixteen<T>],
+    retention: &'a mut [Sixteen<T>],
+    erase: &'a mut [Sixteen<T>],
+    write_word: &'a mut [Sixteen<T>],
+}
+
+/// The gradient of [`write`]: turns that of the contents after it into that of the contents before it.
+#[inline(always)]
+fn write_back<T: Real, I: InstructionSet>(
+    word_size: usize,
+    before: &[Sixteen<T>],
+    content_gradients: &mut [Sixteen<T>],
+    weights: &[Sixteen<T>],
+    retention: Option<&[Sixteen<T>]>,
+    erase: &[T],
+    write_word: &[T],
+    gradients: WriteGradients<T>,
+) {
+    let (zero, one, minus) =
+        (I::Lanes::<T>::splat(T::ZERO), I::Lanes::<T>::splat(T::ONE), I::Lanes::<T>::splat(-T::ONE));
+    let blocks = before.chunks_exact(word_size).zip(content_gradients.chunks_exact_mut(word_size));
+    for (block, (before, contents)) in blocks.enumerate() {
+        let weight = I::Lanes::<T>::load(&weights[block]);
+        let retained = retention.map_or(one, |retention| I::Lanes::<T>::load(&retention[block]));
+        let minus_weight = weight.multiply(minus);
+        // Σ_j G(j) v(j), Σ_j G(j) M(j) and Σ_j G(j) M(j) e(j), G the gradient of the content after the write.
+        let (mut added, mut held, mut erased) = (zero, zero, zero);
+        for j in 0..word_size {
+            let gradient = I::Lanes::<T>::load(&contents[j]);
+            let of_held = gradient.multiply(I::Lanes::<T>::load(&before[j]));
+            let erase = I::Lanes::<T>::splat(erase[j]);
+            added = gradient.multiply_add(I::Lanes::<T>::splat(write_word[j]), added);
+            held = held.add(of_held);
+            erased = of_held.multiply_add(erase, erased);
+            let of_erase = &mut gradients.erase[j];
+            let lost = of_held.multiply(retained);
+            minus_weight.multiply_add(lost, I::Lanes::<T>::load(of_erase)).store(of_erase);
+            let of_word = &mut gradients.write_word[j];
+            weight.multiply_add(gradient, I::Lanes::<T>::load(of_word)).store(of_word);
+            let kept = minus_weight.multiply_add(erase, one).multiply(retained);
+            kept.multiply(gradient).store(&mut contents[j]);
+        }
+        let of_write = &mut gradients.write[block];
+        let lost = erased.multiply(retained);
+        minus.multiply_add(lost, added).add(I::Lanes::<T>::load(of_write)).store(of_write);
+        let of_retention = &mut gradients.retention[block];
+        if retention.is_some() {
+            minus_weight.multiply_add(erased, held).add(I::Lanes::<T>::load(of_retention)).store(of_retention);
+        }
+    }
+}
+
+/// Rows of the links that are in registers at once.
+const ROWS: usize = 4;
+
+/// What links are made of and followed from; vectors have `blocks` blocks, those of heads each.
+#[derive(Clone, Copy)]
+struct Link<'a, T> {
+    blocks: usize,
+    /// w^W of this step.
+    write: &'a [Sixteen<T>],
+    /// p of the step before.
+    precedence: &'a [Sixteen<T>],
+    /// w^R of the step before.
+    read: &'a [Sixteen<T>],
+}
+
+const fn none<'a, N>() -> &'a mut [N] {
+    &mut []
+}
+
+/// Some rows of a matrix, to be changed.
+#[inline(always)]
+fn rows_mut<T, const R: usize>(matrix: &mut [Sixteen<T>], first: usize, blocks: usize) -> [&mut [Sixteen<T>]; R] {
+    let mut rows = [const { none() }; R];
+    for (row, blocks) in rows.iter_mut().zip(matrix[first * blocks..(first + R) * blocks].chunks_exact_mut(blocks)) {
+        *row = blocks;
+    }
+    rows
+}
+
+/// Some rows of a matrix.
+#[inline(always)]
+fn rows<T, const R: usize>(matrix: &[Sixteen<T>], first: usize, blocks: usize) -> [&[Sixteen<T>]; R] {
+    let mut rows = [&matrix[..0]; R];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = &matrix[(first + r) * blocks..][..blocks];
+    }
+    rows
+}
+
+/// For some rows of sixteen columns in which the diagonal lies: 0 on it and 1 beside.
+#[inline(always)]
+fn beside_diagonal<T: Real, I: InstructionSet>(first_row: usize) -> [I::Lanes<T>; ROWS] {
+    let mut masks = [I::Lanes::<T>::splat(T::ONE); ROWS];
+    for (row, mask) in masks.iter_mut().enumerate() {
+        let mut lanes = [T::ONE; LANES];
+        lanes[(first_row + row) % LANES] = T::ZERO;
+        *mask = I::Lanes::<T>::load(&lanes);
+    }
+    masks
+}
+
+vector_fn! {
+    /// L(i,j) = (1 - w(i) - w(j)) L(i,j) + w(i) p(j), L(i,i) = 0, and f = L w^R, b = Lᵀ w^R for all heads, in one pass.
+    fn follow_links<T, I>(
+        link: Link<T>,
+        before: &[Sixteen<T>],
+        now: &mut [Sixteen<T>],
+        forward: &mut [Sixteen<T>],
+        backward: &mut [Sixteen<T>],
+    ) {
+        let (blocks, heads) = (link.blocks, link.read.len() / link.blocks);
+        backward.fill([T::ZERO; LANES]);
+        for row in (0..blocks * LANES).step_by(ROWS) {
+            let mut head = 0;
+            while head < heads {
+                // The first heads are served while the rows are made, the others while they are in the cache.
+                match (heads - head, head == 0) {
+                    (4.., true) => follow_rows::<T, I, 4, true>(link, row, head, before, now, forward, backward),
+                    (4.., false) => follow_rows::<T, I, 4, false>(link, row, head, before, now, forward, backward),
+                    (2 | 3, true) => follow_rows::<T, I, 2, true>(link, row, head, before, now, forward, backward),
+                    (2 | 3, false) => follow_rows::<T, I, 2, false>(link, row, head, before, now, forward, backward),
+                    (_, true) => follow_rows::<T, I, 1, true>(link, row, head, before, now, forward, backward),
+                    (_, false) => follow_rows::<T, I, 1, false>(link, row, head, before, now, forward, backward),
+                }
+                head += heads_at_once(heads - head);
+            }
+        }
+    }
+}
+
+/// How many of the heads that are left share a pass over rows in the cache.
+#[inline(always)]
+fn heads_at_once(left: usize) -> usize {
+    match left {
+        4.. => 4,
+        2 | 3 => 2,
+        _ => 1,
+    }
+}
+
+#[inline(always)]
+fn follow_rows<T: Real, I: InstructionSet, const H: usize, const UPDATE: bool>(
+    link: Link<T>,
+    row: usize,
+    head: usize,
+    before: &[Sixteen<T>],
+    now: &mut [Sixteen<T>],
+    forward: &mut [Sixteen<T>],
+    backward: &mut [Sixteen<T>],
+) {
+    let blocks = link.blocks;
+    let (write, precedence) = (&link.write[..blocks], &link.precedence[..blocks]);
+    let before: [_; ROWS] = rows(before, row, blocks);
+    let now: [_; ROWS] = rows_mut(now, row, blocks);
+    let read: [_; H] = rows(link.read, head, blocks);
+    let backward: [_; H] = rows_mut(backward, head, blocks);
+    let (diagonal, lane) = (row / LANES, row % LANES);
+    let zero = I::Lanes::<T>::splat(T::ZERO);
+    let minus = I::Lanes::<T>::splat(-T::ONE);
+    let (mut kept, mut written, mut weights, mut sums) =
+        ([zero; ROWS], [zero; ROWS], [[zero; ROWS]; H], [[zero; ROWS]; H]);
+    for r in 0..ROWS {
+        kept[r] = I::Lanes::<T>::splat(T::ONE - write[diagonal][lane + r]);
+        written[r] = I::Lanes::<T>::splat(write[diagonal][lane + r]);
+        for h in 0..H {
+            weights[h][r] = I::Lanes::<T>::splat(read[h][diagonal][lane + r]);
+        }
+    }
+    for block in 0..blocks {
+        let mut links = [zero; ROWS];
+        if UPDATE {
+            let minus_write = minus.multiply(I::Lanes::<T>::load(&write[block]));
+            let precedence = I::Lanes::<T>::load(&precedence[block]);
+            for r in 0..ROWS {
+                let old = I::Lanes::<T>::load(&before[r][block]);
+                links[r] = kept[r].add(minus_write).multiply_add(old, written[r].multiply(precedence));
+            }
+            if block == diagonal {
+                let masks = beside_diagonal::<T, I>(row);
+                for r in 0..ROWS {
+                    links[r] = links[r].multiply(masks[r]);
+                }
+            }
+            for r in 0..ROWS {
+                links[r].store(&mut now[r][block]);
+            }
+        } else {
+            for r in 0..ROWS {
+                links[r] = I::Lanes::<T>::load(&now[r][block]);
+            }
+        }
+        for h in 0..H {
+            let read = I::Lanes::<T>::load(&read[h][block]);
+            let mut sum = I::Lanes::<T>::load(&backward[h][block]);
+            for r in 0..ROWS {
+                sums[h][r] = links[r].multiply_add(read, sums[h][r]);
+                sum = links[r].multiply_add(weights[h][r], sum);
+            }
+            sum.store(&mut backward[h][block]);
+        }
+    }
+    for h in 0..H {
+        for r in 0..ROWS {
+            forward[(head + h) * blocks + diagonal][lane + r] = sums[h][r].sum();
+        }
+    }
+}
+
+/// The gradients that following links takes and makes.
+struct LinkGradients<'a, T> {
+    /// Of f, as they came.
+    forward: &'a [Sixteen<T>],
+    /// Of b, as they came.
+    backward: &'a [Sixteen<T>],
+    /// Of the links after the step; becomes that of the links before it.
+    links: &'a mut [Sixteen<T>],
+    /// Of w^R of the step before; added to.
+    read: &'a mut [Sixteen<T>],
+    /// Of w^W; added to.
+    write: &'a mut [Sixteen<T>],
+    /// Scratch, zero when given.
+    lost: &'a mut [Sixteen<T>],
+    /// Of p of the step before; added to.
+    precedence: &'a mut [Sixteen<T>],
+}
+
+vector_fn! {
+    /// The gradient of [`follow_links`], in one pass.
+    fn follow_links_back<T, I>(link: Link<T>, before: &[Sixteen<T>], gradients: LinkGradients<T>) {
+        let (blocks, heads) = (link.blocks, link.read.len() / link.blocks);
+        let mut gradients = gradients;
+        for row in (0..blocks * LANES).step_by(ROWS) {
+            let mut head = 0;
+            while head < heads {
+                let at_once = heads_at_once(heads - head);
+                // The gradient of the links is whole only with the last heads' share.
+                match (at_once, head + at_once == heads) {
+                    (4, false) => follow_rows_back::<T, I, 4, false>(link, row, head, before, &mut gradients),
+                    (4, true) => follow_rows_back::<T, I, 4, true>(link, row, head, before, &mut gradients),
+                    (2, false) => follow_rows_back::<T, I, 2, false>(link, row, head, before, &mut gradients),
+                    (2, true) => follow_rows_back::<T, I, 2, true>(link, row, head, before, &mut gradients),
+                    (_, false) => follow_rows_back::<T, I, 1, false>(link, row, head, before, &mut gradients),
+                    (_, true) => follow_rows_back::<T, I, 1, true>(link, row, head, before, &mut gradients),
+                }
+                head += at_once;
+            }
+        }
+        for (write, lost) in gradients.write.iter_mut().zip(gradients.lost.iter()) {
+            for lane in 0..LANES {
+                write[lane] += -lost[lane];
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn follow_rows_back<T: Real, I: InstructionSet, const H: usize, const LAST: bool>(
+    link: Link<T>,
+    row: usize,
+    head: usize,
+    before: &[Sixteen<T>],
+    gradients: &mut LinkGradients<T>,
+) {
+    let blocks = link.blocks;
+    let (write, precedence) = (&link.write[..blocks], &link.precedence[..blocks]);
+    let before: [_; ROWS] = rows(before, row, blocks);
+    let links: [_; ROWS] = rows_mut(gradients.links, row, blocks);
+    let read: [_; H] = rows(link.read, head, blocks);
+    let forward: [_; H] = rows(gradients.forward, head, blocks);
+    let backward: [_; H] = rows(gradients.backward, head, blocks);
+    let read_gradient: [_; H] = rows_mut(gradients.read, head, blocks);
+    let (lost, precedence_gradient) = (&mut gradients.lost[..blocks], &mut gradients.precedence[..blocks]);
+    let (diagonal, lane) = (row / LANES, row % LANES);
+    let zero = I::Lanes::<T>::splat(T::ZERO);
+    let minus = I::Lanes::<T>::splat(-T::ONE);
+    let (mut kept, mut written, mut over_write) = ([zero; ROWS], [zero; ROWS], [zero; ROWS]);
+    let (mut read_here, mut forward_here, mut over_read) = ([[zero; ROWS]; H], [[zero; ROWS]; H], [[zero; ROWS]; H]);
+    for r in 0..ROWS {
+        kept[r] = I::Lanes::<T>::splat(T::ONE - write[diagonal][lane + r]);
+        written[r] = I::Lanes::<T>::splat(write[diagonal][lane + r]);
+        for h in 0..H {
+            read_here[h][r] = I::Lanes::<T>::splat(read[h][diagonal][lane + r]);
+            forward_here[h][r] = I::Lanes::<T>::splat(forward[h][diagonal][lane + r]);
+        }
+    }
+    for block in 0..blocks {
+        let minus_write = minus.multiply(I::Lanes::<T>::load(&write[block]));
+        let precedence = I::Lanes::<T>::load(&precedence[block]);
+        let (mut now, mut gradient) = ([zero; ROWS], [zero; ROWS]);
+        for r in 0..ROWS {
+            let old = I::Lanes::<T>::load(&before[r][block]);
+            now[r] = kept[r].add(minus_write).multiply_add(old, written[r].multiply(precedence));
+            gradient[r] = I::Lanes::<T>::load(&links[r][block]);
+        }
+        if block == diagonal {
+            let masks = beside_diagonal::<T, I>(row);
+            for r in 0..ROWS {
+                now[r] = now[r].multiply(masks[r]);
+            }
+        }
+        for h in 0..H {
+            let (read, backward) = (I::Lanes::<T>::load(&read[h][block]), I::Lanes::<T>::load(&backward[h][block]));
+            let mut of_read = I::Lanes::<T>::load(&read_gradient[h][block]);
+            for r in 0..ROWS {
+                gradient[r] = forward_here[h][r].multiply_add(read, gradient[r]);
+                gradient[r] = read_here[h][r].multiply_add(backward, gradient[r]);
+                over_read[h][r] = now[r].multiply_add(backward, over_read[h][r]);
+                of_read = now[r].multiply_add(forward_here[h][r], of_read);
+            }
+            of_read.store(&mut read_gradient[h][block]);
+        }
+        if LAST {
+            if block == diagonal {
+                let masks = beside_diagonal::<T, I>(row);
+                for r in 0..ROWS {
+                    gradient[r] = gradient[r].multiply(masks[r]);
+                }
+            }
+            let mut lost_here = I::Lanes::<T>::load(&lost[block]);
+            let mut of_precedence = I::Lanes::<T>::load(&precedence_gradient[block]);
+            for r in 0..ROWS {
+                let old = I::Lanes::<T>::load(&before[r][block]);
+                over_write[r] = gradient[r].multiply_add(minus.multiply_add(old, precedence), over_write[r]);
+                lost_here = gradient[r].multiply_add(old, lost_here);
+                of_precedence = gradient[r].multiply_add(written[r], of_precedence);
+                gradient[r] = gradient[r].multiply(kept[r].add(minus_write));
+            }
+            lost_here.store(&mut lost[block]);
+            of_precedence.store(&mut precedence_gradient[block]);
+        }
+        for r in 0..ROWS {
+            gradient[r].store(&mut links[r][block]);
+        }
+    }
+    for r in 0..ROWS {
+        for h in 0..H {
+            read_gradient[h][diagonal][lane + r] += over_read[h][r].sum();
+        }
+        if LAST {
+            gradients.write[diagonal][lane + r] += over_write[r].sum();
+        }
+    }
+}
+
+impl<T: Real> Dnc<T> {
+    /// A memory of zeros.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field that does not fit; [`Error::MemoryDoesNotFit`] says how many words would fit.
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        config.validate()?;
+        let layout = Layout { memory_size: config.memory_size, word_size: config.word_size };
+        let fields = config.fields();
+        // A frame, and the gradients of words, links and weights.
+        let vectors = 2 * layout.word_size + 9 + 6 * fields.heads;
+        check_room_of::<T>(layout, |words| words * (2 * words + vectors as u128))?;
+        Ok(Self {
+            layout,
+            fields,
+            deallocation: config.deallocation,
+            frames: Frames::new(Frame::<T>::len(layout, fields))?,
+            gradients: Gradients::default(),
+            scratch: Scratch::default(),
+        })
+    }
+}
+
+impl<T: Real> Memory<T> for Dnc<T> {
+    fn interface_len(&self) -> usize {
+        self.fields.len()
+    }
+
+    fn read_len(&self) -> usize {
+        self.fields.heads * self.fields.word_size
+    }
+
+    fn reset(&mut self) {
+        self.start_episode();
+        self.frames.now_mut().fill([T::ZERO; LANES]);
+    }
+
+    fn start_episode(&mut self) {
+        self.frames.start_episode();
+        self.gradients.clear();
+    }
+
+    fn step(&mut self, interface: &[T], read: &mut [T], record: bool) {
+        if !record {
+            self.start_episode();
+        }
+        step(self, interface, read);
+        if !record {
+            self.start_episode();
+        }
+    }
+
+    fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+        step_back(self, interface, read_gradient, interface_gradient);
+    }
+
+    fn replay(&mut self) {
+        self.frames.replay();
+        self.gradients.clear();
+    }
+
+    fn tape_growth(&self, steps: usize) -> u128 {
+        self.frames.growth(steps)
+    }
+}
+
+vector_fn! {
+    fn step<T, I>(dnc: &mut Dnc<T>, interface: &[T], read: &mut [T]) {
+        let (layout, fields, deallocation) = (dnc.layout, dnc.fields, dnc.deallocation);
+        let (heads, size, blocks) = (fields.heads, fields.word_size, layout.blocks());
+        dnc.gradients.clear();
+        let (before, now) = dnc.frames.step();
+        let before = Frame::cut(layout, fields, before);
+        let now = FrameMut::cut(layout, fields, now);
+        let scratch = &mut dnc.scratch;
+        scratch.controls(fields, interface);
+
+        scratch.retention.resize(blocks, [T::ZERO; LANES]);
+        retain(&scratch.free, before.read, &mut scratch.retention);
+        for block in 0..blocks {
+            for lane in 0..LANES {
+                let (usage, write) = (before.usage[block][lane], before.write[block][lane]);
+                now.usage[block][lane] = (usage + write - usage * write) * scratch.retention[block][lane];
+            }
+        }
+        scratch.order.sort(&now.usage.as_flattened()[..layout.memory_size]);
+        scratch.order.allocate(now.allocation.as_flattened_mut());
+
+        scratch.write_addressing.start::<I>(fields, interface, fields.write_keys());
+        for strip in layout.strips() {
+            let contents = &before.contents[layout.contents(&strip)];
+            scratch.write_addressing.strip::<I>(layout, &strip, contents, now.write_content);
+        }
+        scratch.write_addressing.finish(layout, now.write_content);
+        let write_gate = interface[fields.write_gate()].sigmoid();
+        let allocation_gate = interface[fields.allocation_gate()].sigmoid();
+        for block in 0..blocks {
+            for lane in 0..LANES {
+                let (allocation, content) = (now.allocation[block][lane], now.write_content[block][lane]);
+                let weight = allocation_gate * allocation + (T::ONE - allocation_gate) * content;
+                now.write[block][lane] = write_gate * weight;
+            }
+        }
+
+        scratch.read_addressing.start::<I>(fields, interface, fields.read_keys());
+        let write_word = &interface[fields.write_word()];
+        for strip in layout.strips() {
+            let range = layout.contents(&strip);
+            let retention = deallocation.then(|| &scratch.retention[strip.clone()]);
+            let (old, new) = (&before.contents[range.clone()], &mut now.contents[range]);
+            write::<T, I>(size, old, new, &now.write[strip.clone()], retention, &scratch.erase, write_word);
+            scratch.read_addressing.strip::<I>(layout, &strip, new, now.read_content);
+        }
+        scratch.read_addressing.finish(layout, now.read_content);
+
+        let link = Link { blocks, write: now.write, precedence: before.precedence, read: before.read };
+        follow_links(link, before.links, now.links, now.forward, now.backward);
+        let kept = T::ONE - now.write.as_flattened().iter().copied().sum::<T>();
+        for block in 0..blocks {
+            for lane in 0..LANES {
+                now.precedence[block][lane] = kept * before.precedence[block][lane] + now.write[block][lane];
+            }
+        }
+
+        if fields.sharpened_links {
+            for head in 0..heads {
+                let (first, words) = (head * blocks * LANES, layout.memory_size);
+                let sharpness = &interface[fields.sharpness()][2 * head..];
+                for (raw, sharp, sharpness) in [
+                    (&*now.backward, &mut *now.sharp_backward, sharpness[0]),
+                    (&*now.forward, &mut *now.sharp_forward, sharpness[1]),
+                ] {
+                    let sharp = &mut sharp.as_flattened_mut()[first..first + blocks * LANES];
+                    sharp[words..].fill(T::ZERO);
+                    sharpen(&raw.as_flattened()[first..first + words], sharpness.oneplus(), &mut sharp[..words]);
+                }
+            }
+        }
+        let (forward, backward) = if fields.sharpened_links {
+            (&*now.sharp_forward, &*now.sharp_backward)
+        } else {
+            (&*now.forward, &*now.backward)
+        };
+        for (i, weights) in now.read.iter_mut().enumerate() {
+            let modes = &scratch.modes[i / blocks * 3..][..3];
+            for lane in 0..LANES {
+                weights[lane] =
+                    modes[0] * backward[i][lane] + modes[1] * now.read_content[i][lane] + modes[2] * forward[i][lane];
+            }
+        }
+        scratch.read.start(heads, size);
+        for strip in layout.strips() {
+            scratch.read.add::<I>(&now.contents[layout.contents(&strip)], &now.read[strip.start..], blocks);
+        }
+        for (head, read) in read.chunks_exact_mut(size).enumerate() {
+            scratch.read.finish::<I>(head, read);
+        }
+    }
+}
+
+vector_fn! {
+    fn step_back<T, I>(dnc: &mut Dnc<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+        let (layout, fields, deallocation) = (dnc.layout, dnc.fields, dnc.deallocation);
+        let (heads, size, blocks) = (fields.heads, fields.word_size, layout.blocks());
+        dnc.gradients.start_back(layout, heads);
+        let (before, now) = dnc.frames.step_back();
+        let (before, now) = (Frame::cut(layout, fields, before), Frame::cut(layout, fields, now));
+        let scratch = &mut dnc.scratch;
+        scratch.controls(fields, interface);
+        scratch.retention.resize(blocks, [T::ZERO; LANES]);
+        retain(&scratch.free, before.read, &mut scratch.retention);
+        let carried = &mut dnc.gradients;
+        let back = &mut scratch.back;
+        back.clear(layout, fields);
+
+        // Reading: the gradient of w^R, and of the ways in which it came about.
+        for strip in layout.strips() {
+            let contents = &now.contents[layout.contents(&strip)];
+            products::<T, I>(size, contents, read_gradient, &mut back.read[strip.start..], blocks);
+        }
+        for (gradient, carried) in back.read.iter_mut().zip(&mut carried.read) {
+            for lane in 0..LANES {
+                gradient[lane] += carried[lane];
+            }
+            *carried = [T::ZERO; LANES];
+        }
+        let (forward, backward) = if fields.sharpened_links {
+            (now.sharp_forward, now.sharp_backward)
+        } else {
+            (now.forward, now.backward)
+        };
+        for head in 0..heads {
+            let part = head * blocks..(head + 1) * blocks;
+            let gradient = back.read[part.clone()].as_flattened();
+            let modes = &scratch.modes[3 * head..][..3];
+            let mut mode_gradients = [T::ZERO; 3];
+            let ways = [
+                (backward, &mut back.backward),
+                (now.read_content, &mut back.read_content),
+                (forward, &mut back.forward),
+            ];
+            for (mode, (weights, to)) in ways.into_iter().enumerate() {
+                mode_gradients[mode] = dot::<T, I>(weights[part.clone()].as_flattened(), gradient);
+                for (to, gradient) in to[part.clone()].as_flattened_mut().iter_mut().zip(gradient) {
+                    *to = modes[mode] * *gradient;
+                }
+            }
+            softmax_back::<T, I>(modes, &mut mode_gradients);
+            interface_gradient[fields.read_modes()][3 * head..][..3].copy_from_slice(&mode_gradients);
+            softmax_back::<T, I>(
+                now.read_content[part.clone()].as_flattened(),
+                back.read_content[part.clone()].as_flattened_mut(),
+            );
+            if fields.sharpened_links {
+                for (place, raw, sharp, gradient) in [
+                    (2 * head, now.backward, now.sharp_backward, &mut back.backward),
+                    (2 * head + 1, now.forward, now.sharp_forward, &mut back.forward),
+                ] {
+                    let sharpness = interface[fields.sharpness()][place];
+                    let over_sharpness = sharpen_back::<T, I>(
+                        raw[part.clone()].as_flattened(),
+                        sharpness.oneplus(),
+                        sharp[part.clone()].as_flattened(),
+                        gradient[part.clone()].as_flattened_mut(),
+                    );
+                    interface_gradient[fields.sharpness()][place] = over_sharpness * sharpness.sigmoid();
+                }
+            }
+        }
+
+        // Precedence and links.
+        let over_total = dot::<T, I>(carried.precedence.as_flattened(), before.precedence.as_flattened());
+        let kept = T::ONE - now.write.as_flattened().iter().copied().sum::<T>();
+        for (write, precedence) in back.write.iter_mut().zip(&mut carried.precedence) {
+            for lane in 0..LANES {
+                write[lane] = precedence[lane] - over_total;
+                precedence[lane] *= kept;
+            }
+        }
+        let link = Link { blocks, write: now.write, precedence: before.precedence, read: before.read };
+        let gradients = LinkGradients {
+            forward: &back.forward,
+            backward: &back.backward,
+            links: &mut carried.links,
+            read: &mut carried.read,
+            write: &mut back.write,
+            lost: &mut back.lost,
+            precedence: &mut carried.precedence,
+        };
+        follow_links_back(link, before.links, gradients);
+
+        // The memory: reads, their addressing, the write.
+        scratch.read_addressing.start_back::<I>(fields, interface, fields.read_keys());
+        for strip in layout.strips() {
+            let range = layout.contents(&strip);
+            let gradient = &mut carried.contents[range.clone()];
+            let logits = &mut back.read_content[strip.start..];
+            scratch.read_addressing.strip_back::<I>(&now.contents[range.clone()], logits, blocks, gradient);
+            spread::<T, I>(size, gradient, &now.read[strip.start..], blocks, read_gradient);
+            let retention = deallocation.then(|| &scratch.retention[strip.clone()]);
+            write_back::<T, I>(
+                size,
+                &before.contents[range],
+                gradient,
+                &now.write[strip.clone()],
+                retention,
+                &scratch.erase,
+                &interface[fields.write_word()],
+                WriteGradients {
+                    write: &mut back.write[strip.clone()],
+                    retention: &mut back.retention[strip],
+                    erase: &mut back.erase,
+                    write_word: &mut back.write_word,
+                },
+            );
+        }
+        scratch.read_addressing.finish_back::<I>(fields, interface, fields.read_keys(), interface_gradient);
+        for j in 0..size {
+            let erase = scratch.erase[j];
+            interface_gradient[fields.erase()][j] =
+                I::Lanes::<T>::load(&back.erase[j]).sum() * erase * (T::ONE - erase);
+            interface_gradient[fields.write_word()][j] = I::Lanes::<T>::load(&back.write_word[j]).sum();
+        }
+
+        // Where to write.
+        let write_gate = interface[fields.write_gate()].sigmoid();
+        let allocation_gate = interface[fields.allocation_gate()].sigmoid();
+        let of_write = back.write.as_flattened();
+        let over_allocation = dot::<T, I>(of_write, now.allocation.as_flattened());
+        let over_content = dot::<T, I>(of_write, now.write_content.as_flattened());
+        interface_gradient[fields.write_gate()] = (allocation_gate * over_allocation
+            + (T::ONE - allocation_gate) * over_content)
+            * write_gate
+            * (T::ONE - write_gate);
+        interface_gradient[fields.allocation_gate()] =
+            write_gate * (over_allocation - over_content) * allocation_gate * (T::ONE - allocation_gate);
+        for block in 0..blocks {
+            for lane in 0..LANES {
+                let gradient = write_gate * back.write[block][lane];
+                back.allocation[block][lane] = gradient * allocation_gate;
+                back.write_content[block][lane] = gradient * (T::ONE - allocation_gate);
+            }
+        }
+        softmax_back::<T, I>(now.write_content.as_flattened(), back.write_content.as_flattened_mut());
+        scratch.write_addressing.start_back::<I>(fields, interface, fields.write_keys());
+        for strip in layout.strips() {
+            let range = layout.contents(&strip);
+            let (contents, gradient) = (&before.contents[range.clone()], &mut carried.contents[range]);
+            let logits = &mut back.write_content[strip.start..];
+            scratch.write_addressing.strip_back::<I>(contents, logits, blocks, gradient);
+        }
+        scratch.write_addressing.finish_back::<I>(fields, interface, fields.write_keys(), interface_gradient);
+
+        // Allocation, usage and retention.
+        scratch.order.sort(&now.usage.as_flattened()[..layout.memory_size]);
+        scratch.order.allocate_back(back.allocation.as_flattened(), carried.usage.as_flattened_mut());
+        for block in 0..blocks {
+            for lane in 0..LANES {
+                let (usage, write) = (before.usage[block][lane], before.write[block][lane]);
+                let gradient = carried.usage[block][lane];
+                back.retention[block][lane] += gradient * (usage + write - usage * write);
+                carried.usage[block][lane] = gradient * scratch.retention[block][lane] * (T::ONE - write);
+            }
+        }
+        for head in 0..heads {
+            let free = scratch.free[head];
+            let over_gate = retain_back(&scratch.free, head, before.read, &back.retention, &mut carried.read);
+            interface_gradient[fields.free_gates()][head] = over_gate * free * (T::ONE - free);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::life::{bits, interface, life};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn frame<T: Real>(dnc: &Dnc<T>) -> Frame<'_, T> {
+        Frame::cut(dnc.layout, dnc.fields, dnc.frames.now())
+    }
+
+    fn config(memory_size: usize, word_size: usize, heads: usize, options: u8) -> Config {
+        Config {
+            memory_size,
+            word_size,
+            heads,
+            masked_content: options & 1 > 0,
+            sharpened_links: options & 2 > 0,
+            deallocation: options & 4 > 0,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn stepping_back_and_forth_restores_every_bit(
+            memory_size in 1usize..40, word_size in 1usize..20, heads in 1usize..8, options in 0u8..8, life in life(),
+        ) {
+            let config = config(memory_size, word_size, heads, options);
+            life.check(|| Dnc::new(&config).unwrap(), |dnc: &mut Dnc<f32>| {
+                let now = frame(dnc);
+                let state = [now.contents, now.links, now.usage, now.precedence, now.write, now.read];
+                state.map(|part| bits(part.as_flattened())).to_vec()
+            });
+        }
+
+        #[test]
+        fn allocation_sorts_as_far_as_it_reaches(usage in proptest::collection::vec(0u8..=20, 1..200)) {
+            let usage: Vec<f32> = usage.iter().map(|u| f32::from(*u) / 20.0).collect();
+            let mut order = Order::default();
+            order.sort(&usage);
+            let mut allocation = vec![f32::NAN; usage.len()];
+            order.allocate(&mut allocation);
+            let epsilon = EPSILON as f32;
+            let shifted: Vec<f32> = usage.iter().map(|u| epsilon + (1.0 - epsilon) * u).collect();
+            let mut words: Vec<usize> = (0..usage.len()).collect();
+            words.sort_by(|a, b| shifted[*a].total_cmp(&shifted[*b]));
+            let mut product = 1.0;
+            for word in words {
+                prop_assert_eq!(allocation[word], (1.0 - shifted[word]) * product);
+                product *= shifted[word];
+            }
+        }
+    }
+
+    #[test]
+    fn weights_links_and_precedence_are_distributions() {
+        let sums_to_at_most_one = |numbers: &mut dyn Iterator<Item = f32>, what: &str| {
+            let mut sum = 0.0;
+            for number in numbers {
+                assert!(number >= -1e-6, "{what}: {number}");
+                sum += number;
+            }
+            assert!(sum < 1.0 + 1e-5, "{what}: {sum}");
+        };
+        for options in 0..8 {
+            for (memory_size, heads) in [(1, 1), (5, 2), (33, 4), (70, 3)] {
+                let mut dnc = Dnc::<f32>::new(&config(memory_size, 6, heads, options)).unwrap();
+                let mut read = vec![0.0; dnc.read_len()];
+                for step in 0..60 {
+                    let vector = interface(dnc.interface_len(), step, 3);
+                    dnc.step(&vector, &mut read, step % 2 == 0);
+                    let now = frame(&dnc);
+                    let row_len = dnc.layout.blocks() * LANES;
+                    let weights = [now.read, now.read_content, now.forward, now.backward];
+                    let single = [now.write, now.write_content, now.allocation, now.precedence];
+                    for weights in weights.iter().flat_map(|all| all.chunks(dnc.layout.blocks())).chain(single) {
+                        sums_to_at_most_one(&mut weights.as_flattened().iter().copied(), "weights");
+                        assert!(weights.as_flattened()[memory_size..].iter().all(|x| *x == 0.0));
+                    }
+                    assert!(now.usage.as_flattened().iter().all(|u| (0.0..1.0 + 1e-6).contains(u)));
+                    let links = now.links.as_flattened();
+                    for i in 0..row_len {
+                        assert_eq!(links[i * row_len + i], 0.0);
+                        sums_to_at_most_one(&mut links[i * row_len..(i + 1) * row_len].iter().copied(), "row");
+                        sums_to_at_most_one(&mut (0..row_len).map(|j| links[j * row_len + i]), "column");
+                        if i >= memory_size {
+                            assert!(links[i * row_len..(i + 1) * row_len].iter().all(|x| *x == 0.0));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn allocation_on_an_empty_memory_is_the_first_word() {
+        let mut dnc = Dnc::<f32>::new(&config(40, 5, 2, 0)).unwrap();
+        let (vector, mut read) = (interface(dnc.interface_len(), 0, 1), vec![0.0; dnc.read_len()]);
+        dnc.step(&vector, &mut read, true);
+        let allocation = frame(&dnc).allocation.as_flattened();
+        assert!((allocation[0] - 1.0).abs() < 1e-5);
+        assert!(allocation[1..].iter().all(|a| *a < 1e-5));
+    }
+
+    #[test]
+    fn a_word_that_is_freed_entirely_is_forgotten_with_deallocation() {
+        let mut dnc = Dnc::<f64>::new(&config(4, 3, 1, 4)).unwrap();
+        let fields = dnc.fields;
+        let mut read = vec![0.0; 3];
+        // Written to the first free word with both gates open, and read by content.
+        let mut vector = vec![0.0; dnc.interface_len()];
+        vector[fields.write_gate()] = 40.0;
+        vector[fields.allocation_gate()] = 40.0;
+        vector[fields.write_word()].fill(2.0);
+        vector[fields.read_key(0)].fill(1.0);
+        vector[fields.read_strengths()].fill(60.0);
+        vector[fields.read_modes()].copy_from_slice(&[0.0, 40.0, 0.0]);
+        dnc.step(&vector, &mut read, true);
+        assert!(read.iter().all(|x| (*x - 2.0).abs() < 1e-4), "{read:?}");
+        // Freed, and nothing written.
+        vector[fields.free_gates()].fill(40.0);
+        vector[fields.write_gate()] = -40.0;
+        dnc.step(&vector, &mut read, true);
+        assert!(frame(&dnc).contents.as_flattened().iter().all(|x| x.abs() < 1e-4));
+        assert!(frame(&dnc).usage.as_flattened().iter().all(|x| *x < 1e-4));
+    }
+
+    #[test]
+    fn not_a_number_in_the_interface_is_carried_not_a_panic() {
+        for options in 0..8 {
+            let mut dnc = Dnc::<f32>::new(&config(36, 3, 2, options)).unwrap();
+            let (length, mut read) = (dnc.interface_len(), vec![0.0; dnc.read_len()]);
+            for step in 0..40 {
+                let mut vector = interface(length, step, 1);
+                vector[step % length] = [f32::NAN, f32::INFINITY][step % 2];
+                dnc.step(&vector, &mut read, true);
+            }
+            for step in (0..40).rev() {
+                dnc.step_back(&interface(length, step, 1), &vec![f32::NAN; read.len()], &mut vec![0.0; length]);
+            }
+            assert!(dnc.frames.now().as_flattened().iter().all(|x| *x == 0.0));
+        }
+    }
+
+    #[test]
+    fn configurations_that_cannot_be_are_named() {
+        for (config, field) in [
+            (Config { memory_size: 0, ..Default::default() }, "memory_size"),
+            (Config { memory_size: usize::MAX, ..Default::default() }, "memory_size"),
+            (Config { word_size: 0, ..Default::default() }, "word_size"),
+            (Config { word_size: usize::MAX, ..Default::default() }, "word_size"),
+            (Config { heads: 0, ..Default::default() }, "heads"),
+            (Config { heads: usize::MAX, ..Default::default() }, "heads"),
+        ] {
+            let error = Dnc::<f32>::new(&config).err().expect("it does not fit");
+            assert!(error.to_string().starts_with(field), "{error}");
+        }
+    }
+
+    #[test]
+    fn links_that_the_machine_has_no_room_for_are_refused_with_what_would_fit() {
+        let error = Dnc::<f32>::new(&config(1 << 24, 32, 4, 0)).err();
+        let Some(Error::MemoryDoesNotFit { bytes, available, memory_size }) = error else {
+            panic!("{error:?}");
+        };
+        assert!(bytes > 1 << 50 && available < bytes);
+        assert!(memory_size * memory_size * 8 < available && (2 * memory_size).pow(2) * 16 > available / 4);
+    }
+}
