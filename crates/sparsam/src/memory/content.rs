@@ -91,6 +91,75 @@ pub fn address_back<T: Real, I: InstructionSet>(
     strength_gradient
 }
 
+/// As [`address`], through a mask: w = softmax(β cos(q ⊙ m, M(i) ⊙ m)) (Csordás and Schmidhuber 2019, arXiv 1904.10278,
+/// section 3.1). `squares` holds m ⊙ m, which is all that the cosine needs of the mask.
+#[inline(always)]
+pub fn address_masked<T: Real>(
+    words: &Words<T>,
+    chosen: &[u32],
+    key: &[T],
+    squares: &[T],
+    strength: T,
+    cosines: &mut [T],
+    weights: &mut [T],
+) {
+    for ((word, cosine), weight) in chosen.iter().zip(cosines.iter_mut()).zip(weights.iter_mut()) {
+        let (product, key_square, square) = masked_products(key, words.content(*word), squares);
+        *cosine = product / (norm(key_square) * norm(square));
+        *weight = strength * *cosine;
+    }
+    softmax(weights);
+}
+
+/// The gradient of [`address_masked`], as that of [`address`]; adds to that of `squares` too.
+#[inline(always)]
+pub fn address_masked_back<T: Real, I: InstructionSet>(
+    words: &mut Words<T>,
+    chosen: &[u32],
+    key: &[T],
+    squares: &[T],
+    strength: T,
+    cosines: &[T],
+    weights: &[T],
+    weight_gradient: &mut [T],
+    key_gradient: &mut [T],
+    squares_gradient: &mut [T],
+) -> T {
+    softmax_back::<T, I>(weights, weight_gradient);
+    let mut strength_gradient = T::ZERO;
+    for ((word, cosine), gradient) in chosen.iter().zip(cosines).zip(weight_gradient.iter()) {
+        strength_gradient += *gradient * *cosine;
+        let cosine_gradient = strength * *gradient;
+        let (content, mut content_gradient) = words.content_and_gradient(*word);
+        let (_, key_square, square) = masked_products(key, content, squares);
+        let per_product = cosine_gradient / (norm(key_square) * norm(square));
+        let per_key = cosine_gradient * *cosine / (key_square + T::from_f64(EPSILON));
+        let per_content = cosine_gradient * *cosine / (square + T::from_f64(EPSILON));
+        let half = T::from_f64(0.5);
+        for i in 0..key.len() {
+            let (q, v, m) = (key[i], content[i], squares[i]);
+            key_gradient[i] += m * (per_product * v - per_key * q);
+            squares_gradient[i] += per_product * q * v - half * (per_key * q * q + per_content * v * v);
+            if let Some(content_gradient) = &mut content_gradient {
+                content_gradient[i] += m * (per_product * q - per_content * v);
+            }
+        }
+    }
+    strength_gradient
+}
+
+/// Σ m² q v, Σ m² q², Σ m² v².
+#[inline(always)]
+fn masked_products<T: Real>(key: &[T], content: &[T], squares: &[T]) -> (T, T, T) {
+    let mut sums = (T::ZERO, T::ZERO, T::ZERO);
+    for ((q, v), m) in key.iter().zip(content).zip(squares) {
+        sums.0 += *m * *q * *v;
+        sums.1 += *m * *q * *q;
+        sums.2 += *m * *v * *v;
+    }
+    sums
+}
+
 /// r = Σ w(i) M(i).
 #[inline(always)]
 pub fn read<T: Real, I: InstructionSet>(words: &Words<T>, chosen: &[u32], weights: &[T], read: &mut [T]) {

@@ -1,7 +1,10 @@
 //! Temporal links between words: in what order they were written. Sparse, as the sparse DNC has them.
 
+use super::content::{softmax, softmax_back};
 use super::pages::Pages;
 use super::sparse::Reads;
+use crate::index::EPSILON;
+use crate::real::simd::InstructionSet;
 use crate::{Error, Real};
 
 /// The temporal links of the sparse DNC (Rae et al. 2016, supplement D).
@@ -283,6 +286,30 @@ impl Links<f32> {
             }
         }
     }
+}
+
+/// d(i) ← (d(i) + ε)^s / Σ_j (d(j) + ε)^s (Csordás and Schmidhuber 2019, arXiv 1904.10278, section 3.3), as a softmax of
+/// logarithms, which no power can carry out of range.
+#[inline(always)]
+pub fn sharpen<T: Real>(raw: &[T], sharpness: T, sharp: &mut [T]) {
+    for (sharp, raw) in sharp.iter_mut().zip(raw) {
+        *sharp = sharpness * (raw.max(T::ZERO) + T::from_f64(EPSILON)).ln();
+    }
+    softmax(sharp);
+}
+
+/// The gradient of [`sharpen`]: turns that of the sharpened distribution into that of the raw one, and returns that of
+/// the sharpness.
+#[inline(always)]
+pub fn sharpen_back<T: Real, I: InstructionSet>(raw: &[T], sharpness: T, sharp: &[T], gradient: &mut [T]) -> T {
+    softmax_back::<T, I>(sharp, gradient);
+    let mut over_sharpness = T::ZERO;
+    for (gradient, raw) in gradient.iter_mut().zip(raw) {
+        let base = raw.max(T::ZERO) + T::from_f64(EPSILON);
+        over_sharpness += *gradient * base.ln();
+        *gradient *= sharpness / base;
+    }
+    over_sharpness
 }
 
 /// Whether an entry is larger than another, or as large and of the lower word.

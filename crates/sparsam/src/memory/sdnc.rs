@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::links::{Direction, Links};
+use super::links::{Direction, Links, sharpen, sharpen_back};
 use super::ring::Accesses;
 use super::sparse::{self, Reads, Store};
 use super::words::Addition;
@@ -30,18 +30,35 @@ pub struct Config {
     pub access_threshold: f64,
     /// How similar words are found.
     pub index: IndexKind,
+    /// Masked content addressing (Csordás and Schmidhuber 2019, arXiv 1904.10278, section 3.1): every read key comes with
+    /// a mask m = σ(m̂) of W numbers. The K words most similar to q ⊙ m ⊙ m are chosen, and weighed by
+    /// cos(q ⊙ m, M(i) ⊙ m), whose numerator that is.
+    pub masked_content: bool,
+    /// Sharpened links (Csordás and Schmidhuber 2019, section 3.3): the entries kept of f and b of every head are raised
+    /// to a power oneplus(ŝ) and made to sum to one, f(i) ← (f(i) + ε)^s / Σ_j (f(j) + ε)^s.
+    pub sharpened_links: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
         let sam::Config { memory_size, word_size, heads, reads, access_threshold, index } = sam::Config::default();
-        Self { memory_size, word_size, heads, reads, links: 8, access_threshold, index }
+        Self {
+            memory_size,
+            word_size,
+            heads,
+            reads,
+            links: 8,
+            access_threshold,
+            index,
+            masked_content: false,
+            sharpened_links: false,
+        }
     }
 }
 
 impl MemoryConfig for Config {
     fn interface_len(&self) -> usize {
-        Fields { word_size: self.word_size, heads: self.heads }.len()
+        Fields::new(self).len()
     }
 
     fn read_len(&self) -> usize {
@@ -61,16 +78,23 @@ impl MemoryConfig for Config {
 }
 
 /// Where the fields stand in the interface: per read head key (W), strength (1), read modes (3: backward, content,
-/// forward); then write word (W), write gate (1), interpolation gate (1).
+/// forward); then write word (W), write gate (1), interpolation gate (1). After these, with masked content: read masks
+/// (R·W); with sharpened links: sharpness (R·2: backward, forward).
 #[derive(Clone, Copy, Debug)]
 struct Fields {
     word_size: usize,
     heads: usize,
+    masked_content: bool,
+    sharpened_links: bool,
 }
 
 impl Fields {
+    fn new(config: &Config) -> Self {
+        let Config { word_size, heads, masked_content, sharpened_links, .. } = *config;
+        Self { word_size, heads, masked_content, sharpened_links }
+    }
     fn len(self) -> usize {
-        self.write_word().end + 2
+        self.sharpness(self.heads).start
     }
     #[inline(always)]
     fn head(self, head: usize) -> usize {
@@ -100,10 +124,25 @@ impl Fields {
     fn interpolation_gate(self) -> usize {
         self.write_word().end + 1
     }
+    #[inline(always)]
+    fn mask(self, head: usize) -> std::ops::Range<usize> {
+        let length = if self.masked_content { self.word_size } else { 0 };
+        let first = self.interpolation_gate() + 1 + head * length;
+        first..first + length
+    }
+    #[inline(always)]
+    fn sharpness(self, head: usize) -> std::ops::Range<usize> {
+        let length = if self.sharpened_links { 2 } else { 0 };
+        let first = self.mask(self.heads).start + head * length;
+        first..first + length
+    }
 }
 
 /// Ways to find words, in the order of the read modes.
 const MODES: usize = 3;
+
+/// Those that follow the links.
+const LINKED: [(usize, Direction); 2] = [(0, Direction::Backward), (2, Direction::Forward)];
 
 /// The sparse DNC (Rae et al. 2016, supplement D): the memory of one sequence.
 ///
@@ -135,6 +174,8 @@ struct Tape<T> {
     reads: Reads<T>,
     /// b, c and f of each head.
     found: Reads<T>,
+    /// b and f as they were before they were sharpened, if they are; heads × 3 (c's place is not used) × K, per step.
+    raw: Vec<T>,
     /// Cosines of the words found by content; heads × K, per step.
     cosines: Vec<T>,
     /// The least recently accessed word that was written, per step.
@@ -148,6 +189,9 @@ struct Scratch<T> {
     writes: Accesses<T>,
     additions: Vec<Addition<T>>,
     union: Vec<(u32, T)>,
+    /// m ⊙ m of each head, with masked content.
+    squares: Vec<T>,
+    squares_gradient: Vec<T>,
     weight_gradient: Vec<T>,
     mode_gradient: Vec<T>,
 }
@@ -163,7 +207,7 @@ impl<T: Real> Sdnc<T> {
         let reads = config.reads.min(memory_size);
         Ok(Self {
             reads,
-            fields: Fields { word_size, heads },
+            fields: Fields::new(config),
             store: Store::new(memory_size, word_size, index, access_threshold)?,
             links: Links::new(memory_size, links)?,
             tape: Tape {
@@ -222,13 +266,16 @@ impl<T: Real> Memory<T> for Sdnc<T> {
 vector_fn! {
     fn step<T, I>(sdnc: &mut Sdnc<T>, interface: &[T], read: &mut [T], record: bool) {
         let (fields, reads) = (sdnc.fields, sdnc.reads);
-        let Fields { word_size: size, heads } = fields;
+        let Fields { word_size: size, heads, .. } = fields;
         let before = sdnc.store.position();
         let now = before + 1;
-        let Tape { reads: tape, found: tape_found, cosines, least_recent } = &mut sdnc.tape;
+        let Tape { reads: tape, found: tape_found, raw, cosines, least_recent } = &mut sdnc.tape;
         tape.start_entry(now);
         tape_found.start_entry(before);
         cosines.resize(now * heads * reads, T::ZERO);
+        if fields.sharpened_links {
+            raw.resize(now * heads * MODES * reads, T::ZERO);
+        }
         least_recent.resize(now, 0);
         sdnc.read_weight_gradient.fill(T::ZERO);
         sdnc.store.start_step();
@@ -254,21 +301,38 @@ vector_fn! {
         sdnc.links.update(scratch.writes.each(), record);
 
         scratch.keys.clear();
+        scratch.squares.clear();
         for h in 0..heads {
             scratch.keys.extend_from_slice(&interface[fields.key(h)]);
+            squares_of(&interface[fields.mask(h)], &mut scratch.squares);
+        }
+        for (key, square) in scratch.keys.iter_mut().zip(&scratch.squares) {
+            *key *= *square;
         }
         sdnc.store.words.search(&scratch.keys, reads, &mut scratch.found);
         for h in 0..heads {
             let (last_words, last_weights) = tape.of(before, h);
-            let backward = sdnc.links.follow(Direction::Backward, last_words, last_weights, reads);
-            tape_found.set(before, MODES * h, backward);
-            let forward = sdnc.links.follow(Direction::Forward, last_words, last_weights, reads);
-            tape_found.set(before, MODES * h + 2, forward);
+            for (mode, direction) in LINKED {
+                let linked = sdnc.links.follow(direction, last_words, last_weights, reads);
+                tape_found.set(before, MODES * h + mode, linked);
+                if fields.sharpened_links {
+                    let (words, weights) = tape_found.of_mut(before, MODES * h + mode);
+                    let raw = &mut raw[((before * heads + h) * MODES + mode) * reads..][..words.len()];
+                    raw.copy_from_slice(weights);
+                    sharpen(raw, interface[fields.sharpness(h)][mode / 2].oneplus(), weights);
+                }
+            }
             let chosen = scratch.found.words(h);
             let weights = tape_found.set_words(before, MODES * h + 1, chosen);
             let cosines = &mut cosines[(before * heads + h) * reads..][..reads];
-            let strength = interface[fields.strength(h)].oneplus();
-            content::address::<T, I>(&sdnc.store.words, chosen, &interface[fields.key(h)], strength, cosines, weights);
+            let (key, strength) = (&interface[fields.key(h)], interface[fields.strength(h)].oneplus());
+            let words = &sdnc.store.words;
+            if fields.masked_content {
+                let squares = &scratch.squares[h * size..(h + 1) * size];
+                content::address_masked(words, chosen, key, squares, strength, cosines, weights);
+            } else {
+                content::address::<T, I>(words, chosen, key, strength, cosines, weights);
+            }
 
             let modes = modes(&interface[fields.modes(h)]);
             scratch.union.clear();
@@ -290,6 +354,15 @@ vector_fn! {
     }
 }
 
+/// m ⊙ m, with m = σ(m̂).
+#[inline(always)]
+fn squares_of<T: Real>(mask: &[T], squares: &mut Vec<T>) {
+    squares.extend(mask.iter().map(|logit| {
+        let mask = logit.sigmoid();
+        mask * mask
+    }));
+}
+
 /// π = softmax(π̂).
 #[inline(always)]
 fn modes<T: Real>(logits: &[T]) -> [T; MODES] {
@@ -302,12 +375,12 @@ fn modes<T: Real>(logits: &[T]) -> [T; MODES] {
 vector_fn! {
     fn step_back<T, I>(sdnc: &mut Sdnc<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
         let (fields, reads) = (sdnc.fields, sdnc.reads);
-        let Fields { word_size: size, heads } = fields;
+        let Fields { word_size: size, heads, .. } = fields;
         let capacity = MODES * reads;
         let now = sdnc.store.position();
         assert!(now > 0, "no step is left on the tape");
         let before = now - 1;
-        let Scratch { weight_gradient, mode_gradient, .. } = &mut sdnc.scratch;
+        let Scratch { weight_gradient, mode_gradient, squares, squares_gradient, .. } = &mut sdnc.scratch;
         weight_gradient.resize(capacity, T::ZERO);
         mode_gradient.resize(reads, T::ZERO);
         let words = &mut sdnc.store.words;
@@ -334,28 +407,54 @@ vector_fn! {
                     modes_gradient[mode] += *weight * weight_gradient[place];
                     *gradient = modes[mode] * weight_gradient[place];
                 }
-                let direction = match mode {
-                    0 => Direction::Backward,
-                    2 => Direction::Forward,
-                    _ => {
-                        let key = fields.key(h);
-                        let strength = interface[fields.strength(h)];
-                        let cosines = &sdnc.tape.cosines[(before * heads + h) * reads..][..reads];
-                        interface_gradient[fields.strength(h)] = strength.sigmoid()
-                            * content::address_back::<T, I>(
-                                words,
-                                found,
-                                &interface[key.clone()],
-                                strength.oneplus(),
-                                cosines,
-                                weights,
-                                gradient,
-                                &mut interface_gradient[key],
-                            );
-                        continue;
+                if let Some((_, direction)) = LINKED.iter().find(|(linked, _)| *linked == mode) {
+                    if fields.sharpened_links {
+                        let raw = &sdnc.tape.raw[((before * heads + h) * MODES + mode) * reads..][..found.len()];
+                        let place = fields.sharpness(h).start + mode / 2;
+                        let over_sharpness =
+                            sharpen_back::<T, I>(raw, interface[place].oneplus(), weights, gradient);
+                        interface_gradient[place] = over_sharpness * interface[place].sigmoid();
                     }
+                    sdnc.links.follow_back(*direction, found, gradient, last_words, from_after);
+                    continue;
+                }
+                let (key, strength) = (fields.key(h), interface[fields.strength(h)]);
+                let cosines = &sdnc.tape.cosines[(before * heads + h) * reads..][..reads];
+                let over_strength = if fields.masked_content {
+                    squares.clear();
+                    squares_of(&interface[fields.mask(h)], squares);
+                    squares_gradient.clear();
+                    squares_gradient.resize(size, T::ZERO);
+                    let over_strength = content::address_masked_back::<T, I>(
+                        words,
+                        found,
+                        &interface[key.clone()],
+                        squares,
+                        strength.oneplus(),
+                        cosines,
+                        weights,
+                        gradient,
+                        &mut interface_gradient[key],
+                        squares_gradient,
+                    );
+                    for (place, gradient) in fields.mask(h).zip(squares_gradient.iter()) {
+                        let mask = interface[place].sigmoid();
+                        interface_gradient[place] = (mask + mask) * *gradient * mask * (T::ONE - mask);
+                    }
+                    over_strength
+                } else {
+                    content::address_back::<T, I>(
+                        words,
+                        found,
+                        &interface[key.clone()],
+                        strength.oneplus(),
+                        cosines,
+                        weights,
+                        gradient,
+                        &mut interface_gradient[key],
+                    )
                 };
-                sdnc.links.follow_back(direction, found, gradient, last_words, from_after);
+                interface_gradient[fields.strength(h)] = over_strength * strength.sigmoid();
             }
             content::softmax_back::<T, I>(&modes, &mut modes_gradient);
             interface_gradient[fields.modes(h)].copy_from_slice(&modes_gradient);

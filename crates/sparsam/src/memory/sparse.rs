@@ -237,6 +237,13 @@ impl<T: Real> Reads<T> {
         (&self.words[place..place + count], &self.weights[place..place + count])
     }
 
+    /// As [`of`](Self::of), the weights to be changed.
+    #[inline(always)]
+    pub fn of_mut(&mut self, entry: usize, head: usize) -> (&[u32], &mut [T]) {
+        let (place, count) = self.place(entry, head);
+        (&self.words[place..place + count], &mut self.weights[place..place + count])
+    }
+
     /// Notes the words that a head reads at `entry`, and gives the place for their weights.
     #[inline(always)]
     pub fn set_words(&mut self, entry: usize, head: usize, words: &[u32]) -> &mut [T] {

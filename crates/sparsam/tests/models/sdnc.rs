@@ -7,7 +7,7 @@ use sparsam::Model;
 use sparsam::memory::sdnc;
 
 use crate::common::check_gradients_by_equations;
-use crate::common::reference::{Constants, Reference, compare, cosine, oneplus, sigmoid, softmax};
+use crate::common::reference::{Constants, EPSILON, Reference, compare, cosine, oneplus, sigmoid, softmax};
 
 fn sdnc(memory_size: usize, word_size: usize, heads: usize, reads: usize, links: usize) -> sdnc::Config {
     sdnc::Config { memory_size, word_size, heads, reads, links, ..Default::default() }
@@ -82,6 +82,9 @@ impl Reference for Equations {
     fn step(&mut self, interface: &[f64]) -> Vec<f64> {
         let sdnc::Config { memory_size, word_size: w, heads, reads, access_threshold, .. } = self.config;
         let (of_heads, of_write) = interface.split_at(heads * (w + 4));
+        let (of_write, options) = of_write.split_at(w + 2);
+        let (masks, sharpness) = options.split_at(if self.config.masked_content { heads * w } else { 0 });
+        assert_eq!(sharpness.len(), if self.config.sharpened_links { 2 * heads } else { 0 });
         let (alpha, gamma) = (sigmoid(of_write[w]), sigmoid(of_write[w + 1]));
         let unused = self.order[0];
         let mut occurring: Vec<(usize, f64)> = Vec::new();
@@ -115,15 +118,33 @@ impl Reference for Equations {
                     .collect();
                 largest(&reached, reads)
             };
+            let sharpen = |mut entries: Vec<(usize, f64)>, place: usize| {
+                if self.config.sharpened_links {
+                    let power = oneplus(sharpness[2 * h + place]);
+                    let sum: f64 = entries.iter().map(|entry| (entry.1 + EPSILON).powf(power)).sum();
+                    for entry in &mut entries {
+                        entry.1 = (entry.1 + EPSILON).powf(power) / sum;
+                    }
+                }
+                entries
+            };
+            let mask: Vec<f64> = match masks.chunks(w).nth(h) {
+                Some(mask) => mask.iter().map(|x| sigmoid(*x)).collect(),
+                None => vec![1.0; w],
+            };
+            let seen = |vector: &[f64]| -> Vec<f64> { vector.iter().zip(&mask).map(|(x, m)| x * m).collect() };
+            let key = seen(&fields[..w]);
             let mut content: Vec<(usize, f64)> =
-                (0..memory_size).map(|word| (word, cosine(&fields[..w], &self.memory[word]))).collect();
+                (0..memory_size).map(|word| (word, cosine(&seen(&key), &self.memory[word]))).collect();
             content.sort_by(|a, b| b.1.total_cmp(&a.1));
             content.truncate(reads);
-            let logits: Vec<f64> = content.iter().map(|(_, cosine)| oneplus(fields[w]) * cosine).collect();
+            let logits: Vec<f64> =
+                content.iter().map(|entry| oneplus(fields[w]) * cosine(&key, &seen(&self.memory[entry.0]))).collect();
             let content: Vec<(usize, f64)> = content.iter().map(|x| x.0).zip(softmax(&logits)).collect();
             let modes = softmax(&fields[w + 1..]);
             let mut read: Vec<(usize, f64)> = Vec::new();
-            for (found, mode) in [follow(&self.links[1]), content, follow(&self.links[0])].iter().zip(modes) {
+            let found = [sharpen(follow(&self.links[1]), 0), content, sharpen(follow(&self.links[0]), 1)];
+            for (found, mode) in found.iter().zip(modes) {
                 for (word, weight) in found {
                     match read.iter_mut().find(|entry| entry.0 == *word) {
                         Some(entry) => entry.1 += mode * weight,
@@ -168,6 +189,24 @@ fn agrees_with_its_equations() {
     }
 }
 
+/// Each option alone, and both.
+fn with_options(config: &sdnc::Config) -> [sdnc::Config; 3] {
+    [(true, false), (false, true), (true, true)].map(|(masked_content, sharpened_links)| sdnc::Config {
+        masked_content,
+        sharpened_links,
+        ..config.clone()
+    })
+}
+
+#[test]
+fn agrees_with_its_equations_with_options() {
+    for seed in 0..6 {
+        for config in with_options(&sdnc(20, 5, 2, 3, 4)) {
+            compare_sdnc(config, [2, 6, 2], &[30, 4], seed);
+        }
+    }
+}
+
 /// Where nothing is ever cut away, the links are those of the dense equations.
 #[test]
 fn agrees_with_dense_links_where_nothing_is_cut() {
@@ -188,5 +227,8 @@ fn gradients_over_shapes_and_seeds() {
         check(sdnc(4, 3, 2, 5, 3), [2, 4, 1], &[], &[9, 2], seed + 200);
         check(sdnc(12, 17, 1, 2, 2), [2, 4, 2], &[], &[8], seed + 300);
         check(sdnc(20, 4, 2, 3, 3), [2, 5, 2], &[6, 3], &[6, 7], seed + 400);
+        for config in with_options(&sdnc(10, 4, 2, 2, 3)) {
+            check(config, [2, 4, 1], &[], &[9], seed + 500);
+        }
     }
 }
