@@ -1,6 +1,7 @@
 //! How the course of training is told: a live line on a terminal, plain lines elsewhere, JSON for a program.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -35,7 +36,9 @@ pub struct Display {
     /// What wrong outputs are counted in.
     unit: &'static str,
     task: &'static str,
+    folder: PathBuf,
     latest_metrics: Option<Metrics>,
+    best_metrics: Option<Metrics>,
     latest_batch: Option<BatchReport>,
     last_word: Instant,
     stop: Arc<AtomicBool>,
@@ -57,7 +60,19 @@ impl Display {
             ProgressBar::hidden()
         };
         let last_word = Instant::now();
-        Self { style, bar, unit, task, latest_metrics: None, latest_batch: None, last_word, stop, failure: None }
+        Self {
+            style,
+            bar,
+            unit,
+            task,
+            folder: PathBuf::new(),
+            latest_metrics: None,
+            best_metrics: None,
+            latest_batch: None,
+            last_word,
+            stop,
+            failure: None,
+        }
     }
 
     /// The live line, for others that write to the terminal.
@@ -91,6 +106,7 @@ impl Display {
                 self.bar.set_position(batch);
                 self.bar.set_prefix(self.task);
                 let model = config.network.memory.name();
+                self.folder = folder.to_owned();
                 let folder = folder.display();
                 let parameters = grouped(parameters as u64);
                 self.line(&format!("training {model} ({parameters} parameters) on {} in {folder}", self.task));
@@ -107,8 +123,11 @@ impl Display {
                     self.line(&plain(report, report.running_loss, report.running_wrong, self.unit));
                 }
             }
-            Event::Evaluated { metrics, .. } => {
+            Event::Evaluated { metrics, best } => {
                 self.latest_metrics = Some(metrics.clone());
+                if best {
+                    self.best_metrics = Some(metrics.clone());
+                }
                 if let (true, Some(report)) = (self.bar.is_hidden(), self.latest_batch) {
                     self.line(&plain(&report, metrics.loss, metrics.wrong, self.unit));
                 }
@@ -121,6 +140,12 @@ impl Display {
                     self.line(&format!(
                         "finished {batches} batches in {time}: {loss:.4} bits and {wrong:.4} wrong {unit} per fresh sequence"
                     ));
+                    if let Some(best) = self.best_metrics.take() {
+                        let (batches, loss, wrong) = (grouped(best.batch), best.loss, best.wrong);
+                        self.line(&format!("the best, after {batches}: {loss:.4} bits and {wrong:.4} wrong {unit}"));
+                    }
+                    let folder = shell_word(&self.folder);
+                    self.line(&format!("measure it on sequences of any length: sparsam eval {folder}"));
                 }
             }
         }

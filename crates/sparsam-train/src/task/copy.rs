@@ -70,7 +70,7 @@ impl Task for Copy {
     }
 
     fn default_batches(&self) -> u64 {
-        20_000
+        40_000
     }
 
     fn generate(&self, level: usize, _: Split, random: &mut Random, sequence: &mut Sequence) {
