@@ -102,6 +102,9 @@ macro_rules! registers {
             const WIDTH: usize = LANES / $count;
         }
 
+        // Loops and not closures: a closure is compiled without the instruction set, and where it is not inlined into
+        // the kernel, neither are its instructions.
+        //
         // SAFETY (all blocks below): the instructions are there, because these types are used only inside of a
         // `vector_fn!` for the instruction set that has them (see `Lanes`); the pointers are to arrays of sixteen
         // numbers, of which register i covers numbers i · WIDTH up to (i + 1) · WIDTH.
@@ -114,7 +117,12 @@ macro_rules! registers {
             #[inline(always)]
             fn load(values: &[$number; LANES]) -> Self {
                 // SAFETY: see above.
-                Self(std::array::from_fn(|i| unsafe { $load(values.as_ptr().add(i * Self::WIDTH)) }))
+                let mut registers = [unsafe { $load(values.as_ptr()) }; $count];
+                for i in 0..$count {
+                    // SAFETY: see above.
+                    registers[i] = unsafe { $load(values.as_ptr().add(i * Self::WIDTH)) };
+                }
+                Self(registers)
             }
             #[inline(always)]
             fn store(self, values: &mut [$number; LANES]) {
@@ -125,18 +133,30 @@ macro_rules! registers {
             }
             #[inline(always)]
             fn add(self, other: Self) -> Self {
-                // SAFETY: see above.
-                Self(std::array::from_fn(|i| unsafe { $add(self.0[i], other.0[i]) }))
+                let mut registers = self.0;
+                for i in 0..$count {
+                    // SAFETY: see above.
+                    registers[i] = unsafe { $add(self.0[i], other.0[i]) };
+                }
+                Self(registers)
             }
             #[inline(always)]
             fn multiply(self, other: Self) -> Self {
-                // SAFETY: see above.
-                Self(std::array::from_fn(|i| unsafe { $multiply(self.0[i], other.0[i]) }))
+                let mut registers = self.0;
+                for i in 0..$count {
+                    // SAFETY: see above.
+                    registers[i] = unsafe { $multiply(self.0[i], other.0[i]) };
+                }
+                Self(registers)
             }
             #[inline(always)]
             fn multiply_add(self, a: Self, b: Self) -> Self {
-                // SAFETY: see above.
-                Self(std::array::from_fn(|i| unsafe { $fused(self.0[i], a.0[i], b.0[i]) }))
+                let mut registers = self.0;
+                for i in 0..$count {
+                    // SAFETY: see above.
+                    registers[i] = unsafe { $fused(self.0[i], a.0[i], b.0[i]) };
+                }
+                Self(registers)
             }
             #[inline(always)]
             fn at_least(self, bound: $number) -> u16 {
