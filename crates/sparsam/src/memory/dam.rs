@@ -521,7 +521,8 @@ mod tests {
                 for weights in state.weights.chunks(dam.layout.blocks()) {
                     assert!(weights.as_flattened().iter().all(|w| *w >= 0.0));
                     assert!(weights.as_flattened()[memory_size..].iter().all(|w| *w == 0.0));
-                    assert!((weights.as_flattened().iter().sum::<f32>() - 1.0).abs() < 1e-5);
+                    let sum: f64 = weights.as_flattened().iter().map(|w| f64::from(*w)).sum();
+                    assert!((sum - 1.0).abs() < 1e-5, "{sum}");
                 }
             }
         }

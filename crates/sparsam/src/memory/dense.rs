@@ -46,6 +46,22 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Checks the sizes of a dense memory.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field that does not fit.
+    pub fn validate(self, heads: usize) -> Result<(), Error> {
+        // Beyond these the buffers of a single step would not fit a machine, and sizes in bytes not a number.
+        for (field, value, most) in [
+            ("memory_size", self.memory_size, u32::MAX as usize),
+            ("word_size", self.word_size, 1 << 16),
+            ("heads", heads, 1 << 12),
+        ] {
+            Error::check_config((1..=most).contains(&value), field, value, format!("it must lie from 1 to {most}"))?;
+        }
+        Ok(())
+    }
+
     /// Blocks of sixteen words, the last one filled up.
     #[inline(always)]
     pub fn blocks(self) -> usize {
@@ -389,6 +405,197 @@ impl<T: Real> Kernel<T> for Add<'_, T> {
 vector_fn! {
     fn run_add<T, I>(kernel: &mut Add<'_, T>, heads: usize, blocks: usize) {
         tiles::<T, I>(kernel, heads, blocks);
+    }
+}
+
+struct Erase<'a, T> {
+    word_size: usize,
+    contents: &'a mut [Sixteen<T>],
+    weights: &'a [Sixteen<T>],
+    stride: usize,
+    erases: &'a [T],
+}
+
+impl<T: Real> Kernel<T> for Erase<'_, T> {
+    #[inline(always)]
+    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
+        let size = self.word_size;
+        let one = I::Lanes::<T>::splat(T::ONE);
+        let mut erases: [&[T]; H] = [&[]; H];
+        let mut weights = [[one; B]; H];
+        for h in 0..H {
+            erases[h] = &self.erases[(head + h) * size..][..size];
+            for b in 0..B {
+                weights[h][b] = I::Lanes::<T>::load(&self.weights[(head + h) * self.stride + block + b]);
+            }
+        }
+        let contents = &mut self.contents[block * size..][..B * size];
+        for j in 0..size {
+            let mut factors = [one; H];
+            for h in 0..H {
+                factors[h] = I::Lanes::<T>::splat(-erases[h][j]);
+            }
+            for b in 0..B {
+                let numbers = &mut contents[b * size + j];
+                let mut product = I::Lanes::<T>::load(numbers);
+                for h in 0..H {
+                    product = product.multiply(factors[h].multiply_add(weights[h][b], one));
+                }
+                product.store(numbers);
+            }
+        }
+    }
+}
+
+vector_fn! {
+    fn run_erase<T, I>(kernel: &mut Erase<'_, T>, heads: usize, blocks: usize) {
+        tiles::<T, I>(kernel, heads, blocks);
+    }
+}
+
+/// M(i) ← M(i) Π_h (1 - w_h(i) e_h), number by number, for every word of a strip. `weights` holds those of head h from
+/// `h * stride` on.
+#[inline(always)]
+pub fn erase<T: Real, I: InstructionSet>(
+    word_size: usize,
+    contents: &mut [Sixteen<T>],
+    weights: &[Sixteen<T>],
+    stride: usize,
+    erases: &[T],
+) {
+    let (heads, blocks) = (erases.len() / word_size, contents.len() / word_size);
+    run_erase(&mut Erase { word_size, contents, weights, stride, erases }, heads, blocks);
+}
+
+/// The gradient of [`erase`] for its weights and erase vectors, over all strips. That for the words is their gradient
+/// after erasing, itself erased.
+#[derive(Debug, Default)]
+pub struct Erasure<T> {
+    word_size: usize,
+    /// Of the gradients of the erase vectors, sixteen partial sums a number.
+    sums: Vec<Sixteen<T>>,
+    /// Of a strip: words · gradients · what the heads outside of a group leave of them.
+    left: Vec<Sixteen<T>>,
+}
+
+struct EraseBack<'a, T> {
+    word_size: usize,
+    left: &'a [Sixteen<T>],
+    weights: &'a [Sixteen<T>],
+    stride: usize,
+    erases: &'a [T],
+    weight_gradients: &'a mut [Sixteen<T>],
+    sums: &'a mut [Sixteen<T>],
+}
+
+impl<T: Real> Kernel<T> for EraseBack<'_, T> {
+    #[inline(always)]
+    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
+        let size = self.word_size;
+        let one = I::Lanes::<T>::splat(T::ONE);
+        let mut erases: [&[T]; H] = [&[]; H];
+        for h in 0..H {
+            erases[h] = &self.erases[(head + h) * size..][..size];
+        }
+        let sums = &mut self.sums[head * size..][..H * size];
+        for b in block..block + B {
+            let left = &self.left[b * size..][..size];
+            let (mut weights, mut gradients) = ([one; H], [one; H]);
+            for h in 0..H {
+                weights[h] = I::Lanes::<T>::load(&self.weights[(head + h) * self.stride + b]);
+                gradients[h] = I::Lanes::<T>::load(&self.weight_gradients[(head + h) * self.stride + b]);
+            }
+            for j in 0..size {
+                let (mut factors, mut others) = ([one; H], [one; H]);
+                // What the heads before each leave, then times what those after it leave.
+                let mut product = I::Lanes::<T>::load(&left[j]);
+                for h in 0..H {
+                    factors[h] = I::Lanes::<T>::splat(-erases[h][j]);
+                    others[h] = product;
+                    product = product.multiply(factors[h].multiply_add(weights[h], one));
+                }
+                product = one;
+                for h in (0..H).rev() {
+                    let other = others[h].multiply(product);
+                    product = product.multiply(factors[h].multiply_add(weights[h], one));
+                    gradients[h] = factors[h].multiply_add(other, gradients[h]);
+                    let sum = &mut sums[h * size + j];
+                    weights[h].multiply_add(other, I::Lanes::<T>::load(sum)).store(sum);
+                }
+            }
+            for h in 0..H {
+                gradients[h].store(&mut self.weight_gradients[(head + h) * self.stride + b]);
+            }
+        }
+    }
+}
+
+vector_fn! {
+    fn run_erase_back<T, I>(kernel: &mut EraseBack<'_, T>, heads: usize, blocks: usize) {
+        tiles::<T, I>(kernel, heads, blocks);
+    }
+}
+
+impl<T: Real> Erasure<T> {
+    /// Starts going back, for `heads` erase vectors of `word_size` numbers.
+    pub fn start(&mut self, heads: usize, word_size: usize) {
+        self.word_size = word_size;
+        self.sums.clear();
+        self.sums.resize(heads * word_size, [T::ZERO; LANES]);
+        self.left.resize(STRIP_BLOCKS * word_size, [T::ZERO; LANES]);
+    }
+
+    /// Takes a strip's words before erasing, the gradient of what they were after it, and the weights and vectors of
+    /// [`erase`]; adds to the gradients of the weights, which lie as these do.
+    pub fn strip_back(
+        &mut self,
+        contents: &[Sixteen<T>],
+        content_gradients: &[Sixteen<T>],
+        weights: &[Sixteen<T>],
+        erases: &[T],
+        weight_gradients: &mut [Sixteen<T>],
+        stride: usize,
+    ) {
+        let word_size = self.word_size;
+        let (heads, blocks) = (erases.len() / word_size, contents.len() / word_size);
+        let left = &mut self.left[..contents.len()];
+        // A kernel sees four heads at a time, or one; the others are erased with beforehand.
+        let mut head = 0;
+        while head < heads {
+            let end = if head + 4 <= heads { head + 4 } else { head + 1 };
+            let numbers = contents.as_flattened().iter().zip(content_gradients.as_flattened());
+            for (left, (content, gradient)) in left.as_flattened_mut().iter_mut().zip(numbers) {
+                *left = *content * *gradient;
+            }
+            for (first, last) in [(0, head), (end, heads)] {
+                let (weights, erases) =
+                    (&weights[first.min(heads - 1) * stride..], &erases[first * word_size..last * word_size]);
+                run_erase(&mut Erase { word_size, contents: left, weights, stride, erases }, last - first, blocks);
+            }
+            run_erase_back(
+                &mut EraseBack {
+                    word_size,
+                    left,
+                    weights: &weights[head * stride..],
+                    stride,
+                    erases: &erases[head * word_size..end * word_size],
+                    weight_gradients: &mut weight_gradients[head * stride..],
+                    sums: &mut self.sums[head * word_size..end * word_size],
+                },
+                end - head,
+                blocks,
+            );
+            head = end;
+        }
+    }
+
+    /// The gradient of one head's erase vector.
+    #[inline(always)]
+    pub fn finish<I: InstructionSet>(&self, head: usize, gradient: &mut [T]) {
+        for (gradient, partial) in gradient.iter_mut().zip(&self.sums[head * self.word_size..]) {
+            // M (1 - w e) has the derivative -M w in e.
+            *gradient = -I::Lanes::<T>::load(partial).sum();
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub mod dnc;
 #[cfg(test)]
 mod life;
 pub mod links;
+pub mod ntm;
 pub mod pages;
 pub mod ring;
 pub mod sam;
@@ -165,6 +166,8 @@ models! {
     Dnc(dnc::Config) = "dnc",
     /// Dense Access Memory.
     Dam(dam::Config) = "dam",
+    /// The neural Turing machine.
+    Ntm(ntm::Config) = "ntm",
     /// The sparse DNC.
     Sdnc(sdnc::Config) = "sdnc",
 }

@@ -179,9 +179,34 @@ impl Real for f32 {
     fn ln_1p(self) -> Self {
         f32::ln_1p(self)
     }
+    /// The natural logarithm within two units in the last place: x = 2ⁿ m with m around 1, a polynomial in m - 1, and
+    /// n ln 2.
     #[inline(always)]
     fn ln(self) -> Self {
-        f32::ln(self)
+        const SQRT_HALF: u32 = 0x3F35_04F3;
+        const LN_2_HIGH: f32 = 0.693_359_4;
+        const LN_2_LOW: f32 = -2.121_944_4e-4;
+        // Numbers below the normal ones are moved up among them.
+        const UP: f32 = 8_388_608.0;
+        let small = self < f32::MIN_POSITIVE;
+        let (normal, moved) = if small { (self * UP, -23.0) } else { (self, 0.0) };
+        let n = (normal.to_bits().wrapping_sub(SQRT_HALF) as i32) >> 23;
+        let f = f32::from_bits(normal.to_bits().wrapping_sub((n as u32) << 23)) - 1.0;
+        let n = n as f32 + moved;
+        let z = f * f;
+        let mut p = 7.037_683_6e-2;
+        p = p * f - 1.151_461e-1;
+        p = p * f + 1.167_699_9e-1;
+        p = p * f - 1.242_014_1e-1;
+        p = p * f + 1.424_932_3e-1;
+        p = p * f - 1.666_805_8e-1;
+        p = p * f + 2.000_071_5e-1;
+        p = p * f - 2.499_999_4e-1;
+        p = p * f + 3.333_333_1e-1;
+        let value = f * z * p + n * LN_2_LOW - 0.5 * z + f + n * LN_2_HIGH;
+        let value = if self > 0.0 { value } else { f32::NAN };
+        let value = if self == 0.0 { f32::NEG_INFINITY } else { value };
+        if self == f32::INFINITY { self } else { value }
     }
 
     /// tanh within a few units in the last place: an odd polynomial over an even one, on the range
@@ -308,6 +333,23 @@ mod tests {
         assert!(largest_relative_error(1e-2, <f32 as Real>::tanh, f64::tanh) < 3e-7);
         assert!(largest_relative_error(80.0, Real::sigmoid, |x| 1.0 / (1.0 + (-x).exp())) < 5e-7);
         assert!(largest_relative_error(60.0, Real::softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p()) < 5e-7);
+    }
+
+    #[test]
+    fn the_logarithm_of_f32_is_accurate_over_all_magnitudes() {
+        let mut worst = 0.0f64;
+        for i in 0..2_000_000u32 {
+            let x = f32::from_bits(1 + i * 1069);
+            let exact = f64::from(x).ln();
+            let unit = f64::from(f32::EPSILON) * exact.abs().max(f64::from(f32::MIN_POSITIVE));
+            worst = worst.max((f64::from(<f32 as Real>::ln(x)) - exact).abs() / unit);
+        }
+        assert!(worst < 2.0, "{worst} units in the last place");
+        assert_eq!(<f32 as Real>::ln(1.0), 0.0);
+        assert_eq!(<f32 as Real>::ln(0.0), f32::NEG_INFINITY);
+        assert_eq!(<f32 as Real>::ln(f32::INFINITY), f32::INFINITY);
+        assert!(<f32 as Real>::ln(-1.0).is_nan());
+        assert!(<f32 as Real>::ln(f32::NAN).is_nan());
     }
 
     #[test]

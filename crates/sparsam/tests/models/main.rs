@@ -8,5 +8,6 @@ mod dnc;
 
 mod dam;
 mod lstm;
+mod ntm;
 mod sam;
 mod sdnc;

@@ -1,0 +1,832 @@
+//! The neural Turing machine: every head reads and writes every word, by content and by place.
+//!
+//! # What a step reads and writes
+//!
+//! In numbers (4 bytes each in `f32`), for N words of W numbers and R heads, each with two addressings:
+//!
+//! | pass | forward | backward |
+//! |---|---|---|
+//! | words, to address the writes | reads M_{t-1}: N W | reads M_{t-1}, reads and writes the gradient: 3 N W |
+//! | words, to write and to address the reads | reads M_{t-1}, writes M_t: 2 N W | reads M_{t-1} and M_t, reads and writes the gradient: 4 N W |
+//! | words, to read | reads M_t: N W | reads M_t: N W |
+//! | weights, by shift and sharpening | reads 5, writes 5 for each addressing: 20 R N | reads 14, writes 3: 34 R N |
+//! | **sum** | **(4 W + 20 R) N** | **(8 W + 34 R) N** |
+//!
+//! Three passes over the words are the least that the equations allow: the write weights must be known, normalised
+//! over all words, before the first word is written, and the read weights before the first is read.
+//!
+//! The tape keeps M_t, the weights, and the content weights they came from, of every step, as published:
+//! N (W + 4 R) numbers a step.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::content::softmax;
+use super::dense::{
+    Addressing, Erasure, Frames, Layout, STRIP, STRIP_BLOCKS, Sixteen, Sums, check_room, erase, products, spread,
+};
+use super::{Memory, MemoryConfig};
+use crate::real::lanes::LANES;
+use crate::real::simd::{InstructionSet, vector_fn};
+use crate::{Error, Real};
+
+/// The configuration of an [`Ntm`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Words in memory, N.
+    pub memory_size: usize,
+    /// Numbers in a word, W.
+    pub word_size: usize,
+    /// Heads, each of which reads and writes, R.
+    pub heads: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { memory_size: 128, word_size: 32, heads: 4 }
+    }
+}
+
+impl MemoryConfig for Config {
+    fn interface_len(&self) -> usize {
+        self.heads * Fields { word_size: self.word_size }.len()
+    }
+
+    fn read_len(&self) -> usize {
+        self.heads * self.word_size
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        Layout { memory_size: self.memory_size, word_size: self.word_size }.validate(self.heads)
+    }
+
+    fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
+        Ok(Box::new(Ntm::new(self)?))
+    }
+}
+
+/// Where a head's fields stand in its part of the interface: for the read addressing, then for the write addressing,
+/// key k (W), strength (1), interpolation gate (1), shift (3), sharpening (1); then erase (W), add (W).
+#[derive(Clone, Copy, Debug)]
+struct Fields {
+    word_size: usize,
+}
+
+impl Fields {
+    #[inline(always)]
+    fn len(self) -> usize {
+        self.add().end
+    }
+    #[inline(always)]
+    fn addressing(self, kind: Kind) -> Range<usize> {
+        let length = self.word_size + 6;
+        kind as usize * length..(kind as usize + 1) * length
+    }
+    #[inline(always)]
+    fn erase(self) -> Range<usize> {
+        let start = self.addressing(Kind::Write).end;
+        start..start + self.word_size
+    }
+    #[inline(always)]
+    fn add(self) -> Range<usize> {
+        let start = self.erase().end;
+        start..start + self.word_size
+    }
+
+    // Within an addressing.
+    #[inline(always)]
+    fn key(self) -> Range<usize> {
+        0..self.word_size
+    }
+    #[inline(always)]
+    fn strength(self) -> usize {
+        self.word_size
+    }
+    #[inline(always)]
+    fn gate(self) -> usize {
+        self.word_size + 1
+    }
+    #[inline(always)]
+    fn shift(self) -> Range<usize> {
+        self.word_size + 2..self.word_size + 5
+    }
+    #[inline(always)]
+    fn sharpening(self) -> usize {
+        self.word_size + 5
+    }
+}
+
+/// What an addressing is for.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Read,
+    Write,
+}
+
+/// The neural Turing machine (Graves et al. 2014): the memory of one sequence.
+///
+/// Interface, per head: for its read addressing key k, strength β, interpolation gate g, shift s, sharpening γ; the
+/// same for its write addressing; erase e, add a; with β = softplus, g = σ, s = softmax over shifts -1, 0, +1,
+/// γ = oneplus, e = σ.
+///
+/// * **Addressing.** w_c = softmax(β cos(k, M(i))); w_g = g w_c + (1-g) w(t-1); w_s(i) = Σ_d s(d) w_g((i-d) mod N);
+///   w(i) = (w_s(i) + 1e-16)^γ / Σ_j (w_s(j) + 1e-16)^γ.
+/// * **Write.** M(i) = M(i) Π_h (1 - w_h(i) e_h) + Σ_h w_h(i) a_h, by content as it was before the step.
+/// * **Read.** r_h = Σ w_h(i) M(i), by content as the step wrote it.
+/// * **Start.** Every number is 1e-6, and every addressing stands on word 0.
+pub struct Ntm<T> {
+    heads: usize,
+    fields: Fields,
+    layout: Layout,
+    /// Of every step, laid out as a [`State`].
+    frames: Frames<T>,
+    /// Gradient of the words after the step before the latest one undone.
+    content_gradients: Vec<Sixteen<T>>,
+    /// Gradients of interpolated weights, head after head, of which the part 1 - g goes on to the weights before.
+    carried: [Vec<Sixteen<T>>; 2],
+    /// That part, a head.
+    carried_part: [Vec<T>; 2],
+    scratch: Scratch<T>,
+}
+
+#[derive(Debug, Default)]
+struct Scratch<T> {
+    addressing: [Addressing<T>; 2],
+    focus: [Vec<Focus<T>>; 2],
+    /// Head after head.
+    erase: Vec<T>,
+    add: Vec<T>,
+    read: Sums<T>,
+    /// Of the gradients of the write words.
+    added: Sums<T>,
+    erasure: Erasure<T>,
+    /// Gradients of the weights of all heads, over all words.
+    gradients: Vec<Sixteen<T>>,
+    /// Gradients of the logits of all heads, over a strip.
+    logits: Vec<Sixteen<T>>,
+    /// Σ w(i) · gradient of w(i), sixteen partial sums for each head.
+    over_weights: Vec<Sixteen<T>>,
+}
+
+/// How a head goes from content weights to weights.
+#[derive(Clone, Copy, Debug)]
+struct Focus<T> {
+    gate: T,
+    shift: [T; 3],
+    sharpening: T,
+    /// Forward: what turns the powers into weights. Back: the gradient of softmax needs Σ w_c · gradient of w_c.
+    scale: T,
+}
+
+/// The gradient of a [`Focus`].
+#[derive(Clone, Copy, Debug)]
+struct FocusGradient<T> {
+    gate: T,
+    shift: [T; 3],
+    sharpening: T,
+}
+
+/// The parts of a frame. Weights stand head after head, those for reads before those for writes.
+#[derive(Clone, Copy)]
+struct State<'a, T> {
+    contents: &'a [Sixteen<T>],
+    weights: [&'a [Sixteen<T>]; 2],
+    by_content: [&'a [Sixteen<T>]; 2],
+}
+
+struct StateMut<'a, T> {
+    contents: &'a mut [Sixteen<T>],
+    weights: [&'a mut [Sixteen<T>]; 2],
+    by_content: [&'a mut [Sixteen<T>]; 2],
+}
+
+fn state<T: Real>(frame: &[Sixteen<T>], layout: Layout, heads: usize) -> State<'_, T> {
+    let (contents, rest) = frame.split_at(layout.contents_len());
+    let (read, rest) = rest.split_at(heads * layout.blocks());
+    let (write, rest) = rest.split_at(heads * layout.blocks());
+    let (read_content, write_content) = rest.split_at(heads * layout.blocks());
+    State { contents, weights: [read, write], by_content: [read_content, write_content] }
+}
+
+fn state_mut<T: Real>(frame: &mut [Sixteen<T>], layout: Layout, heads: usize) -> StateMut<'_, T> {
+    let (contents, rest) = frame.split_at_mut(layout.contents_len());
+    let (read, rest) = rest.split_at_mut(heads * layout.blocks());
+    let (write, rest) = rest.split_at_mut(heads * layout.blocks());
+    let (read_content, write_content) = rest.split_at_mut(heads * layout.blocks());
+    StateMut { contents, weights: [read, write], by_content: [read_content, write_content] }
+}
+
+/// What keeps the power of a weight of zero defined (Graves' implementations; models that follow them agree on it).
+fn least_weight<T: Real>() -> T {
+    T::from_f64(1e-16)
+}
+
+/// Interpolated weights of a strip, with the word before it in the first place and the one after it behind them.
+type Interpolated<T> = [T; STRIP + 2];
+
+impl<T: Real> Focus<T> {
+    #[inline(always)]
+    fn new(fields: Fields, addressing: &[T]) -> Self {
+        let mut shift = [T::ZERO; 3];
+        shift.copy_from_slice(&addressing[fields.shift()]);
+        softmax(&mut shift);
+        Self {
+            gate: addressing[fields.gate()].sigmoid(),
+            shift,
+            sharpening: addressing[fields.sharpening()].oneplus(),
+            scale: T::ZERO,
+        }
+    }
+
+    /// g w_c + (1-g) w(t-1).
+    #[inline(always)]
+    fn interpolate(&self, by_content: T, before: T) -> T {
+        self.gate * by_content + (T::ONE - self.gate) * before
+    }
+
+    /// Σ_d s(d) w_g(i-d), with i at `place` of `interpolated`.
+    #[inline(always)]
+    fn shifted(&self, interpolated: &Interpolated<T>, place: usize) -> T {
+        self.shift[0] * interpolated[place + 1]
+            + self.shift[1] * interpolated[place]
+            + self.shift[2] * interpolated[place - 1]
+    }
+
+    /// From the exponentials of the content's logits, which become content weights when multiplied by
+    /// `scale(strip)`, to weights short of `self.scale`.
+    #[inline(always)]
+    fn weigh(&mut self, scale: impl Fn(usize) -> T, by_content: &mut [T], before: &[T], weights: &mut [T]) {
+        let last = by_content.len() - 1;
+        let first = self.interpolate(by_content[0] * scale(0), before[0]);
+        let mut left = self.interpolate(by_content[last] * scale(last / STRIP), before[last]);
+        let mut largest = [T::ZERO; LANES];
+        let mut interpolated = [T::ZERO; STRIP + 2];
+        for strip in 0..=last / STRIP {
+            let words = strip * STRIP..(strip * STRIP + STRIP).min(last + 1);
+            let count = words.len();
+            let factor = scale(strip);
+            let of_strip = by_content[words.clone()].iter_mut().zip(&before[words.clone()]);
+            for (interpolated, (by_content, before)) in interpolated[1..].iter_mut().zip(of_strip) {
+                *by_content *= factor;
+                *interpolated = self.interpolate(*by_content, *before);
+            }
+            interpolated[0] = left;
+            left = interpolated[count];
+            interpolated[count + 1] = match by_content.get(words.end) {
+                Some(next) => self.interpolate(*next * scale(strip + 1), before[words.end]),
+                None => first,
+            };
+            let weights = &mut weights[words];
+            for (place, weight) in weights.iter_mut().enumerate() {
+                *weight = self.shifted(&interpolated, place + 1);
+            }
+            for weights in weights.chunks(LANES) {
+                for (largest, weight) in largest.iter_mut().zip(weights) {
+                    *largest = largest.max(*weight);
+                }
+            }
+        }
+        // The power of the largest weight is the largest power: measured against it, none overflows.
+        let largest = largest.iter().fold(T::ZERO, |a, b| a.max(*b));
+        let logarithm = (largest + least_weight()).ln();
+        let mut sums = [T::ZERO; LANES];
+        for weights in weights.chunks_mut(LANES) {
+            for (weight, sum) in weights.iter_mut().zip(&mut sums) {
+                *weight = (self.sharpening * ((*weight + least_weight()).ln() - logarithm)).exp();
+                *sum += *weight;
+            }
+        }
+        self.scale = T::ONE / sums.iter().copied().sum();
+    }
+
+    /// The gradient of [`weigh`](Self::weigh): takes that of the weights (and overwrites it), of which `over_weights` is
+    /// the sum weighted by the weights themselves; writes that of the interpolated weights. Leaves in `self.scale` the sum over
+    /// the gradient of the content weights, weighted by these.
+    #[inline(always)]
+    fn weigh_back(
+        &mut self,
+        by_content: &[T],
+        before: &[T],
+        weights: &[T],
+        over_weights: T,
+        gradients: &mut [T],
+        interpolated_gradients: &mut [T],
+    ) -> FocusGradient<T> {
+        let last = by_content.len() - 1;
+        let at = |word: usize| self.interpolate(by_content[word], before[word]);
+        let mut interpolated = [T::ZERO; STRIP + 2];
+        let (mut sharpening, mut shift) = ([T::ZERO; LANES], [[T::ZERO; LANES]; 3]);
+        for strip in 0..=last / STRIP {
+            let words = strip * STRIP..(strip * STRIP + STRIP).min(last + 1);
+            let count = words.len();
+            let of_strip = by_content[words.clone()].iter().zip(&before[words.clone()]);
+            for (interpolated, (by_content, before)) in interpolated[1..].iter_mut().zip(of_strip) {
+                *interpolated = self.interpolate(*by_content, *before);
+            }
+            interpolated[0] = at(if strip == 0 { last } else { words.start - 1 });
+            interpolated[count + 1] = at(if words.end > last { 0 } else { words.end });
+            let blocks = gradients[words.clone()].chunks_mut(LANES).zip(weights[words].chunks(LANES));
+            for (block, (gradients, weights)) in blocks.enumerate() {
+                for (lane, (gradient, weight)) in gradients.iter_mut().zip(weights).enumerate() {
+                    let place = block * LANES + lane + 1;
+                    let base = self.shifted(&interpolated, place) + least_weight();
+                    let of_logarithm = *weight * (*gradient - over_weights);
+                    sharpening[lane] += of_logarithm * base.ln();
+                    let of_shifted = of_logarithm * self.sharpening / base;
+                    shift[0][lane] += of_shifted * interpolated[place + 1];
+                    shift[1][lane] += of_shifted * interpolated[place];
+                    shift[2][lane] += of_shifted * interpolated[place - 1];
+                    *gradient = of_shifted;
+                }
+            }
+        }
+        // Shifting back is shifting the other way.
+        let back = |left: T, here: T, right: T| self.shift[0] * left + self.shift[1] * here + self.shift[2] * right;
+        let inner = interpolated_gradients.get_mut(1..last).unwrap_or_default();
+        for (gradient, around) in inner.iter_mut().zip(gradients.windows(3)) {
+            *gradient = back(around[0], around[1], around[2]);
+        }
+        for word in [0, last] {
+            let (left, right) = ((word + last) % (last + 1), (word + 1) % (last + 1));
+            interpolated_gradients[word] = back(gradients[left], gradients[word], gradients[right]);
+        }
+        let (mut gate, mut over_content) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+        let content = by_content.chunks(LANES).zip(before.chunks(LANES));
+        for (gradients, (by_content, before)) in interpolated_gradients.chunks(LANES).zip(content) {
+            for (lane, gradient) in gradients.iter().enumerate() {
+                gate[lane] += *gradient * (by_content[lane] - before[lane]);
+                over_content[lane] += *gradient * by_content[lane];
+            }
+        }
+        let sum = |lanes: [T; LANES]| lanes.iter().copied().sum::<T>();
+        self.scale = self.gate * sum(over_content);
+        FocusGradient { gate: sum(gate), shift: shift.map(sum), sharpening: sum(sharpening) }
+    }
+
+    /// The gradient of an addressing's fields behind the key, for the part that the focus has in them.
+    #[inline(always)]
+    fn finish_back(&self, fields: Fields, addressing: &[T], of: FocusGradient<T>, gradient: &mut [T]) {
+        gradient[fields.gate()] = of.gate * self.gate * (T::ONE - self.gate);
+        let mean = self.shift[0] * of.shift[0] + self.shift[1] * of.shift[1] + self.shift[2] * of.shift[2];
+        for (place, field) in fields.shift().enumerate() {
+            gradient[field] = self.shift[place] * (of.shift[place] - mean);
+        }
+        gradient[fields.sharpening()] = of.sharpening * addressing[fields.sharpening()].sigmoid();
+    }
+}
+
+impl<T: Real> Scratch<T> {
+    #[inline(always)]
+    fn start<I: InstructionSet>(&mut self, fields: Fields, layout: Layout, interface: &[T]) {
+        let heads = || interface.chunks_exact(fields.len());
+        for kind in [Kind::Read, Kind::Write] {
+            let addressings = || heads().map(|head| &head[fields.addressing(kind)]);
+            self.focus[kind as usize].clear();
+            self.focus[kind as usize].extend(addressings().map(|addressing| Focus::new(fields, addressing)));
+            let keys =
+                addressings().map(|fields_of| (&fields_of[fields.key()], fields_of[fields.strength()].softplus()));
+            self.addressing[kind as usize].start::<I>(fields.word_size, keys);
+        }
+        self.erase.clear();
+        self.add.clear();
+        for head in heads() {
+            self.erase.extend(head[fields.erase()].iter().map(|erase| erase.sigmoid()));
+            self.add.extend_from_slice(&head[fields.add()]);
+        }
+        let count = self.focus[0].len();
+        self.read.start(count, layout.word_size);
+    }
+
+    #[inline(always)]
+    fn start_back(&mut self, layout: Layout) {
+        let count = self.focus[0].len();
+        for addressing in &mut self.addressing {
+            addressing.start_back();
+        }
+        self.added.start(count, layout.word_size);
+        self.erasure.start(count, layout.word_size);
+        self.gradients.resize(count * layout.blocks(), [T::ZERO; LANES]);
+        self.logits.resize(count * STRIP_BLOCKS, [T::ZERO; LANES]);
+        self.over_weights.resize(count, [T::ZERO; LANES]);
+    }
+}
+
+impl<T: Real> Ntm<T> {
+    /// A memory at its start.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field that does not fit; [`Error::MemoryDoesNotFit`] says how many words would fit.
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        config.validate()?;
+        let Config { memory_size, word_size, heads } = *config;
+        let layout = Layout { memory_size, word_size };
+        // A frame, and the gradients of the words and of the weights.
+        check_room::<T>(layout, 2 * word_size + 7 * heads)?;
+        let mut ntm = Self {
+            heads,
+            fields: Fields { word_size },
+            layout,
+            frames: Frames::new(layout.contents_len() + 4 * heads * layout.blocks())?,
+            content_gradients: Vec::new(),
+            carried: [Vec::new(), Vec::new()],
+            carried_part: [vec![T::ZERO; heads], vec![T::ZERO; heads]],
+            scratch: Scratch::default(),
+        };
+        ntm.reset();
+        Ok(ntm)
+    }
+}
+
+impl<T: Real> Memory<T> for Ntm<T> {
+    fn interface_len(&self) -> usize {
+        self.heads * self.fields.len()
+    }
+
+    fn read_len(&self) -> usize {
+        self.heads * self.fields.word_size
+    }
+
+    fn reset(&mut self) {
+        self.frames.start_episode();
+        let StateMut { contents, weights, by_content } = state_mut(self.frames.now_mut(), self.layout, self.heads);
+        contents.as_flattened_mut().fill(T::from_f64(1e-6));
+        for part in weights.into_iter().chain(by_content) {
+            part.as_flattened_mut().fill(T::ZERO);
+            for weights in part.chunks_exact_mut(self.layout.blocks()) {
+                weights[0][0] = T::ONE;
+            }
+        }
+    }
+
+    fn start_episode(&mut self) {
+        self.frames.start_episode();
+    }
+
+    fn step(&mut self, interface: &[T], read: &mut [T], record: bool) {
+        if !record {
+            self.frames.start_episode();
+        }
+        step(self, interface, read);
+        if !record {
+            self.frames.start_episode();
+        }
+    }
+
+    fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+        step_back(self, interface, read_gradient, interface_gradient);
+    }
+
+    fn replay(&mut self) {
+        self.frames.replay();
+    }
+
+    fn tape_growth(&self, steps: usize) -> u128 {
+        self.frames.growth(steps)
+    }
+}
+
+/// From the exponentials of all heads' content logits to their weights, short of a factor.
+#[inline(always)]
+fn weigh<T: Real>(
+    layout: Layout,
+    addressing: &Addressing<T>,
+    focus: &mut [Focus<T>],
+    by_content: &mut [Sixteen<T>],
+    before: &[Sixteen<T>],
+    weights: &mut [Sixteen<T>],
+) {
+    let size = layout.memory_size;
+    for (head, focus) in focus.iter_mut().enumerate() {
+        let of_head = head * layout.blocks()..(head + 1) * layout.blocks();
+        let weights = &mut weights[of_head.clone()];
+        focus.weigh(
+            |strip| addressing.scale(strip, head),
+            &mut by_content[of_head.clone()].as_flattened_mut()[..size],
+            &before[of_head].as_flattened()[..size],
+            &mut weights.as_flattened_mut()[..size],
+        );
+        layout.set_padding(weights, T::ZERO);
+    }
+}
+
+/// Multiplies the weights of a strip by what they lack.
+#[inline(always)]
+fn scale<T: Real>(layout: Layout, focus: &[Focus<T>], strip: &Range<usize>, weights: &mut [Sixteen<T>]) {
+    for (head, focus) in focus.iter().enumerate() {
+        for weight in weights[head * layout.blocks()..][strip.clone()].as_flattened_mut() {
+            *weight *= focus.scale;
+        }
+    }
+}
+
+vector_fn! {
+    fn step<T, I>(ntm: &mut Ntm<T>, interface: &[T], read: &mut [T]) {
+        let (heads, layout, fields) = (ntm.heads, ntm.layout, ntm.fields);
+        let (blocks, size) = (layout.blocks(), layout.word_size);
+        let (before, now) = ntm.frames.step();
+        let (before, now) = (state(before, layout, heads), state_mut(now, layout, heads));
+        let StateMut { contents, weights: [read_weights, write_weights], by_content: [read_content, write_content] } = now;
+        let scratch = &mut ntm.scratch;
+        scratch.start::<I>(fields, layout, interface);
+        let [read_addressing, write_addressing] = &mut scratch.addressing;
+        let [read_focus, write_focus] = &mut scratch.focus;
+
+        for strip in layout.strips() {
+            write_addressing.strip::<I>(layout, &strip, &before.contents[layout.contents(&strip)], write_content);
+        }
+        weigh(layout, write_addressing, write_focus, write_content, before.weights[Kind::Write as usize], write_weights);
+        for strip in layout.strips() {
+            scale(layout, write_focus, &strip, write_weights);
+            let contents = &mut contents[layout.contents(&strip)];
+            contents.copy_from_slice(&before.contents[layout.contents(&strip)]);
+            erase::<T, I>(size, contents, &write_weights[strip.start..], blocks, &scratch.erase);
+            spread::<T, I>(size, contents, &write_weights[strip.start..], blocks, &scratch.add);
+            read_addressing.strip::<I>(layout, &strip, contents, read_content);
+        }
+        weigh(layout, read_addressing, read_focus, read_content, before.weights[Kind::Read as usize], read_weights);
+        for strip in layout.strips() {
+            scale(layout, read_focus, &strip, read_weights);
+            scratch.read.add::<I>(&contents[layout.contents(&strip)], &read_weights[strip.start..], blocks);
+        }
+        for (head, read) in read.chunks_exact_mut(size).enumerate() {
+            scratch.read.finish::<I>(head, read);
+        }
+    }
+}
+
+/// Completes the gradients of a strip's weights with what came back from the step after, and adds up what
+/// the gradient of the sharpening needs of them.
+#[inline(always)]
+fn add_carried<T: Real>(
+    layout: Layout,
+    strip: &Range<usize>,
+    weights: &[Sixteen<T>],
+    carried: &[Sixteen<T>],
+    carried_part: &[T],
+    gradients: &mut [Sixteen<T>],
+    over_weights: &mut [Sixteen<T>],
+) {
+    for (head, part) in carried_part.iter().enumerate() {
+        let of_strip = head * layout.blocks() + strip.start..head * layout.blocks() + strip.end;
+        let around = weights[of_strip.clone()].iter().zip(&carried[of_strip.clone()]);
+        for (gradient, (weight, carried)) in gradients[of_strip].iter_mut().zip(around) {
+            for lane in 0..LANES {
+                gradient[lane] += *part * carried[lane];
+                over_weights[head][lane] += gradient[lane] * weight[lane];
+            }
+        }
+    }
+}
+
+/// The gradients of a strip's content logits, into `logits`.
+#[inline(always)]
+fn logit_gradients<T: Real>(
+    layout: Layout,
+    strip: &Range<usize>,
+    focus: &[Focus<T>],
+    by_content: &[Sixteen<T>],
+    interpolated_gradients: &[Sixteen<T>],
+    logits: &mut [Sixteen<T>],
+) {
+    for (head, focus) in focus.iter().enumerate() {
+        let of_strip = head * layout.blocks() + strip.start..head * layout.blocks() + strip.end;
+        let around = by_content[of_strip.clone()].as_flattened().iter();
+        let around = around.zip(interpolated_gradients[of_strip].as_flattened());
+        let logits = logits[head * STRIP_BLOCKS..][..strip.len()].as_flattened_mut();
+        for (logit, (by_content, gradient)) in logits.iter_mut().zip(around) {
+            *logit = *by_content * (focus.gate * *gradient - focus.scale);
+        }
+    }
+}
+
+/// From the gradients of all heads' weights to those of interpolated weights (which `carried` then holds) and of the
+/// focus.
+#[inline(always)]
+fn weigh_back<T: Real>(
+    layout: Layout,
+    (fields, kind): (Fields, Kind),
+    interface: &[T],
+    focus: &mut [Focus<T>],
+    (by_content, before, weights): (&[Sixteen<T>], &[Sixteen<T>], &[Sixteen<T>]),
+    over_weights: &[Sixteen<T>],
+    gradients: &mut [Sixteen<T>],
+    carried: &mut [Sixteen<T>],
+    carried_part: &mut [T],
+    interface_gradient: &mut [T],
+) {
+    let size = layout.memory_size;
+    for (head, focus) in focus.iter_mut().enumerate() {
+        let of_head = head * layout.blocks()..(head + 1) * layout.blocks();
+        let gradient = focus.weigh_back(
+            &by_content[of_head.clone()].as_flattened()[..size],
+            &before[of_head.clone()].as_flattened()[..size],
+            &weights[of_head.clone()].as_flattened()[..size],
+            over_weights[head].iter().copied().sum(),
+            &mut gradients[of_head.clone()].as_flattened_mut()[..size],
+            &mut carried[of_head].as_flattened_mut()[..size],
+        );
+        let addressing = head * fields.len() + fields.addressing(kind).start;
+        focus.finish_back(fields, &interface[addressing..], gradient, &mut interface_gradient[addressing..]);
+        carried_part[head] = T::ONE - focus.gate;
+    }
+}
+
+vector_fn! {
+    fn step_back<T, I>(ntm: &mut Ntm<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+        let (heads, layout, fields) = (ntm.heads, ntm.layout, ntm.fields);
+        let (blocks, size) = (layout.blocks(), layout.word_size);
+        if ntm.frames.at_end() {
+            ntm.content_gradients.resize(layout.contents_len(), [T::ZERO; LANES]);
+            ntm.content_gradients.as_flattened_mut().fill(T::ZERO);
+            for (carried, part) in ntm.carried.iter_mut().zip(&mut ntm.carried_part) {
+                carried.resize(heads * blocks, [T::ZERO; LANES]);
+                carried.as_flattened_mut().fill(T::ZERO);
+                part.fill(T::ZERO);
+            }
+        }
+        let (before, now) = ntm.frames.step_back();
+        let (before, now) = (state(before, layout, heads), state(now, layout, heads));
+        let [read_weights, write_weights] = now.weights;
+        let [read_content, write_content] = now.by_content;
+        let [read_carried, write_carried] = &mut ntm.carried;
+        let [read_part, write_part] = &mut ntm.carried_part;
+        ntm.scratch.start::<I>(fields, layout, interface);
+        ntm.scratch.start_back(layout);
+        let Scratch { addressing, focus, erase: erases, add, added, erasure, gradients, logits, over_weights, .. } =
+            &mut ntm.scratch;
+        let [read_addressing, write_addressing] = addressing;
+        let [read_focus, write_focus] = focus;
+
+        over_weights.fill([T::ZERO; LANES]);
+        for strip in layout.strips() {
+            let contents = &now.contents[layout.contents(&strip)];
+            products::<T, I>(size, contents, read_gradient, &mut gradients[strip.start..], blocks);
+            add_carried(layout, &strip, read_weights, read_carried, read_part, gradients, over_weights);
+        }
+        weigh_back(
+            layout,
+            (fields, Kind::Read),
+            interface,
+            read_focus,
+            (read_content, before.weights[Kind::Read as usize], read_weights),
+            over_weights,
+            gradients,
+            read_carried,
+            read_part,
+            interface_gradient,
+        );
+
+        over_weights.fill([T::ZERO; LANES]);
+        for strip in layout.strips() {
+            let content_gradients = &mut ntm.content_gradients[layout.contents(&strip)];
+            spread::<T, I>(size, content_gradients, &read_weights[strip.start..], blocks, read_gradient);
+            logit_gradients(layout, &strip, read_focus, read_content, read_carried, logits);
+            let contents = &now.contents[layout.contents(&strip)];
+            read_addressing.strip_back::<I>(contents, logits, STRIP_BLOCKS, content_gradients);
+
+            // From here on `content_gradients` are those of the words as they were written.
+            let weights = &write_weights[strip.start..];
+            added.add::<I>(content_gradients, weights, blocks);
+            products::<T, I>(size, content_gradients, add, &mut gradients[strip.start..], blocks);
+            let contents = &before.contents[layout.contents(&strip)];
+            erasure.strip_back(contents, content_gradients, weights, erases, &mut gradients[strip.start..], blocks);
+            erase::<T, I>(size, content_gradients, weights, blocks, erases);
+            add_carried(layout, &strip, write_weights, write_carried, write_part, gradients, over_weights);
+        }
+        weigh_back(
+            layout,
+            (fields, Kind::Write),
+            interface,
+            write_focus,
+            (write_content, before.weights[Kind::Write as usize], write_weights),
+            over_weights,
+            gradients,
+            write_carried,
+            write_part,
+            interface_gradient,
+        );
+        for strip in layout.strips() {
+            logit_gradients(layout, &strip, write_focus, write_content, write_carried, logits);
+            let content_gradients = &mut ntm.content_gradients[layout.contents(&strip)];
+            let contents = &before.contents[layout.contents(&strip)];
+            write_addressing.strip_back::<I>(contents, logits, STRIP_BLOCKS, content_gradients);
+        }
+
+        for (head, gradient) in interface_gradient.chunks_exact_mut(fields.len()).enumerate() {
+            for (kind, addressing) in [(Kind::Read, &*read_addressing), (Kind::Write, &*write_addressing)] {
+                let raw = &interface[head * fields.len()..][fields.addressing(kind)];
+                let gradient = &mut gradient[fields.addressing(kind)];
+                let strength_gradient = addressing.finish_back::<I>(head, &mut gradient[fields.key()]);
+                gradient[fields.strength()] = strength_gradient * raw[fields.strength()].sigmoid();
+            }
+            added.finish::<I>(head, &mut gradient[fields.add()]);
+            erasure.finish::<I>(head, &mut gradient[fields.erase()]);
+            for (gradient, erase) in gradient[fields.erase()].iter_mut().zip(&erases[head * size..]) {
+                *gradient *= *erase * (T::ONE - *erase);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::life::{bits, interface, life};
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn stepping_back_and_forth_restores_every_bit(
+            memory_size in 1usize..80, word_size in 1usize..20, heads in 1usize..6, life in life(),
+        ) {
+            let config = Config { memory_size, word_size, heads };
+            life.check(|| Ntm::new(&config).unwrap(), |ntm: &mut Ntm<f32>| {
+                let State { contents, weights: [read, write], .. } = state(ntm.frames.now(), ntm.layout, heads);
+                [contents, read, write].map(|part| bits(part.as_flattened())).to_vec()
+            });
+        }
+    }
+
+    #[test]
+    fn a_shift_is_a_circular_convolution() {
+        for size in [1usize, 2, 3, 16, 63, 64, 65, 200] {
+            let before: Vec<f64> = (0..size).map(|i| (i * 7 % 11) as f64 / 11.0).collect();
+            let shift = [0.2, 0.5, 0.3];
+            // All of the weights before, no sharpening: what is left is the shift, made to sum to one.
+            let mut focus = Focus { gate: 0.0, shift, sharpening: 1.0, scale: 0.0 };
+            let mut weights = vec![0.0; size];
+            focus.weigh(|_| 1.0, &mut vec![0.5; size], &before, &mut weights);
+            let mut expected = vec![0.0; size];
+            for (i, weight) in before.iter().enumerate() {
+                for (d, share) in [(size - 1, shift[0]), (0, shift[1]), (1, shift[2])] {
+                    expected[(i + d) % size] += share * weight + 1e-16 / 3.0;
+                }
+            }
+            let sum: f64 = expected.iter().sum();
+            for (weight, expected) in weights.iter().zip(&expected) {
+                assert!((weight * focus.scale - expected / sum).abs() < 1e-14);
+            }
+        }
+    }
+
+    #[test]
+    fn weights_are_not_negative_and_sum_to_one_at_any_strength_and_sharpness() {
+        for (memory_size, heads) in [(5, 1), (33, 4), (3000, 2)] {
+            let config = Config { memory_size, word_size: 6, heads };
+            let mut ntm = Ntm::<f32>::new(&config).unwrap();
+            let mut read = vec![0.0; ntm.read_len()];
+            for step in 0..80 {
+                let mut vector = interface(ntm.interface_len(), step, 3);
+                for head in vector.chunks_exact_mut(ntm.fields.len()) {
+                    for kind in [Kind::Read, Kind::Write] {
+                        let addressing = &mut head[ntm.fields.addressing(kind)];
+                        addressing[ntm.fields.strength()] = [-50.0, 0.0, 30.0, 500.0][step % 4];
+                        addressing[ntm.fields.gate()] = [-30.0, 0.0, 30.0][step % 3];
+                        addressing[ntm.fields.sharpening()] = [-50.0, 0.0, 30.0, 200.0, 5.0][step % 5];
+                    }
+                }
+                ntm.step(&vector, &mut read, step % 2 == 0);
+                let state = state(ntm.frames.now(), ntm.layout, heads);
+                for weights in state.weights.iter().flat_map(|all| all.chunks(ntm.layout.blocks())) {
+                    assert!(weights.as_flattened().iter().all(|w| *w >= 0.0));
+                    assert!(weights.as_flattened()[memory_size..].iter().all(|w| *w == 0.0));
+                    let sum: f64 = weights.as_flattened().iter().map(|w| f64::from(*w)).sum();
+                    assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+                }
+            }
+            let mut gradient = vec![0.0; ntm.interface_len()];
+            ntm.step(&interface(gradient.len(), 1, 3), &mut read, true);
+            ntm.step_back(&interface(gradient.len(), 1, 3), &read, &mut gradient);
+            assert!(gradient.iter().all(|x| x.is_finite()));
+        }
+    }
+
+    #[test]
+    fn not_a_number_in_the_interface_is_carried_not_a_panic() {
+        let mut ntm = Ntm::<f32>::new(&Config { memory_size: 6, word_size: 3, heads: 2 }).unwrap();
+        let (length, mut read) = (ntm.interface_len(), vec![0.0; ntm.read_len()]);
+        for step in 0..20 {
+            let mut vector = interface(length, step, 1);
+            vector[step % length] = [f32::NAN, f32::INFINITY][step % 2];
+            ntm.step(&vector, &mut read, true);
+        }
+        for step in (0..20).rev() {
+            ntm.step_back(&interface(length, step, 1), &vec![f32::NAN; read.len()], &mut vec![0.0; length]);
+        }
+        assert!(ntm.frames.now()[..ntm.layout.contents_len()].as_flattened().iter().all(|x| *x == 1e-6));
+    }
+
+    #[test]
+    fn configurations_that_cannot_be_are_named() {
+        for (config, field) in [
+            (Config { memory_size: 0, ..Default::default() }, "memory_size"),
+            (Config { word_size: 0, ..Default::default() }, "word_size"),
+            (Config { heads: 0, ..Default::default() }, "heads"),
+        ] {
+            let error = Ntm::<f32>::new(&config).err().expect("it does not fit");
+            assert!(error.to_string().starts_with(field), "{error}");
+        }
+    }
+}
