@@ -1,8 +1,9 @@
 # make test     everything that must hold: formatting, lints, tests, documentation, the README's commands
 # make bench    what a step costs on this machine
 # make docs     the library's documentation, in target/doc
+# make learning how many sequences each model needs to learn copy (hours)
 # make fuzz     damaged files for FUZZ_SECONDS seconds a target
-# make python   a Python with the packages that some tests compare with; those tests are skipped without it
+# make python   a Python with the packages that some tests compare with, and that checks Python files
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 30
@@ -14,18 +15,29 @@ ifneq ($(SPARSAM_PYTHON),)
 export SPARSAM_PYTHON
 endif
 
-.PHONY: test format lint unit docs readme bench fuzz python
+PYTHON_SOURCES := benchmarks/learning.py crates/sparsam-train/tests/read_events.py
+
+.PHONY: test format lint unit docs readme bench learning fuzz python
 
 # One after another, whatever -j says: they share the build folder.
 .NOTPARALLEL:
 
-test: format lint unit docs readme
+# The second make sees the Python that the first one made.
+test:
+	@$(MAKE) --no-print-directory python || echo "no Python with the packages of tests/requirements.txt: what needs it is skipped"
+	@$(MAKE) --no-print-directory format lint unit docs readme
 
 format:
 	$(CARGO) fmt --all --check
+	cd fuzz && $(CARGO) fmt --check
 
 lint:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+ifneq ($(SPARSAM_PYTHON),)
+	$(SPARSAM_PYTHON) -m ruff check $(PYTHON_SOURCES)
+	$(SPARSAM_PYTHON) -m ruff format --check $(PYTHON_SOURCES)
+	$(SPARSAM_PYTHON) -m mypy $(PYTHON_SOURCES)
+endif
 
 # Documentation tests among them. The dev profile is optimised: tests train networks.
 unit:
@@ -39,6 +51,10 @@ readme:
 
 bench:
 	$(CARGO) bench --locked -p sparsam
+
+learning:
+	$(CARGO) build --locked --release
+	python3 benchmarks/learning.py
 
 fuzz:
 	FUZZ_SECONDS=$(FUZZ_SECONDS) bash fuzz/run.sh

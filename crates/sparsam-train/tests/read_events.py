@@ -8,7 +8,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 accumulator = EventAccumulator(sys.argv[1], size_guidance={"scalars": 0})
 accumulator.Reload()
 scalars = {
-    tag: [[event.step, event.value] for event in accumulator.Scalars(tag)]
-    for tag in accumulator.Tags()["scalars"]
+    tag: [[event.step, event.value] for event in accumulator.Scalars(tag)] for tag in accumulator.Tags()["scalars"]
 }
 print(json.dumps(scalars))
