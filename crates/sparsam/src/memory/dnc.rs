@@ -592,7 +592,7 @@ fn retain<T: Real>(free: &[T], read: &[Sixteen<T>], retention: &mut [Sixteen<T>]
 
 /// The gradient of [`retain`] for one head: adds to that of all heads' weights, and returns that of the free gate.
 #[inline(always)]
-fn retain_back<T: Real>(
+fn retain_back<T: Real, I: InstructionSet>(
     free: &[T],
     head: usize,
     read: &[Sixteen<T>],
@@ -600,21 +600,24 @@ fn retain_back<T: Real>(
     read_gradient: &mut [Sixteen<T>],
 ) -> T {
     let blocks = retention_gradient.len();
-    let mut over_gate = [T::ZERO; LANES];
+    let one = I::Lanes::<T>::splat(T::ONE);
+    let minus = I::Lanes::<T>::splat(-T::ONE);
+    let minus_free = I::Lanes::<T>::splat(-free[head]);
+    let mut lost = I::Lanes::<T>::splat(T::ZERO);
     for block in 0..blocks {
         // The product over the others, and not a quotient: a word may be freed entirely.
-        let mut gradient = retention_gradient[block];
-        for other in (0..free.len()).filter(|other| *other != head) {
-            for lane in 0..LANES {
-                gradient[lane] *= T::ONE - free[other] * read[other * blocks + block][lane];
+        let mut gradient = I::Lanes::<T>::load(&retention_gradient[block]);
+        for (other, free) in free.iter().enumerate() {
+            if other != head {
+                let weights = I::Lanes::<T>::load(&read[other * blocks + block]);
+                gradient = gradient.multiply(I::Lanes::<T>::splat(-*free).multiply_add(weights, one));
             }
         }
-        for lane in 0..LANES {
-            over_gate[lane] += -(gradient[lane] * read[head * blocks + block][lane]);
-            read_gradient[head * blocks + block][lane] += -(free[head] * gradient[lane]);
-        }
+        lost = gradient.multiply_add(I::Lanes::<T>::load(&read[head * blocks + block]), lost);
+        let of_read = &mut read_gradient[head * blocks + block];
+        minus_free.multiply_add(gradient, I::Lanes::<T>::load(of_read)).store(of_read);
     }
-    over_gate.into_iter().sum()
+    minus.multiply(lost).sum()
 }
 
 /// d(i) ← (d(i) + ε)^s / Σ_j (d(j) + ε)^s, as a softmax of logarithms, which no power can carry out of range.
@@ -719,7 +722,8 @@ fn write_back<T: Real, I: InstructionSet>(
     }
 }
 
-/// Rows of the links that are in registers at once.
+/// Rows of the links that go through the registers at once. Two would leave no sum of four heads without a register;
+/// four keep more of the memory's answers in flight, which is what large matrices wait for.
 const ROWS: usize = 4;
 
 /// What links are made of and followed from; vectors have `blocks` blocks, those of heads each.
@@ -784,27 +788,28 @@ vector_fn! {
         for row in (0..blocks * LANES).step_by(ROWS) {
             let mut head = 0;
             while head < heads {
+                let at_once = heads_at_once::<I>(heads - head);
                 // The first heads are served while the rows are made, the others while they are in the cache.
-                match (heads - head, head == 0) {
-                    (4.., true) => follow_rows::<T, I, 4, true>(link, row, head, before, now, forward, backward),
-                    (4.., false) => follow_rows::<T, I, 4, false>(link, row, head, before, now, forward, backward),
-                    (2 | 3, true) => follow_rows::<T, I, 2, true>(link, row, head, before, now, forward, backward),
-                    (2 | 3, false) => follow_rows::<T, I, 2, false>(link, row, head, before, now, forward, backward),
+                match (at_once, head == 0) {
+                    (4, true) => follow_rows::<T, I, 4, true>(link, row, head, before, now, forward, backward),
+                    (4, false) => follow_rows::<T, I, 4, false>(link, row, head, before, now, forward, backward),
+                    (2, true) => follow_rows::<T, I, 2, true>(link, row, head, before, now, forward, backward),
+                    (2, false) => follow_rows::<T, I, 2, false>(link, row, head, before, now, forward, backward),
                     (_, true) => follow_rows::<T, I, 1, true>(link, row, head, before, now, forward, backward),
                     (_, false) => follow_rows::<T, I, 1, false>(link, row, head, before, now, forward, backward),
                 }
-                head += heads_at_once(heads - head);
+                head += at_once;
             }
         }
     }
 }
 
-/// How many of the heads that are left share a pass over rows in the cache.
+/// How many of the heads that are left share a pass over rows: as many as the registers have room for.
 #[inline(always)]
-fn heads_at_once(left: usize) -> usize {
+fn heads_at_once<I: InstructionSet>(left: usize) -> usize {
     match left {
-        4.. => 4,
-        2 | 3 => 2,
+        4.. if I::WIDE => 4,
+        2.. => 2,
         _ => 1,
     }
 }
@@ -903,7 +908,7 @@ vector_fn! {
         for row in (0..blocks * LANES).step_by(ROWS) {
             let mut head = 0;
             while head < heads {
-                let at_once = heads_at_once(heads - head);
+                let at_once = heads_at_once::<I>(heads - head);
                 // The gradient of the links is whole only with the last heads' share.
                 match (at_once, head + at_once == heads) {
                     (4, false) => follow_rows_back::<T, I, 4, false>(link, row, head, before, &mut gradients),
@@ -1339,7 +1344,7 @@ vector_fn! {
         }
         for head in 0..heads {
             let free = scratch.free[head];
-            let over_gate = retain_back(&scratch.free, head, before.read, &back.retention, &mut carried.read);
+            let over_gate = retain_back::<T, I>(&scratch.free, head, before.read, &back.retention, &mut carried.read);
             interface_gradient[fields.free_gates()][head] = over_gate * free * (T::ONE - free);
         }
     }

@@ -7,8 +7,8 @@
 use sparsam::memory::dnc;
 use sparsam::{Error, Model, Network, NetworkConfig};
 
-use crate::common::check_gradients_by_equations;
 use crate::common::reference::{Constants, EPSILON, Reference, compare, cosine, dot, oneplus, sigmoid, softmax};
+use crate::common::{check_gradients, check_gradients_by_equations};
 
 fn dnc(memory_size: usize, word_size: usize, heads: usize) -> dnc::Config {
     dnc::Config { memory_size, word_size, heads, ..Default::default() }
@@ -228,6 +228,13 @@ fn gradients_with_every_option() {
             check(&config, [1, 3, 1], &[], &[6], seed);
         }
     }
+}
+
+/// What is cut is there to be seen: otherwise the tests above would show nothing about it.
+#[test]
+#[should_panic(expected = "but by differences")]
+fn plain_differences_see_what_carries_no_gradient() {
+    check_gradients(Model::Dnc(dnc(11, 4, 2)), [2, 5, 2], &[], &[6, 7], 1);
 }
 
 #[test]
