@@ -4,13 +4,21 @@
 mod common;
 
 use common::{Batch, network};
-use sparsam::memory::sam;
+use sparsam::memory::{dnc, sam};
 use sparsam::real::simd::{Level, best_level, level, use_level};
 use sparsam::{Model, Runner};
 
 #[test]
 fn every_instruction_set_gives_the_same_results() {
-    let model = Model::Sam(sam::Config { memory_size: 100, word_size: 19, heads: 3, reads: 3, ..Default::default() });
+    let sam = sam::Config { memory_size: 100, word_size: 19, heads: 3, reads: 3, ..Default::default() };
+    let dnc = dnc::Config { memory_size: 40, word_size: 19, heads: 5, ..Default::default() };
+    for model in [Model::Sam(sam), Model::Dnc(dnc)] {
+        check(model);
+    }
+}
+
+fn check(model: Model) {
+    let name = model.name();
     let network = network(model, 5, 37, 6, 3);
     let batch = Batch::new(&network, &[40, 31, 7, 12, 20, 3, 9], 4);
     let mut results = Vec::new();
@@ -24,7 +32,7 @@ fn every_instruction_set_gives_the_same_results() {
     }
     for other in &results[1..] {
         for (a, b) in results[0].iter().zip(other) {
-            assert!((a - b).abs() < 1e-9 * (1.0 + a.abs()), "{a} {b}");
+            assert!((a - b).abs() < 1e-9 * (1.0 + a.abs()), "{name}: {a} {b}");
         }
     }
 }
