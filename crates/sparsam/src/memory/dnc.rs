@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::content::{softmax, softmax_back};
 use super::dense::{Addressing, Frames, Layout, Masked, Sixteen, Sums, check_room_of, products, spread};
+use super::links::{sharpen, sharpen_back};
 use super::{Memory, MemoryConfig};
 use crate::index::EPSILON;
 use crate::real::lanes::{LANES, Lanes};
@@ -81,27 +82,13 @@ impl MemoryConfig for Config {
     }
 
     fn validate(&self) -> Result<(), Error> {
-        let wrong = |field, value: usize, reason: &str| {
-            Err(Error::Config { field, value: value.to_string(), reason: reason.into() })
-        };
-        if self.word_size == 0 {
-            return wrong("word_size", self.word_size, "a word holds at least one number");
-        }
-        if self.heads == 0 {
-            return wrong("heads", self.heads, "at least one head must read the memory");
-        }
-        if self.memory_size == 0 {
-            return wrong("memory_size", self.memory_size, "a memory holds at least one word");
-        }
         // Beyond these the buffers of a single step would not fit a machine.
         for (field, value, most) in [
             ("memory_size", self.memory_size, 1 << 24),
             ("word_size", self.word_size, 1 << 16),
             ("heads", self.heads, 1 << 12),
         ] {
-            if value > most {
-                return wrong(field, value, &format!("it must be at most {most}"));
-            }
+            Error::check_config((1..=most).contains(&value), field, value, format!("it must lie from 1 to {most}"))?;
         }
         Ok(())
     }
@@ -618,29 +605,6 @@ fn retain_back<T: Real, I: InstructionSet>(
         minus_free.multiply_add(gradient, I::Lanes::<T>::load(of_read)).store(of_read);
     }
     minus.multiply(lost).sum()
-}
-
-/// d(i) ← (d(i) + ε)^s / Σ_j (d(j) + ε)^s, as a softmax of logarithms, which no power can carry out of range.
-#[inline(always)]
-fn sharpen<T: Real>(raw: &[T], sharpness: T, sharp: &mut [T]) {
-    for (sharp, raw) in sharp.iter_mut().zip(raw) {
-        *sharp = sharpness * (raw.max(T::ZERO) + T::from_f64(EPSILON)).ln();
-    }
-    softmax(sharp);
-}
-
-/// The gradient of [`sharpen`]: turns that of the sharpened distribution into that of the raw one, and returns that of
-/// the sharpness.
-#[inline(always)]
-fn sharpen_back<T: Real, I: InstructionSet>(raw: &[T], sharpness: T, sharp: &[T], gradient: &mut [T]) -> T {
-    softmax_back::<T, I>(sharp, gradient);
-    let mut over_sharpness = T::ZERO;
-    for (gradient, raw) in gradient.iter_mut().zip(raw) {
-        let base = raw.max(T::ZERO) + T::from_f64(EPSILON);
-        over_sharpness += *gradient * base.ln();
-        *gradient *= sharpness / base;
-    }
-    over_sharpness
 }
 
 /// M = ψ M ⊙ (1 - w eᵀ) + w vᵀ for the words of a strip; ψ = 1 if none is given.
