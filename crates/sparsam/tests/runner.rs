@@ -3,14 +3,16 @@
 mod common;
 
 use common::{Batch, Numbers, network};
-use sparsam::memory::{dnc, sam, sdnc};
+use sparsam::memory::{dam, dnc, ntm, sam, sdnc};
 use sparsam::{Error, Model, Network, Runner};
 
 fn models() -> Vec<Model> {
     let sam = sam::Config { memory_size: 50, word_size: 5, heads: 2, reads: 3, ..Default::default() };
     let sdnc = sdnc::Config { memory_size: 50, word_size: 5, heads: 2, reads: 3, ..Default::default() };
     let dnc = dnc::Config { memory_size: 50, word_size: 5, heads: 2, ..Default::default() };
-    vec![Model::Lstm, Model::Sam(sam), Model::Sdnc(sdnc), Model::Dnc(dnc)]
+    let dam = dam::Config { memory_size: 50, word_size: 5, heads: 2, ..Default::default() };
+    let ntm = ntm::Config { memory_size: 50, word_size: 5, heads: 2 };
+    vec![Model::Lstm, Model::Sam(sam), Model::Sdnc(sdnc), Model::Dam(dam), Model::Ntm(ntm), Model::Dnc(dnc)]
 }
 
 fn with_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {
@@ -110,6 +112,51 @@ fn a_row_is_reset_alone() {
         for (i, value) in mixed.iter().enumerate() {
             let row = i / 2 % 6;
             assert_eq!(*value, if row == 4 { fresh[i] } else { carried[i] }, "row {row}");
+        }
+    }
+}
+
+#[test]
+fn a_row_reset_between_passes_leaves_the_others_where_they_stand() {
+    for model in models() {
+        let network = network(model, 3, 8, 2, 20);
+        let batch = Batch::new(&network, &[7; 6], 21);
+        let mut runner = Runner::new(&network, 6).expect("it fits");
+        let fresh = batch.forward(&mut runner, &network);
+        let carried = {
+            let mut other = Runner::new(&network, 6).expect("it fits");
+            batch.infer(&mut other, &network);
+            batch.infer(&mut other, &network)
+        };
+        // After a forward the others stand at its end; there is no tape any more for any of them.
+        runner.reset_row(0);
+        let mut inputs = vec![0.0; batch.inputs.len()];
+        let gone = runner.backward(&network, &batch.loss_weights, &mut network.zeros(), Some(&mut inputs));
+        assert!(matches!(gone, Err(Error::Order(_))));
+        runner.replay();
+        let mixed = batch.forward(&mut runner, &network);
+        for (i, value) in mixed.iter().enumerate() {
+            let expected = if i / 2 % 6 == 0 { fresh[i] } else { carried[i] };
+            assert!((value - expected).abs() < 1e-12);
+        }
+        // After a backward they stand at its start, and stay there.
+        runner.reset();
+        batch.forward(&mut runner, &network);
+        batch.backward(&mut runner, &network);
+        runner.reset_row(5);
+        runner.replay();
+        assert_eq!(batch.forward(&mut runner, &network), fresh);
+    }
+}
+
+#[test]
+fn sequences_of_no_steps_pass_forth_and_back() {
+    for model in models() {
+        let network = network(model, 3, 8, 2, 22);
+        let mut runner = Runner::new(&network, 5).expect("it fits");
+        for batch in [Batch::new(&network, &[0; 5], 23), Batch::new(&network, &[0, 0, 0, 0, 3], 23)] {
+            batch.forward(&mut runner, &network);
+            batch.backward(&mut runner, &network);
         }
     }
 }

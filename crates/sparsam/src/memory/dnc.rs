@@ -120,7 +120,7 @@ impl Fields {
         head * self.word_size..(head + 1) * self.word_size
     }
     fn read_strengths(self) -> Field {
-        Self::after(self.read_key(self.heads - 1), self.heads)
+        self.heads * self.word_size..self.heads * (self.word_size + 1)
     }
     fn write_key(self) -> Field {
         Self::after(self.read_strengths(), self.word_size)

@@ -85,11 +85,27 @@ impl Life {
         }
         assert_eq!(state(&mut memory), state(&mut other), "on from step {kept}, against a stream");
 
+        // A reset in the middle of going back; after it the memory lives as one just made.
+        if more > 0 {
+            let reads = interface(memory.read_len(), 0, seed + 2);
+            memory.step_back(&interface(length, more - 1, seed + 3), &reads, &mut vec![0.0; length]);
+        }
         memory.reset();
         assert_eq!(state(&mut memory), fresh, "after a reset");
+        memory.replay();
+        assert_eq!(state(&mut memory), fresh, "a reset leaves nothing to replay");
         let mut again = make();
-        memory.step(&interface(length, 0, seed), &mut read, true);
-        again.step(&interface(length, 0, seed), &mut read, true);
-        assert_eq!(state(&mut memory), state(&mut again), "the first step after a reset");
+        for memory in [&mut memory, &mut again] {
+            for step in 0..steps {
+                memory.step(&interface(length, step, seed), &mut read, true);
+            }
+            for step in (kept..steps).rev() {
+                back(memory, step);
+            }
+            for step in 0..more {
+                memory.step(&interface(length, step, seed + 3), &mut read, true);
+            }
+        }
+        assert_eq!(state(&mut memory), state(&mut again), "after a reset, as if just made");
     }
 }

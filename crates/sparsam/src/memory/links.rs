@@ -89,11 +89,14 @@ impl<T: Real> Links<T> {
         })
     }
 
-    /// Removes all links of a word, and empties the tape. To remove all links there are, call it for every word that was
-    /// ever written.
-    pub fn forget(&mut self, word: u32) {
+    /// Empties the tape and forgets what was written last. [`forget`](Self::forget) removes the links.
+    pub fn reset(&mut self) {
         self.start_episode();
         self.precedence.clear();
+    }
+
+    /// Removes all links of a word. To remove all there are, call it for every word that was ever written.
+    pub fn forget(&mut self, word: u32) {
         self.after.clear(word);
         self.before.clear(word);
     }

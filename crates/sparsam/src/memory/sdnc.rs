@@ -31,8 +31,9 @@ pub struct Config {
     /// How similar words are found.
     pub index: IndexKind,
     /// Masked content addressing (Csordás and Schmidhuber 2019, arXiv 1904.10278, section 3.1): every read key comes with
-    /// a mask m = σ(m̂) of W numbers. The K words most similar to q ⊙ m ⊙ m are chosen, and weighed by
-    /// cos(q ⊙ m, M(i) ⊙ m), whose numerator that is.
+    /// a mask m = σ(m̂) of W numbers. The K words most similar to q ⊙ m ⊙ m are chosen, whose
+    /// products with it are the numerators of the masked cosines, and weighed by cos(q ⊙ m, M(i) ⊙ m). No index knows
+    /// the masked norms, so that a word that is long where the mask is closed can be missed.
     pub masked_content: bool,
     /// Sharpened links (Csordás and Schmidhuber 2019, section 3.3): the entries kept of f and b of every head are raised
     /// to a power oneplus(ŝ) and made to sum to one, f(i) ← (f(i) + ε)^s / Σ_j (f(j) + ε)^s.
@@ -231,6 +232,7 @@ impl<T: Real> Memory<T> for Sdnc<T> {
     }
 
     fn reset(&mut self) {
+        self.links.reset();
         self.store.reset(|word| self.links.forget(word));
         self.tape.reads.clear();
     }

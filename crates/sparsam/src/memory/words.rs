@@ -108,6 +108,7 @@ impl<T: Real> Words<T> {
             contents[start..start + size].fill(T::ZERO);
         });
         self.lowest_unwritten = 0;
+        self.lowest_unwritten_at_start = 0;
     }
 
     /// Keeps the words as they stand and empties the journal, at the cost of the words in it.

@@ -38,8 +38,10 @@ pub struct Runner<T: Real> {
     /// Version of the network whose weights are packed.
     version: u64,
     gradients: Vec<Parameters<T>>,
-    /// Time steps given to the latest `forward`.
+    /// Time steps given to the latest run.
     steps: usize,
+    /// The latest run was a `forward` that was not gone back through.
+    has_tape: bool,
 }
 
 impl<T: Real> Runner<T> {
@@ -66,6 +68,7 @@ impl<T: Real> Runner<T> {
             version: 0,
             gradients: Vec::new(),
             steps: 0,
+            has_tape: false,
         };
         runner.pack(network);
         Ok(runner)
@@ -83,8 +86,12 @@ impl<T: Real> Runner<T> {
         }
     }
 
-    /// Makes one row as it was when made, and forgets the tape.
+    /// Makes one row as it was when made. The others keep the state that stands; no row has a tape any more.
     pub fn reset_row(&mut self, row: usize) {
+        self.has_tape = false;
+        for shard in &mut self.shards {
+            shard.start_episode();
+        }
         self.shards[row / SHARD_ROWS].reset_row(row % SHARD_ROWS);
     }
 
@@ -105,7 +112,9 @@ impl<T: Real> Runner<T> {
     ) -> Result<(), Error> {
         let steps = self.check_shapes(network, inputs, lengths, outputs)?;
         self.check_tape(steps, lengths)?;
-        self.run(network, inputs, lengths, outputs, Shard::forward)
+        self.run(network, inputs, lengths, outputs, Shard::forward)?;
+        self.has_tape = true;
+        Ok(())
     }
 
     /// Runs the network over sequences without a tape: for evaluation and for streams. Arguments and errors are those
@@ -134,6 +143,7 @@ impl<T: Real> Runner<T> {
         let steps = self.check_shapes(network, inputs, lengths, outputs)?;
         self.pack(network);
         self.steps = steps;
+        self.has_tape = false;
         let (weights, batch) = (&self.weights, self.rows);
         for_each(&mut self.shards, |number, shard| {
             let place = Place { first_row: number * SHARD_ROWS, batch };
@@ -158,7 +168,7 @@ impl<T: Real> Runner<T> {
         gradients: &mut Parameters<T>,
         mut input_gradients: Option<&mut [T]>,
     ) -> Result<(), Error> {
-        if !self.shards.iter().any(Shard::has_tape) {
+        if !self.has_tape {
             return Err(Error::Order("backward needs a forward before it: no tape is there to go back through"));
         }
         if self.version != network.version {
@@ -179,6 +189,7 @@ impl<T: Real> Runner<T> {
                 shape: "names and shapes are those of the parameters".into(),
             });
         }
+        self.has_tape = false;
         let (weights, with_inputs) = (&self.weights, input_gradients.is_some());
         let back = |number: usize, shard: &mut Shard<T>, gradients: &mut Parameters<T>| {
             let place = Place { first_row: number * SHARD_ROWS, batch };

@@ -163,10 +163,9 @@ impl<T: Real> Shard<T> {
         self.sizes == Sizes::new(config)
     }
 
-    /// Makes a row as it was when made.
+    /// Makes a row as it was when made; an episode must have been started, so that no tape is there.
     pub fn reset_row(&mut self, row: usize) {
         let Sizes { hidden, state, .. } = self.sizes;
-        self.start_episode();
         self.cells[row * hidden..(row + 1) * hidden].fill(T::ZERO);
         self.states[row * state..(row + 1) * state].fill(T::ZERO);
         if let Some(memory) = self.memories.get_mut(row) {
@@ -196,11 +195,6 @@ impl<T: Real> Shard<T> {
             }
             self.at_end = true;
         }
-    }
-
-    /// Steps on the tape that can still be gone back through.
-    pub fn has_tape(&self) -> bool {
-        self.steps > 0 && self.at_end
     }
 
     /// Bytes that the memories' tapes of sequences of these lengths take beyond those taken already.

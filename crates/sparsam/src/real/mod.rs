@@ -151,7 +151,7 @@ impl Real for f32 {
     /// eˣ within two units in the last place: x = n ln 2 + r, a polynomial in r, n put into the exponent.
     #[inline(always)]
     fn exp(self) -> Self {
-        // Outside of these bounds the result would leave the normal numbers. NaN passes through.
+        // Outside of these bounds the result is no normal number: it is infinite, or 0. NaN passes through.
         const LARGEST: f32 = 88.376_26;
         const SMALLEST: f32 = -87.336_54;
         // Adding and subtracting 1.5 · 2²³ rounds to the nearest whole number.
@@ -172,7 +172,8 @@ impl Real for f32 {
         let value = p * r * r + r + 1.0;
         // The low bits of `shifted` hold n; the shift moves them into the exponent.
         let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
-        value * scale
+        let value = if self > LARGEST { f32::INFINITY } else { value * scale };
+        if self < SMALLEST { 0.0 } else { value }
     }
 
     #[inline(always)]
@@ -358,6 +359,10 @@ mod tests {
         assert!((<f32 as Real>::tanh(100.0) - 1.0).abs() < 2e-7);
         assert!(Real::sigmoid(-1e30f32) < 1e-37);
         assert_eq!(Real::sigmoid(1e30f32), 1.0);
+        assert_eq!(<f32 as Real>::exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(<f32 as Real>::exp(-88.0), 0.0);
+        assert_eq!(<f32 as Real>::exp(f32::INFINITY), f32::INFINITY);
+        assert_eq!(Real::softplus(1e30f32), 1e30);
         assert!(<f32 as Real>::exp(f32::NAN).is_nan());
         assert!(<f32 as Real>::tanh(f32::NAN).is_nan());
     }
