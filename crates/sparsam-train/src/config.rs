@@ -141,6 +141,18 @@ impl Config {
         })
     }
 
+    /// The first field that differs from the other configuration's, and both values as TOML writes them.
+    pub(crate) fn difference(&self, other: &Self) -> Result<Option<(String, String, String)>, Error> {
+        let table = |config: &Self| -> Result<Table, Error> {
+            let wrong = |error: toml::ser::Error| Error::Config {
+                source_name: "the configuration".into(),
+                reason: sentence(&error.to_string()),
+            };
+            Table::try_from(config).map_err(wrong)
+        };
+        Ok(first_difference(&table(self)?, &table(other)?))
+    }
+
     /// The configuration of the network, whose inputs and outputs are the task's.
     pub fn network_config(&self, task: &dyn Task) -> NetworkConfig {
         NetworkConfig {
@@ -220,6 +232,26 @@ fn unknown(given: &Table, understood: &Table) -> Option<String> {
         (Value::Table(given), Some(Value::Table(understood))) => {
             unknown(given, understood).map(|inner| format!("{key}.{inner}"))
         }
+        _ => None,
+    })
+}
+
+/// The first key, with those of the tables around it, whose values differ; a missing one is "left out".
+fn first_difference(one: &Table, other: &Table) -> Option<(String, String, String)> {
+    let text = |value: Option<&Value>| match value {
+        Some(Value::Table(_)) => "a table".into(),
+        Some(value) => value.to_string(),
+        None => "left out".into(),
+    };
+    // The name of a model or task stands for all of its options: it is told before them.
+    let named = |key: &&String| !["name", "model", "kind"].contains(&key.as_str());
+    let mut keys: Vec<_> = one.keys().chain(other.keys().filter(|key| !one.contains_key(*key))).collect();
+    keys.sort_by_key(named);
+    keys.into_iter().find_map(|key| match (one.get(key), other.get(key)) {
+        (Some(Value::Table(one)), Some(Value::Table(other))) => {
+            first_difference(one, other).map(|(inner, one, other)| (format!("{key}.{inner}"), one, other))
+        }
+        (one, other) if one != other => Some((key.clone(), text(one), text(other))),
         _ => None,
     })
 }

@@ -7,7 +7,7 @@
 //! | `events.out.tfevents.*` | the same for TensorBoard, one file for each time the run was started or resumed |
 //! | `checkpoints/newest.safetensors` | the network as it was last saved |
 //! | `checkpoints/best.safetensors` | the network that did best in an evaluation |
-//! | `checkpoints/resume.safetensors` | all that resuming takes: parameters, the optimiser's moments, counters |
+//! | `checkpoints/resume.safetensors` | all that resuming takes: parameters, the optimiser's moments, counters; and the configuration, which must not have been edited since |
 //! | `curve.svg` | the learning curve |
 //!
 //! # Why a kill at any moment leaves a run that resumes
@@ -38,6 +38,7 @@ const LOCK: &str = ".lock";
 
 /// Names under which [`RESUME`] keeps what is not a parameter.
 const PROGRESS: &str = "training.progress";
+const KEPT_CONFIG: &str = "training.config";
 const MOMENTS: &str = "training.optimiser.";
 
 /// A network that a run keeps.
@@ -168,6 +169,8 @@ pub(crate) struct OpenRun {
     events: tensorboard::Writer,
     title: String,
     unit: &'static str,
+    /// What [`RESUME`] keeps of the configuration.
+    kept_config: String,
     _lock: File,
 }
 
@@ -199,7 +202,8 @@ impl OpenRun {
         before_operation(&metrics_path)?;
         let metrics_file =
             OpenOptions::new().append(true).create(true).open(&metrics_path).map_err(Error::at(&metrics_path))?;
-        save_resume(path, network, optimiser, &Progress::default())?;
+        let kept_config = kept_config(config)?;
+        save_resume(path, &kept_config, network, optimiser, &Progress::default())?;
         write_atomically(path, CONFIG, config.to_toml()?.as_bytes())?;
         before_operation(&path.join("events"))?;
         let events = tensorboard::Writer::create(path, None)?;
@@ -210,6 +214,7 @@ impl OpenRun {
             events,
             title: title(config),
             unit,
+            kept_config,
             _lock: lock,
         })
     }
@@ -237,8 +242,16 @@ impl OpenRun {
         metrics_file.set_len(length).map_err(Error::at(&metrics_path))?;
         before_operation(&path.join("events"))?;
         let events = tensorboard::Writer::create(path, Some(resumed.progress.batch))?;
-        let run =
-            Self { path: path.to_owned(), metrics_file, metrics, events, title: title(config), unit, _lock: lock };
+        let run = Self {
+            path: path.to_owned(),
+            metrics_file,
+            metrics,
+            events,
+            title: title(config),
+            unit,
+            kept_config: kept_config(config)?,
+            _lock: lock,
+        };
         Ok((run, resumed))
     }
 
@@ -295,7 +308,7 @@ impl OpenRun {
         before_operation(&metrics_path)?;
         self.metrics_file.sync_data().map_err(Error::at(&metrics_path))?;
         self.events.sync()?;
-        save_resume(&self.path, network, optimiser, progress)?;
+        save_resume(&self.path, &self.kept_config, network, optimiser, progress)?;
         self.save_network(Checkpoint::Newest, network)?;
         let curve = draw_curve(&self.metrics, &self.title, self.unit);
         write_atomically(&self.path, CURVE, curve.as_bytes())
@@ -317,8 +330,34 @@ fn title(config: &Config) -> String {
     format!("{} with {}", config.task.name(), config.network.memory.name())
 }
 
+/// The configuration as [`RESUME`] keeps it: without `batches`, the one field that a run that has begun may change.
+fn kept_config(config: &Config) -> Result<String, Error> {
+    let lines = config.to_toml()?;
+    // Fields come before tables, so that a line is of this one and no other.
+    Ok(lines.lines().filter(|line| !line.starts_with("batches = ")).map(|line| format!("{line}\n")).collect())
+}
+
+/// Checks that a run still has the configuration that it was trained with: with another it would go on as no
+/// configuration alone could start it.
+fn check_config(folder: &Path, kept: &str, config: &Config) -> Result<(), Error> {
+    let path = folder.join(RESUME);
+    let mut kept = Config::from_toml(kept, KEPT_CONFIG, None, None).map_err(|error| {
+        Error::damaged(&path, format!("its configuration cannot be read ({error}); restore the file"))
+    })?;
+    kept.batches = config.batches;
+    let Some((field, now, before)) = config.difference(&kept)? else {
+        return Ok(());
+    };
+    let reason = format!(
+        "{field} is {now}, but the run was trained with {before}; only batches can change: put {before} back to go on, \
+         or start another run with this configuration"
+    );
+    Err(Error::Config { source_name: folder.join(CONFIG).display().to_string(), reason })
+}
+
 fn save_resume(
     folder: &Path,
+    kept_config: &str,
     network: &Network<f32>,
     optimiser: &Optimiser<f32>,
     progress: &Progress,
@@ -328,6 +367,7 @@ fn save_resume(
     let json =
         serde_json::to_string(progress).map_err(|error| Error::Io { path: path.clone(), source: error.into() })?;
     extra.metadata.insert(PROGRESS.into(), json);
+    extra.metadata.insert(KEPT_CONFIG.into(), kept_config.to_owned());
     for (name, values) in optimiser.moments().into_iter().filter(|(_, values)| !values.is_empty()) {
         if let Some(value) = values.iter().find(|value| !value.is_finite()) {
             let what = format!("the optimiser's {name}");
@@ -345,6 +385,10 @@ fn load_resume(folder: &Path, config: &Config) -> Result<Resumed, Error> {
         return Err(Error::NoRun { folder: folder.to_owned(), missing: RESUME });
     }
     let (network, extra) = checkpoint::load_with_extra::<f32>(&path)?;
+    // A run that an earlier version saved has none.
+    if let Some(kept) = extra.metadata.get(KEPT_CONFIG) {
+        check_config(folder, kept, config)?;
+    }
     let task = config.task.build()?;
     let expected = config.network_config(&*task);
     if *network.config() != expected {

@@ -648,12 +648,24 @@ mod tests {
         let message = || Trainer::resume(folder.path()).err().unwrap().to_string();
         let path = folder.path().join("config.toml");
         let written = fs::read_to_string(&path).unwrap();
-        fs::write(&path, written.replace("hidden_size = 6", "hidden_size = 7")).unwrap();
-        assert!(message().contains("hidden_size: 6") && message().contains("config.toml asks for"), "{}", message());
+        for (before, after, named) in [
+            ("seed = 1", "seed = 2", "seed is 2, but the run was trained with 1;"),
+            ("batch_size = 8", "batch_size = 4", "batch_size is 4, but the run was trained with 8;"),
+            ("learning_rate = 0.001", "learning_rate = 0.01", "optimiser.learning_rate is 0.01, but"),
+            ("hidden_size = 6", "hidden_size = 7", "network.hidden_size is 7, but the run was trained with 6;"),
+        ] {
+            assert!(written.contains(before), "{written}");
+            fs::write(&path, written.replace(before, after)).unwrap();
+            assert!(message().contains(named) && message().contains("start another run"), "{}", message());
+            assert!(Trainer::resume(folder.path()).err().unwrap().is_usage());
+        }
         let mut adam = config();
         adam.optimiser = OptimiserConfig::adam(1e-3);
         fs::write(&path, adam.to_toml().unwrap()).unwrap();
-        assert!(message().contains("its optimiser is not the one of config.toml"), "{}", message());
+        assert!(message().contains("optimiser.kind is \"adam\", but"), "{}", message());
+        // What only the order or a comment distinguishes is the same.
+        fs::write(&path, format!("# mine\n{}", written.replace("batches = 9", "batches = 12"))).unwrap();
+        assert_eq!(Trainer::resume(folder.path()).unwrap().config().batches, 12);
         fs::write(&path, written).unwrap();
         let path = folder.path().join("metrics.jsonl");
         let written = fs::read(&path).unwrap();
