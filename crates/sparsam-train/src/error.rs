@@ -98,9 +98,13 @@ impl Error {
             Self::Io { source, .. } | Self::Library(sparsam::Error::Io { source, .. }) => {
                 source.kind() == io::ErrorKind::NotFound
             }
-            Self::Library(error) => {
-                matches!(error, sparsam::Error::Config { .. } | sparsam::Error::MemoryTooLarge { .. })
-            }
+            Self::Library(error) => matches!(
+                error,
+                sparsam::Error::Config { .. }
+                    | sparsam::Error::MemoryTooLarge { .. }
+                    | sparsam::Error::MemoryDoesNotFit { .. }
+                    | sparsam::Error::TapeDoesNotFit { .. }
+            ),
             _ => false,
         }
     }
@@ -116,5 +120,21 @@ impl Error {
 
     pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> Self {
         Self::Damaged { path: path.to_owned(), reason: reason.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_and_does_not_fit_is_a_mistake() {
+        let memory = sparsam::Error::MemoryDoesNotFit { bytes: 2, available: 1, memory_size: 1 };
+        let tape = sparsam::Error::TapeDoesNotFit { steps: 1, bytes: 2, available: 1 };
+        for error in [memory, tape, sparsam::Error::MemoryTooLarge { bytes: 2 }] {
+            assert!(Error::from(error).is_usage());
+        }
+        let bad = sparsam::Error::Checkpoint { path: String::new(), reason: String::new() };
+        assert!(!Error::from(bad).is_usage());
     }
 }
