@@ -20,6 +20,17 @@ pub enum Error {
         /// The size asked for.
         bytes: u128,
     },
+    /// An array that would fit, but that the system has no place for beside those there are.
+    #[error(
+        "the system refused another array of {bytes} bytes in memory: {source}; every sequence has several, so choose a \
+         smaller batch_size, or allow more of them (on Linux vm.max_map_count)"
+    )]
+    MappingRefused {
+        /// The size of the array.
+        bytes: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A dense memory that this machine has no room for.
     #[error(
         "the memory would need {} ({bytes} bytes), and {} are available; memory_size = {memory_size} would fit",
