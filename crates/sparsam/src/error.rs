@@ -33,7 +33,8 @@ pub enum Error {
     },
     /// A dense memory that this machine has no room for.
     #[error(
-        "the memory would need {} ({bytes} bytes), and {} are available; memory_size = {memory_size} would fit",
+        "with every sequence and time step it would take {} ({bytes} bytes) of memory, and {} are available; memory_size = \
+         {memory_size} would fit",
         gibibytes(*.bytes), gibibytes(*.available)
     )]
     MemoryDoesNotFit {
@@ -44,10 +45,10 @@ pub enum Error {
         /// The largest number of words that would fit.
         memory_size: u128,
     },
-    /// A tape that this machine has no room for: dense models keep the whole memory of every step.
+    /// A tape that this machine has no room for: every step is kept, with dense models the whole memory of every step.
     #[error(
         "going back through {steps} time steps would need {} ({bytes} bytes) beyond what is in use, and {} are \
-         available; choose shorter sequences, fewer of them at a time, a smaller memory_size, or a sparse model",
+         available; choose shorter sequences or fewer of them at a time; a dense model also takes less with a smaller memory_size",
         gibibytes(*.bytes), gibibytes(*.available)
     )]
     TapeDoesNotFit {

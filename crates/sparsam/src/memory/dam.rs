@@ -121,8 +121,8 @@ struct Scratch<T> {
     /// Of one strip, [`STRIP_BLOCKS`] for each head.
     write_weights: Vec<Sixteen<T>>,
     gradients: Vec<Sixteen<T>>,
-    /// Σ w^R_h(t-1)(i) · gradient of w^W_h(i), sixteen partial sums for each head.
-    over_read: Vec<Sixteen<T>>,
+    /// Σ w^R_h(t-1)(i) · gradient of w^W_h(i), a head.
+    over_read: Vec<T>,
     over_unused: Vec<T>,
 }
 
@@ -292,15 +292,17 @@ fn find_least_used<T: Real, I: InstructionSet>(usage: &[Sixteen<T>], words: &mut
     let last = words.len() - 1;
     for (block, usage) in usage.iter().enumerate() {
         // Nearly every block holds nothing new and is done with here.
-        if I::Lanes::<T>::load(usage).at_least(least[last]) == u16::MAX {
-            continue;
-        }
-        for (lane, usage) in usage.iter().enumerate() {
-            if *usage < least[last] {
-                let place = least.iter().position(|other| *usage < *other).unwrap_or(last);
-                least.copy_within(place..last, place + 1);
-                words.copy_within(place..last, place + 1);
-                (least[place], words[place]) = (*usage, block * LANES + lane);
+        let mut candidates = !I::Lanes::<T>::load(usage).at_least(least[last]);
+        while candidates != 0 {
+            let lane = candidates.trailing_zeros() as usize;
+            candidates &= candidates - 1;
+            let mut place = last;
+            if usage[lane] < least[place] {
+                while place > 0 && usage[lane] < least[place - 1] {
+                    (least[place], words[place]) = (least[place - 1], words[place - 1]);
+                    place -= 1;
+                }
+                (least[place], words[place]) = (usage[lane], block * LANES + lane);
             }
         }
     }
@@ -310,9 +312,8 @@ fn find_least_used<T: Real, I: InstructionSet>(usage: &[Sixteen<T>], words: &mut
 #[inline(always)]
 fn in_strip(unused: &[usize], strip: &std::ops::Range<usize>) -> impl Iterator<Item = (usize, usize, usize)> {
     let (start, end) = (strip.start * LANES, strip.end * LANES);
-    unused.iter().enumerate().filter_map(move |(head, word)| {
-        (start..end).contains(word).then(|| (head, (word - start) / LANES, word % LANES))
-    })
+    let within = unused.iter().enumerate().filter(move |(_, word)| (start..end).contains(*word));
+    within.map(move |(head, word)| (head, (word - start) / LANES, word % LANES))
 }
 
 vector_fn! {
@@ -396,7 +397,7 @@ vector_fn! {
         scratch.start::<I>(fields, interface);
         scratch.addressing.start_back();
         scratch.over_read.clear();
-        scratch.over_read.resize(heads, [T::ZERO; LANES]);
+        scratch.over_read.resize(heads, T::ZERO);
         scratch.over_unused.clear();
         scratch.over_unused.resize(heads, T::ZERO);
         // The gradient of softmax needs Σ w(i) · gradient of w(i). What came through the read adds up to the
@@ -429,16 +430,13 @@ vector_fn! {
             scratch.sums.add::<I>(gradients, &scratch.write_weights, STRIP_BLOCKS);
             products::<T, I>(size, gradients, &scratch.write_words, &mut scratch.gradients, STRIP_BLOCKS);
             for head in 0..heads {
-                let over_read = &mut scratch.over_read[head];
                 let gates = scratch.gates[head].read();
-                let write_gradients = &scratch.gradients[head * STRIP_BLOCKS..][..strip.len()];
-                let weights = &before.weights[of_head(head)];
-                let carried = &mut dam.weight_gradients[of_head(head)];
-                for ((gradient, weight), carried) in write_gradients.iter().zip(weights).zip(carried) {
-                    for lane in 0..LANES {
-                        over_read[lane] += gradient[lane] * weight[lane];
-                        carried[lane] = gates * gradient[lane];
-                    }
+                let write_gradients = scratch.gradients[head * STRIP_BLOCKS..][..strip.len()].as_flattened();
+                let weights = before.weights[of_head(head)].as_flattened();
+                let carried = dam.weight_gradients[of_head(head)].as_flattened_mut();
+                scratch.over_read[head] += dot::<T, I>(write_gradients, weights);
+                for (carried, gradient) in carried.iter_mut().zip(write_gradients) {
+                    *carried = gates * *gradient;
                 }
             }
             for (head, block, lane) in in_strip(unused, &strip) {
@@ -456,8 +454,7 @@ vector_fn! {
             let strength_gradient = scratch.addressing.finish_back::<I>(head, &mut gradient[fields.key()]);
             gradient[fields.strength()] = strength_gradient * raw_strength.sigmoid();
             scratch.sums.finish::<I>(head, &mut gradient[fields.write_word()]);
-            let over_read = I::Lanes::<T>::load(&scratch.over_read[head]).sum();
-            let over_unused = scratch.over_unused[head];
+            let (over_read, over_unused) = (scratch.over_read[head], scratch.over_unused[head]);
             let Gates { write, interpolation } = *gates;
             gradient[fields.write_gate()] = (interpolation * over_read + (T::ONE - interpolation) * over_unused)
                 * write

@@ -92,12 +92,6 @@ impl Layout {
     pub fn set_padding<T: Real>(self, numbers: &mut [Sixteen<T>], value: T) {
         numbers.as_flattened_mut()[self.memory_size..].fill(value);
     }
-
-    /// The content of one word. For looking at a memory, not for working on it.
-    pub fn word<T: Real>(self, contents: &[Sixteen<T>], word: usize) -> Vec<T> {
-        let block = &contents[word / LANES * self.word_size..][..self.word_size];
-        block.iter().map(|numbers| numbers[word % LANES]).collect()
-    }
 }
 
 /// Checks that this machine can hold a dense memory whose start, gradients included, takes `numbers` numbers a word.
@@ -345,10 +339,8 @@ impl<T: Real> Sums<T> {
     /// Multiplies the sum of one head.
     #[inline(always)]
     pub fn scale(&mut self, head: usize, factor: T) {
-        for numbers in &mut self.partial[head * self.word_size..][..self.word_size] {
-            for number in numbers {
-                *number *= factor;
-            }
+        for number in self.partial[head * self.word_size..][..self.word_size].as_flattened_mut() {
+            *number *= factor;
         }
     }
 
@@ -536,6 +528,14 @@ vector_fn! {
     }
 }
 
+vector_fn! {
+    fn multiply<T, I>(products: &mut [T], a: &[T], b: &[T]) {
+        for ((product, a), b) in products.iter_mut().zip(a).zip(b) {
+            *product = *a * *b;
+        }
+    }
+}
+
 impl<T: Real> Erasure<T> {
     /// Starts going back, for `heads` erase vectors of `word_size` numbers.
     pub fn start(&mut self, heads: usize, word_size: usize) {
@@ -563,10 +563,7 @@ impl<T: Real> Erasure<T> {
         let mut head = 0;
         while head < heads {
             let end = if head + 4 <= heads { head + 4 } else { head + 1 };
-            let numbers = contents.as_flattened().iter().zip(content_gradients.as_flattened());
-            for (left, (content, gradient)) in left.as_flattened_mut().iter_mut().zip(numbers) {
-                *left = *content * *gradient;
-            }
+            multiply(left.as_flattened_mut(), contents.as_flattened(), content_gradients.as_flattened());
             for (first, last) in [(0, head), (end, heads)] {
                 let (weights, erases) =
                     (&weights[first.min(heads - 1) * stride..], &erases[first * word_size..last * word_size]);
@@ -624,8 +621,7 @@ pub struct Addressing<T> {
     /// The largest logit when each strip was done, strip after strip, in each head after head.
     largest_at: Vec<T>,
     key_sums: Sums<T>,
-    strength_sums: Vec<Sixteen<T>>,
-    cosine_sums: Vec<Sixteen<T>>,
+    strength_gradients: Vec<T>,
     scratch: Strip<T>,
 }
 
@@ -694,14 +690,14 @@ impl<T: Real> Addressing<T> {
             let logits = self.scratch.products[head * STRIP_BLOCKS..][..blocks.len()].as_flattened_mut();
             // Beyond the last word there is nothing to choose.
             logits[words..].fill(T::NEG_INFINITY);
-            let mut largest = [self.largest[head]; LANES];
-            for logits in logits.as_chunks_mut::<LANES>().0 {
-                for (largest, logit) in largest.iter_mut().zip(logits) {
-                    *logit *= *strength;
-                    *largest = largest.max(*logit);
-                }
+            let mut largest = I::Lanes::<T>::splat(self.largest[head]);
+            for logit in logits.iter_mut() {
+                *logit *= *strength;
             }
-            let largest = largest.iter().fold(T::NEG_INFINITY, |a, b| a.max(*b));
+            for logits in logits.as_chunks::<LANES>().0 {
+                largest = I::Lanes::<T>::load(logits).larger(largest);
+            }
+            let largest = largest.largest();
             let rescale = if largest > self.largest[head] { (self.largest[head] - largest).exp() } else { T::ONE };
             self.rescale[head] = rescale;
             self.largest[head] = largest;
@@ -711,11 +707,7 @@ impl<T: Real> Addressing<T> {
                 *weight = (*logit - largest).exp();
             }
             weights[words..].fill(T::ZERO);
-            let mut sum = I::Lanes::<T>::splat(T::ZERO);
-            for weights in weights.as_chunks::<LANES>().0 {
-                sum = sum.add(I::Lanes::<T>::load(weights));
-            }
-            self.totals[head] = self.totals[head] * rescale + sum.sum();
+            self.totals[head] = self.totals[head] * rescale + sum::<T, I>(weights);
         }
     }
 
@@ -758,10 +750,8 @@ impl<T: Real> Addressing<T> {
     pub fn start_back(&mut self) {
         let heads = self.strengths.len();
         self.key_sums.start(heads, self.word_size);
-        for sums in [&mut self.strength_sums, &mut self.cosine_sums] {
-            sums.clear();
-            sums.resize(heads, [T::ZERO; LANES]);
-        }
+        self.strength_gradients.clear();
+        self.strength_gradients.resize(heads, T::ZERO);
     }
 
     /// Takes the gradient of a strip's logits (of head h from `h * stride` on; overwritten), and adds what it makes
@@ -776,29 +766,28 @@ impl<T: Real> Addressing<T> {
     ) {
         self.cosines::<I>(contents);
         let blocks = contents.len() / self.word_size;
-        let mut over_content = [[T::ZERO; LANES]; STRIP_BLOCKS];
+        let mut over_content = [T::ZERO; STRIP];
+        let over_content = &mut over_content[..blocks * LANES];
+        let inverse_norms = self.scratch.squares[..blocks].as_flattened();
         for (head, strength) in self.strengths.iter().enumerate() {
             let inverse_key = T::ONE / self.key_norms[head];
-            let cosines = &self.scratch.products[head * STRIP_BLOCKS..][..blocks];
-            let gradients = &mut logit_gradients[head * stride..][..blocks];
-            for block in 0..blocks {
-                for lane in 0..LANES {
-                    let (gradient, cosine) = (gradients[block][lane], cosines[block][lane]);
-                    let cosine_gradient = *strength * gradient;
-                    self.strength_sums[head][lane] += gradient * cosine;
-                    self.cosine_sums[head][lane] += cosine_gradient * cosine;
-                    over_content[block][lane] += cosine_gradient * cosine;
-                    gradients[block][lane] = cosine_gradient * inverse_key * self.scratch.squares[block][lane];
-                }
+            let cosines = self.scratch.products[head * STRIP_BLOCKS..][..blocks].as_flattened();
+            let gradients = logit_gradients[head * stride..][..blocks].as_flattened_mut();
+            self.strength_gradients[head] += dot::<T, I>(gradients, cosines);
+            for ((over_content, cosine), gradient) in over_content.iter_mut().zip(cosines).zip(gradients.iter_mut()) {
+                *gradient *= *strength;
+                *over_content += *gradient * *cosine;
+            }
+            for (gradient, inverse) in gradients.iter_mut().zip(inverse_norms) {
+                *gradient *= inverse_key * *inverse;
             }
         }
+        for (over_content, inverse) in over_content.iter_mut().zip(inverse_norms) {
+            *over_content *= -(*inverse * *inverse);
+        }
         self.key_sums.add::<I>(contents, logit_gradients, stride);
-        for block in 0..blocks {
-            for lane in 0..LANES {
-                let inverse = self.scratch.squares[block][lane];
-                over_content[block][lane] = -(over_content[block][lane] * inverse * inverse);
-            }
-            let scale = I::Lanes::<T>::load(&over_content[block]);
+        for (block, over_content) in over_content.as_chunks::<LANES>().0.iter().enumerate() {
+            let scale = I::Lanes::<T>::load(over_content);
             let contents = &contents[block * self.word_size..][..self.word_size];
             let gradients = &mut content_gradients[block * self.word_size..][..self.word_size];
             for (gradient, content) in gradients.iter_mut().zip(contents) {
@@ -813,12 +802,13 @@ impl<T: Real> Addressing<T> {
     pub fn finish_back<I: InstructionSet>(&self, head: usize, key_gradient: &mut [T]) -> T {
         self.key_sums.finish::<I>(head, key_gradient);
         let key = &self.keys[head * self.word_size..][..self.word_size];
-        let over_key = I::Lanes::<T>::load(&self.cosine_sums[head]).sum();
+        // Σ gradient of cosine · cosine, since a logit is β times a cosine.
+        let over_key = self.strengths[head] * self.strength_gradients[head];
         let key_square = self.key_norms[head] * self.key_norms[head];
         for (gradient, key) in key_gradient.iter_mut().zip(key) {
             *gradient += -(over_key / key_square) * *key;
         }
-        I::Lanes::<T>::load(&self.strength_sums[head]).sum()
+        self.strength_gradients[head]
     }
 }
 
@@ -962,6 +952,16 @@ impl<T: Real> Masked<T> {
     }
 }
 
+/// Σ xᵢ over whole blocks of sixteen numbers.
+#[inline(always)]
+pub fn sum<T: Real, I: InstructionSet>(numbers: &[T]) -> T {
+    let mut sums = I::Lanes::<T>::splat(T::ZERO);
+    for numbers in numbers.as_chunks::<LANES>().0 {
+        sums = sums.add(I::Lanes::<T>::load(numbers));
+    }
+    sums.sum()
+}
+
 /// The tape of a dense memory: its whole state at every step, in frames of one length.
 ///
 /// Frames are handed out from chunks of a few MiB or of one frame, whichever is more, so that a tape of many GiB
@@ -1024,6 +1024,7 @@ impl<T: Real> Frames<T> {
         (self.position, self.steps) = (0, 0);
     }
 
+    #[cfg(test)]
     /// The frame of the latest step in force.
     pub fn now(&self) -> &[Sixteen<T>] {
         self.frame(self.position)

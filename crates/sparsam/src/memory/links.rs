@@ -294,7 +294,7 @@ impl Links<f32> {
 /// d(i) ← (d(i) + ε)^s / Σ_j (d(j) + ε)^s (Csordás and Schmidhuber 2019, arXiv 1904.10278, section 3.3), as a softmax of
 /// logarithms, which no power can carry out of range.
 #[inline(always)]
-pub fn sharpen<T: Real>(raw: &[T], sharpness: T, sharp: &mut [T]) {
+pub(crate) fn sharpen<T: Real>(raw: &[T], sharpness: T, sharp: &mut [T]) {
     for (sharp, raw) in sharp.iter_mut().zip(raw) {
         *sharp = sharpness * (raw.max(T::ZERO) + T::from_f64(EPSILON)).ln();
     }
@@ -304,7 +304,7 @@ pub fn sharpen<T: Real>(raw: &[T], sharpness: T, sharp: &mut [T]) {
 /// The gradient of [`sharpen`]: turns that of the sharpened distribution into that of the raw one, and returns that of
 /// the sharpness.
 #[inline(always)]
-pub fn sharpen_back<T: Real, I: InstructionSet>(raw: &[T], sharpness: T, sharp: &[T], gradient: &mut [T]) -> T {
+pub(crate) fn sharpen_back<T: Real, I: InstructionSet>(raw: &[T], sharpness: T, sharp: &[T], gradient: &mut [T]) -> T {
     softmax_back::<T, I>(sharp, gradient);
     let mut over_sharpness = T::ZERO;
     for (gradient, raw) in gradient.iter_mut().zip(raw) {

@@ -15,20 +15,20 @@
 //!   bit what it was before the first step back. So a memory can be trained on a piece of a sequence and then carried
 //!   on to the next piece.
 
-pub mod content;
+pub(crate) mod content;
 pub mod dam;
-pub mod dense;
+pub(crate) mod dense;
 pub mod dnc;
 #[cfg(test)]
 mod life;
 pub mod links;
 pub mod ntm;
-pub mod pages;
-pub mod ring;
+pub(crate) mod pages;
+pub(crate) mod ring;
 pub mod sam;
 pub mod sdnc;
-pub mod sparse;
-pub mod words;
+pub(crate) mod sparse;
+pub(crate) mod words;
 
 use serde::{Deserialize, Serialize};
 

@@ -24,11 +24,12 @@ use serde::{Deserialize, Serialize};
 
 use super::content::softmax;
 use super::dense::{
-    Addressing, Erasure, Frames, Layout, STRIP, STRIP_BLOCKS, Sixteen, Sums, check_room, erase, products, spread,
+    Addressing, Erasure, Frames, Layout, STRIP, STRIP_BLOCKS, Sixteen, Sums, check_room, erase, products, spread, sum,
 };
 use super::{Memory, MemoryConfig};
-use crate::real::lanes::LANES;
+use crate::real::lanes::{LANES, Lanes};
 use crate::real::simd::{InstructionSet, vector_fn};
+use crate::real::vector::dot;
 use crate::{Error, Real};
 
 /// The configuration of an [`Ntm`].
@@ -166,8 +167,8 @@ struct Scratch<T> {
     gradients: Vec<Sixteen<T>>,
     /// Gradients of the logits of all heads, over a strip.
     logits: Vec<Sixteen<T>>,
-    /// Σ w(i) · gradient of w(i), sixteen partial sums for each head.
-    over_weights: Vec<Sixteen<T>>,
+    /// Σ w(i) · gradient of w(i), a head.
+    over_weights: Vec<T>,
 }
 
 /// How a head goes from content weights to weights.
@@ -223,9 +224,6 @@ fn least_weight<T: Real>() -> T {
     T::from_f64(1e-16)
 }
 
-/// Interpolated weights of a strip, with the word before it in the first place and the one after it behind them.
-type Interpolated<T> = [T; STRIP + 2];
-
 impl<T: Real> Focus<T> {
     #[inline(always)]
     fn new(fields: Fields, addressing: &[T]) -> Self {
@@ -246,67 +244,75 @@ impl<T: Real> Focus<T> {
         self.gate * by_content + (T::ONE - self.gate) * before
     }
 
-    /// Σ_d s(d) w_g(i-d), with i at `place` of `interpolated`.
+    /// w_s + 1e-16 of some words, of which `interpolated` holds w_g, with the word before them in the first place and
+    /// the one after them behind them.
     #[inline(always)]
-    fn shifted(&self, interpolated: &Interpolated<T>, place: usize) -> T {
-        self.shift[0] * interpolated[place + 1]
-            + self.shift[1] * interpolated[place]
-            + self.shift[2] * interpolated[place - 1]
+    fn shift(&self, interpolated: &[T], shifted: &mut [T]) {
+        let [back, stay, on] = self.shift;
+        let around = interpolated.iter().zip(&interpolated[1..]).zip(&interpolated[2..]);
+        for (shifted, ((left, here), right)) in shifted.iter_mut().zip(around) {
+            *shifted = back * *right + stay * *here + on * *left + least_weight();
+        }
     }
 
     /// From the exponentials of the content's logits, which become content weights when multiplied by
-    /// `scale(strip)`, to weights short of `self.scale`.
+    /// `scale(strip)`, to weights short of `self.scale`. Vectors are filled up with zeros to whole blocks, `last` is
+    /// the last word.
     #[inline(always)]
-    fn weigh(&mut self, scale: impl Fn(usize) -> T, by_content: &mut [T], before: &[T], weights: &mut [T]) {
-        let last = by_content.len() - 1;
+    fn weigh<I: InstructionSet>(
+        &mut self,
+        last: usize,
+        scale: impl Fn(usize) -> T,
+        by_content: &mut [T],
+        before: &[T],
+        weights: &mut [T],
+    ) {
         let first = self.interpolate(by_content[0] * scale(0), before[0]);
         let mut left = self.interpolate(by_content[last] * scale(last / STRIP), before[last]);
-        let mut largest = [T::ZERO; LANES];
+        let mut factor = scale(0);
+        let mut largest = I::Lanes::<T>::splat(T::ZERO);
         let mut interpolated = [T::ZERO; STRIP + 2];
-        for strip in 0..=last / STRIP {
-            let words = strip * STRIP..(strip * STRIP + STRIP).min(last + 1);
-            let count = words.len();
-            let factor = scale(strip);
-            let of_strip = by_content[words.clone()].iter_mut().zip(&before[words.clone()]);
+        for start in (0..=last).step_by(STRIP) {
+            let end = (start + STRIP).min(by_content.len());
+            let of_strip = by_content[start..end].iter_mut().zip(&before[start..end]);
             for (interpolated, (by_content, before)) in interpolated[1..].iter_mut().zip(of_strip) {
                 *by_content *= factor;
                 *interpolated = self.interpolate(*by_content, *before);
             }
             interpolated[0] = left;
-            left = interpolated[count];
-            interpolated[count + 1] = match by_content.get(words.end) {
-                Some(next) => self.interpolate(*next * scale(strip + 1), before[words.end]),
-                None => first,
-            };
-            let weights = &mut weights[words];
-            for (place, weight) in weights.iter_mut().enumerate() {
-                *weight = self.shifted(&interpolated, place + 1);
+            left = interpolated[STRIP];
+            if end > last {
+                interpolated[last - start + 2] = first;
+            } else {
+                factor = scale(end / STRIP);
+                interpolated[STRIP + 1] = self.interpolate(by_content[end] * factor, before[end]);
             }
-            for weights in weights.chunks(LANES) {
-                for (largest, weight) in largest.iter_mut().zip(weights) {
-                    *largest = largest.max(*weight);
-                }
+            let weights = &mut weights[start..end];
+            self.shift(&interpolated, weights);
+            weights[(last + 1 - start).min(end - start)..].fill(T::ZERO);
+            for weights in weights.as_chunks().0 {
+                largest = I::Lanes::<T>::load(weights).larger(largest);
             }
         }
         // The power of the largest weight is the largest power: measured against it, none overflows.
-        let largest = largest.iter().fold(T::ZERO, |a, b| a.max(*b));
-        let logarithm = (largest + least_weight()).ln();
-        let mut sums = [T::ZERO; LANES];
-        for weights in weights.chunks_mut(LANES) {
-            for (weight, sum) in weights.iter_mut().zip(&mut sums) {
-                *weight = (self.sharpening * ((*weight + least_weight()).ln() - logarithm)).exp();
-                *sum += *weight;
+        let logarithm = largest.largest().ln();
+        let mut total = T::ZERO;
+        for weights in weights.chunks_mut(STRIP) {
+            for weight in weights.iter_mut() {
+                *weight = (self.sharpening * (weight.ln() - logarithm)).exp();
             }
+            total += sum::<T, I>(weights);
         }
-        self.scale = T::ONE / sums.iter().copied().sum();
+        self.scale = T::ONE / total;
     }
 
     /// The gradient of [`weigh`](Self::weigh): takes that of the weights (and overwrites it), of which `over_weights` is
-    /// the sum weighted by the weights themselves; writes that of the interpolated weights. Leaves in `self.scale` the sum over
-    /// the gradient of the content weights, weighted by these.
+    /// the sum weighted by the weights themselves; writes that of the interpolated weights. Leaves in `self.scale` the
+    /// sum of the gradient of the content weights, weighted by these.
     #[inline(always)]
-    fn weigh_back(
+    fn weigh_back<I: InstructionSet>(
         &mut self,
+        last: usize,
         by_content: &[T],
         before: &[T],
         weights: &[T],
@@ -314,55 +320,54 @@ impl<T: Real> Focus<T> {
         gradients: &mut [T],
         interpolated_gradients: &mut [T],
     ) -> FocusGradient<T> {
-        let last = by_content.len() - 1;
         let at = |word: usize| self.interpolate(by_content[word], before[word]);
+        let (mut sharpening, mut shift) = (T::ZERO, [T::ZERO; 3]);
         let mut interpolated = [T::ZERO; STRIP + 2];
-        let (mut sharpening, mut shift) = ([T::ZERO; LANES], [[T::ZERO; LANES]; 3]);
-        for strip in 0..=last / STRIP {
-            let words = strip * STRIP..(strip * STRIP + STRIP).min(last + 1);
-            let count = words.len();
-            let of_strip = by_content[words.clone()].iter().zip(&before[words.clone()]);
+        let (mut shifted, mut of_logarithm) = ([T::ONE; STRIP], [T::ZERO; STRIP]);
+        for start in (0..=last).step_by(STRIP) {
+            let end = (start + STRIP).min(by_content.len());
+            let of_strip = by_content[start..end].iter().zip(&before[start..end]);
             for (interpolated, (by_content, before)) in interpolated[1..].iter_mut().zip(of_strip) {
                 *interpolated = self.interpolate(*by_content, *before);
             }
-            interpolated[0] = at(if strip == 0 { last } else { words.start - 1 });
-            interpolated[count + 1] = at(if words.end > last { 0 } else { words.end });
-            let blocks = gradients[words.clone()].chunks_mut(LANES).zip(weights[words].chunks(LANES));
-            for (block, (gradients, weights)) in blocks.enumerate() {
-                for (lane, (gradient, weight)) in gradients.iter_mut().zip(weights).enumerate() {
-                    let place = block * LANES + lane + 1;
-                    let base = self.shifted(&interpolated, place) + least_weight();
-                    let of_logarithm = *weight * (*gradient - over_weights);
-                    sharpening[lane] += of_logarithm * base.ln();
-                    let of_shifted = of_logarithm * self.sharpening / base;
-                    shift[0][lane] += of_shifted * interpolated[place + 1];
-                    shift[1][lane] += of_shifted * interpolated[place];
-                    shift[2][lane] += of_shifted * interpolated[place - 1];
-                    *gradient = of_shifted;
-                }
+            interpolated[0] = at(if start == 0 { last } else { start - 1 });
+            if end > last {
+                interpolated[last - start + 2] = at(0);
+            } else {
+                interpolated[STRIP + 1] = at(end);
+            }
+            let (gradients, weights) = (&mut gradients[start..end], &weights[start..end]);
+            let count = end - start;
+            self.shift(&interpolated[..count + 2], &mut shifted);
+            for (of_logarithm, (gradient, weight)) in of_logarithm.iter_mut().zip(gradients.iter().zip(weights)) {
+                *of_logarithm = *weight * (*gradient - over_weights);
+            }
+            for (gradient, (of_logarithm, shifted)) in gradients.iter_mut().zip(of_logarithm.iter().zip(&shifted)) {
+                *gradient = *of_logarithm * self.sharpening / *shifted;
+            }
+            for shifted in &mut shifted[..count] {
+                *shifted = shifted.ln();
+            }
+            sharpening += dot::<T, I>(&of_logarithm[..count], &shifted[..count]);
+            for (place, shift) in shift.iter_mut().enumerate() {
+                *shift += dot::<T, I>(gradients, &interpolated[2 - place..][..count]);
             }
         }
         // Shifting back is shifting the other way.
         let back = |left: T, here: T, right: T| self.shift[0] * left + self.shift[1] * here + self.shift[2] * right;
         let inner = interpolated_gradients.get_mut(1..last).unwrap_or_default();
-        for (gradient, around) in inner.iter_mut().zip(gradients.windows(3)) {
-            *gradient = back(around[0], around[1], around[2]);
+        let around = gradients.iter().zip(&gradients[1..]).zip(&gradients[2..]);
+        for (gradient, ((left, here), right)) in inner.iter_mut().zip(around) {
+            *gradient = back(*left, *here, *right);
         }
         for word in [0, last] {
             let (left, right) = ((word + last) % (last + 1), (word + 1) % (last + 1));
             interpolated_gradients[word] = back(gradients[left], gradients[word], gradients[right]);
         }
-        let (mut gate, mut over_content) = ([T::ZERO; LANES], [T::ZERO; LANES]);
-        let content = by_content.chunks(LANES).zip(before.chunks(LANES));
-        for (gradients, (by_content, before)) in interpolated_gradients.chunks(LANES).zip(content) {
-            for (lane, gradient) in gradients.iter().enumerate() {
-                gate[lane] += *gradient * (by_content[lane] - before[lane]);
-                over_content[lane] += *gradient * by_content[lane];
-            }
-        }
-        let sum = |lanes: [T; LANES]| lanes.iter().copied().sum::<T>();
-        self.scale = self.gate * sum(over_content);
-        FocusGradient { gate: sum(gate), shift: shift.map(sum), sharpening: sum(sharpening) }
+        let over_content = dot::<T, I>(interpolated_gradients, by_content);
+        let gate = over_content - dot::<T, I>(interpolated_gradients, before);
+        self.scale = self.gate * over_content;
+        FocusGradient { gate, shift, sharpening }
     }
 
     /// The gradient of an addressing's fields behind the key, for the part that the focus has in them.
@@ -409,7 +414,7 @@ impl<T: Real> Scratch<T> {
         self.erasure.start(count, layout.word_size);
         self.gradients.resize(count * layout.blocks(), [T::ZERO; LANES]);
         self.logits.resize(count * STRIP_BLOCKS, [T::ZERO; LANES]);
-        self.over_weights.resize(count, [T::ZERO; LANES]);
+        self.over_weights.resize(count, T::ZERO);
     }
 }
 
@@ -489,7 +494,7 @@ impl<T: Real> Memory<T> for Ntm<T> {
 
 /// From the exponentials of all heads' content logits to their weights, short of a factor.
 #[inline(always)]
-fn weigh<T: Real>(
+fn weigh<T: Real, I: InstructionSet>(
     layout: Layout,
     addressing: &Addressing<T>,
     focus: &mut [Focus<T>],
@@ -497,15 +502,15 @@ fn weigh<T: Real>(
     before: &[Sixteen<T>],
     weights: &mut [Sixteen<T>],
 ) {
-    let size = layout.memory_size;
     for (head, focus) in focus.iter_mut().enumerate() {
         let of_head = head * layout.blocks()..(head + 1) * layout.blocks();
         let weights = &mut weights[of_head.clone()];
-        focus.weigh(
+        focus.weigh::<I>(
+            layout.memory_size - 1,
             |strip| addressing.scale(strip, head),
-            &mut by_content[of_head.clone()].as_flattened_mut()[..size],
-            &before[of_head].as_flattened()[..size],
-            &mut weights.as_flattened_mut()[..size],
+            by_content[of_head.clone()].as_flattened_mut(),
+            before[of_head].as_flattened(),
+            weights.as_flattened_mut(),
         );
         layout.set_padding(weights, T::ZERO);
     }
@@ -536,7 +541,7 @@ vector_fn! {
         for strip in layout.strips() {
             write_addressing.strip::<I>(layout, &strip, &before.contents[layout.contents(&strip)], write_content);
         }
-        weigh(layout, write_addressing, write_focus, write_content, before.weights[Kind::Write as usize], write_weights);
+        weigh::<T, I>(layout, write_addressing, write_focus, write_content, before.weights[Kind::Write as usize], write_weights);
         for strip in layout.strips() {
             scale(layout, write_focus, &strip, write_weights);
             let contents = &mut contents[layout.contents(&strip)];
@@ -545,7 +550,7 @@ vector_fn! {
             spread::<T, I>(size, contents, &write_weights[strip.start..], blocks, &scratch.add);
             read_addressing.strip::<I>(layout, &strip, contents, read_content);
         }
-        weigh(layout, read_addressing, read_focus, read_content, before.weights[Kind::Read as usize], read_weights);
+        weigh::<T, I>(layout, read_addressing, read_focus, read_content, before.weights[Kind::Read as usize], read_weights);
         for strip in layout.strips() {
             scale(layout, read_focus, &strip, read_weights);
             scratch.read.add::<I>(&contents[layout.contents(&strip)], &read_weights[strip.start..], blocks);
@@ -559,24 +564,22 @@ vector_fn! {
 /// Completes the gradients of a strip's weights with what came back from the step after, and adds up what
 /// the gradient of the sharpening needs of them.
 #[inline(always)]
-fn add_carried<T: Real>(
+fn add_carried<T: Real, I: InstructionSet>(
     layout: Layout,
     strip: &Range<usize>,
     weights: &[Sixteen<T>],
     carried: &[Sixteen<T>],
     carried_part: &[T],
     gradients: &mut [Sixteen<T>],
-    over_weights: &mut [Sixteen<T>],
+    over_weights: &mut [T],
 ) {
     for (head, part) in carried_part.iter().enumerate() {
         let of_strip = head * layout.blocks() + strip.start..head * layout.blocks() + strip.end;
-        let around = weights[of_strip.clone()].iter().zip(&carried[of_strip.clone()]);
-        for (gradient, (weight, carried)) in gradients[of_strip].iter_mut().zip(around) {
-            for lane in 0..LANES {
-                gradient[lane] += *part * carried[lane];
-                over_weights[head][lane] += gradient[lane] * weight[lane];
-            }
+        let gradients = gradients[of_strip.clone()].as_flattened_mut();
+        for (gradient, carried) in gradients.iter_mut().zip(carried[of_strip.clone()].as_flattened()) {
+            *gradient += *part * *carried;
         }
+        over_weights[head] += dot::<T, I>(gradients, weights[of_strip].as_flattened());
     }
 }
 
@@ -604,28 +607,28 @@ fn logit_gradients<T: Real>(
 /// From the gradients of all heads' weights to those of interpolated weights (which `carried` then holds) and of the
 /// focus.
 #[inline(always)]
-fn weigh_back<T: Real>(
+fn weigh_back<T: Real, I: InstructionSet>(
     layout: Layout,
     (fields, kind): (Fields, Kind),
     interface: &[T],
     focus: &mut [Focus<T>],
-    (by_content, before, weights): (&[Sixteen<T>], &[Sixteen<T>], &[Sixteen<T>]),
-    over_weights: &[Sixteen<T>],
+    [by_content, before, weights]: [&[Sixteen<T>]; 3],
+    over_weights: &[T],
     gradients: &mut [Sixteen<T>],
     carried: &mut [Sixteen<T>],
     carried_part: &mut [T],
     interface_gradient: &mut [T],
 ) {
-    let size = layout.memory_size;
     for (head, focus) in focus.iter_mut().enumerate() {
         let of_head = head * layout.blocks()..(head + 1) * layout.blocks();
-        let gradient = focus.weigh_back(
-            &by_content[of_head.clone()].as_flattened()[..size],
-            &before[of_head.clone()].as_flattened()[..size],
-            &weights[of_head.clone()].as_flattened()[..size],
-            over_weights[head].iter().copied().sum(),
-            &mut gradients[of_head.clone()].as_flattened_mut()[..size],
-            &mut carried[of_head].as_flattened_mut()[..size],
+        let gradient = focus.weigh_back::<I>(
+            layout.memory_size - 1,
+            by_content[of_head.clone()].as_flattened(),
+            before[of_head.clone()].as_flattened(),
+            weights[of_head.clone()].as_flattened(),
+            over_weights[head],
+            gradients[of_head.clone()].as_flattened_mut(),
+            carried[of_head].as_flattened_mut(),
         );
         let addressing = head * fields.len() + fields.addressing(kind).start;
         focus.finish_back(fields, &interface[addressing..], gradient, &mut interface_gradient[addressing..]);
@@ -659,18 +662,18 @@ vector_fn! {
         let [read_addressing, write_addressing] = addressing;
         let [read_focus, write_focus] = focus;
 
-        over_weights.fill([T::ZERO; LANES]);
+        over_weights.fill(T::ZERO);
         for strip in layout.strips() {
             let contents = &now.contents[layout.contents(&strip)];
             products::<T, I>(size, contents, read_gradient, &mut gradients[strip.start..], blocks);
-            add_carried(layout, &strip, read_weights, read_carried, read_part, gradients, over_weights);
+            add_carried::<T, I>(layout, &strip, read_weights, read_carried, read_part, gradients, over_weights);
         }
-        weigh_back(
+        weigh_back::<T, I>(
             layout,
             (fields, Kind::Read),
             interface,
             read_focus,
-            (read_content, before.weights[Kind::Read as usize], read_weights),
+            [read_content, before.weights[Kind::Read as usize], read_weights],
             over_weights,
             gradients,
             read_carried,
@@ -678,7 +681,7 @@ vector_fn! {
             interface_gradient,
         );
 
-        over_weights.fill([T::ZERO; LANES]);
+        over_weights.fill(T::ZERO);
         for strip in layout.strips() {
             let content_gradients = &mut ntm.content_gradients[layout.contents(&strip)];
             spread::<T, I>(size, content_gradients, &read_weights[strip.start..], blocks, read_gradient);
@@ -693,14 +696,14 @@ vector_fn! {
             let contents = &before.contents[layout.contents(&strip)];
             erasure.strip_back(contents, content_gradients, weights, erases, &mut gradients[strip.start..], blocks);
             erase::<T, I>(size, content_gradients, weights, blocks, erases);
-            add_carried(layout, &strip, write_weights, write_carried, write_part, gradients, over_weights);
+            add_carried::<T, I>(layout, &strip, write_weights, write_carried, write_part, gradients, over_weights);
         }
-        weigh_back(
+        weigh_back::<T, I>(
             layout,
             (fields, Kind::Write),
             interface,
             write_focus,
-            (write_content, before.weights[Kind::Write as usize], write_weights),
+            [write_content, before.weights[Kind::Write as usize], write_weights],
             over_weights,
             gradients,
             write_carried,
@@ -734,6 +737,7 @@ vector_fn! {
 mod tests {
     use super::super::life::{bits, interface, life};
     use super::*;
+    use crate::real::simd::Plain;
     use proptest::prelude::*;
 
     proptest! {
@@ -753,11 +757,13 @@ mod tests {
     fn a_shift_is_a_circular_convolution() {
         for size in [1usize, 2, 3, 16, 63, 64, 65, 200] {
             let before: Vec<f64> = (0..size).map(|i| (i * 7 % 11) as f64 / 11.0).collect();
+            let blocks = size.next_multiple_of(LANES);
+            let padded = [&before[..], &vec![0.0; blocks - size]].concat();
             let shift = [0.2, 0.5, 0.3];
             // All of the weights before, no sharpening: what is left is the shift, made to sum to one.
             let mut focus = Focus { gate: 0.0, shift, sharpening: 1.0, scale: 0.0 };
-            let mut weights = vec![0.0; size];
-            focus.weigh(|_| 1.0, &mut vec![0.5; size], &before, &mut weights);
+            let mut weights = vec![0.0; blocks];
+            focus.weigh::<Plain>(size - 1, |_| 1.0, &mut vec![0.0; blocks], &padded, &mut weights);
             let mut expected = vec![0.0; size];
             for (i, weight) in before.iter().enumerate() {
                 for (d, share) in [(size - 1, shift[0]), (0, shift[1]), (1, shift[2])] {

@@ -93,6 +93,7 @@ impl<T: Real> Words<T> {
         &self.contents[start..start + self.word_size]
     }
 
+    #[cfg(test)]
     /// Number of words, N.
     pub fn memory_size(&self) -> usize {
         self.slots.len()

@@ -8,6 +8,7 @@
 //! tape for each row of a batch.
 
 mod parameters;
+mod room;
 mod runner;
 mod shard;
 
@@ -57,7 +58,7 @@ impl NetworkConfig {
             }
         }
         self.memory.validate()?;
-        let numbers = self.tensors().iter().map(|t| t.shape.iter().map(|n| *n as u128).product::<u128>()).sum::<u128>();
+        let numbers = self.parameter_count();
         if numbers > 1 << 34 {
             return Err(Error::Config {
                 field: "hidden_size",
@@ -106,9 +107,10 @@ impl<T: Real> Network<T> {
     /// I + R·W + H) and every bias 0, the forget gate's 1. The same seed gives the same weights.
     ///
     /// # Errors
-    /// [`Error::Config`] names the field that does not fit.
+    /// [`Error::Config`] names the field that does not fit, or that makes more parameters than there is room for.
     pub fn new(config: NetworkConfig, seed: u64) -> Result<Self, Error> {
         config.validate()?;
+        config.check_parameters::<T>()?;
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut parameters = Parameters::zeros(config.tensors());
         let hidden = config.hidden_size;
@@ -136,7 +138,7 @@ impl<T: Real> Network<T> {
             return Err(Error::Shape {
                 what: "parameters",
                 found: parameters.values().len(),
-                expected: Parameters::<T>::zeros(config.tensors()).values().len(),
+                expected: config.parameter_count() as usize,
                 shape: "names and shapes are those of the configuration's tensors".into(),
             });
         }

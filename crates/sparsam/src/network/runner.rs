@@ -38,6 +38,8 @@ pub struct Runner<T: Real> {
     /// Version of the network whose weights are packed.
     version: u64,
     gradients: Vec<Parameters<T>>,
+    /// Steps of each row's longest sequence that was on the tape: there is room for as many.
+    taped: Vec<usize>,
     /// Time steps given to the latest run.
     steps: usize,
     /// The latest run was a `forward` that was not gone back through.
@@ -48,13 +50,15 @@ impl<T: Real> Runner<T> {
     /// Fresh memories and controller states for `rows` sequences.
     ///
     /// # Errors
-    /// [`Error::MemoryTooLarge`] if the memories do not fit; [`Error::Config`] if `rows` is 0.
+    /// [`Error::MemoryTooLarge`], [`Error::MemoryDoesNotFit`] or [`Error::MappingRefused`] if the memories do not fit;
+    /// [`Error::Config`] if `rows` is 0, or so large that no memory fits.
     pub fn new(network: &Network<T>, rows: usize) -> Result<Self, Error> {
         if rows == 0 {
             let reason = "a batch has at least one sequence".into();
             return Err(Error::Config { field: "batch_size", value: "0".into(), reason });
         }
         let config = network.config();
+        config.check_memories::<T>(rows)?;
         let shards = (0..rows)
             .step_by(SHARD_ROWS)
             .map(|first| Shard::new(config, SHARD_ROWS.min(rows - first)))
@@ -67,6 +71,7 @@ impl<T: Real> Runner<T> {
             weights: PackedWeights::new(config),
             version: 0,
             gradients: Vec::new(),
+            taped: vec![0; rows],
             steps: 0,
             has_tape: false,
         };
@@ -101,8 +106,8 @@ impl<T: Real> Runner<T> {
     /// of each row's sequence, at most T; `outputs` takes T × rows × O numbers.
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::Length`] name the argument that does not fit; [`Error::TapeDoesNotFit`] if a dense
-    /// model's tape is more than this machine has room for. Nothing was run then.
+    /// [`Error::Shape`] or [`Error::Length`] name the argument that does not fit; [`Error::TapeDoesNotFit`] if the
+    /// tape is more than this machine has room for. Nothing was run then.
     pub fn forward(
         &mut self,
         network: &Network<T>,
@@ -111,7 +116,10 @@ impl<T: Real> Runner<T> {
         outputs: &mut [T],
     ) -> Result<(), Error> {
         let steps = self.check_shapes(network, inputs, lengths, outputs)?;
-        self.check_tape(steps, lengths)?;
+        self.check_tape(network, steps, lengths)?;
+        for (taped, length) in self.taped.iter_mut().zip(lengths) {
+            *taped = (*taped).max(*length);
+        }
         self.run(network, inputs, lengths, outputs, Shard::forward)?;
         self.has_tape = true;
         Ok(())
@@ -129,6 +137,10 @@ impl<T: Real> Runner<T> {
         lengths: &[usize],
         outputs: &mut [T],
     ) -> Result<(), Error> {
+        let steps = self.check_shapes(network, inputs, lengths, outputs)?;
+        // Nothing but the outputs grows with the steps.
+        let held: usize = self.shards.iter().map(Shard::held_outputs).sum();
+        check_room(steps, (outputs.len().saturating_sub(held) * size_of::<T>()) as u128)?;
         self.run(network, inputs, lengths, outputs, Shard::infer)
     }
 
@@ -225,20 +237,17 @@ impl<T: Real> Runner<T> {
     }
 
     /// Refuses a tape that would make the machine swap or end the program halfway.
-    fn check_tape(&self, steps: usize, lengths: &[usize]) -> Result<(), Error> {
+    fn check_tape(&self, network: &Network<T>, steps: usize, lengths: &[usize]) -> Result<(), Error> {
         let growth = |(number, shard): (usize, &Shard<T>)| {
             shard.tape_growth(lengths, Place { first_row: number * SHARD_ROWS, batch: self.rows })
         };
         let bytes: u128 = self.shards.iter().enumerate().map(growth).sum();
-        // The system is asked only when it matters: reading what it says takes longer than a short sequence.
-        const NEVER_TOO_MUCH: u128 = 64 << 20;
-        if bytes > NEVER_TOO_MUCH
-            && let Some(available) = available_bytes()
-            && bytes > available
-        {
-            return Err(Error::TapeDoesNotFit { steps, bytes, available });
-        }
-        Ok(())
+        let journal = |(length, taped): (&usize, &usize)| {
+            let of = |steps| network.config().journal_bytes::<T>(steps);
+            of(*length).saturating_sub(of(*taped))
+        };
+        let journals: u128 = lengths.iter().zip(&self.taped).map(journal).sum();
+        check_room(steps, bytes + journals)
     }
 
     fn pack(&mut self, network: &Network<T>) {
@@ -279,6 +288,19 @@ impl<T: Real> Runner<T> {
     }
 }
 
+/// Checks that so many bytes for so many steps can be had.
+fn check_room(steps: usize, bytes: u128) -> Result<(), Error> {
+    // The system is asked only when it matters: reading what it says takes longer than a short sequence.
+    const NEVER_TOO_MUCH: u128 = 64 << 20;
+    if bytes > NEVER_TOO_MUCH
+        && let Some(available) = available_bytes()
+        && bytes > available
+    {
+        return Err(Error::TapeDoesNotFit { steps, bytes, available });
+    }
+    Ok(())
+}
+
 /// Runs over the shards on the threads of the pool; a single one right here.
 fn for_each<T: Real>(shards: &mut [Shard<T>], run: impl Fn(usize, &mut Shard<T>) + Send + Sync) {
     if let [shard] = shards {
@@ -295,4 +317,42 @@ fn expect_len(what: &'static str, found: usize, steps: usize, rows: usize, width
     }
     let shape = format!("{steps} time steps × {rows} rows × {width}");
     Err(Error::Shape { what, found, expected, shape })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{dnc, sam};
+    use crate::{Model, NetworkConfig};
+
+    fn network(hidden_size: usize, memory: Model) -> Network<f32> {
+        Network::new(NetworkConfig { input_size: 1, hidden_size, output_size: 1, memory }, 1).expect("it is small")
+    }
+
+    #[test]
+    fn sequences_too_long_for_the_machine_are_refused() {
+        let sam = sam::Config { memory_size: 1000, word_size: 256, heads: 8, reads: 64, ..Default::default() };
+        for (network, steps) in [(network(256, Model::Lstm), 40_000_000), (network(1, Model::Sam(sam)), 4_000_000)] {
+            let mut runner = Runner::new(&network, 1).expect("it is small");
+            let (inputs, mut outputs) = (vec![0.0; steps], vec![0.0; steps]);
+            let error = runner.forward(&network, &inputs, &[steps], &mut outputs);
+            assert!(matches!(error, Err(Error::TapeDoesNotFit { .. })), "{error:?}");
+            // Nothing was run, and what fits still does.
+            runner.forward(&network, &inputs[..3], &[3], &mut outputs[..3]).expect("it is short");
+        }
+    }
+
+    #[test]
+    fn memories_of_all_rows_must_fit() {
+        let network = network(1, Model::Dnc(dnc::Config { memory_size: 1 << 14, ..Default::default() }));
+        let error = Runner::new(&network, 4096).err().expect("it takes eight terabytes");
+        assert!(matches!(error, Error::MemoryDoesNotFit { bytes, .. } if bytes > 1 << 42), "{error}");
+    }
+
+    #[test]
+    fn networks_too_large_for_the_machine_are_refused() {
+        let config = NetworkConfig { input_size: 1, hidden_size: 64_000, output_size: 1, memory: Model::Lstm };
+        let error = Network::<f64>::new(config, 1).expect_err("it takes 400 gigabytes");
+        assert!(error.to_string().starts_with("hidden_size = 64000 does not work"), "{error}");
+    }
 }

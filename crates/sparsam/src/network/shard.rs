@@ -197,10 +197,31 @@ impl<T: Real> Shard<T> {
         }
     }
 
-    /// Bytes that the memories' tapes of sequences of these lengths take beyond those taken already.
+    /// Bytes that the tapes of sequences of these lengths take beyond those taken already, the controller's and the dense
+    /// memories'.
     pub fn tape_growth(&self, lengths: &[usize], place: Place) -> u128 {
-        let lengths = &lengths[place.first_row..];
-        self.memories.iter().zip(lengths).map(|(memory, length)| memory.tape_growth(*length)).sum()
+        let lengths = &lengths[place.first_row..place.first_row + self.rows];
+        let memories: u128 =
+            self.memories.iter().zip(lengths).map(|(memory, length)| memory.tape_growth(*length)).sum();
+        let Sizes { input, hidden, output, interface, state, .. } = self.sizes;
+        let steps = lengths.iter().copied().max().unwrap_or(0) as u128;
+        let controller: u128 = [
+            (&self.inputs, steps, input),
+            (&self.gates, steps, 4 * hidden),
+            (&self.cells, steps + 1, hidden),
+            (&self.states, steps + 1, state),
+            (&self.interfaces, steps, interface),
+            (&self.outputs, steps, output),
+        ]
+        .into_iter()
+        .map(|(buffer, steps, width)| (steps * (self.rows * width) as u128).saturating_sub(buffer.len() as u128))
+        .sum();
+        memories + controller * size_of::<T>() as u128
+    }
+
+    /// Numbers in the buffer of outputs.
+    pub fn held_outputs(&self) -> usize {
+        self.outputs.len()
     }
 
     /// Runs over all steps of its rows from the state as it stands, onto the tape, and keeps the outputs.

@@ -13,7 +13,7 @@ pub const LANES: usize = 16;
 /// The types behind this trait use instructions that not every processor has. They are reached through
 /// [`InstructionSet::Lanes`](super::simd::InstructionSet::Lanes) alone, inside of a `vector_fn!`, whose bodies run
 /// only where their instruction set is there; that is what makes them sound.
-pub trait Lanes<T>: Copy {
+pub(crate) trait Lanes<T>: Copy {
     /// The same number in every lane.
     fn splat(value: T) -> Self;
     /// The numbers of an array.
@@ -26,6 +26,8 @@ pub trait Lanes<T>: Copy {
     fn multiply(self, other: Self) -> Self;
     /// `self · a + b`, lane by lane.
     fn multiply_add(self, a: Self, b: Self) -> Self;
+    /// The larger of both, lane by lane; `other`'s where one is NaN.
+    fn larger(self, other: Self) -> Self;
     /// One bit for each lane, lowest first: its number is at least `bound`. Not for NaN.
     fn at_least(self, bound: T) -> u16;
 
@@ -44,6 +46,22 @@ pub trait Lanes<T>: Copy {
             lanes[lane] += lanes[lane + 4];
         }
         (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+    }
+
+    /// The largest of all lanes, where none is NaN.
+    #[inline(always)]
+    fn largest(self) -> T
+    where
+        T: Real,
+    {
+        let mut lanes = [T::ZERO; LANES];
+        self.store(&mut lanes);
+        for half in [8, 4, 2, 1] {
+            for lane in 0..half {
+                lanes[lane] = if lanes[lane] > lanes[lane + half] { lanes[lane] } else { lanes[lane + half] };
+            }
+        }
+        lanes[0]
     }
 }
 
@@ -81,6 +99,16 @@ impl<T: Real> Lanes<T> for Portable<T> {
         }
     }
     #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        let mut larger = other.0;
+        for lane in 0..LANES {
+            if self.0[lane] > larger[lane] {
+                larger[lane] = self.0[lane];
+            }
+        }
+        Self(larger)
+    }
+    #[inline(always)]
     fn at_least(self, bound: T) -> u16 {
         self.0.iter().enumerate().fold(0, |bits, (lane, value)| bits | (u16::from(*value >= bound) << lane))
     }
@@ -91,8 +119,8 @@ impl<T: Real> Lanes<T> for Portable<T> {
 macro_rules! registers {
     (
         $(#[$doc:meta])* $name:ident, $number:ty, $register:ident; $count:literal,
-        $set:ident, $load:ident, $store:ident, $add:ident, $multiply:ident, $fused:ident,
-        |$value:ident, $bound:ident| $compare:expr
+        $set:ident, $load:ident, $store:ident, $add:ident, $multiply:ident, $fused:ident, $max:ident,
+        |$value:ident, $bound:ident| $compare:expr, |$all:ident| $sum:expr
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
@@ -159,6 +187,15 @@ macro_rules! registers {
                 Self(registers)
             }
             #[inline(always)]
+            fn larger(self, other: Self) -> Self {
+                let mut registers = self.0;
+                for i in 0..$count {
+                    // SAFETY: see above.
+                    registers[i] = unsafe { $max(self.0[i], other.0[i]) };
+                }
+                Self(registers)
+            }
+            #[inline(always)]
             fn at_least(self, bound: $number) -> u16 {
                 // SAFETY: see above.
                 let $bound = unsafe { $set(bound) };
@@ -169,6 +206,12 @@ macro_rules! registers {
                     bits |= (unsafe { $compare } as u16) << (i * Self::WIDTH);
                 }
                 bits
+            }
+            #[inline(always)]
+            fn sum(self) -> $number {
+                let $all = self.0;
+                // SAFETY: see above.
+                unsafe { $sum }
             }
         }
     };
@@ -187,25 +230,42 @@ mod x86 {
         /// One register of AVX-512.
         Avx512F32, f32, __m512; 1,
         _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_mul_ps, _mm512_fmadd_ps,
-        |value, bound| _mm512_cmp_ps_mask::<_CMP_GE_OQ>(value, bound)
+        _mm512_max_ps,
+        |value, bound| _mm512_cmp_ps_mask::<_CMP_GE_OQ>(value, bound),
+        |all| _mm512_reduce_add_ps(all[0])
     );
     registers!(
         /// Two registers of AVX-512.
         Avx512F64, f64, __m512d; 2,
         _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_mul_pd, _mm512_fmadd_pd,
-        |value, bound| _mm512_cmp_pd_mask::<_CMP_GE_OQ>(value, bound)
+        _mm512_max_pd,
+        |value, bound| _mm512_cmp_pd_mask::<_CMP_GE_OQ>(value, bound),
+        |all| _mm512_reduce_add_pd(_mm512_add_pd(all[0], all[1]))
     );
     registers!(
         /// Two registers of AVX2.
         Avx2F32, f32, __m256; 2,
         _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_mul_ps, _mm256_fmadd_ps,
-        |value, bound| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(value, bound))
+        _mm256_max_ps,
+        |value, bound| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(value, bound)),
+        |all| {
+            let eight = _mm256_add_ps(all[0], all[1]);
+            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
     );
     registers!(
         /// Four registers of AVX2.
         Avx2F64, f64, __m256d; 4,
         _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_mul_pd, _mm256_fmadd_pd,
-        |value, bound| _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_GE_OQ>(value, bound))
+        _mm256_max_pd,
+        |value, bound| _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_GE_OQ>(value, bound)),
+        |all| {
+            let four = _mm256_add_pd(_mm256_add_pd(all[0], all[2]), _mm256_add_pd(all[1], all[3]));
+            let two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
+            _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
+        }
     );
 }
 
@@ -219,12 +279,13 @@ mod tests {
             let (x, y) = (I::Lanes::<T>::load(a), I::Lanes::<T>::load(b));
             let half = I::Lanes::<T>::splat(T::from_f64(0.5));
             let mut results = Vec::new();
-            for value in [x.add(y), x.multiply(y), x.multiply_add(y, half)] {
+            for value in [x.add(y), x.multiply(y), x.multiply_add(y, half), x.larger(y)] {
                 let mut result = [T::ZERO; LANES];
                 value.store(&mut result);
                 results.push(result);
             }
             results.push([x.sum(); LANES]);
+            results.push([x.largest(); LANES]);
             results.push([T::from_f64(f64::from(x.at_least(T::from_f64(3.0)))); LANES]);
             results
         }
@@ -240,10 +301,12 @@ mod tests {
             assert_eq!(results[0][i].to_f64(), x + y);
             assert_eq!(results[1][i].to_f64(), x * y);
             assert_eq!(results[2][i].to_f64(), x * y + 0.5);
-            assert_eq!(results[3][i].to_f64(), 120.0);
+            assert_eq!(results[3][i].to_f64(), x.max(y));
+            assert_eq!(results[4][i].to_f64(), 120.0);
+            assert_eq!(results[5][i].to_f64(), 15.0);
             bits |= u32::from(x >= 3.0) << i;
         }
-        assert_eq!(results[4][0].to_f64(), f64::from(bits));
+        assert_eq!(results[6][0].to_f64(), f64::from(bits));
     }
 
     #[test]

@@ -4,10 +4,10 @@
 //! `f32` are branch-free polynomials, so that loops over them become vector instructions; those of
 //! `f64` are the standard library's.
 
-pub mod lanes;
+pub(crate) mod lanes;
 pub mod matrix;
 pub mod simd;
-pub mod vector;
+pub(crate) mod vector;
 
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
@@ -38,9 +38,13 @@ pub trait Real:
     + sealed::Sealed
     + 'static
 {
-    /// Sixteen numbers in registers of AVX-512.
+    /// Sixteen numbers in registers of AVX-512. Of no use outside of this crate.
+    #[doc(hidden)]
+    #[allow(private_bounds, reason = "only kernels of this crate may use instructions that a processor may lack")]
     type Avx512: lanes::Lanes<Self>;
-    /// Sixteen numbers in registers of AVX2.
+    /// Sixteen numbers in registers of AVX2. Of no use outside of this crate.
+    #[doc(hidden)]
+    #[allow(private_bounds, reason = "only kernels of this crate may use instructions that a processor may lack")]
     type Avx2: lanes::Lanes<Self>;
 
     /// 0.
@@ -203,7 +207,7 @@ impl Real for f32 {
         p = p * f - 1.666_805_8e-1;
         p = p * f + 2.000_071_5e-1;
         p = p * f - 2.499_999_4e-1;
-        p = p * f + 3.333_333_1e-1;
+        p = p * f + 3.333_333e-1;
         let value = f * z * p + n * LN_2_LOW - 0.5 * z + f + n * LN_2_HIGH;
         let value = if self > 0.0 { value } else { f32::NAN };
         let value = if self == 0.0 { f32::NEG_INFINITY } else { value };

@@ -10,7 +10,7 @@ use super::Real;
 use super::lanes::{Lanes, Portable};
 
 /// What a kernel's body may know of the instruction set that it is compiled for.
-pub trait InstructionSet: Copy {
+pub(crate) trait InstructionSet: Copy {
     /// Sixteen numbers in its registers.
     type Lanes<T: Real>: Lanes<T>;
     /// A multiplication and an addition are one instruction.
@@ -21,13 +21,13 @@ pub trait InstructionSet: Copy {
 
 /// AVX-512: 32 registers of 512 bits.
 #[derive(Clone, Copy)]
-pub struct Avx512;
+pub(crate) struct Avx512;
 /// AVX2 with fused multiplication and addition: 16 registers of 256 bits.
 #[derive(Clone, Copy)]
-pub struct Avx2;
+pub(crate) struct Avx2;
 /// What every processor of the target has (SSE2 on x86-64, NEON on AArch64).
 #[derive(Clone, Copy)]
-pub struct Plain;
+pub(crate) struct Plain;
 
 impl InstructionSet for Avx512 {
     type Lanes<T: Real> = T::Avx512;
@@ -102,7 +102,7 @@ pub fn use_level(level: Level) {
 
 /// `a · b + c` in the cheapest way that the instruction set has.
 #[inline(always)]
-pub fn multiply_add<T: Real, I: InstructionSet>(a: T, b: T, c: T) -> T {
+pub(crate) fn multiply_add<T: Real, I: InstructionSet>(a: T, b: T, c: T) -> T {
     if I::FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 

@@ -1,0 +1,303 @@
+//! How much physical memory a network takes, before any of it is asked for: an allocation that fails ends the program.
+
+use super::NetworkConfig;
+use super::shard::SHARD_ROWS;
+use crate::memory::pages::available_bytes;
+use crate::memory::{dam, dnc, ntm};
+use crate::{Error, Model, Real};
+
+/// What a network is wanted for.
+#[derive(Clone, Copy, Debug)]
+struct Use {
+    /// Sequences at a time.
+    rows: usize,
+    /// Time steps on the tape.
+    steps: usize,
+    /// Numbers that the optimiser keeps for each parameter.
+    moments: usize,
+}
+
+impl NetworkConfig {
+    /// Numbers in all parameters.
+    pub(super) fn parameter_count(&self) -> u128 {
+        self.tensors().iter().map(|tensor| tensor.shape.iter().map(|n| *n as u128).product::<u128>()).sum()
+    }
+
+    /// Numbers in the weights that are laid out a second time.
+    fn packed_count(&self) -> u128 {
+        let state = (self.hidden_size + self.memory.read_len()) as u128;
+        2 * self.hidden_size as u128 * (4 * state + self.memory.interface_len() as u128)
+    }
+
+    /// Checks that this machine has room for training: parameters, gradients, an optimiser that keeps `moments` numbers
+    /// for each parameter, and the memories and tapes of `rows` sequences of `steps` time steps at a time.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field to lower, [`Error::MemoryDoesNotFit`] the number of words of a dense memory that
+    /// would fit, [`Error::TapeDoesNotFit`] says that the sequences are too long.
+    pub fn check_training<T: Real>(&self, rows: usize, steps: usize, moments: usize) -> Result<(), Error> {
+        available_bytes().map_or(Ok(()), |available| self.check_use::<T>(Use { rows, steps, moments }, available))
+    }
+
+    /// Checks that there is room for the parameters and their second layout.
+    pub(super) fn check_parameters<T: Real>(&self) -> Result<(), Error> {
+        let bytes = (self.parameter_count() + self.packed_count()) * size_of::<T>() as u128;
+        match available_bytes() {
+            Some(available) if bytes > available => Err(self.too_many_parameters(bytes, available)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that there is room for the dense memories of `rows` sequences, without a tape.
+    pub(super) fn check_memories<T: Real>(&self, rows: usize) -> Result<(), Error> {
+        let Some((available, frame)) = available_bytes().zip(self.frame_bytes::<T>()) else { return Ok(()) };
+        let bytes = |words| 2 * rows as u128 * frame(words);
+        let needed = bytes(self.memory_size());
+        if needed <= available {
+            return Ok(());
+        }
+        Err(match self.largest_memory(|words| bytes(words) <= available) {
+            Some(memory_size) => Error::MemoryDoesNotFit { bytes: needed, available, memory_size },
+            None => does_not_fit("batch_size", rows, needed, available),
+        })
+    }
+
+    fn check_use<T: Real>(&self, wanted: Use, available: u128) -> Result<(), Error> {
+        let frame = self.frame_bytes::<T>();
+        let total = |wanted: Use, words| {
+            let memory = match &frame {
+                // The start, gradients of no more numbers than it has, and every step.
+                Some(frame) => frame(words) * (wanted.steps + 2) as u128,
+                None => self.journal_bytes::<T>(wanted.steps),
+            };
+            let steps = wanted.steps as u128 * self.step_bytes::<T>();
+            self.parameter_bytes::<T>(wanted) + wanted.rows as u128 * (memory + steps)
+        };
+        let words = self.memory_size();
+        let bytes = total(wanted, words);
+        if bytes <= available {
+            return Ok(());
+        }
+        let parameters = self.parameter_bytes::<T>(wanted);
+        if parameters > available {
+            let one_shard = Use { rows: wanted.rows.min(SHARD_ROWS), ..wanted };
+            return Err(if self.parameter_bytes::<T>(one_shard) <= available {
+                does_not_fit("batch_size", wanted.rows, parameters, available)
+            } else {
+                self.too_many_parameters(parameters, available)
+            });
+        }
+        if frame.is_some()
+            && let Some(memory_size) = self.largest_memory(|words| total(wanted, words) <= available)
+        {
+            return Err(Error::MemoryDoesNotFit { bytes, available, memory_size });
+        }
+        Err(if wanted.steps > 0 && total(Use { steps: 0, ..wanted }, words) <= available {
+            Error::TapeDoesNotFit { steps: wanted.steps, bytes: bytes - parameters, available }
+        } else if wanted.rows > 1 {
+            does_not_fit("batch_size", wanted.rows, bytes, available)
+        } else {
+            self.too_many_parameters(bytes, available)
+        })
+    }
+
+    /// Bytes of parameters and of what there is one of for each.
+    fn parameter_bytes<T: Real>(&self, wanted: Use) -> u128 {
+        let shards = wanted.rows.div_ceil(SHARD_ROWS);
+        let gradients = 1 + if shards > 1 { shards } else { 0 };
+        (self.parameter_count() * (1 + gradients + wanted.moments) as u128 + self.packed_count())
+            * size_of::<T>() as u128
+    }
+
+    /// Bytes of a time step of one sequence, the memory aside: the controller's, and the batch's inputs, outputs,
+    /// targets and gradients.
+    fn step_bytes<T: Real>(&self) -> u128 {
+        let Self { input_size, hidden_size, output_size, memory } = self;
+        (2 * input_size + 6 * hidden_size + memory.read_len() + memory.interface_len() + 4 * output_size) as u128
+            * size_of::<T>() as u128
+    }
+
+    /// The most bytes that the tape of a sparse memory takes for `steps` steps; 0 for all others.
+    pub(super) fn journal_bytes<T: Real>(&self, steps: usize) -> u128 {
+        let number = size_of::<T>() as u128;
+        // A word number with a weight.
+        let pair = 4 + number;
+        let [words, size, per_step, changes] = match &self.memory {
+            Model::Sam(c) => {
+                let [words, size, heads, reads] = [c.memory_size, c.word_size, c.heads, c.reads].map(|n| n as u128);
+                let reads = reads.min(words);
+                let tape = heads * (reads * (pair + number) + 12);
+                [words, size, tape + 8 * heads * (2 * reads + 1), heads * (reads + 1)]
+            }
+            Model::Sdnc(c) => {
+                let [words, size, heads, reads] = [c.memory_size, c.word_size, c.heads, c.reads].map(|n| n as u128);
+                let (reads, links) = (reads.min(words), c.links as u128);
+                let changes = (3 * heads * reads + 1).min(words);
+                let tape = heads * (reads * (6 * pair + 4 * number) + 32);
+                // In a row and in a column of both matrices; and the precedence.
+                let linked = 4 * links * changes * (12 + number) + links * pair;
+                [words, size, tape + 8 * (3 * heads * reads + changes) + linked, changes]
+            }
+            _ => return 0,
+        };
+        let steps = steps as u128;
+        // Each change keeps the old content; each changed word has a gradient.
+        let gradients = words.min(steps * changes) * (size * number + 8);
+        steps * (per_step + changes * (size * number + 4) + 40) + gradients
+    }
+
+    fn memory_size(&self) -> u128 {
+        match &self.memory {
+            Model::Lstm => 0,
+            Model::Sam(c) => c.memory_size as u128,
+            Model::Sdnc(c) => c.memory_size as u128,
+            Model::Dam(c) => c.memory_size as u128,
+            Model::Ntm(c) => c.memory_size as u128,
+            Model::Dnc(c) => c.memory_size as u128,
+        }
+    }
+
+    /// Bytes of one state of a dense memory of so many words; none for all others.
+    fn frame_bytes<T: Real>(&self) -> Option<impl Fn(u128) -> u128 + use<T>> {
+        const BLOCK: usize = 16;
+        let (of_size, least): (&dyn Fn(usize) -> Model, usize) = match &self.memory {
+            Model::Dam(c) => (&|memory_size| Model::Dam(dam::Config { memory_size, ..c.clone() }), c.heads),
+            Model::Ntm(c) => (&|memory_size| Model::Ntm(ntm::Config { memory_size, ..c.clone() }), 1),
+            Model::Dnc(c) => (&|memory_size| Model::Dnc(dnc::Config { memory_size, ..c.clone() }), 1),
+            Model::Lstm | Model::Sam(_) | Model::Sdnc(_) => return None,
+        };
+        // It is a polynomial of degree two in the blocks of sixteen words: three small memories say which.
+        let first = least.div_ceil(BLOCK);
+        let frame = |blocks: usize| Some(of_size(blocks * BLOCK).build::<T>().ok()??.tape_growth(1) as i128);
+        let [a, b, c] = [frame(first)?, frame(first + 1)?, frame(first + 2)?];
+        Some(move |words: u128| {
+            let x = words.div_ceil(BLOCK as u128) as i128 - first as i128;
+            (a + x * (b - a) + x * (x - 1) / 2 * (c - 2 * b + a)).max(0) as u128
+        })
+    }
+
+    /// The largest number of words below that of the configuration that fits and that the memory could have.
+    fn largest_memory(&self, fits: impl Fn(u128) -> bool) -> Option<u128> {
+        let least = if let Model::Dam(config) = &self.memory { config.heads as u128 } else { 1 };
+        let (mut good, mut bad) = (least, self.memory_size());
+        if good >= bad || !fits(good) {
+            return None;
+        }
+        while bad - good > 1 {
+            let middle = good + (bad - good) / 2;
+            if fits(middle) {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        Some(good)
+    }
+
+    /// Names the size without which the fewest parameters would be left.
+    pub(super) fn too_many_parameters(&self, bytes: u128, available: u128) -> Error {
+        let without = |change: &dyn Fn(&mut Self)| {
+            let mut config = self.clone();
+            change(&mut config);
+            config.parameter_count()
+        };
+        let heads = match &self.memory {
+            Model::Lstm => 0,
+            Model::Sam(c) => c.heads,
+            Model::Sdnc(c) => c.heads,
+            Model::Dam(c) => c.heads,
+            Model::Ntm(c) => c.heads,
+            Model::Dnc(c) => c.heads,
+        };
+        let sizes = [
+            (without(&|config| config.hidden_size = 1), "hidden_size", self.hidden_size),
+            (without(&|config| config.input_size = 1), "input_size", self.input_size),
+            (without(&|config| config.output_size = 1), "output_size", self.output_size),
+            (without(&|config| config.memory = Model::Lstm), "heads", heads),
+        ];
+        let (_, field, value) = sizes.into_iter().min_by_key(|size| size.0).unwrap_or_default();
+        does_not_fit(field, value, bytes, available)
+    }
+}
+
+fn does_not_fit(field: &'static str, value: usize, bytes: u128, available: u128) -> Error {
+    let gibibytes = |bytes: u128| bytes as f64 / (1u64 << 30) as f64;
+    let (needed, there) = (gibibytes(bytes), gibibytes(available));
+    let reason =
+        format!("it would take {needed:.1} GiB ({bytes} bytes) of memory, and {there:.1} GiB are available; lower it");
+    Error::Config { field, value: value.to_string(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{sam, sdnc};
+
+    const GIBIBYTE: u128 = 1 << 30;
+
+    fn config(memory: Model) -> NetworkConfig {
+        NetworkConfig { input_size: 10, hidden_size: 100, output_size: 8, memory }
+    }
+
+    fn check(config: &NetworkConfig, rows: usize, steps: usize, available: u128) -> Result<(), Error> {
+        config.check_use::<f32>(Use { rows, steps, moments: 3 }, available)
+    }
+
+    fn message(result: Result<(), Error>) -> String {
+        result.expect_err("it does not fit").to_string()
+    }
+
+    #[test]
+    fn parameters_that_do_not_fit_name_what_to_lower() {
+        let mut large = config(Model::Lstm);
+        large.hidden_size = 60_000;
+        assert!(
+            message(check(&large, 1, 2, 20 * GIBIBYTE)).starts_with("hidden_size = 60000 does not work: it would ")
+        );
+        let one_of_each = config(Model::Lstm).parameter_bytes::<f32>(Use { rows: 4, steps: 0, moments: 3 });
+        assert!(message(check(&config(Model::Lstm), 4096, 0, one_of_each)).starts_with("batch_size = 4096 "));
+        assert!(check(&config(Model::Lstm), 4, 0, one_of_each).is_ok());
+        let wide = sam::Config { heads: 4096, word_size: 4096, ..Default::default() };
+        assert!(message(check(&config(Model::Sam(wide)), 1, 2, GIBIBYTE)).starts_with("heads = 4096 "));
+    }
+
+    #[test]
+    fn frames_are_counted_as_they_are() {
+        let sizes = |memory_size| {
+            [
+                Model::Dam(dam::Config { memory_size, heads: 20, word_size: 7, ..Default::default() }),
+                Model::Ntm(ntm::Config { memory_size, heads: 3, word_size: 7 }),
+                Model::Dnc(dnc::Config { memory_size, heads: 2, word_size: 9, ..Default::default() }),
+            ]
+        };
+        for words in [21, 32, 100, 1000, 1025] {
+            for model in sizes(words) {
+                let memory = model.build::<f64>().expect("it fits").expect("it is a memory");
+                let frame = config(model).frame_bytes::<f64>().expect("it is dense");
+                assert_eq!(frame(words as u128), memory.tape_growth(1));
+            }
+        }
+    }
+
+    #[test]
+    fn all_rows_and_steps_count_and_the_size_named_fits_them() {
+        let dnc = |memory_size| config(Model::Dnc(dnc::Config { memory_size, ..Default::default() }));
+        assert!(check(&dnc(2000), 1, 40, 2 * GIBIBYTE).is_ok());
+        let Err(Error::MemoryDoesNotFit { bytes, available, memory_size }) = check(&dnc(2000), 8, 40, 2 * GIBIBYTE)
+        else {
+            panic!("eight rows need eight times as much");
+        };
+        assert!(bytes > available && available == 2 * GIBIBYTE);
+        assert!(check(&dnc(memory_size as usize), 8, 40, available).is_ok());
+        assert!(check(&dnc(memory_size as usize + 16), 8, 40, available).is_err());
+    }
+
+    #[test]
+    fn long_sequences_do_not_fit_without_a_dense_memory_either() {
+        for model in [Model::Lstm, Model::Sam(sam::Config::default()), Model::Sdnc(sdnc::Config::default())] {
+            let error = check(&config(model.clone()), 1, 1 << 23, 8 * GIBIBYTE);
+            assert!(matches!(error, Err(Error::TapeDoesNotFit { .. })), "{error:?}");
+            assert!(check(&config(model), 8, 1000, 8 * GIBIBYTE).is_ok());
+        }
+    }
+}
