@@ -59,7 +59,8 @@ pub struct Train {
     /// Folder for the run [default: runs/TASK-MODEL-SEED, or the next free name]
     #[arg(long, value_name = "FOLDER")]
     pub run: Option<PathBuf>,
-    /// Take the configuration from this file; flags overrule it
+    /// Take the configuration from this file; flags overrule it. TASK and --model may then be left out, and must not
+    /// contradict it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Go on with the run in this folder

@@ -4,19 +4,25 @@
 //! configuration's TOML; whether this configuration has that place is asked of the configuration itself, so that a
 //! new option of a model is one line here and nothing else.
 
-use clap::builder::ValueParser;
+use clap::builder::{PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgMatches, Command, Error as ClapError, FromArgMatches, value_parser};
-use sparsam_train::{Config, Error};
+use serde::Deserialize;
+use serde::de::value::{MapDeserializer, StrDeserializer};
+use sparsam::Model;
+use sparsam::index::IndexKind;
+use sparsam::nn::optimiser::OptimiserConfig;
+use sparsam_train::{Config, Error, TaskConfig};
 use toml::{Table, Value};
 
 use crate::failure::Mistake;
 
 /// What a flag takes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 enum Kind {
     Whole,
     Number,
-    Word,
+    /// One of these words.
+    Word(fn() -> &'static [&'static str]),
     /// Nothing, for true; or `=false`.
     Switch,
 }
@@ -45,6 +51,7 @@ const fn flag(
 const TRAINING: &str = "Training";
 const NETWORK: &str = "Network";
 const TASK: &str = "Task";
+const OPTIMISATION: &str = "Optimiser";
 
 /// Chooses the optimiser, and with it which other options there are.
 const OPTIMISER: &[&str] = &["optimiser", "kind"];
@@ -54,12 +61,23 @@ static FLAGS: &[Flag] = &[
     flag("seed", &["seed"], Kind::Whole, TRAINING, "Decides the first weights and every sequence"),
     flag("batches", &["batches"], Kind::Whole, TRAINING, "Batches to train"),
     flag("batch-size", &["batch_size"], Kind::Whole, TRAINING, "Sequences in a batch"),
-    flag("optimiser", OPTIMISER, Kind::Word, TRAINING, "rmsprop or adam"),
-    flag("learning-rate", &["optimiser", "learning_rate"], Kind::Number, TRAINING, "Step size of the optimiser"),
     flag("clip-norm", &["clip_norm"], Kind::Number, TRAINING, "Largest norm of a gradient"),
     flag("evaluate-every", &["evaluate_every"], Kind::Whole, TRAINING, "Batches between evaluations"),
     flag("evaluation-sequences", &["evaluation_sequences"], Kind::Whole, TRAINING, "Sequences in an evaluation"),
     flag("checkpoint-every", &["checkpoint_every"], Kind::Whole, TRAINING, "Batches between checkpoints"),
+
+    flag("optimiser", OPTIMISER, Kind::Word(optimisers), OPTIMISATION, "The optimiser"),
+    flag("learning-rate", &["optimiser", "learning_rate"], Kind::Number, OPTIMISATION, "Step size"),
+    flag("decay", &["optimiser", "decay"], Kind::Number, OPTIMISATION,
+        "rmsprop: decay of the running means of the gradient and of its square"),
+    flag("momentum", &["optimiser", "momentum"], Kind::Number, OPTIMISATION,
+        "rmsprop: share of the last step that is taken again"),
+    flag("beta1", &["optimiser", "beta1"], Kind::Number, OPTIMISATION,
+        "adam: decay of the running mean of the gradient"),
+    flag("beta2", &["optimiser", "beta2"], Kind::Number, OPTIMISATION,
+        "adam: decay of the running mean of its square"),
+    flag("epsilon", &["optimiser", "epsilon"], Kind::Number, OPTIMISATION,
+        "Added to what the gradient is divided by"),
 
     flag("hidden-size", &["network", "hidden_size"], Kind::Whole, NETWORK, "Hidden units of the controller"),
     flag("memory-size", &["network", "memory", "memory_size"], Kind::Whole, NETWORK, "Words in memory"),
@@ -68,14 +86,14 @@ static FLAGS: &[Flag] = &[
     flag("reads", &["network", "memory", "reads"], Kind::Whole, NETWORK, "Words read by a head"),
     flag("access-threshold", &["network", "memory", "access_threshold"], Kind::Number, NETWORK,
         "Weight above which a word counts as accessed"),
-    flag("index", &["network", "memory", "index"], Kind::Word, NETWORK, "How similar words are found: linear"),
+    flag("index", &["network", "memory", "index"], Kind::Word(indexes), NETWORK, "How similar words are found"),
     flag("links", &["network", "memory", "links"], Kind::Whole, NETWORK, "sdnc: links kept for a word each way"),
     flag("usage-discount", &["network", "memory", "usage_discount"], Kind::Number, NETWORK,
         "dam: what is left of a word's usage after a step"),
     flag("masked-content", &["network", "memory", "masked_content"], Kind::Switch, NETWORK,
-        "dnc: a mask comes with every key"),
+        "dnc, sdnc: a mask comes with every key"),
     flag("sharpened-links", &["network", "memory", "sharpened_links"], Kind::Switch, NETWORK,
-        "dnc: what is read along the links is sharpened"),
+        "dnc, sdnc: what is read along the links is sharpened"),
     flag("deallocation", &["network", "memory", "deallocation"], Kind::Switch, NETWORK,
         "dnc: freed words lose their content"),
 
@@ -89,28 +107,125 @@ static FLAGS: &[Flag] = &[
     flag("top", &["task", "top"], Kind::Whole, TASK, "sort: vectors wanted"),
 ];
 
+fn optimisers() -> &'static [&'static str] {
+    let unknown = MapDeserializer::new([("kind", "")].into_iter());
+    OptimiserConfig::deserialize(unknown).map_or_else(|Variants(names)| names, |_| &[])
+}
+
+fn indexes() -> &'static [&'static str] {
+    IndexKind::deserialize(StrDeserializer::new("")).map_or_else(|Variants(names)| names, |_| &[])
+}
+
+/// What deserialising an enumeration from a name that it does not have says: the names that it has.
+#[derive(Debug)]
+struct Variants(&'static [&'static str]);
+
+impl std::fmt::Display for Variants {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0.join(", "))
+    }
+}
+
+impl std::error::Error for Variants {}
+
+impl serde::de::Error for Variants {
+    fn custom<T: std::fmt::Display>(_: T) -> Self {
+        Self(&[])
+    }
+
+    fn unknown_variant(_: &str, names: &'static [&'static str]) -> Self {
+        Self(names)
+    }
+}
+
+/// The default configurations, each with the name of what decides it: for each table that flags set, one for each
+/// task, model or optimiser that the table can be of.
+struct Defaults {
+    tasks: Vec<(&'static str, Table)>,
+    models: Vec<(&'static str, Table)>,
+    optimisers: Vec<(&'static str, Table)>,
+}
+
+impl Defaults {
+    fn new() -> Self {
+        let table = |task: &str, model: &str| {
+            let config = Config::default_for(TaskConfig::by_name(task)?, Model::by_name(model)?);
+            Table::try_from(&config).ok()
+        };
+        let first = TaskConfig::NAMES.first().copied().unwrap_or_default();
+        let with = |optimiser: &str| {
+            let text = format!("optimiser.kind = {optimiser:?}");
+            Table::try_from(&Config::from_toml(&text, "", Some(first), None).ok()?).ok()
+        };
+        let all = |names: &[&'static str], of: &dyn Fn(&str) -> Option<Table>| {
+            names.iter().filter_map(|name| Some((*name, of(name)?))).collect()
+        };
+        Self {
+            tasks: all(TaskConfig::NAMES, &|task| table(task, "sam")),
+            models: all(Model::NAMES, &|model| table(first, model)),
+            optimisers: all(optimisers(), &with),
+        }
+    }
+
+    /// A flag's default, as it would be typed; where there are several, with what each is for.
+    fn text(&self, flag: &Flag) -> String {
+        let owners = match flag.place[0] {
+            // Which optimiser is the default is no matter of the optimiser.
+            "optimiser" if flag.place != OPTIMISER => &self.optimisers,
+            "network" => &self.models,
+            _ => &self.tasks,
+        };
+        let mut values: Vec<(String, Vec<&str>)> = Vec::new();
+        for (owner, table) in owners {
+            let Some(value) = find(&mut table.clone(), flag.place).map(|value| typed(value)) else { continue };
+            match values.iter_mut().find(|(other, _)| *other == value) {
+                Some((_, owners)) => owners.push(owner),
+                None => values.push((value, vec![owner])),
+            }
+        }
+        match &values[..] {
+            [(value, _)] => value.clone(),
+            _ => {
+                let values = values.iter().map(|(value, owners)| format!("{value} for {}", owners.join(", ")));
+                values.collect::<Vec<_>>().join("; ")
+            }
+        }
+    }
+}
+
+/// A value as it would be typed.
+fn typed(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        // As short as it can be: 1e-8, and 10 for 10.0.
+        Value::Float(number) => format!("{number:?}").trim_end_matches(".0").to_owned(),
+        value => value.to_string(),
+    }
+}
+
 /// The flags that were given, in the order of the table.
 #[derive(Debug, Default)]
 pub struct Options(Vec<(&'static Flag, Value)>);
 
 impl clap::Args for Options {
     fn augment_args(command: Command) -> Command {
+        let defaults = Defaults::new();
         FLAGS.iter().fold(command, |command, flag| {
             let (value_name, parser) = match flag.kind {
                 // TOML's whole numbers end here.
                 Kind::Whole => ("N", ValueParser::from(value_parser!(i64).range(0..))),
                 Kind::Number => ("X", value_parser!(f64).into()),
-                Kind::Word => ("NAME", ValueParser::string()),
+                Kind::Word(names) => ("NAME", PossibleValuesParser::new(names()).into()),
                 Kind::Switch => ("true|false", value_parser!(bool)),
             };
-            let switch = flag.kind == Kind::Switch;
+            let switch = matches!(flag.kind, Kind::Switch);
             let arg = Arg::new(flag.name)
                 .long(flag.name)
                 .value_name(value_name)
                 .value_parser(parser)
                 .allow_negative_numbers(!switch)
                 .help_heading(flag.heading)
-                .help(flag.help);
+                .help(format!("{} [default: {}]", flag.help, defaults.text(flag)));
             command.arg(if switch {
                 arg.num_args(0..=1).require_equals(true).default_missing_value("true")
             } else {
@@ -138,7 +253,7 @@ impl FromArgMatches for Options {
                 let value = match flag.kind {
                     Kind::Whole => matches.get_one::<i64>(flag.name).copied().map(Value::Integer),
                     Kind::Number => matches.get_one::<f64>(flag.name).copied().map(Value::Float),
-                    Kind::Word => matches.get_one::<String>(flag.name).cloned().map(Value::String),
+                    Kind::Word(_) => matches.get_one::<String>(flag.name).cloned().map(Value::String),
                     Kind::Switch => matches.get_one::<bool>(flag.name).copied().map(Value::Boolean),
                 };
                 value.map(|value| (flag, value))
@@ -238,8 +353,6 @@ fn lacking(flag: &Flag, table: &Table) -> Mistake {
 #[cfg(test)]
 mod tests {
     use clap::Args;
-    use sparsam::Model;
-    use sparsam_train::TaskConfig;
 
     use super::*;
 
@@ -256,17 +369,20 @@ mod tests {
         given(arguments).apply(base(task, model)).unwrap_err().to_string()
     }
 
-    /// Every flag belongs to a field that some task and model have, and every field of a model has a flag.
+    /// Every flag belongs to a field that some task, model and optimiser have, and every field of those has a flag.
     #[test]
     fn flags_and_fields_belong_together() {
         let mut all = Vec::new();
         for task in TaskConfig::NAMES {
-            for model in Model::NAMES {
-                let mut table = Table::try_from(base(task, model)).unwrap();
+            for (model, optimiser) in Model::NAMES.iter().flat_map(|model| optimisers().iter().map(move |o| (model, o)))
+            {
+                let config = given(&["--optimiser", optimiser]).apply(base(task, model)).unwrap();
+                let mut table = Table::try_from(config).unwrap();
                 all.extend(FLAGS.iter().filter(|flag| find(&mut table, flag.place).is_some()).map(|flag| flag.name));
-                let tables = [&["task"][..], &["network", "memory"], &["network"]];
+                let tables = [&["task"][..], &["network", "memory"], &["network"], &["optimiser"], &[]];
                 for place in tables {
-                    for (field, value) in find(&mut table.clone(), place).unwrap().as_table().unwrap() {
+                    let inner = if place.is_empty() { None } else { find(&mut table, place).cloned() };
+                    for (field, value) in inner.as_ref().and_then(Value::as_table).unwrap_or(&table.clone()) {
                         let place = [place, &[field]].concat();
                         let chosen = ["name", "model"].contains(&field.as_str());
                         let known = FLAGS.iter().any(|flag| flag.place == place);
@@ -289,6 +405,32 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
         }
         assert_eq!(given(&[]).apply(base("copy", "sam")).unwrap(), base("copy", "sam"));
+    }
+
+    /// The help tells the default of every flag for every task, model and optimiser.
+    #[test]
+    fn defaults_are_those_of_the_configuration() {
+        let defaults = Defaults::new();
+        let text = |name: &str| defaults.text(FLAGS.iter().find(|flag| flag.name == name).unwrap());
+        assert_eq!([text("seed"), text("clip-norm"), text("optimiser")], ["1", "10", "rmsprop"]);
+        assert_eq!(text("learning-rate"), "0.0001 for rmsprop; 0.001 for adam");
+        assert_eq!([text("beta2"), text("masked-content"), text("index")], ["0.999", "false", "linear"]);
+        for task in TaskConfig::NAMES {
+            for model in Model::NAMES {
+                let mut table = Table::try_from(base(task, model)).unwrap();
+                for flag in FLAGS {
+                    let Some(value) = find(&mut table, flag.place).map(|value| typed(value)) else { continue };
+                    let text = defaults.text(flag);
+                    let told = text == value
+                        || text.split("; ").any(|part| {
+                            let (told, owners) = part.split_once(" for ").unwrap();
+                            let mut owners = owners.split(", ");
+                            told == value && owners.any(|owner| [task, model, &"rmsprop"].contains(&&owner))
+                        });
+                    assert!(told, "--{} is {value} for {task} and {model}, not {text}", flag.name);
+                }
+            }
+        }
     }
 
     #[test]
@@ -323,7 +465,11 @@ mod tests {
         assert!(small.starts_with("--memory-size 2 does not work: ") && small.contains("4 heads"), "{small}");
         assert!(mistake(&["--batch-size", "0"], "copy", "sam").starts_with("--batch-size 0 does not work"));
         assert!(mistake(&["--learning-rate", "-1"], "copy", "sam").contains("--learning-rate -1"));
-        let unknown = mistake(&["--optimiser", "sgd"], "copy", "sam");
-        assert!(unknown.contains("rmsprop") && unknown.contains("adam"), "{unknown}");
+        assert_eq!(
+            mistake(&["--decay", "0.5", "--optimiser", "adam"], "copy", "sam"),
+            "--decay is no option of the optimiser adam; it has --optimiser, --learning-rate, --beta1, --beta2, --epsilon"
+        );
+        assert!(mistake(&["--momentum", "1"], "copy", "sam").starts_with("--momentum 1 does not work"));
+        assert_eq!((optimisers(), indexes()), (&["rmsprop", "adam"][..], &["linear"][..]));
     }
 }
