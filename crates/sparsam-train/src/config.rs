@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sparsam::nn::optimiser::OptimiserConfig;
 use sparsam::{Model, NetworkConfig};
+use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use crate::task::Task;
@@ -94,11 +95,15 @@ impl Config {
     pub fn from_toml(text: &str, source_name: &str, task: Option<&str>, model: Option<&str>) -> Result<Self, Error> {
         let wrong = |reason: String| Error::Config { source_name: source_name.to_owned(), reason };
         let given: Table = text.parse().map_err(|error: toml::de::Error| {
-            let line = error.span().map_or(1, |span| 1 + text.bytes().take(span.start).filter(|b| *b == b'\n').count());
+            let line = error.span().map_or(1, |span| line_at(text, span.start));
             wrong(format!("line {line}: {}", sentence(error.message())))
         })?;
+        let misfit = |Misfit { place, reason }: Misfit| match line_of(text, &place) {
+            Some(line) => wrong(format!("{reason} (line {line})")),
+            None => wrong(reason),
+        };
 
-        let in_file = named(&given, &["task", "name"]);
+        let in_file = named(&given, &["task", "name"]).map_err(misfit)?;
         let task = choose("task", in_file, task).map_err(wrong)?.ok_or_else(|| {
             wrong(format!("it names no task; add name under [task], one of {}", TaskConfig::NAMES.join(", ")))
         })?;
@@ -106,25 +111,23 @@ impl Config {
             let names = TaskConfig::NAMES.join(", ");
             return Err(wrong(format!("there is no task {task:?}; choose one of {names}")));
         };
-        let in_file = named(&given, &["network", "memory", "model"]);
+        let in_file = named(&given, &["network", "memory", "model"]).map_err(misfit)?;
         let model = choose("model", in_file, model).map_err(wrong)?.unwrap_or("sam");
         let Some(model) = Model::by_name(model) else {
             let names = Model::NAMES.join(", ");
             return Err(wrong(format!("there is no model {model:?}; choose one of {names}")));
         };
         let mut base = Self::default_for(task, model);
-        if named(&given, &["optimiser", "kind"]) == Some("adam") {
+        if named(&given, &["optimiser", "kind"]).map_err(misfit)? == Some("adam") {
             base.optimiser = OptimiserConfig::adam(1e-3);
         }
 
         let mut merged = Table::try_from(&base).map_err(|error| wrong(error.to_string()))?;
+        // Before anything is deserialised: what serde says of a misfit names types of Rust, and some variants of an
+        // enumeration take no options and would pass over those that are given.
+        check_kinds(&given, &merged, &[]).map_err(misfit)?;
         overlay(&mut merged, &given);
-        let config: Self = merged.try_into().map_err(|error: toml::de::Error| wrong(sentence(&error.to_string())))?;
-        // Some variants of an enumeration take no options and would pass over those that are given.
-        let understood = Table::try_from(&config).map_err(|error| wrong(error.to_string()))?;
-        if let Some(key) = unknown(&given, &understood) {
-            return Err(wrong(format!("there is no option {key} here")));
-        }
+        let config: Self = merged.try_into().map_err(|error: toml::de::Error| wrong(choice(error.message())))?;
         config.validate()?;
         Ok(config)
     }
@@ -193,13 +196,104 @@ impl Config {
     }
 }
 
-fn named<'a>(table: &'a Table, path: &[&str]) -> Option<&'a str> {
-    let (last, tables) = path.split_last()?;
-    let mut table = table;
-    for name in tables {
-        table = table.get(*name)?.as_table()?;
+/// What is given at a place does not fit there.
+struct Misfit {
+    place: Vec<String>,
+    reason: String,
+}
+
+impl Misfit {
+    fn new(place: &[&str], wanted: &str, found: &Value) -> Self {
+        let found = match found {
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => found.to_string(),
+            other => kind(other).to_owned(),
+        };
+        let reason = format!("{} is {wanted}, not {found}", place.join("."));
+        Self { place: place.iter().map(|key| (*key).to_owned()).collect(), reason }
     }
-    table.get(*last)?.as_str()
+}
+
+/// What a value is, in words.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "text",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a table",
+    }
+}
+
+/// The name that is given at a place, if there is one.
+fn named<'a>(table: &'a Table, place: &[&str]) -> Result<Option<&'a str>, Misfit> {
+    let mut table = table;
+    for (depth, key) in place.iter().enumerate() {
+        match table.get(*key) {
+            None => return Ok(None),
+            Some(Value::String(name)) if depth + 1 == place.len() => return Ok(Some(name)),
+            Some(Value::Table(inner)) if depth + 1 < place.len() => table = inner,
+            Some(other) => {
+                let wanted = if depth + 1 == place.len() { "text" } else { "a table" };
+                return Err(Misfit::new(&place[..=depth], wanted, other));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Checks that whatever is given has a place in `base`, and is of the kind that stands there.
+fn check_kinds(given: &Table, base: &Table, tables: &[&str]) -> Result<(), Misfit> {
+    for (key, value) in given {
+        let place = [tables, &[key]].concat();
+        match (base.get(key), value) {
+            (None, _) => {
+                let others: Vec<_> = base.keys().map(String::as_str).collect();
+                let reason = format!("there is no option {} here, only {}", place.join("."), others.join(", "));
+                return Err(Misfit { place: place.into_iter().map(str::to_owned).collect(), reason });
+            }
+            (Some(Value::Table(base)), Value::Table(given)) => check_kinds(given, base, &place)?,
+            (Some(Value::Float(_)), Value::Integer(_)) => {}
+            // No option is below 0.
+            (Some(Value::Integer(_)), Value::Integer(..0)) => {
+                return Err(Misfit::new(&place, "a whole number of at least 0", value));
+            }
+            (Some(base), value) if base.same_type(value) => {}
+            (Some(base), value) => return Err(Misfit::new(&place, kind(base), value)),
+        }
+    }
+    Ok(())
+}
+
+/// The line of a text in which a byte is, the first being 1.
+fn line_at(text: &str, byte: usize) -> usize {
+    1 + text.bytes().take(byte).filter(|byte| *byte == b'\n').count()
+}
+
+/// The line on which the value at a place stands.
+fn line_of(text: &str, place: &[String]) -> Option<usize> {
+    let (first, rest) = place.split_first()?;
+    let parsed = DeTable::parse(text).ok()?;
+    let mut value = parsed.get_ref().iter().find(|(key, _)| key.get_ref() == first)?.1;
+    for name in rest {
+        let DeValue::Table(table) = value.get_ref() else { return None };
+        value = table.iter().find(|(key, _)| key.get_ref() == name)?.1;
+    }
+    Some(line_at(text, value.span().start))
+}
+
+/// What serde says of a name that an enumeration does not have, in words; any other message in one line.
+fn choice(message: &str) -> String {
+    let message = sentence(message);
+    let parts = message.strip_prefix("unknown variant ").and_then(|rest| rest.split_once(", expected "));
+    match parts {
+        Some((name, names)) => {
+            let names = names.trim_start_matches("one of ");
+            format!("there is no {name} to choose, only {names}").replace('`', "\"")
+        }
+        None => message,
+    }
 }
 
 fn choose<'a>(what: &str, in_file: Option<&'a str>, asked: Option<&'a str>) -> Result<Option<&'a str>, String> {
@@ -223,17 +317,6 @@ fn overlay(base: &mut Table, given: &Table) {
             }
         }
     }
-}
-
-/// The first key of `given`, with those of the tables around it, that is not in `understood`.
-fn unknown(given: &Table, understood: &Table) -> Option<String> {
-    given.iter().find_map(|(key, value)| match (value, understood.get(key)) {
-        (_, None) => Some(key.clone()),
-        (Value::Table(given), Some(Value::Table(understood))) => {
-            unknown(given, understood).map(|inner| format!("{key}.{inner}"))
-        }
-        _ => None,
-    })
 }
 
 /// The first key, with those of the tables around it, whose values differ; a missing one is "left out".
@@ -323,10 +406,25 @@ mod tests {
             ("task.name = 'copy'\nnetwork.hidden_size = 9223372036854775807", "hidden_size"),
             ("task.name = 'copy'\nbatch_size = 9223372036854775807", "batch"),
             ("task.name = 'copy'\noptimiser.learning_rate = 0", "learning_rate"),
-            ("task = 3", "task"),
+            ("task = 3", "task is a table, not 3 (line 1)"),
+            ("task.name = 3", "task.name is text, not 3 (line 1)"),
+            ("task.name = 'copy'\nbatches = 'ten'", "batches is a whole number, not text (line 2)"),
+            ("task.name = 'copy'\nbatches = 2.5", "batches is a whole number, not 2.5 (line 2)"),
+            ("task.name = 'copy'\nbatches = -3", "batches is a whole number of at least 0, not -3 (line 2)"),
+            ("batches = 3\n[task]\nname = 'copy'\n\nbits = []", "task.bits is a whole number, not a list (line 5)"),
+            ("task.name = 'copy'\nnetwork.memory = 'sam'", "network.memory is a table, not text (line 2)"),
+            ("task.name = 'copy'\nnetwork.memory.model = 3", "network.memory.model is text, not 3 (line 2)"),
+            ("task.name = 'copy'\nnetwork.memory.index = 3", "network.memory.index is text, not 3 (line 2)"),
+            ("task.name = 'copy'\nnetwork.memory.index = 'x'", "no \"x\" to choose, only \"linear\""),
+            ("task.name = 'copy'\noptimiser.kind = 'sgd'", "no \"sgd\" to choose, only \"rmsprop\" or \"adam\""),
+            ("task.name = 'copy'\noptimiser.kind = 3", "optimiser.kind is text, not 3 (line 2)"),
+            ("task.name = 'copy'\ntask.lenght = 3", "no option task.lenght here, only bits, max_length, min_length"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.to_string().contains(message), "{text:?} gave {error}");
+            for rust in ["enum", "u64", "usize", "invalid", "struct", "variant"] {
+                assert!(!error.to_string().contains(rust), "{text:?} gave {error}");
+            }
             assert!(!error.to_string().contains('\n') && error.is_usage(), "{error:?}");
         }
         let error = Config::from_toml("task.name = 'copy'", "a.toml", Some("sort"), None).unwrap_err();

@@ -33,7 +33,12 @@ impl Sort {
     pub(super) fn build(&self) -> Result<Box<dyn Task>, Error> {
         check_option("bits", self.bits, 1..=LARGEST_BITS)?;
         check_option("count", self.count, 1..=LARGEST)?;
-        check_option("top", self.top, 1..=self.count)?;
+        check_option("top", self.top, 1..=LARGEST)?;
+        if self.top > self.count {
+            let reason =
+                format!("it needs a count of at least {}, not {}; lower top, or raise count", self.top, self.count);
+            return Err(Error::option("top", self.top, reason));
+        }
         Ok(Box::new(self.clone()))
     }
 
@@ -139,5 +144,7 @@ mod tests {
             let error = sort.build().err().unwrap().to_string();
             assert!(error.starts_with(field), "{error}");
         }
+        let error = Sort { count: 3, ..Default::default() }.build().err().unwrap().to_string();
+        assert!(error.contains("top = 16") && error.contains("a count of at least 16, not 3"), "{error}");
     }
 }
