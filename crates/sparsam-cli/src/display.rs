@@ -49,16 +49,7 @@ pub struct Display {
 impl Display {
     /// `stop` is set when nobody reads any more.
     pub fn new(style: Style, task: &'static str, unit: &'static str, stop: Arc<AtomicBool>) -> Self {
-        let bar = if style == Style::Human && io::stderr().is_terminal() {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
-            // A fixed template is either always right or never; without it the line is merely plainer.
-            if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:16} {wide_msg}") {
-                bar.set_style(style);
-            }
-            bar
-        } else {
-            ProgressBar::hidden()
-        };
+        let bar = live_line(style == Style::Human, "{prefix} {bar:16} {wide_msg}");
         let last_word = Instant::now();
         Self {
             style,
@@ -197,6 +188,53 @@ impl Observer for Display {
             Style::Json => self.json(event),
             Style::Quiet => {}
         }
+    }
+}
+
+/// A line on standard error that is drawn anew again and again; hidden unless that is a terminal.
+fn live_line(wanted: bool, template: &str) -> ProgressBar {
+    if !wanted || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
+    // A fixed template is either always right or never; without it the line is merely plainer.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// The live line of an evaluation.
+#[derive(Clone)]
+pub struct EvaluationLine {
+    bar: ProgressBar,
+    sequences: u64,
+}
+
+impl EvaluationLine {
+    /// A line for so many sequences; hidden if a program reads.
+    pub fn new(json: bool, sequences: u64) -> Self {
+        Self { bar: live_line(!json, "{prefix} {bar:16} {msg}, {elapsed}"), sequences }
+    }
+
+    /// Shows the line for the first time.
+    pub fn begin(&self, task: &'static str) {
+        self.bar.set_length(self.sequences);
+        self.bar.set_prefix(task);
+        self.show(0);
+        // A batch of long sequences takes minutes; meanwhile the clock shows that it is being worked on.
+        self.bar.enable_steady_tick(Duration::from_secs(1));
+    }
+
+    /// Shows how many sequences are done.
+    pub fn show(&self, done: u64) {
+        self.bar.set_message(format!("{}/{} sequences", grouped(done), grouped(self.sequences)));
+        self.bar.set_position(done);
+    }
+
+    /// Removes the line.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
     }
 }
 

@@ -2,22 +2,38 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use serde_json::json;
 use sparsam::checkpoint;
+use sparsam_train::evaluate_watched;
 
-use crate::display::{grouped, print};
+use crate::display::{EvaluationLine, grouped, print};
+use crate::failure::INTERRUPTED;
 use crate::settings::Evaluate;
 use crate::train::use_threads;
 
 /// Measures a network on sequences that it has not seen.
 pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
+    // Nothing is kept that would have to be saved: the answer to Ctrl-C is to be gone.
+    let line = EvaluationLine::new(settings.json, settings.sequences);
+    let shown = line.clone();
+    ctrlc::set_handler(move || {
+        shown.end();
+        std::process::exit(INTERRUPTED.into());
+    })
+    .context("the system does not tell of Ctrl-C")?;
     use_threads(settings.threads)?;
     let config = settings.run.config()?;
     let task = config.task.build()?;
     let network = checkpoint::load(&settings.network).map_err(sparsam_train::Error::from)?;
     let levels = settings.level.map(|level| level..=level);
     let rows = config.batch_size;
-    let found = sparsam_train::evaluate(&network, &*task, levels.clone(), settings.sequences, rows, settings.seed)?;
+    let (sequences, seed) = (settings.sequences, settings.seed);
+    line.begin(task.name());
+    let mut watch = |done| line.show(done);
+    let found = evaluate_watched(&network, &*task, levels.clone(), sequences, rows, seed, &mut watch);
+    line.end();
+    let found = found?;
 
     let levels = levels.unwrap_or_else(|| task.default_levels());
     let (first, last) = levels.into_inner();

@@ -96,7 +96,7 @@ fn a_network_is_trained_and_evaluated() {
     assert!(lines[0].starts_with("training sam (") && lines[0].ends_with("on copy in runs/copy-sam-1"), "{out}");
     assert!(lines[1].starts_with("batch 200 of 600: ") && lines[1].contains("wrong bits per sequence"), "{out}");
     assert!(lines[4].starts_with("finished 600 batches in "), "{out}");
-    assert_eq!(lines.len(), 5, "off a terminal there are a line at the start, each evaluation and the end: {out}");
+    assert_eq!(lines.len(), 7, "off a terminal there are a line at the start and each evaluation, three at the end: {out}");
 
     let run = folder.path().join("runs/copy-sam-1");
     for file in ["config.toml", "metrics.jsonl", "curve.svg", "checkpoints/newest.safetensors"] {
@@ -180,6 +180,24 @@ fn an_interrupted_run_ends_as_one_that_was_not() {
     is_mistake(path, &["train", "--resume", "killed", "--batches", "3000"], &["3000", "3100 were trained already"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn an_interrupted_evaluation_ends_at_once() {
+    let folder = TempDir::new().unwrap();
+    succeeds(folder.path(), &small(&["--batches", "2", "--run", "a"]));
+    let arguments = ["eval", "a", "--level", "10000", "--sequences", "1000000000"];
+    let mut command = sparsam(folder.path(), &arguments);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Nothing tells off a terminal that it has begun.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    send(&child, "-INT");
+    let sent = std::time::Instant::now();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    assert!(sent.elapsed().as_secs() < 2, "it took {:?}", sent.elapsed());
+    assert_eq!((text(&output.stdout), text(&output.stderr)), (String::new(), String::new()));
+}
+
 #[test]
 fn json_lines_are_json() {
     let folder = TempDir::new().unwrap();
@@ -228,9 +246,11 @@ fn mistakes_get_a_sentence_and_exit_code_2() {
     is_mistake(path, &["train", "copy", "--memory-size", "3"], &["--memory-size 3", "4 heads"]);
     is_mistake(path, &["train", "copy", "--min-length", "9", "--max-length", "8"], &["--min-length 9"]);
     is_mistake(path, &["train", "copy", "--model", "lstm", "--reads", "3"], &["--reads", "lstm"]);
+    is_mistake(path, &["train", "sort", "--count", "3"], &["top = 16", "a count of at least 16", "raise count"]);
     is_mistake(path, &["train", "sort", "--max-items", "3"], &["--max-items", "the task sort", "--count"]);
     is_mistake(path, &["train", "copy", "--learning-rate", "-1"], &["--learning-rate -1"]);
     is_mistake(path, &["train", "copy", "--index", "alphabet"], &["alphabet", "linear"]);
+    is_mistake(path, &["train", "copy", "--optimiser", "sgd"], &["sgd", "rmsprop, adam"]);
     is_mistake(path, &["train", "copy", "--threads", "0"], &["--threads"]);
     is_mistake(path, &["train", "copy", "--config", "none.toml"], &["none.toml", "config.toml"]);
     is_mistake(path, &["train", "--resume", "none"], &["none", "runs/"]);
@@ -249,6 +269,7 @@ fn mistakes_get_a_sentence_and_exit_code_2() {
     is_mistake(path, &small(&["--run", "bad.toml"]), &["bad.toml is a file"]);
     is_mistake(path, &["train", "--resume", "a", "--seed", "3"], &["--seed", "--batches", "--config a/config.toml"]);
     is_mistake(path, &["eval", "a", "--level", "0"], &["level = 0", "vectors"]);
+    is_mistake(path, &["eval", "a", "--level", "100000000"], &["level = 100000000"]);
     is_mistake(path, &["eval", "a", "--sequences", "0"], &["sequences"]);
     is_mistake(path, &["eval", "bad.toml"], &["config.toml is missing"]);
     fs::remove_file(path.join("a/checkpoints/best.safetensors")).unwrap();

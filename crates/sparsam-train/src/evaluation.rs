@@ -36,6 +36,22 @@ pub fn evaluate(
     batch_size: usize,
     seed: u64,
 ) -> Result<Evaluation, Error> {
+    evaluate_watched(network, task, levels, sequences, batch_size, seed, &mut |_| ())
+}
+
+/// [`evaluate`] that tells after each batch how many sequences are done: long ones take their time.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_watched(
+    network: &Network<f32>,
+    task: &dyn Task,
+    levels: Option<RangeInclusive<usize>>,
+    sequences: u64,
+    batch_size: usize,
+    seed: u64,
+    watch: &mut dyn FnMut(u64),
+) -> Result<Evaluation, Error> {
     let config = network.config();
     if (config.input_size, config.output_size) != (task.input_size(), task.output_size()) {
         let reason = format!(
@@ -50,7 +66,7 @@ pub fn evaluate(
     let mut runner = Runner::new(network, batch_size)?;
     let levels = levels.unwrap_or_else(|| task.default_levels());
     let mut evaluator = Evaluator::new(task, batch_size);
-    evaluator.run(network, &mut runner, task, levels, 0..sequences, seed, Stream::Evaluation)
+    evaluator.run(network, &mut runner, task, levels, 0..sequences, seed, Stream::Evaluation, watch)
 }
 
 /// The buffers of an evaluation.
@@ -75,17 +91,26 @@ impl Evaluator {
         numbers: Range<u64>,
         seed: u64,
         stream: Stream,
+        watch: &mut dyn FnMut(u64),
     ) -> Result<Evaluation, Error> {
         task.check_levels(&levels)?;
-        task.check_batch(&levels, runner.rows())?;
+        task.check_batch(&levels, runner.rows()).map_err(|error| match error {
+            // The run's batches are of a size that works with its own levels: what is too large is the level asked for.
+            Error::Option { reason, .. } if levels != task.default_levels() => {
+                Error::option("level", levels.end(), reason)
+            }
+            error => error,
+        })?;
         let sequences = numbers.end.saturating_sub(numbers.start);
         if sequences == 0 {
             return Err(Error::option("sequences", 0, "an evaluation takes at least 1"));
         }
         let (mut loss, mut wrong) = (0.0, 0);
         runner.reset();
+        let begin = numbers.start;
         for first in numbers.clone().step_by(runner.rows()) {
             let numbers = first..numbers.end.min(first.saturating_add(runner.rows() as u64));
+            let done = numbers.end - begin;
             let batch = self.sampler.sample(task, &levels, seed, stream, numbers);
             let length = batch.steps() * batch.rows() * task.output_size();
             self.outputs.resize(length, 0.0);
@@ -94,6 +119,7 @@ impl Evaluator {
             runner.reset();
             loss += batch.loss(&self.outputs, 0.0, &mut self.gradient)?;
             wrong += batch.wrong(&self.outputs);
+            watch(done);
         }
         let sequences_seen = sequences as f64;
         Ok(Evaluation { sequences, loss: loss * BITS / sequences_seen, wrong: wrong as f64 / sequences_seen })
@@ -126,11 +152,22 @@ mod tests {
     }
 
     #[test]
+    fn watching_changes_nothing() {
+        let (task, network) = network("copy");
+        let mut seen = Vec::new();
+        let watched = evaluate_watched(&network, &*task, None, 10, 4, 7, &mut |done| seen.push(done)).unwrap();
+        assert_eq!(seen, [4, 8, 10]);
+        assert_eq!(watched, evaluate(&network, &*task, None, 10, 4, 7).unwrap());
+    }
+
+    #[test]
     fn what_does_not_fit_is_named() {
         let (task, network) = network("copy");
         let message = |result: Result<Evaluation, Error>| result.unwrap_err().to_string();
         assert!(message(evaluate(&network, &*task, Some(0..=4), 8, 8, 1)).contains("level = 0"));
         assert!(message(evaluate(&network, &*task, None, 0, 8, 1)).contains("sequences = 0"));
+        let large = message(evaluate(&network, &*task, Some(1 << 24..=1 << 24), 8, 16, 1));
+        assert!(large.contains("level = 16777216") && large.contains("fewer or shorter"), "{large}");
         let recall = TaskConfig::by_name("recall").unwrap().build().unwrap();
         assert!(message(evaluate(&network, &*recall, None, 8, 8, 1)).contains("task = recall"));
     }

@@ -38,7 +38,7 @@ pub use batch::{Batch, Sampler, Sequence, TargetKind};
 pub use config::{Config, NetworkOptions};
 pub use curve::draw as draw_curve;
 pub use error::Error;
-pub use evaluation::{Evaluation, evaluate};
+pub use evaluation::{Evaluation, evaluate, evaluate_watched};
 pub use metrics::Metrics;
 pub use random::{Random, Stream};
 pub use run_folder::{Checkpoint, RunFolder};

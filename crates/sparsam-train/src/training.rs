@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use sparsam::nn::loss::BITS;
-use sparsam::nn::optimiser::{Optimiser, clip_by_norm};
+use sparsam::nn::optimiser::{Optimiser, OptimiserConfig, clip_by_norm};
 use sparsam::{Network, Parameters, Runner};
 
 use crate::batch::Sampler;
@@ -137,7 +137,12 @@ impl Trainer {
     pub fn new(config: Config, folder: &Path) -> Result<Self, Error> {
         config.validate()?;
         let task = config.task.build()?;
-        let network = Network::new(config.network_config(&*task), config.seed)?;
+        let sizes = config.network_config(&*task);
+        let moments = if matches!(config.optimiser, OptimiserConfig::RmsProp { .. }) { 3 } else { 2 };
+        let steps = task.steps(*task.default_levels().end());
+        // Before anything is allocated: an allocation that fails ends the program.
+        sizes.check_training::<f32>(config.batch_size, steps, moments)?;
+        let network = Network::new(sizes, config.seed)?;
         let optimiser = Optimiser::new(config.optimiser, network.parameters().values().len())?;
         // Before the folder is made: a memory that does not fit should leave nothing behind.
         let runner = Runner::new(&network, config.batch_size)?;
@@ -307,7 +312,7 @@ impl Trainer {
         let numbers = first..first.saturating_add(sequences);
         let (network, runner, task) = (&self.network, &mut self.runner, &*self.task);
         self.evaluator
-            .run(network, runner, task, levels, numbers, self.config.seed, Stream::Validation)
+            .run(network, runner, task, levels, numbers, self.config.seed, Stream::Validation, &mut |_| ())
             .map_err(|error| in_batch(self.progress.batch, error))
     }
 
@@ -423,7 +428,7 @@ mod tests {
 
     use proptest::prelude::*;
     use sparsam::Model;
-    use sparsam::memory::sam;
+    use sparsam::memory::{dnc, sam};
     use sparsam::nn::optimiser::OptimiserConfig;
 
     use super::*;
@@ -515,7 +520,7 @@ mod tests {
         let mut runner = Runner::new(&best, 8).unwrap();
         let numbers = lowest.sequences..lowest.sequences + 10;
         let again = Evaluator::new(&*task, 8)
-            .run(&best, &mut runner, &*task, task.default_levels(), numbers, 1, Stream::Validation)
+            .run(&best, &mut runner, &*task, task.default_levels(), numbers, 1, Stream::Validation, &mut |_| ())
             .unwrap();
         assert_eq!(again.loss, lowest.loss);
         assert!(fs::read_to_string(folder.path().join("curve.svg")).unwrap().contains("copy with sam"));
@@ -639,6 +644,27 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(message(Trainer::new(config(), &file.join("run"))).contains("file"));
+    }
+
+    #[test]
+    fn what_does_not_fit_the_machine_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let mut large = config();
+        large.network.hidden_size = 60_000;
+        // Even a terabyte takes one sequence of these, but not so many.
+        let mut many = config();
+        many.network.memory = Model::Dnc(dnc::Config { memory_size: 1 << 14, ..Default::default() });
+        many.batch_size = 4096;
+        let mut long = config();
+        long.task = TaskConfig::Copy(Copy { bits: 1, min_length: 8_000_000, max_length: 8_000_000 });
+        long.network.hidden_size = 4096;
+        long.batch_size = 8;
+        for (config, named) in [(large, "hidden_size = 60000"), (many, "memory_size = "), (long, "shorter sequences")] {
+            let error = Trainer::new(config, &path).err().unwrap();
+            assert!(error.is_usage() && error.to_string().contains(named), "{error}");
+            assert!(!path.exists());
+        }
     }
 
     #[test]
