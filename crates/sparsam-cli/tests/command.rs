@@ -96,7 +96,11 @@ fn a_network_is_trained_and_evaluated() {
     assert!(lines[0].starts_with("training sam (") && lines[0].ends_with("on copy in runs/copy-sam-1"), "{out}");
     assert!(lines[1].starts_with("batch 200 of 600: ") && lines[1].contains("wrong bits per sequence"), "{out}");
     assert!(lines[4].starts_with("finished 600 batches in "), "{out}");
-    assert_eq!(lines.len(), 7, "off a terminal there are a line at the start and each evaluation, three at the end: {out}");
+    assert_eq!(
+        lines.len(),
+        7,
+        "off a terminal there are a line at the start, each evaluation, three at the end: {out}"
+    );
 
     let run = folder.path().join("runs/copy-sam-1");
     for file in ["config.toml", "metrics.jsonl", "curve.svg", "checkpoints/newest.safetensors"] {
