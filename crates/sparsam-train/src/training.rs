@@ -658,7 +658,7 @@ mod tests {
         many.batch_size = 4096;
         let mut long = config();
         long.task = TaskConfig::Copy(Copy { bits: 1, min_length: 8_000_000, max_length: 8_000_000 });
-        long.network.hidden_size = 4096;
+        long.network.hidden_size = 256;
         long.batch_size = 8;
         for (config, named) in [(large, "hidden_size = 60000"), (many, "memory_size = "), (long, "shorter sequences")] {
             let error = Trainer::new(config, &path).err().unwrap();
