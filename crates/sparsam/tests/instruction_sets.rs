@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Batch, network};
-use sparsam::memory::{dnc, sam};
+use sparsam::memory::{dam, dnc, ntm, sam};
 use sparsam::real::simd::{Level, best_level, level, use_level};
 use sparsam::{Model, Runner};
 
@@ -12,7 +12,9 @@ use sparsam::{Model, Runner};
 fn every_instruction_set_gives_the_same_results() {
     let sam = sam::Config { memory_size: 100, word_size: 19, heads: 3, reads: 3, ..Default::default() };
     let dnc = dnc::Config { memory_size: 40, word_size: 19, heads: 5, ..Default::default() };
-    for model in [Model::Sam(sam), Model::Dnc(dnc)] {
+    let dam = dam::Config { memory_size: 90, word_size: 19, heads: 5, ..Default::default() };
+    let ntm = ntm::Config { memory_size: 90, word_size: 19, heads: 5 };
+    for model in [Model::Sam(sam), Model::Dnc(dnc), Model::Dam(dam), Model::Ntm(ntm)] {
         check(model);
     }
 }

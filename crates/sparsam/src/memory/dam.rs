@@ -16,6 +16,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::dense::{Addressing, Frames, Layout, STRIP_BLOCKS, Sixteen, Sums, check_room, products, spread};
+use super::pages::Pages;
 use super::sam::{self, Fields};
 use super::{Memory, MemoryConfig};
 use crate::real::lanes::{LANES, Lanes};
@@ -85,7 +86,7 @@ pub struct Dam<T> {
     /// The words written as least used, heads for each step on the tape.
     least_used: Vec<usize>,
     /// Gradient of the words after the step before the latest one undone.
-    content_gradients: Vec<Sixteen<T>>,
+    content_gradients: Pages<T>,
     /// That of its read weights, as far as it came back through the writes of the step undone.
     weight_gradients: Vec<Sixteen<T>>,
     /// Σ w^R(i) · `weight_gradients`(i), a head.
@@ -213,7 +214,7 @@ impl<T: Real> Dam<T> {
                 layout.contents_len() + (heads + 1) * layout.blocks() + (heads * word_size).div_ceil(LANES),
             )?,
             least_used: Vec::new(),
-            content_gradients: Vec::new(),
+            content_gradients: Pages::dense(layout.contents_len() * LANES)?,
             weight_gradients: Vec::new(),
             weight_gradient_sums: vec![T::ZERO; heads],
             scratch: Scratch::default(),
@@ -383,9 +384,8 @@ vector_fn! {
         let (heads, layout, fields) = (dam.heads, dam.layout, dam.fields);
         let (blocks, size) = (layout.blocks(), layout.word_size);
         if dam.frames.at_end() {
-            dam.content_gradients.resize(layout.contents_len(), [T::ZERO; LANES]);
             dam.weight_gradients.resize(heads * blocks, [T::ZERO; LANES]);
-            dam.content_gradients.as_flattened_mut().fill(T::ZERO);
+            dam.content_gradients.fill(T::ZERO);
             dam.weight_gradients.as_flattened_mut().fill(T::ZERO);
             dam.weight_gradient_sums.fill(T::ZERO);
         }
@@ -407,9 +407,10 @@ vector_fn! {
             dam.weight_gradient_sums[head] += dot::<T, I>(&read_gradient[of_head.clone()], &now.reads[of_head]);
         }
 
+        let content_gradients = dam.content_gradients.as_chunks_mut().0;
         for strip in layout.strips() {
             let contents = &now.contents[layout.contents(&strip)];
-            let gradients = &mut dam.content_gradients[layout.contents(&strip)];
+            let gradients = &mut content_gradients[layout.contents(&strip)];
             let of_head = |head: usize| head * blocks + strip.start..head * blocks + strip.end;
 
             products::<T, I>(size, contents, read_gradient, &mut scratch.gradients, STRIP_BLOCKS);

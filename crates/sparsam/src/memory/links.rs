@@ -4,7 +4,7 @@ use super::content::{softmax, softmax_back};
 use super::pages::Pages;
 use super::sparse::Reads;
 use crate::index::EPSILON;
-use crate::real::simd::InstructionSet;
+use crate::real::simd::{InstructionSet, vector_fn};
 use crate::{Error, Real};
 
 /// The temporal links of the sparse DNC (Rae et al. 2016, supplement D).
@@ -111,89 +111,17 @@ impl<T: Real> Links<T> {
 
     /// Takes note that words were written, each named once, with weights that sum to at most one. Without `record`,
     /// the tape must be empty and stays so.
-    #[inline(always)]
     pub fn update(&mut self, written: impl Iterator<Item = (u32, T)>, record: bool) {
-        let Self { limit, after, before, precedence, journal, steps, position, scratch } = self;
-        journal.truncate(steps[*position]);
-        steps.truncate(*position + 1);
-        precedence.start_entry(*position + 1);
-        scratch.written.clear();
-        scratch.written.extend(written.filter(|(_, weight)| *weight > T::ZERO));
-
-        let (last_words, last_weights) = precedence.of(*position, 0);
-        let last = || last_words.iter().copied().zip(last_weights.iter().copied());
-        for (word, weight) in &scratch.written {
-            let additions = last().filter(|(other, _)| other != word).map(|(other, last)| (other, *weight * last));
-            after.update_row(*word, T::ONE - *weight, additions, |place, column, value| {
-                journal.push(Change { row: *word, place, column, value });
-            });
-        }
-        for (word, weight) in &scratch.written {
-            let mut row = before.first[*word as usize];
-            while let Some(place) = row.checked_sub(1).and_then(|row| before.find(row, *word)) {
-                let value = before.values[place];
-                let in_row = (place % *limit) as u32 | IN_BEFORE;
-                journal.push(Change { row: row - 1, place: in_row, column: *word + 1, value });
-                before.values[place] = (T::ONE - *weight) * value;
-                row = before.neighbours[place][0];
-            }
-        }
-        for (row, last) in last() {
-            let additions = scratch.written.iter().filter(|(word, _)| *word != row);
-            let additions = additions.map(|(word, weight)| (*word, *weight * last));
-            before.update_row(row, T::ONE, additions, |place, column, value| {
-                journal.push(Change { row, place: place | IN_BEFORE, column, value });
-            });
-        }
-
-        let rest = scratch.written.iter().fold(T::ONE, |rest, (_, weight)| rest - *weight).max(T::ZERO);
-        scratch.entries.clear();
-        scratch.entries.extend(last().map(|(word, last)| (word, rest * last)));
-        let of_last = scratch.entries.len();
-        for (word, weight) in &scratch.written {
-            match scratch.entries[..of_last].iter_mut().find(|(other, _)| other == word) {
-                Some(entry) => entry.1 += *weight,
-                None => scratch.entries.push((*word, *weight)),
-            }
-        }
-        keep_largest(&scratch.entries, *limit, &mut scratch.kept);
-        precedence.set(*position + 1, 0, &scratch.kept);
-
-        if record {
-            steps.push(journal.len());
-            *position += 1;
-        } else {
-            journal.clear();
-            precedence.carry(1);
-        }
+        self.scratch.written.clear();
+        self.scratch.written.extend(written.filter(|(_, weight)| *weight > T::ZERO));
+        update(self, record);
     }
 
     /// f = N w or b = P w for the words a head read last and their weights, cut to the `limit` largest entries, largest
     /// first.
-    #[inline(always)]
     pub fn follow(&mut self, direction: Direction, words: &[u32], weights: &[T], limit: usize) -> &[(u32, T)] {
-        let Self { after, before, scratch: Scratch { places, entries, kept, .. }, .. } = self;
-        let matrix = if direction == Direction::Forward { after } else { before };
-        entries.clear();
-        for (word, weight) in words.iter().zip(weights) {
-            let mut row = matrix.first[*word as usize];
-            while let Some(place) = row.checked_sub(1).and_then(|row| matrix.find(row, *word)) {
-                let share = matrix.values[place] * *weight;
-                match places[row as usize - 1] {
-                    0 => {
-                        entries.push((row - 1, share));
-                        places[row as usize - 1] = entries.len() as u32;
-                    }
-                    known => entries[known as usize - 1].1 += share,
-                }
-                row = matrix.neighbours[place][0];
-            }
-        }
-        for (word, _) in entries.iter() {
-            places[*word as usize] = 0;
-        }
-        keep_largest(entries, limit, kept);
-        kept
+        follow(self, direction, words, weights, limit);
+        &self.scratch.kept
     }
 
     /// The gradient of [`follow`](Self::follow): takes the words that it gave and the gradients of their entries, and
@@ -267,10 +195,10 @@ impl Links<f32> {
             let words = matrix.first.len() as u32;
             let mut listed = 0;
             for column in 0..words {
-                let mut row = matrix.first[column as usize];
-                while let Some(here) = row.checked_sub(1) {
-                    let place = matrix.find(here, column).expect("a list names rows that hold its column");
-                    row = matrix.neighbours[place][0];
+                let mut entry = matrix.first[column as usize];
+                while let Some((row, place)) = matrix.place(entry) {
+                    assert_eq!(matrix.find(row, column), Some(place), "a list names entries of its column");
+                    entry = matrix.neighbours[place][0];
                     listed += 1;
                 }
             }
@@ -288,6 +216,88 @@ impl Links<f32> {
                 assert!(sum <= 1.0 + 1e-5 || std::ptr::eq(matrix, &self.before));
             }
         }
+    }
+}
+
+vector_fn! {
+    fn update<T, I>(links: &mut Links<T>, record: bool) {
+        let Links { limit, after, before, precedence, journal, steps, position, scratch } = links;
+        journal.truncate(steps[*position]);
+        steps.truncate(*position + 1);
+        precedence.start_entry(*position + 1);
+
+        let (last_words, last_weights) = precedence.of(*position, 0);
+        let last = || last_words.iter().copied().zip(last_weights.iter().copied());
+        for (word, weight) in &scratch.written {
+            let additions = last().filter(|(other, _)| other != word).map(|(other, last)| (other, *weight * last));
+            after.update_row(*word, T::ONE - *weight, additions, |place, column, value| {
+                journal.push(Change { row: *word, place, column, value });
+            });
+        }
+        for (word, weight) in &scratch.written {
+            let mut entry = before.first[*word as usize];
+            while let Some((row, place)) = before.place(entry) {
+                let value = before.values[place];
+                let in_row = Entry(entry).in_row() as u32 | IN_BEFORE;
+                journal.push(Change { row, place: in_row, column: *word + 1, value });
+                before.values[place] = (T::ONE - *weight) * value;
+                entry = before.neighbours[place][0];
+            }
+        }
+        for (row, last) in last() {
+            let additions = scratch.written.iter().filter(|(word, _)| *word != row);
+            let additions = additions.map(|(word, weight)| (*word, *weight * last));
+            before.update_row(row, T::ONE, additions, |place, column, value| {
+                journal.push(Change { row, place: place | IN_BEFORE, column, value });
+            });
+        }
+
+        let rest = scratch.written.iter().fold(T::ONE, |rest, (_, weight)| rest - *weight).max(T::ZERO);
+        scratch.entries.clear();
+        scratch.entries.extend(last().map(|(word, last)| (word, rest * last)));
+        let of_last = scratch.entries.len();
+        for (word, weight) in &scratch.written {
+            match scratch.entries[..of_last].iter_mut().find(|(other, _)| other == word) {
+                Some(entry) => entry.1 += *weight,
+                None => scratch.entries.push((*word, *weight)),
+            }
+        }
+        keep_largest(&scratch.entries, *limit, &mut scratch.kept);
+        precedence.set(*position + 1, 0, &scratch.kept);
+
+        if record {
+            steps.push(journal.len());
+            *position += 1;
+        } else {
+            journal.clear();
+            precedence.carry(1);
+        }
+    }
+}
+
+vector_fn! {
+    fn follow<T, I>(links: &mut Links<T>, direction: Direction, words: &[u32], weights: &[T], limit: usize) {
+        let Links { after, before, scratch: Scratch { places, entries, kept, .. }, .. } = links;
+        let matrix = if direction == Direction::Forward { after } else { before };
+        entries.clear();
+        for (word, weight) in words.iter().zip(weights) {
+            let mut entry = matrix.first[*word as usize];
+            while let Some((row, place)) = matrix.place(entry) {
+                let share = matrix.values[place] * *weight;
+                match places[row as usize] {
+                    0 => {
+                        entries.push((row, share));
+                        places[row as usize] = entries.len() as u32;
+                    }
+                    known => entries[known as usize - 1].1 += share,
+                }
+                entry = matrix.neighbours[place][0];
+            }
+        }
+        for (word, _) in entries.iter() {
+            places[*word as usize] = 0;
+        }
+        keep_largest(entries, limit, kept);
     }
 }
 
@@ -347,10 +357,31 @@ struct Matrix<T> {
     /// One more than the column of the entry at each place; 0 at free places.
     columns: Pages<u32>,
     values: Pages<T>,
-    /// For each entry, one more than the next row in its column's list, and than the previous one; 0 at the ends.
-    neighbours: Pages<[u32; 2]>,
-    /// For each column, one more than the first row of its list.
-    first: Pages<u32>,
+    /// For each entry the next one in its column's list and the previous one, as [`Entry`] numbers; 0 at the ends.
+    neighbours: Pages<[u64; 2]>,
+    /// For each column the first entry of its list.
+    first: Pages<u64>,
+}
+
+/// An entry by row and place in the row, in one number that is 0 for none.
+#[derive(Clone, Copy, Debug)]
+struct Entry(u64);
+
+impl Entry {
+    #[inline(always)]
+    fn new(row: u32, in_row: usize) -> Self {
+        Self((u64::from(row) + 1) << 16 | in_row as u64)
+    }
+
+    #[inline(always)]
+    fn row(self) -> Option<u32> {
+        ((self.0 >> 16) as u32).checked_sub(1)
+    }
+
+    #[inline(always)]
+    fn in_row(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
 }
 
 impl<T: Real> Matrix<T> {
@@ -376,12 +407,23 @@ impl<T: Real> Matrix<T> {
     #[inline(always)]
     fn find(&self, row: u32, column: u32) -> Option<usize> {
         let range = self.row(row);
-        // Without leaving the loop early: all places of a row are compared at once.
-        let found = self.columns[range.clone()]
-            .iter()
-            .enumerate()
-            .fold(u32::MAX, |found, (place, other)| if *other == column + 1 { place as u32 } else { found });
-        (found != u32::MAX).then_some(range.start + found as usize)
+        let (eights, rest) = self.columns[range.clone()].as_chunks::<8>();
+        for (number, eight) in eights.iter().enumerate() {
+            // Without a branch for each place, so that all are compared at once: most are not what is looked for.
+            if eight.iter().fold(false, |found, other| found | (*other == column + 1)) {
+                let place = eight.iter().position(|other| *other == column + 1)?;
+                return Some(range.start + 8 * number + place);
+            }
+        }
+        let place = rest.iter().position(|other| *other == column + 1)?;
+        Some(range.start + 8 * eights.len() + place)
+    }
+
+    /// The row and the place of an entry, unless it is none.
+    #[inline(always)]
+    fn place(&self, entry: u64) -> Option<(u32, usize)> {
+        let row = Entry(entry).row()?;
+        Some((row, row as usize * self.limit + Entry(entry).in_row()))
     }
 
     /// Exchanges what a place holds with an entry whose column stands nowhere else in the row.
@@ -390,20 +432,21 @@ impl<T: Real> Matrix<T> {
         if self.columns[place] != *column {
             if let Some(old) = self.columns[place].checked_sub(1) {
                 let [next, previous] = std::mem::take(&mut self.neighbours[place]);
-                if let Some(next) = next.checked_sub(1).and_then(|row| self.find(row, old)) {
+                if let Some((_, next)) = self.place(next) {
                     self.neighbours[next][1] = previous;
                 }
-                match previous.checked_sub(1).and_then(|row| self.find(row, old)) {
-                    Some(previous) => self.neighbours[previous][0] = next,
+                match self.place(previous) {
+                    Some((_, previous)) => self.neighbours[previous][0] = next,
                     None => self.first[old as usize] = next,
                 }
             }
             std::mem::swap(&mut self.columns[place], column);
             if let Some(new) = self.columns[place].checked_sub(1) {
-                let next = std::mem::replace(&mut self.first[new as usize], row + 1);
+                let entry = Entry::new(row, place - self.row(row).start).0;
+                let next = std::mem::replace(&mut self.first[new as usize], entry);
                 self.neighbours[place] = [next, 0];
-                if let Some(next) = next.checked_sub(1).and_then(|row| self.find(row, new)) {
-                    self.neighbours[next][1] = row + 1;
+                if let Some((_, next)) = self.place(next) {
+                    self.neighbours[next][1] = entry;
                 }
             }
         }

@@ -9,8 +9,8 @@
 //! | words, to address the writes | reads M_{t-1}: N W | reads M_{t-1}, reads and writes the gradient: 3 N W |
 //! | words, to write and to address the reads | reads M_{t-1}, writes M_t: 2 N W | reads M_{t-1} and M_t, reads and writes the gradient: 4 N W |
 //! | words, to read | reads M_t: N W | reads M_t: N W |
-//! | weights, by shift and sharpening | reads 5, writes 5 for each addressing: 20 R N | reads 14, writes 3: 34 R N |
-//! | **sum** | **(4 W + 20 R) N** | **(8 W + 34 R) N** |
+//! | weights, by shift and sharpening | reads 8, writes 10 a head: 18 R N | reads 23, writes 6: 29 R N |
+//! | **sum** | **(4 W + 18 R) N** | **(8 W + 29 R) N** |
 //!
 //! Three passes over the words are the least that the equations allow: the write weights must be known, normalised
 //! over all words, before the first word is written, and the read weights before the first is read.
@@ -26,6 +26,7 @@ use super::content::softmax;
 use super::dense::{
     Addressing, Erasure, Frames, Layout, STRIP, STRIP_BLOCKS, Sixteen, Sums, check_room, erase, products, spread, sum,
 };
+use super::pages::Pages;
 use super::{Memory, MemoryConfig};
 use crate::real::lanes::{LANES, Lanes};
 use crate::real::simd::{InstructionSet, vector_fn};
@@ -144,7 +145,7 @@ pub struct Ntm<T> {
     /// Of every step, laid out as a [`State`].
     frames: Frames<T>,
     /// Gradient of the words after the step before the latest one undone.
-    content_gradients: Vec<Sixteen<T>>,
+    content_gradients: Pages<T>,
     /// Gradients of interpolated weights, head after head, of which the part 1 - g goes on to the weights before.
     carried: [Vec<Sixteen<T>>; 2],
     /// That part, a head.
@@ -355,17 +356,23 @@ impl<T: Real> Focus<T> {
         }
         // Shifting back is shifting the other way.
         let back = |left: T, here: T, right: T| self.shift[0] * left + self.shift[1] * here + self.shift[2] * right;
-        let inner = interpolated_gradients.get_mut(1..last).unwrap_or_default();
-        let around = gradients.iter().zip(&gradients[1..]).zip(&gradients[2..]);
-        for (gradient, ((left, here), right)) in inner.iter_mut().zip(around) {
-            *gradient = back(*left, *here, *right);
-        }
         for word in [0, last] {
             let (left, right) = ((word + last) % (last + 1), (word + 1) % (last + 1));
             interpolated_gradients[word] = back(gradients[left], gradients[word], gradients[right]);
         }
-        let over_content = dot::<T, I>(interpolated_gradients, by_content);
-        let gate = over_content - dot::<T, I>(interpolated_gradients, before);
+        let (mut over_content, mut over_before) = (T::ZERO, T::ZERO);
+        for start in (0..=last).step_by(STRIP) {
+            let end = (start + STRIP).min(by_content.len());
+            let (first, behind) = (start.max(1), end.min(last));
+            let inner = interpolated_gradients.get_mut(first..behind).unwrap_or_default();
+            let around = gradients[first - 1..].iter().zip(&gradients[first..]).zip(gradients.iter().skip(first + 1));
+            for (gradient, ((left, here), right)) in inner.iter_mut().zip(around) {
+                *gradient = back(*left, *here, *right);
+            }
+            over_content += dot::<T, I>(&interpolated_gradients[start..end], &by_content[start..end]);
+            over_before += dot::<T, I>(&interpolated_gradients[start..end], &before[start..end]);
+        }
+        let gate = over_content - over_before;
         self.scale = self.gate * over_content;
         FocusGradient { gate, shift, sharpening }
     }
@@ -434,7 +441,7 @@ impl<T: Real> Ntm<T> {
             fields: Fields { word_size },
             layout,
             frames: Frames::new(layout.contents_len() + 4 * heads * layout.blocks())?,
-            content_gradients: Vec::new(),
+            content_gradients: Pages::dense(layout.contents_len() * LANES)?,
             carried: [Vec::new(), Vec::new()],
             carried_part: [vec![T::ZERO; heads], vec![T::ZERO; heads]],
             scratch: Scratch::default(),
@@ -641,8 +648,7 @@ vector_fn! {
         let (heads, layout, fields) = (ntm.heads, ntm.layout, ntm.fields);
         let (blocks, size) = (layout.blocks(), layout.word_size);
         if ntm.frames.at_end() {
-            ntm.content_gradients.resize(layout.contents_len(), [T::ZERO; LANES]);
-            ntm.content_gradients.as_flattened_mut().fill(T::ZERO);
+            ntm.content_gradients.fill(T::ZERO);
             for (carried, part) in ntm.carried.iter_mut().zip(&mut ntm.carried_part) {
                 carried.resize(heads * blocks, [T::ZERO; LANES]);
                 carried.as_flattened_mut().fill(T::ZERO);
@@ -663,6 +669,7 @@ vector_fn! {
         let [read_focus, write_focus] = focus;
 
         over_weights.fill(T::ZERO);
+        let content_gradients = ntm.content_gradients.as_chunks_mut().0;
         for strip in layout.strips() {
             let contents = &now.contents[layout.contents(&strip)];
             products::<T, I>(size, contents, read_gradient, &mut gradients[strip.start..], blocks);
@@ -683,7 +690,7 @@ vector_fn! {
 
         over_weights.fill(T::ZERO);
         for strip in layout.strips() {
-            let content_gradients = &mut ntm.content_gradients[layout.contents(&strip)];
+            let content_gradients = &mut content_gradients[layout.contents(&strip)];
             spread::<T, I>(size, content_gradients, &read_weights[strip.start..], blocks, read_gradient);
             logit_gradients(layout, &strip, read_focus, read_content, read_carried, logits);
             let contents = &now.contents[layout.contents(&strip)];
@@ -712,7 +719,7 @@ vector_fn! {
         );
         for strip in layout.strips() {
             logit_gradients(layout, &strip, write_focus, write_content, write_carried, logits);
-            let content_gradients = &mut ntm.content_gradients[layout.contents(&strip)];
+            let content_gradients = &mut content_gradients[layout.contents(&strip)];
             let contents = &before.contents[layout.contents(&strip)];
             write_addressing.strip_back::<I>(contents, logits, STRIP_BLOCKS, content_gradients);
         }
