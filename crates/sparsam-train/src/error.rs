@@ -102,6 +102,7 @@ impl Error {
                 error,
                 sparsam::Error::Config { .. }
                     | sparsam::Error::MemoryTooLarge { .. }
+                    | sparsam::Error::MappingRefused { .. }
                     | sparsam::Error::MemoryDoesNotFit { .. }
                     | sparsam::Error::TapeDoesNotFit { .. }
             ),
@@ -131,7 +132,8 @@ mod tests {
     fn what_was_asked_for_and_does_not_fit_is_a_mistake() {
         let memory = sparsam::Error::MemoryDoesNotFit { bytes: 2, available: 1, memory_size: 1 };
         let tape = sparsam::Error::TapeDoesNotFit { steps: 1, bytes: 2, available: 1 };
-        for error in [memory, tape, sparsam::Error::MemoryTooLarge { bytes: 2 }] {
+        let mapping = sparsam::Error::MappingRefused { bytes: 2, source: io::Error::other("no more") };
+        for error in [memory, tape, mapping, sparsam::Error::MemoryTooLarge { bytes: 2 }] {
             assert!(Error::from(error).is_usage());
         }
         let bad = sparsam::Error::Checkpoint { path: String::new(), reason: String::new() };
