@@ -236,7 +236,7 @@ impl Links<f32> {
             let mut listed = 0;
             for column in 0..words {
                 for entry in matrix.lists.of(column).flatten() {
-                    let place = matrix.place(Entry(*entry));
+                    let place = Entry(*entry).place(matrix.limit);
                     assert_eq!(
                         matrix.find(Entry(*entry).row(), column),
                         Some(place),
@@ -315,8 +315,8 @@ vector_fn! {
         let Scratch { places, entries, weights: shares, found, kept, .. } = scratch;
         let matrix = if direction == Direction::Forward { after } else { before };
 
-        // Whole blocks are copied, each over the free places of the one before, and then all entries are gone through in
-        // one loop: where each list ends is nothing that a processor could guess.
+        // Whole blocks are copied, each over the free places of the one before, and then one loop goes through all
+        // entries: where a list ends is nothing that a processor could guess.
         let mut count = 0;
         for (word, weight) in words.iter().zip(weights) {
             let mut block = *word as usize;
@@ -341,15 +341,20 @@ vector_fn! {
         found.weights.clear();
         found.weights.resize(count.next_multiple_of(LANES), T::ZERO);
         let mut rows = 0;
+        // Fetched once: after every number written to memory, these would be fetched again.
+        let (values, in_row, places) = (&matrix.values[..], matrix.limit, &mut places[..]);
+        let (found_words, sums) = (&mut found.words[..], &mut found.weights[..]);
         for (entry, weight) in entries[..count].iter().zip(&shares[..count]) {
             let row = Entry(*entry).row();
+            let share = values[Entry(*entry).place(in_row)] * *weight;
             let known = &mut places[row as usize];
             // A row is as likely to be new as to be known, so that there must be no branch here.
-            let place = std::hint::select_unpredictable(*known == 0, rows, known.wrapping_sub(1));
-            rows += u32::from(place == rows);
+            let new = *known == 0;
+            let place = std::hint::select_unpredictable(new, rows, known.wrapping_sub(1));
+            rows += u32::from(new);
             *known = place + 1;
-            found.words[place as usize] = row;
-            found.weights[place as usize] += matrix.values[matrix.place(Entry(*entry))] * *weight;
+            found_words[place as usize] = row;
+            sums[place as usize] += share;
         }
         found.words.truncate(rows as usize);
         found.weights.truncate((rows as usize).next_multiple_of(LANES));
@@ -390,30 +395,42 @@ fn comes_before<T: Real>(one: (u32, T), other: (u32, T)) -> bool {
     (one.1 > other.1) | ((one.1 == other.1) & (one.0 < other.0))
 }
 
-/// Keeps the `limit` largest positive entries, largest first, ties to the lower word, and takes them away.
+/// Keeps the `limit` largest positive entries, largest first, ties to the lower word.
 #[inline(always)]
-fn keep_largest<T: Real, I: InstructionSet>(entries: &mut Weighted<T>, limit: usize, kept: &mut Vec<(u32, T)>) {
+fn keep_largest<T: Real, I: InstructionSet>(entries: &Weighted<T>, limit: usize, kept: &mut Vec<(u32, T)>) {
     kept.clear();
-    let (lanes, _) = entries.weights.as_chunks_mut::<LANES>();
-    while kept.len() < limit {
-        let largest = lanes.iter().fold(I::Lanes::<T>::splat(T::ZERO), |all, lanes| all.larger(I::Lanes::load(lanes)));
-        let largest = largest.largest();
-        if largest <= T::ZERO {
-            break;
-        }
-        let mut first = None;
-        for (number, lanes) in lanes.iter().enumerate() {
-            for lane in ones(I::Lanes::load(lanes).at_least(largest)) {
-                let place = number * LANES + lane;
-                let word = entries.words[place];
-                if first.is_none_or(|(lowest, _)| word < lowest) {
-                    first = Some((word, place));
-                }
+    let (lanes, _) = entries.weights.as_chunks::<LANES>();
+    // Of no fewer groups than are kept each has an entry that is no smaller than the least of their largest: what is
+    // smaller than that need not be looked at.
+    let mut bound = T::ZERO;
+    if limit <= LANES {
+        let all = lanes.iter().fold(I::Lanes::<T>::splat(T::ZERO), |all, lanes| all.larger(I::Lanes::load(lanes)));
+        let mut groups = [T::ZERO; LANES];
+        all.store(&mut groups);
+        let mut count = LANES;
+        while count > 1 && count / 2 >= limit {
+            count /= 2;
+            for group in 0..count {
+                groups[group] = groups[group].max(groups[group + count]);
             }
         }
-        let Some((word, place)) = first else { break };
-        kept.push((word, largest));
-        lanes[place / LANES][place % LANES] = T::ZERO;
+        bound = least(&groups[..count]);
+    }
+    for (number, lanes) in lanes.iter().enumerate() {
+        for lane in ones(I::Lanes::load(lanes).at_least(bound)) {
+            let Some(word) = entries.words.get(number * LANES + lane) else { break };
+            let entry = (*word, lanes[lane]);
+            if entry.1 > T::ZERO && (kept.len() < limit || comes_before(entry, kept[limit - 1])) {
+                kept.truncate(limit - 1);
+                kept.push(entry);
+                let mut place = kept.len() - 1;
+                while place > 0 && comes_before(entry, kept[place - 1]) {
+                    kept[place] = kept[place - 1];
+                    place -= 1;
+                }
+                kept[place] = entry;
+            }
+        }
     }
 }
 
@@ -495,19 +512,13 @@ impl<T: Real> Matrix<T> {
         Some(range.start + 8 * eights.len() + place)
     }
 
-    #[inline(always)]
-    fn place(&self, entry: Entry) -> usize {
-        entry.row() as usize * self.limit + entry.in_row()
-    }
-
     /// Puts an entry of a column (one more than it; 0 for none) in place of what a place held.
     #[inline(always)]
     fn replace(&mut self, row: u32, place: usize, column: u32, value: T) {
         let entry = Entry::new(row, place - self.row(row).start);
         if let Some(old) = std::mem::replace(&mut self.columns[place], column).checked_sub(1) {
             let (moved, to) = self.lists.remove(old, self.lists.listed[place]);
-            let moved = self.place(moved);
-            self.lists.listed[moved] = to;
+            self.lists.listed[moved.place(self.limit)] = to;
         }
         if let Some(new) = column.checked_sub(1) {
             self.lists.listed[place] = self.lists.insert(new, entry);
@@ -541,11 +552,15 @@ impl<T: Real> Matrix<T> {
         }
 
         // Then one new entry after another, each in place of the smallest if that is smaller: the largest of all stay.
-        let mut smallest = self.smallest(row);
         let (lanes, _) = additions.weights.as_chunks::<LANES>();
         for (number, weights) in lanes.iter().enumerate() {
             let values = I::Lanes::load(weights).multiply(I::Lanes::splat(factor));
-            for lane in ones(values.at_least(self.values[smallest])) {
+            let large = values.at_least(least(&self.values[self.row(row)]));
+            if large == 0 {
+                continue;
+            }
+            let mut smallest = self.smallest(row);
+            for lane in ones(large) {
                 let value = factor * weights[lane];
                 // Beyond the last word weights are zero.
                 if value > T::ZERO {
@@ -566,7 +581,7 @@ impl<T: Real> Matrix<T> {
         for entries in self.lists.of(column) {
             self.entries.extend(entries.iter().map(|entry| {
                 let entry = Entry(*entry);
-                let value = &mut self.values[entry.row() as usize * self.limit + entry.in_row()];
+                let value = &mut self.values[entry.place(self.limit)];
                 let old = *value;
                 *value = scale * old;
                 (entry, old)
@@ -594,7 +609,7 @@ impl<T: Real> Matrix<T> {
     #[inline(always)]
     fn exchange_entries(&mut self, numbers: std::ops::Range<usize>) {
         for (entry, value) in &mut self.entries[numbers] {
-            std::mem::swap(&mut self.values[entry.row() as usize * self.limit + entry.in_row()], value);
+            std::mem::swap(&mut self.values[entry.place(self.limit)], value);
         }
     }
 
@@ -602,13 +617,15 @@ impl<T: Real> Matrix<T> {
     #[inline(always)]
     fn smallest(&self, row: u32) -> usize {
         let range = self.row(row);
-        let mut smallest = range.start;
-        for place in range {
-            if comes_before(self.entry(smallest), self.entry(place)) {
-                smallest = place;
-            }
+        let (columns, values) = (&self.columns[range.clone()], &self.values[range.clone()]);
+        let least = least(values);
+        // A free place, or the highest column of the smallest ones; without a branch, as none could be guessed.
+        let mut highest = 0;
+        for (place, (column, value)) in columns.iter().zip(values).enumerate() {
+            let key = u64::from(column.wrapping_sub(1)) << 32 | place as u64;
+            highest = if *value == least { highest.max(key) } else { highest };
         }
-        smallest
+        range.start + highest as u32 as usize
     }
 
     /// Column and value at a place; free places are smaller than any entry.
@@ -616,6 +633,27 @@ impl<T: Real> Matrix<T> {
     fn entry(&self, place: usize) -> (u32, T) {
         (self.columns[place].wrapping_sub(1), self.values[place])
     }
+}
+
+/// The smallest of at least one number.
+#[inline(always)]
+fn least<T: Real>(values: &[T]) -> T {
+    let smaller = |one: T, other: T| if one < other { one } else { other };
+    let (eights, rest) = values.as_chunks::<8>();
+    let mut least = *rest.first().unwrap_or(&values[0]);
+    for value in rest {
+        least = smaller(*value, least);
+    }
+    for eight in eights {
+        let mut lanes = *eight;
+        for half in [4, 2, 1] {
+            for lane in 0..half {
+                lanes[lane] = smaller(lanes[lane], lanes[lane + half]);
+            }
+        }
+        least = smaller(lanes[0], least);
+    }
+    least
 }
 
 /// Scales values and adds to each `factor` times the weight of its column, if that is among the words.
@@ -652,9 +690,10 @@ impl Entry {
         (self.0 >> 16) as u32
     }
 
+    /// Its place in a matrix with so many places in a row.
     #[inline(always)]
-    fn in_row(self) -> usize {
-        (self.0 & 0xffff) as usize
+    fn place(self, in_row: usize) -> usize {
+        self.row() as usize * in_row + (self.0 & 0xffff) as usize
     }
 }
 
@@ -801,5 +840,101 @@ impl Lists {
     fn give_back(&mut self, block: usize) {
         self.set_end(block, 0, self.free);
         self.free = block;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    vector_fn! {
+        fn largest<T, I>(entries: &Weighted<T>, limit: usize, kept: &mut Vec<(u32, T)>) {
+            keep_largest::<T, I>(entries, limit, kept);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_largest_are_those_that_sorting_would_give(
+            weights in proptest::collection::vec(0u8..12, 0..70), limit in 1usize..40,
+        ) {
+            // Few different weights: most are equal to another.
+            let words = (0..weights.len() as u32).map(|word| word * 7 % 71);
+            let mut expected: Vec<(u32, f32)> = words.zip(weights.iter().map(|weight| f32::from(*weight) / 8.0)).collect();
+            let (mut entries, mut kept) = (Weighted::new(), Vec::new());
+            entries.set(expected.iter().copied());
+            largest(&entries, limit, &mut kept);
+            expected.retain(|entry| entry.1 > 0.0);
+            expected.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+            expected.truncate(limit);
+            prop_assert_eq!(kept, expected);
+        }
+
+        /// Lists of many blocks, which grow, shrink and are emptied.
+        #[test]
+        fn lists_have_what_was_put_in_and_not_taken_out(
+            changes in proptest::collection::vec((0u32..3, 0u32..60), 1..400), clear in 0u32..3,
+        ) {
+            let mut lists = Lists::new(60, 60).unwrap();
+            let mut expected = vec![None; 60];
+            for (column, row) in changes {
+                let entry = Entry::new(row, 0);
+                if let Some(old) = expected[row as usize].take() {
+                    let (moved, to) = lists.remove(old, lists.listed[row as usize]);
+                    lists.listed[moved.row() as usize] = to;
+                } else {
+                    lists.listed[row as usize] = lists.insert(column, entry);
+                    expected[row as usize] = Some(column);
+                }
+            }
+            for cleared in [None, Some(clear)] {
+                if let Some(column) = cleared {
+                    lists.clear(column);
+                    expected.iter_mut().filter(|listed| **listed == cleared).for_each(|listed| *listed = None);
+                }
+                for column in 0..3 {
+                    let mut rows: Vec<u32> = lists.of(column).flatten().map(|entry| Entry(*entry).row()).collect();
+                    rows.sort_unstable();
+                    let expected: Vec<u32> = (0..60).filter(|row| expected[*row as usize] == Some(column)).collect();
+                    prop_assert_eq!(rows, expected);
+                }
+            }
+        }
+    }
+
+    /// A list that takes more than its first block, gone through both ways and emptied.
+    #[test]
+    fn a_word_before_many_others_is_followed_to_them_and_forgotten() {
+        let mut links = Links::<f32>::new(200, 3).unwrap();
+        let empty = links.state();
+        for round in 0..2 {
+            links.update([(0, 0.9)].into_iter(), true);
+            let mut states = vec![links.state()];
+            for word in 1..150 {
+                links.update([(word, 0.001 * (1 + word % 5) as f32)].into_iter(), true);
+                links.check();
+                states.push(links.state());
+            }
+            let found = links.follow(Direction::Forward, &[0], &[1.0], 150).to_vec();
+            assert_eq!(found.len(), 149);
+            assert!(found.is_sorted_by(|one, other| comes_before(*one, *other)));
+            assert_eq!(links.follow(Direction::Forward, &[0], &[1.0], 2), &found[..2]);
+
+            for state in states.iter().rev().skip(1) {
+                links.undo_update();
+                links.check();
+                assert!(links.state() == *state);
+            }
+            links.redo_updates();
+            links.check();
+            assert!(links.state() == states[149]);
+            assert_eq!(links.follow(Direction::Forward, &[0], &[1.0], 150), found);
+
+            links.reset();
+            (0..150).for_each(|word| links.forget(word));
+            assert!(links.state() == empty, "round {round}");
+            links.check();
+        }
     }
 }
