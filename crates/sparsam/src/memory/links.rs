@@ -4,6 +4,7 @@ use super::content::{softmax, softmax_back};
 use super::pages::Pages;
 use super::sparse::Reads;
 use crate::index::EPSILON;
+use crate::real::lanes::{LANES, Lanes};
 use crate::real::simd::{InstructionSet, vector_fn};
 use crate::{Error, Real};
 
@@ -28,9 +29,8 @@ pub struct Links<T> {
     before: Matrix<T>,
     /// p after each step on the tape, largest first.
     precedence: Reads<T>,
-    journal: Vec<Change<T>>,
-    /// Length of the journal after each step on the tape; the first entry is the start of the episode.
-    steps: Vec<usize>,
+    /// What is on the matrices' tapes after each step; the first entry is the start of the episode.
+    steps: Vec<Taped>,
     /// Steps on the tape that are in force.
     position: usize,
     scratch: Scratch<T>,
@@ -45,25 +45,54 @@ pub enum Direction {
     Forward,
 }
 
-/// What a place in one of the matrices held before a change, or holds after it once the change is undone.
-#[derive(Clone, Copy, Debug)]
-struct Change<T> {
-    row: u32,
-    /// The place in the row, with [`IN_BEFORE`] set in the second matrix.
-    place: u32,
-    column: u32,
-    value: T,
+/// Lengths of the matrices' tapes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taped {
+    after_rows: usize,
+    before_entries: usize,
+    before_rows: usize,
 }
-
-const IN_BEFORE: u32 = 1 << 31;
 
 #[derive(Debug)]
 struct Scratch<T> {
-    /// For each word one more than its place in `entries`; all 0 outside of a call.
+    /// For each word one more than its place in `found`; all 0 outside of a call.
     places: Pages<u32>,
-    entries: Vec<(u32, T)>,
-    written: Vec<(u32, T)>,
+    written: Weighted<T>,
+    last: Weighted<T>,
+    /// Entries of the columns that a head follows, with the weights with which it read the columns' words.
+    entries: Vec<u64>,
+    weights: Vec<T>,
+    found: Weighted<T>,
     kept: Vec<(u32, T)>,
+}
+
+/// Words with weights, the weights filled up with zeros to whole [`LANES`].
+#[derive(Debug)]
+struct Weighted<T> {
+    words: Vec<u32>,
+    weights: Vec<T>,
+}
+
+impl<T: Real> Weighted<T> {
+    fn new() -> Self {
+        Self { words: Vec::new(), weights: Vec::new() }
+    }
+
+    #[inline(always)]
+    fn set(&mut self, pairs: impl Iterator<Item = (u32, T)>) {
+        self.words.clear();
+        self.weights.clear();
+        for (word, weight) in pairs {
+            self.words.push(word);
+            self.weights.push(weight);
+        }
+        self.weights.resize(self.weights.len().next_multiple_of(LANES), T::ZERO);
+    }
+
+    #[inline(always)]
+    fn each(&self) -> impl Iterator<Item = (u32, T)> {
+        self.words.iter().copied().zip(self.weights.iter().copied())
+    }
 }
 
 impl<T: Real> Links<T> {
@@ -77,13 +106,15 @@ impl<T: Real> Links<T> {
             after: Matrix::new(memory_size, limit)?,
             before: Matrix::new(memory_size, limit)?,
             precedence: Reads::new(1, limit),
-            journal: Vec::new(),
-            steps: vec![0],
+            steps: vec![Taped::default()],
             position: 0,
             scratch: Scratch {
                 places: Pages::new(memory_size)?,
+                written: Weighted::new(),
+                last: Weighted::new(),
                 entries: Vec::new(),
-                written: Vec::new(),
+                weights: Vec::new(),
+                found: Weighted::new(),
                 kept: Vec::new(),
             },
         })
@@ -104,16 +135,15 @@ impl<T: Real> Links<T> {
     /// Keeps everything as it stands and empties the tape.
     pub fn start_episode(&mut self) {
         self.precedence.carry(self.position);
-        self.journal.clear();
         self.steps.truncate(1);
+        self.cut_tapes(Taped::default());
         self.position = 0;
     }
 
     /// Takes note that words were written, each named once, with weights that sum to at most one. Without `record`,
     /// the tape must be empty and stays so.
     pub fn update(&mut self, written: impl Iterator<Item = (u32, T)>, record: bool) {
-        self.scratch.written.clear();
-        self.scratch.written.extend(written.filter(|(_, weight)| *weight > T::ZERO));
+        self.scratch.written.set(written.filter(|(_, weight)| *weight > T::ZERO));
         update(self, record);
     }
 
@@ -149,26 +179,36 @@ impl<T: Real> Links<T> {
     #[inline(always)]
     pub fn undo_update(&mut self) {
         self.position -= 1;
-        for number in (self.steps[self.position]..self.steps[self.position + 1]).rev() {
-            self.exchange(number);
+        let [from, to] = [self.steps[self.position], self.steps[self.position + 1]];
+        for number in (from.before_rows..to.before_rows).rev() {
+            self.before.exchange_row(number);
+        }
+        self.before.exchange_entries(from.before_entries..to.before_entries);
+        for number in (from.after_rows..to.after_rows).rev() {
+            self.after.exchange_row(number);
         }
     }
 
     /// Does again every update that was undone.
     pub fn redo_updates(&mut self) {
-        let last = self.steps.len() - 1;
-        for number in self.steps[self.position]..self.steps[last] {
-            self.exchange(number);
+        while self.position < self.steps.len() - 1 {
+            let [from, to] = [self.steps[self.position], self.steps[self.position + 1]];
+            for number in from.after_rows..to.after_rows {
+                self.after.exchange_row(number);
+            }
+            self.before.exchange_entries(from.before_entries..to.before_entries);
+            for number in from.before_rows..to.before_rows {
+                self.before.exchange_row(number);
+            }
+            self.position += 1;
         }
-        self.position = last;
     }
 
     #[inline(always)]
-    fn exchange(&mut self, number: usize) {
-        let change = &mut self.journal[number];
-        let matrix = if change.place & IN_BEFORE == 0 { &mut self.after } else { &mut self.before };
-        let place = matrix.row(change.row).start + (change.place & !IN_BEFORE) as usize;
-        matrix.exchange(change.row, place, &mut change.column, &mut change.value);
+    fn cut_tapes(&mut self, to: Taped) {
+        self.after.rows.truncate(to.after_rows);
+        self.before.entries.truncate(to.before_entries);
+        self.before.rows.truncate(to.before_rows);
     }
 }
 
@@ -192,13 +232,17 @@ impl Links<f32> {
         let (_, weights) = self.precedence.of(self.position, 0);
         assert!(weights.iter().sum::<f32>() <= 1.0 + 1e-5);
         for matrix in [&self.after, &self.before] {
-            let words = matrix.first.len() as u32;
+            let words = matrix.columns.len() as u32 / matrix.limit as u32;
             let mut listed = 0;
             for column in 0..words {
-                let mut entry = matrix.first[column as usize];
-                while let Some((row, place)) = matrix.place(entry) {
-                    assert_eq!(matrix.find(row, column), Some(place), "a list names entries of its column");
-                    entry = matrix.neighbours[place][0];
+                for entry in matrix.lists.of(column).flatten() {
+                    let place = Entry(*entry).place(matrix.limit);
+                    assert_eq!(
+                        matrix.find(Entry(*entry).row(), column),
+                        Some(place),
+                        "a list names its column's entries"
+                    );
+                    assert_eq!(matrix.lists.blocks[matrix.lists.listed[place] as usize], *entry);
                     listed += 1;
                 }
             }
@@ -221,83 +265,103 @@ impl Links<f32> {
 
 vector_fn! {
     fn update<T, I>(links: &mut Links<T>, record: bool) {
-        let Links { limit, after, before, precedence, journal, steps, position, scratch } = links;
-        journal.truncate(steps[*position]);
+        links.cut_tapes(links.steps[links.position]);
+        let Links { limit, after, before, precedence, steps, position, scratch } = links;
+        let Scratch { written, last, found, kept, .. } = scratch;
         steps.truncate(*position + 1);
         precedence.start_entry(*position + 1);
 
-        let (last_words, last_weights) = precedence.of(*position, 0);
-        let last = || last_words.iter().copied().zip(last_weights.iter().copied());
-        for (word, weight) in &scratch.written {
-            let additions = last().filter(|(other, _)| other != word).map(|(other, last)| (other, *weight * last));
-            after.update_row(*word, T::ONE - *weight, additions, |place, column, value| {
-                journal.push(Change { row: *word, place, column, value });
-            });
+        let (words, weights) = precedence.of(*position, 0);
+        last.set(words.iter().copied().zip(weights.iter().copied()));
+        for (word, weight) in written.each() {
+            after.update_row::<I>(word, T::ONE - weight, weight, last);
         }
-        for (word, weight) in &scratch.written {
-            let mut entry = before.first[*word as usize];
-            while let Some((row, place)) = before.place(entry) {
-                let value = before.values[place];
-                let in_row = Entry(entry).in_row() as u32 | IN_BEFORE;
-                journal.push(Change { row, place: in_row, column: *word + 1, value });
-                before.values[place] = (T::ONE - *weight) * value;
-                entry = before.neighbours[place][0];
-            }
+        for (word, weight) in written.each() {
+            before.scale_column(word, T::ONE - weight);
         }
-        for (row, last) in last() {
-            let additions = scratch.written.iter().filter(|(word, _)| *word != row);
-            let additions = additions.map(|(word, weight)| (*word, *weight * last));
-            before.update_row(row, T::ONE, additions, |place, column, value| {
-                journal.push(Change { row, place: place | IN_BEFORE, column, value });
-            });
+        for (word, weight) in last.each() {
+            before.update_row::<I>(word, T::ONE, weight, written);
         }
 
-        let rest = scratch.written.iter().fold(T::ONE, |rest, (_, weight)| rest - *weight).max(T::ZERO);
-        scratch.entries.clear();
-        scratch.entries.extend(last().map(|(word, last)| (word, rest * last)));
-        let of_last = scratch.entries.len();
-        for (word, weight) in &scratch.written {
-            match scratch.entries[..of_last].iter_mut().find(|(other, _)| other == word) {
-                Some(entry) => entry.1 += *weight,
-                None => scratch.entries.push((*word, *weight)),
+        let rest = written.each().fold(T::ONE, |rest, (_, weight)| rest - weight).max(T::ZERO);
+        found.set(last.each().map(|(word, weight)| (word, rest * weight)).chain(written.each()));
+        for (place, word) in last.words.iter().enumerate() {
+            if let Some(again) = written.words.iter().position(|other| other == word) {
+                let again = last.words.len() + again;
+                let weight = std::mem::replace(&mut found.weights[again], T::ZERO);
+                found.weights[place] += weight;
             }
         }
-        keep_largest(&scratch.entries, *limit, &mut scratch.kept);
-        precedence.set(*position + 1, 0, &scratch.kept);
+        keep_largest::<T, I>(found, *limit, kept);
+        precedence.set(*position + 1, 0, kept);
 
         if record {
-            steps.push(journal.len());
+            steps.push(Taped {
+                after_rows: after.rows.numbers.len(),
+                before_entries: before.entries.len(),
+                before_rows: before.rows.numbers.len(),
+            });
             *position += 1;
         } else {
-            journal.clear();
-            precedence.carry(1);
+            links.cut_tapes(Taped::default());
+            links.precedence.carry(1);
         }
     }
 }
 
 vector_fn! {
     fn follow<T, I>(links: &mut Links<T>, direction: Direction, words: &[u32], weights: &[T], limit: usize) {
-        let Links { after, before, scratch: Scratch { places, entries, kept, .. }, .. } = links;
+        let Links { after, before, scratch, .. } = links;
+        let Scratch { places, entries, weights: shares, found, kept, .. } = scratch;
         let matrix = if direction == Direction::Forward { after } else { before };
-        entries.clear();
+
+        // Whole blocks are copied, each over the free places of the one before, and then one loop goes through all
+        // entries: where a list ends is nothing that a processor could guess.
+        let mut count = 0;
         for (word, weight) in words.iter().zip(weights) {
-            let mut entry = matrix.first[*word as usize];
-            while let Some((row, place)) = matrix.place(entry) {
-                let share = matrix.values[place] * *weight;
-                match places[row as usize] {
-                    0 => {
-                        entries.push((row, share));
-                        places[row as usize] = entries.len() as u32;
-                    }
-                    known => entries[known as usize - 1].1 += share,
+            let mut block = *word as usize;
+            loop {
+                if entries.len() < count + BLOCK {
+                    entries.resize(2 * (count + BLOCK), 0);
+                    shares.resize(2 * (count + BLOCK), T::ZERO);
                 }
-                entry = matrix.neighbours[place][0];
+                let of_block = &matrix.lists.blocks()[block];
+                entries[count..count + BLOCK].copy_from_slice(of_block);
+                shares[count..count + BLOCK].fill(*weight);
+                let end = End(of_block[LISTED]);
+                count += end.count();
+                block = end.next();
+                if block == 0 {
+                    break;
+                }
             }
         }
-        for (word, _) in entries.iter() {
+        found.words.clear();
+        found.words.resize(count, 0);
+        found.weights.clear();
+        found.weights.resize(count.next_multiple_of(LANES), T::ZERO);
+        let mut rows = 0;
+        // Fetched once: after every number written to memory, these would be fetched again.
+        let (values, in_row, places) = (&matrix.values[..], matrix.limit, &mut places[..]);
+        let (found_words, sums) = (&mut found.words[..], &mut found.weights[..]);
+        for (entry, weight) in entries[..count].iter().zip(&shares[..count]) {
+            let row = Entry(*entry).row();
+            let share = values[Entry(*entry).place(in_row)] * *weight;
+            let known = &mut places[row as usize];
+            // A row is as likely to be new as to be known, so that there must be no branch here.
+            let new = *known == 0;
+            let place = std::hint::select_unpredictable(new, rows, known.wrapping_sub(1));
+            rows += u32::from(new);
+            *known = place + 1;
+            found_words[place as usize] = row;
+            sums[place as usize] += share;
+        }
+        found.words.truncate(rows as usize);
+        found.weights.truncate((rows as usize).next_multiple_of(LANES));
+        for word in &found.words {
             places[*word as usize] = 0;
         }
-        keep_largest(entries, limit, kept);
+        keep_largest::<T, I>(found, limit, kept);
     }
 }
 
@@ -328,59 +392,87 @@ pub(crate) fn sharpen_back<T: Real, I: InstructionSet>(raw: &[T], sharpness: T, 
 /// Whether an entry is larger than another, or as large and of the lower word.
 #[inline(always)]
 fn comes_before<T: Real>(one: (u32, T), other: (u32, T)) -> bool {
-    one.1 > other.1 || (one.1 == other.1 && one.0 < other.0)
+    (one.1 > other.1) | ((one.1 == other.1) & (one.0 < other.0))
 }
 
 /// Keeps the `limit` largest positive entries, largest first, ties to the lower word.
 #[inline(always)]
-fn keep_largest<T: Real>(entries: &[(u32, T)], limit: usize, kept: &mut Vec<(u32, T)>) {
+fn keep_largest<T: Real, I: InstructionSet>(entries: &Weighted<T>, limit: usize, kept: &mut Vec<(u32, T)>) {
     kept.clear();
-    for entry in entries {
-        if entry.1 > T::ZERO && (kept.len() < limit || comes_before(*entry, kept[limit - 1])) {
-            kept.truncate(limit - 1);
-            kept.push(*entry);
-            let mut place = kept.len() - 1;
-            while place > 0 && comes_before(*entry, kept[place - 1]) {
-                kept[place] = kept[place - 1];
-                place -= 1;
+    let (lanes, _) = entries.weights.as_chunks::<LANES>();
+    // Of no fewer groups than are kept each has an entry that is no smaller than the least of their largest: what is
+    // smaller than that need not be looked at.
+    let mut bound = T::ZERO;
+    if limit <= LANES {
+        let all = lanes.iter().fold(I::Lanes::<T>::splat(T::ZERO), |all, lanes| all.larger(I::Lanes::load(lanes)));
+        let mut groups = [T::ZERO; LANES];
+        all.store(&mut groups);
+        let mut count = LANES;
+        while count > 1 && count / 2 >= limit {
+            count /= 2;
+            for group in 0..count {
+                groups[group] = groups[group].max(groups[group + count]);
             }
-            kept[place] = *entry;
+        }
+        bound = least(&groups[..count]);
+    }
+    for (number, lanes) in lanes.iter().enumerate() {
+        for lane in ones(I::Lanes::load(lanes).at_least(bound)) {
+            let Some(word) = entries.words.get(number * LANES + lane) else { break };
+            let entry = (*word, lanes[lane]);
+            if entry.1 > T::ZERO && (kept.len() < limit || comes_before(entry, kept[limit - 1])) {
+                kept.truncate(limit - 1);
+                kept.push(entry);
+                let mut place = kept.len() - 1;
+                while place > 0 && comes_before(entry, kept[place - 1]) {
+                    kept[place] = kept[place - 1];
+                    place -= 1;
+                }
+                kept[place] = entry;
+            }
         }
     }
 }
 
-/// A sparse matrix with up to a fixed number of entries in each row, and for each column a list of the rows in which
-/// it has one. All zeros is the empty matrix.
+/// The places of a number's bits that are set, lowest first.
+#[inline(always)]
+fn ones(mut bits: u16) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = (bits != 0).then(|| bits.trailing_zeros() as usize);
+        bits &= bits.wrapping_sub(1);
+        place
+    })
+}
+
+/// A sparse matrix with up to a fixed number of entries in each row, and for each column a list of its entries. All
+/// zeros is the empty matrix.
 #[derive(Debug)]
 struct Matrix<T> {
     limit: usize,
     /// One more than the column of the entry at each place; 0 at free places.
     columns: Pages<u32>,
     values: Pages<T>,
-    /// For each entry the next one in its column's list and the previous one, as [`Entry`] numbers; 0 at the ends.
-    neighbours: Pages<[u64; 2]>,
-    /// For each column the first entry of its list.
-    first: Pages<u64>,
+    lists: Lists,
+    rows: RowTape<T>,
+    /// Entries that were changed where they stand, with the values that they had, or have once that is undone.
+    entries: Vec<(Entry, T)>,
 }
 
-/// An entry by row and place in the row, in one number that is 0 for none.
-#[derive(Clone, Copy, Debug)]
-struct Entry(u64);
+/// What rows were before they were changed, or are once that is undone.
+#[derive(Debug)]
+struct RowTape<T> {
+    numbers: Vec<u32>,
+    columns: Vec<u32>,
+    values: Vec<T>,
+    limit: usize,
+}
 
-impl Entry {
+impl<T> RowTape<T> {
     #[inline(always)]
-    fn new(row: u32, in_row: usize) -> Self {
-        Self((u64::from(row) + 1) << 16 | in_row as u64)
-    }
-
-    #[inline(always)]
-    fn row(self) -> Option<u32> {
-        ((self.0 >> 16) as u32).checked_sub(1)
-    }
-
-    #[inline(always)]
-    fn in_row(self) -> usize {
-        (self.0 & 0xffff) as usize
+    fn truncate(&mut self, length: usize) {
+        self.numbers.truncate(length);
+        self.columns.truncate(length * self.limit);
+        self.values.truncate(length * self.limit);
     }
 }
 
@@ -392,8 +484,9 @@ impl<T: Real> Matrix<T> {
             limit,
             columns: Pages::new(places)?,
             values: Pages::new(places)?,
-            neighbours: Pages::new(places)?,
-            first: Pages::new(words)?,
+            lists: Lists::new(words, places)?,
+            rows: RowTape { numbers: Vec::new(), columns: Vec::new(), values: Vec::new(), limit },
+            entries: Vec::new(),
         })
     }
 
@@ -419,85 +512,104 @@ impl<T: Real> Matrix<T> {
         Some(range.start + 8 * eights.len() + place)
     }
 
-    /// The row and the place of an entry, unless it is none.
+    /// Puts an entry of a column (one more than it; 0 for none) in place of what a place held.
     #[inline(always)]
-    fn place(&self, entry: u64) -> Option<(u32, usize)> {
-        let row = Entry(entry).row()?;
-        Some((row, row as usize * self.limit + Entry(entry).in_row()))
-    }
-
-    /// Exchanges what a place holds with an entry whose column stands nowhere else in the row.
-    #[inline(always)]
-    fn exchange(&mut self, row: u32, place: usize, column: &mut u32, value: &mut T) {
-        if self.columns[place] != *column {
-            if let Some(old) = self.columns[place].checked_sub(1) {
-                let [next, previous] = std::mem::take(&mut self.neighbours[place]);
-                if let Some((_, next)) = self.place(next) {
-                    self.neighbours[next][1] = previous;
-                }
-                match self.place(previous) {
-                    Some((_, previous)) => self.neighbours[previous][0] = next,
-                    None => self.first[old as usize] = next,
-                }
-            }
-            std::mem::swap(&mut self.columns[place], column);
-            if let Some(new) = self.columns[place].checked_sub(1) {
-                let entry = Entry::new(row, place - self.row(row).start).0;
-                let next = std::mem::replace(&mut self.first[new as usize], entry);
-                self.neighbours[place] = [next, 0];
-                if let Some((_, next)) = self.place(next) {
-                    self.neighbours[next][1] = entry;
-                }
-            }
+    fn replace(&mut self, row: u32, place: usize, column: u32, value: T) {
+        let entry = Entry::new(row, place - self.row(row).start);
+        if let Some(old) = std::mem::replace(&mut self.columns[place], column).checked_sub(1) {
+            let (moved, to) = self.lists.remove(old, self.lists.listed[place]);
+            self.lists.listed[moved.place(self.limit)] = to;
         }
-        std::mem::swap(&mut self.values[place], value);
+        if let Some(new) = column.checked_sub(1) {
+            self.lists.listed[place] = self.lists.insert(new, entry);
+        }
+        self.values[place] = value;
     }
 
     /// Empties the row and the column of a word. Every word that shares an entry with it must be emptied too.
     fn clear(&mut self, word: u32) {
         let range = self.row(word);
         self.columns[range.clone()].fill(0);
-        self.values[range.clone()].fill(T::ZERO);
-        self.neighbours[range].fill([0, 0]);
-        self.first[word as usize] = 0;
+        self.values[range].fill(T::ZERO);
+        self.lists.clear(word);
     }
 
-    /// Scales a row, adds entries of distinct columns to it, and keeps the largest. Calls `changed` with the place in the
-    /// row, the column (one more than it; 0 if free) and the value of an entry before it first changes.
+    /// Scales a row, adds `factor` times the words' weights to it, and keeps the largest.
     #[inline(always)]
-    fn update_row(
-        &mut self,
-        row: u32,
-        scale: T,
-        additions: impl Iterator<Item = (u32, T)> + Clone,
-        mut changed: impl FnMut(u32, u32, T),
-    ) {
+    fn update_row<I: InstructionSet>(&mut self, row: u32, scale: T, factor: T, additions: &Weighted<T>) {
         let range = self.row(row);
-        if scale != T::ONE {
-            for place in range.clone() {
-                if self.columns[place] != 0 {
-                    changed((place - range.start) as u32, self.columns[place], self.values[place]);
-                    self.values[place] *= scale;
-                }
-            }
+        self.rows.numbers.push(row);
+        self.rows.columns.extend_from_slice(&self.columns[range.clone()]);
+        self.rows.values.extend_from_slice(&self.values[range.clone()]);
+
+        let (columns, other_columns) = self.columns[range.clone()].as_chunks::<8>();
+        let (values, other_values) = self.values[range].as_chunks_mut::<8>();
+        for (columns, values) in columns.iter().zip(values) {
+            *values = scale_and_add(*columns, *values, scale, factor, additions);
         }
-        for (column, value) in additions.clone() {
-            if let Some(place) = self.find(row, column) {
-                if scale == T::ONE {
-                    changed((place - range.start) as u32, column + 1, self.values[place]);
-                }
-                self.values[place] += value;
-            }
+        for (column, value) in other_columns.iter().zip(other_values) {
+            [*value] = scale_and_add([*column], [*value], scale, factor, additions);
         }
+
         // Then one new entry after another, each in place of the smallest if that is smaller: the largest of all stay.
-        let mut smallest = self.smallest(row);
-        for (column, mut value) in additions {
-            let comes_in = value > T::ZERO && comes_before((column, value), self.entry(smallest));
-            if comes_in && self.find(row, column).is_none() {
-                changed((smallest - range.start) as u32, self.columns[smallest], self.values[smallest]);
-                self.exchange(row, smallest, &mut (column + 1), &mut value);
-                smallest = self.smallest(row);
+        let (lanes, _) = additions.weights.as_chunks::<LANES>();
+        for (number, weights) in lanes.iter().enumerate() {
+            let values = I::Lanes::load(weights).multiply(I::Lanes::splat(factor));
+            let large = values.at_least(least(&self.values[self.row(row)]));
+            if large == 0 {
+                continue;
             }
+            let mut smallest = self.smallest(row);
+            for lane in ones(large) {
+                let value = factor * weights[lane];
+                // Beyond the last word weights are zero.
+                if value > T::ZERO {
+                    let word = additions.words[number * LANES + lane];
+                    let comes_in = word != row && comes_before((word, value), self.entry(smallest));
+                    if comes_in && self.find(row, word).is_none() {
+                        self.replace(row, smallest, word + 1, value);
+                        smallest = self.smallest(row);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Scales a column.
+    #[inline(always)]
+    fn scale_column(&mut self, column: u32, scale: T) {
+        for entries in self.lists.of(column) {
+            self.entries.extend(entries.iter().map(|entry| {
+                let entry = Entry(*entry);
+                let value = &mut self.values[entry.place(self.limit)];
+                let old = *value;
+                *value = scale * old;
+                (entry, old)
+            }));
+        }
+    }
+
+    /// Exchanges a row with what the tape has of it.
+    #[inline(always)]
+    fn exchange_row(&mut self, number: usize) {
+        let row = self.rows.numbers[number];
+        let range = self.row(row);
+        for (place, taped) in range.clone().zip(number * self.limit..) {
+            let column = self.columns[place];
+            if column != self.rows.columns[taped] {
+                self.replace(row, place, self.rows.columns[taped], self.values[place]);
+                self.rows.columns[taped] = column;
+            }
+        }
+        let taped = number * self.limit..(number + 1) * self.limit;
+        self.values[range].swap_with_slice(&mut self.rows.values[taped]);
+    }
+
+    /// Exchanges entries' values with those on the tape.
+    #[inline(always)]
+    fn exchange_entries(&mut self, numbers: std::ops::Range<usize>) {
+        for (entry, value) in &mut self.entries[numbers] {
+            std::mem::swap(&mut self.values[entry.place(self.limit)], value);
         }
     }
 
@@ -505,18 +617,324 @@ impl<T: Real> Matrix<T> {
     #[inline(always)]
     fn smallest(&self, row: u32) -> usize {
         let range = self.row(row);
-        let mut smallest = range.start;
-        for place in range {
-            if comes_before(self.entry(smallest), self.entry(place)) {
-                smallest = place;
-            }
+        let (columns, values) = (&self.columns[range.clone()], &self.values[range.clone()]);
+        let least = least(values);
+        // A free place, or the highest column of the smallest ones; without a branch, as none could be guessed.
+        let mut highest = 0;
+        for (place, (column, value)) in columns.iter().zip(values).enumerate() {
+            let key = u64::from(column.wrapping_sub(1)) << 32 | place as u64;
+            highest = if *value == least { highest.max(key) } else { highest };
         }
-        smallest
+        range.start + highest as u32 as usize
     }
 
     /// Column and value at a place; free places are smaller than any entry.
     #[inline(always)]
     fn entry(&self, place: usize) -> (u32, T) {
         (self.columns[place].wrapping_sub(1), self.values[place])
+    }
+}
+
+/// The smallest of at least one number.
+#[inline(always)]
+fn least<T: Real>(values: &[T]) -> T {
+    let smaller = |one: T, other: T| if one < other { one } else { other };
+    let (eights, rest) = values.as_chunks::<8>();
+    let mut least = *rest.first().unwrap_or(&values[0]);
+    for value in rest {
+        least = smaller(*value, least);
+    }
+    for eight in eights {
+        let mut lanes = *eight;
+        for half in [4, 2, 1] {
+            for lane in 0..half {
+                lanes[lane] = smaller(lanes[lane], lanes[lane + half]);
+            }
+        }
+        least = smaller(lanes[0], least);
+    }
+    least
+}
+
+/// Scales values and adds to each `factor` times the weight of its column, if that is among the words.
+#[inline(always)]
+fn scale_and_add<T: Real, const PLACES: usize>(
+    columns: [u32; PLACES],
+    mut values: [T; PLACES],
+    scale: T,
+    factor: T,
+    additions: &Weighted<T>,
+) -> [T; PLACES] {
+    values = values.map(|value| scale * value);
+    for (word, weight) in additions.each() {
+        let addition = factor * weight;
+        for (value, column) in values.iter_mut().zip(columns) {
+            *value += if column == word + 1 { addition } else { T::ZERO };
+        }
+    }
+    values
+}
+
+/// An entry by row and place in the row, in one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry(u64);
+
+impl Entry {
+    #[inline(always)]
+    fn new(row: u32, in_row: usize) -> Self {
+        Self(u64::from(row) << 16 | in_row as u64)
+    }
+
+    #[inline(always)]
+    fn row(self) -> u32 {
+        (self.0 >> 16) as u32
+    }
+
+    /// Its place in a matrix with so many places in a row.
+    #[inline(always)]
+    fn place(self, in_row: usize) -> usize {
+        self.row() as usize * in_row + (self.0 & 0xffff) as usize
+    }
+}
+
+/// Numbers in a block of a list.
+const BLOCK: usize = 16;
+/// Entries in a block; the number behind them is its [`End`].
+const LISTED: usize = BLOCK - 1;
+
+/// How many entries a block has, and which block of the list is next; 0, which is none that could be, for the last one.
+#[derive(Clone, Copy, Debug)]
+struct End(u64);
+
+impl End {
+    #[inline(always)]
+    fn new(count: usize, next: usize) -> Self {
+        Self((next as u64) << 4 | count as u64)
+    }
+
+    #[inline(always)]
+    fn count(self) -> usize {
+        (self.0 & 0xf) as usize
+    }
+
+    #[inline(always)]
+    fn next(self) -> usize {
+        (self.0 >> 4) as usize
+    }
+}
+
+/// For each column a list of its entries, in no particular order. All zeros are empty lists.
+///
+/// The first block of a list is its column's own. When that is full, others are put right behind it, one at a time: all
+/// blocks are full but the one put in last. An entry comes in and goes out at the same cost however long its list is.
+#[derive(Debug)]
+struct Lists {
+    /// The columns' own blocks, then the others.
+    blocks: Pages<u64>,
+    /// For each place of the matrix that has an entry, the place in the blocks where that is listed.
+    listed: Pages<u64>,
+    /// Blocks below this one were in use already.
+    fresh: usize,
+    /// The first in a list of blocks that were given back; 0 if there is none.
+    free: usize,
+}
+
+impl Lists {
+    fn new(columns: usize, places: usize) -> Result<Self, Error> {
+        // Others than the columns' own are needed for what goes beyond full ones.
+        let blocks = columns.saturating_add(places / LISTED);
+        Ok(Self {
+            blocks: Pages::new(blocks.saturating_mul(BLOCK))?,
+            listed: Pages::new(places)?,
+            fresh: columns,
+            free: 0,
+        })
+    }
+
+    #[inline(always)]
+    fn blocks(&self) -> &[[u64; BLOCK]] {
+        self.blocks.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn end(&self, block: usize) -> End {
+        End(self.blocks[block * BLOCK + LISTED])
+    }
+
+    #[inline(always)]
+    fn set_end(&mut self, block: usize, count: usize, next: usize) {
+        self.blocks[block * BLOCK + LISTED] = End::new(count, next).0;
+    }
+
+    /// The entries of a column, block by block.
+    #[inline(always)]
+    fn of(&self, column: u32) -> impl Iterator<Item = &[u64]> {
+        let mut block = Some(column as usize);
+        std::iter::from_fn(move || {
+            let entries = &self.blocks()[block?];
+            let end = End(entries[LISTED]);
+            block = Some(end.next()).filter(|next| *next != 0);
+            Some(&entries[..end.count()])
+        })
+    }
+
+    /// Lists an entry, and says where.
+    #[inline(always)]
+    fn insert(&mut self, column: u32, entry: Entry) -> u64 {
+        let own = column as usize;
+        let mut block = own;
+        if self.end(own).count() == LISTED {
+            let next = self.end(own).next();
+            block = next;
+            if next == 0 || self.end(next).count() == LISTED {
+                block = self.take();
+                self.set_end(block, 0, next);
+                self.set_end(own, LISTED, block);
+            }
+        }
+        let end = self.end(block);
+        let place = block * BLOCK + end.count();
+        self.blocks[place] = entry.0;
+        self.set_end(block, end.count() + 1, end.next());
+        place as u64
+    }
+
+    /// Takes the entry that is listed at a place off its list. The last one takes the place: returns both.
+    #[inline(always)]
+    fn remove(&mut self, column: u32, place: u64) -> (Entry, u64) {
+        let own = column as usize;
+        let next = self.end(own).next();
+        let block = if next == 0 { own } else { next };
+        let end = self.end(block);
+        let last = self.blocks[block * BLOCK + end.count() - 1];
+        self.blocks[place as usize] = last;
+        self.set_end(block, end.count() - 1, end.next());
+        if end.count() == 1 && block != own {
+            self.set_end(own, LISTED, end.next());
+            self.give_back(block);
+        }
+        (Entry(last), place)
+    }
+
+    /// Empties a list.
+    fn clear(&mut self, column: u32) {
+        let mut block = self.end(column as usize).next();
+        self.set_end(column as usize, 0, 0);
+        while block != 0 {
+            let next = self.end(block).next();
+            self.give_back(block);
+            block = next;
+        }
+    }
+
+    fn take(&mut self) -> usize {
+        if self.free == 0 {
+            self.fresh += 1;
+            return self.fresh - 1;
+        }
+        let free = self.free;
+        self.free = self.end(free).next();
+        free
+    }
+
+    fn give_back(&mut self, block: usize) {
+        self.set_end(block, 0, self.free);
+        self.free = block;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    vector_fn! {
+        fn largest<T, I>(entries: &Weighted<T>, limit: usize, kept: &mut Vec<(u32, T)>) {
+            keep_largest::<T, I>(entries, limit, kept);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_largest_are_those_that_sorting_would_give(
+            weights in proptest::collection::vec(0u8..12, 0..70), limit in 1usize..40,
+        ) {
+            // Few different weights: most are equal to another.
+            let words = (0..weights.len() as u32).map(|word| word * 7 % 71);
+            let mut expected: Vec<(u32, f32)> = words.zip(weights.iter().map(|weight| f32::from(*weight) / 8.0)).collect();
+            let (mut entries, mut kept) = (Weighted::new(), Vec::new());
+            entries.set(expected.iter().copied());
+            largest(&entries, limit, &mut kept);
+            expected.retain(|entry| entry.1 > 0.0);
+            expected.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+            expected.truncate(limit);
+            prop_assert_eq!(kept, expected);
+        }
+
+        /// Lists of many blocks, which grow, shrink and are emptied.
+        #[test]
+        fn lists_have_what_was_put_in_and_not_taken_out(
+            changes in proptest::collection::vec((0u32..3, 0u32..60), 1..400), clear in 0u32..3,
+        ) {
+            let mut lists = Lists::new(60, 60).unwrap();
+            let mut expected = vec![None; 60];
+            for (column, row) in changes {
+                let entry = Entry::new(row, 0);
+                if let Some(old) = expected[row as usize].take() {
+                    let (moved, to) = lists.remove(old, lists.listed[row as usize]);
+                    lists.listed[moved.row() as usize] = to;
+                } else {
+                    lists.listed[row as usize] = lists.insert(column, entry);
+                    expected[row as usize] = Some(column);
+                }
+            }
+            for cleared in [None, Some(clear)] {
+                if let Some(column) = cleared {
+                    lists.clear(column);
+                    expected.iter_mut().filter(|listed| **listed == cleared).for_each(|listed| *listed = None);
+                }
+                for column in 0..3 {
+                    let mut rows: Vec<u32> = lists.of(column).flatten().map(|entry| Entry(*entry).row()).collect();
+                    rows.sort_unstable();
+                    let expected: Vec<u32> = (0..60).filter(|row| expected[*row as usize] == Some(column)).collect();
+                    prop_assert_eq!(rows, expected);
+                }
+            }
+        }
+    }
+
+    /// A list that takes more than its first block, gone through both ways and emptied.
+    #[test]
+    fn a_word_before_many_others_is_followed_to_them_and_forgotten() {
+        let mut links = Links::<f32>::new(200, 3).unwrap();
+        let empty = links.state();
+        for round in 0..2 {
+            links.update([(0, 0.9)].into_iter(), true);
+            let mut states = vec![links.state()];
+            for word in 1..150 {
+                links.update([(word, 0.001 * (1 + word % 5) as f32)].into_iter(), true);
+                links.check();
+                states.push(links.state());
+            }
+            let found = links.follow(Direction::Forward, &[0], &[1.0], 150).to_vec();
+            assert_eq!(found.len(), 149);
+            assert!(found.is_sorted_by(|one, other| comes_before(*one, *other)));
+            assert_eq!(links.follow(Direction::Forward, &[0], &[1.0], 2), &found[..2]);
+
+            for state in states.iter().rev().skip(1) {
+                links.undo_update();
+                links.check();
+                assert!(links.state() == *state);
+            }
+            links.redo_updates();
+            links.check();
+            assert!(links.state() == states[149]);
+            assert_eq!(links.follow(Direction::Forward, &[0], &[1.0], 150), found);
+
+            links.reset();
+            (0..150).for_each(|word| links.forget(word));
+            assert!(links.state() == empty, "round {round}");
+            links.check();
+        }
     }
 }
