@@ -2,8 +2,11 @@
 //!
 //! An index knows nothing of memories: it is told of every word that changed, and asked for the nearest ones.
 
+mod ivf;
 mod linear;
+pub mod sample;
 
+pub use ivf::Ivf;
 pub use linear::Linear;
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +51,8 @@ pub enum IndexKind {
     /// Exact: compares a query with every written word.
     #[default]
     Linear,
+    /// Inverted lists that follow their words.
+    Ivf,
 }
 
 impl IndexKind {
@@ -58,6 +63,7 @@ impl IndexKind {
     pub fn build<T: Real>(self, memory_size: usize, word_size: usize) -> Result<Box<dyn Index<T>>, Error> {
         Ok(match self {
             Self::Linear => Box::new(Linear::new(memory_size, word_size)?),
+            Self::Ivf => Box::new(Ivf::new(memory_size, word_size, ivf::CHECKS)?),
         })
     }
 }

@@ -19,11 +19,15 @@ unsafe impl Zeroed for f32 {}
 // SAFETY: as above.
 unsafe impl Zeroed for f64 {}
 // SAFETY: as above.
+unsafe impl Zeroed for i8 {}
+// SAFETY: as above.
 unsafe impl Zeroed for u32 {}
 // SAFETY: as above.
 unsafe impl Zeroed for u64 {}
 // SAFETY: as above, number by number; an array of numbers has no bytes between them.
 unsafe impl Zeroed for [u64; 2] {}
+// SAFETY: as above.
+unsafe impl Zeroed for [f32; 2] {}
 
 /// Bytes that no process can have: half of a 48-bit address space is the system's. Below, it is not (only) the array's
 /// size for which the system refuses it.

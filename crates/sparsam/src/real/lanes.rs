@@ -114,6 +114,40 @@ impl<T: Real> Lanes<T> for Portable<T> {
     }
 }
 
+/// Sixteen sums of products of whole numbers. As of [`Lanes`], its types are reached through
+/// [`InstructionSet::Products`](super::simd::InstructionSet::Products) alone.
+pub(crate) trait Products: Copy {
+    /// Sixteen zeros.
+    fn zero() -> Self;
+    /// Adds `codes[2 i] · factors[0] + codes[2 i + 1] · factors[1]` to sum i. Sums must stay within 32 bits.
+    fn add(self, codes: &[i8; 2 * LANES], factors: [i16; 2]) -> Self;
+    /// The sums.
+    fn sums(self) -> [i32; LANES];
+}
+
+/// Sixteen sums in an array.
+#[derive(Clone, Copy, Debug)]
+pub struct PortableProducts([i32; LANES]);
+
+impl Products for PortableProducts {
+    #[inline(always)]
+    fn zero() -> Self {
+        Self([0; LANES])
+    }
+    #[inline(always)]
+    fn add(mut self, codes: &[i8; 2 * LANES], factors: [i16; 2]) -> Self {
+        let (pairs, _) = codes.as_chunks::<2>();
+        for (sum, [first, second]) in self.0.iter_mut().zip(pairs) {
+            *sum += i32::from(*first) * i32::from(factors[0]) + i32::from(*second) * i32::from(factors[1]);
+        }
+        self
+    }
+    #[inline(always)]
+    fn sums(self) -> [i32; LANES] {
+        self.0
+    }
+}
+
 /// Defines [`Lanes`] held in `$count` registers of an instruction set.
 #[cfg(target_arch = "x86_64")]
 macro_rules! registers {
@@ -224,7 +258,73 @@ pub use x86::*;
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{LANES, Lanes};
+    use super::{LANES, Lanes, Products};
+
+    /// Two factors side by side, as instructions that multiply pairs want them.
+    #[inline(always)]
+    fn pair(factors: [i16; 2]) -> i32 {
+        i32::from(factors[0]) & 0xffff | i32::from(factors[1]) << 16
+    }
+
+    /// One register of AVX-512.
+    #[derive(Clone, Copy)]
+    pub struct Avx512Products(__m512i);
+
+    impl Products for Avx512Products {
+        #[inline(always)]
+        fn zero() -> Self {
+            // SAFETY: AVX-512 is there, see `Products`.
+            Self(unsafe { _mm512_setzero_si512() })
+        }
+        #[inline(always)]
+        fn add(self, codes: &[i8; 2 * LANES], factors: [i16; 2]) -> Self {
+            // SAFETY: AVX-512 (BW) is there, see `Products`; the pointer is to 32 bytes, which is what is loaded.
+            unsafe {
+                let codes = _mm512_cvtepi8_epi16(_mm256_loadu_si256(codes.as_ptr().cast()));
+                Self(_mm512_add_epi32(self.0, _mm512_madd_epi16(codes, _mm512_set1_epi32(pair(factors)))))
+            }
+        }
+        #[inline(always)]
+        fn sums(self) -> [i32; LANES] {
+            let mut sums = [0; LANES];
+            // SAFETY: AVX-512 is there, see `Products`; the pointer is to sixteen numbers of 32 bits.
+            unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), self.0) }
+            sums
+        }
+    }
+
+    /// Two registers of AVX2.
+    #[derive(Clone, Copy)]
+    pub struct Avx2Products([__m256i; 2]);
+
+    impl Products for Avx2Products {
+        #[inline(always)]
+        fn zero() -> Self {
+            // SAFETY: AVX2 is there, see `Products`.
+            Self([unsafe { _mm256_setzero_si256() }; 2])
+        }
+        #[inline(always)]
+        fn add(self, codes: &[i8; 2 * LANES], factors: [i16; 2]) -> Self {
+            let mut sums = self.0;
+            for (half, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: AVX2 is there, see `Products`; half i of the 32 bytes starts at byte 16 i.
+                unsafe {
+                    let codes = _mm256_cvtepi8_epi16(_mm_loadu_si128(codes.as_ptr().add(half * LANES).cast()));
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(codes, _mm256_set1_epi32(pair(factors))));
+                }
+            }
+            Self(sums)
+        }
+        #[inline(always)]
+        fn sums(self) -> [i32; LANES] {
+            let mut sums = [0; LANES];
+            for (half, sum) in self.0.iter().enumerate() {
+                // SAFETY: AVX2 is there, see `Products`; half i of the numbers starts at number 8 i.
+                unsafe { _mm256_storeu_si256(sums.as_mut_ptr().add(half * LANES / 2).cast(), *sum) }
+            }
+            sums
+        }
+    }
 
     registers!(
         /// One register of AVX-512.
@@ -307,6 +407,29 @@ mod tests {
             bits |= u32::from(x >= 3.0) << i;
         }
         assert_eq!(results[6][0].to_f64(), f64::from(bits));
+    }
+
+    vector_fn! {
+        fn sums_of_products<T, I>(codes: &[[i8; 2 * LANES]], factors: &[[i16; 2]]) -> [i32; LANES] {
+            let mut products = I::Products::zero();
+            for (codes, factors) in codes.iter().zip(factors) {
+                products = products.add(codes, *factors);
+            }
+            products.sums()
+        }
+    }
+
+    #[test]
+    fn products_of_whole_numbers_are_exact_up_to_the_largest() {
+        let codes: [[i8; 32]; 3] = [[-127; 32], [127; 32], std::array::from_fn(|i| (i as i8 * 37) ^ 5)];
+        let factors = [[16383, -16383], [16383, 16383], [-7, 300]];
+        let expected: [i32; LANES] = std::array::from_fn(|lane| {
+            let of = |block: usize| {
+                (0..2).map(|i| i32::from(codes[block][2 * lane + i]) * i32::from(factors[block][i])).sum::<i32>()
+            };
+            of(0) + of(1) + of(2)
+        });
+        assert_eq!(sums_of_products::<f32>(&codes, &factors), expected);
     }
 
     #[test]

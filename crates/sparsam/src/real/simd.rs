@@ -7,12 +7,14 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::Real;
-use super::lanes::{Lanes, Portable};
+use super::lanes::{self, Lanes, Portable, Products};
 
 /// What a kernel's body may know of the instruction set that it is compiled for.
 pub(crate) trait InstructionSet: Copy {
     /// Sixteen numbers in its registers.
     type Lanes<T: Real>: Lanes<T>;
+    /// Sixteen sums of products of small whole numbers in its registers.
+    type Products: Products;
     /// A multiplication and an addition are one instruction.
     const FUSED: bool;
     /// Registers hold 16 `f32` numbers, and there are 32 of them.
@@ -31,16 +33,25 @@ pub(crate) struct Plain;
 
 impl InstructionSet for Avx512 {
     type Lanes<T: Real> = T::Avx512;
+    #[cfg(target_arch = "x86_64")]
+    type Products = lanes::Avx512Products;
+    #[cfg(not(target_arch = "x86_64"))]
+    type Products = lanes::PortableProducts;
     const FUSED: bool = true;
     const WIDE: bool = true;
 }
 impl InstructionSet for Avx2 {
     type Lanes<T: Real> = T::Avx2;
+    #[cfg(target_arch = "x86_64")]
+    type Products = lanes::Avx2Products;
+    #[cfg(not(target_arch = "x86_64"))]
+    type Products = lanes::PortableProducts;
     const FUSED: bool = true;
     const WIDE: bool = false;
 }
 impl InstructionSet for Plain {
     type Lanes<T: Real> = Portable<T>;
+    type Products = lanes::PortableProducts;
     const FUSED: bool = cfg!(target_arch = "aarch64");
     const WIDE: bool = false;
 }

@@ -1,0 +1,131 @@
+//! Inverted lists: words near each other lie side by side, and a query looks into the lists nearest to it.
+
+mod lists;
+mod tree;
+
+use self::tree::{Best, Limits, Tree};
+use super::{EPSILON, Found, Index};
+use crate::real::simd::vector_fn;
+use crate::real::vector::{dot, dot_and_square};
+use crate::{Error, Real};
+
+/// Words that a query is compared with at most, unless chosen otherwise.
+pub const CHECKS: usize = 2048;
+/// Words in a list, about: lists are full at 256 and are halved then.
+const WORDS_IN_LIST: usize = 180;
+/// Words beyond those asked for whose exact cosines are taken, because codes are not exact.
+const SPARE_CANDIDATES: usize = 12;
+
+/// Inverted lists that follow their words.
+///
+/// Words lie in lists of up to 256 that point the same way, as 8-bit codes; lists lie in groups of up to 256, by their
+/// mean directions. A query is compared with all groups, with the lists of the nearest groups, and with the codes of
+/// the words in the nearest lists, best first, until no list is likely to hold a better word or as many words as it
+/// may look at were compared. The best of them are ranked by their exact cosines.
+///
+/// A list that is full is split in two, one that is nearly empty dissolves, and means move with their words (as in
+/// SPFresh, Xu et al. 2023, arXiv 2410.14452). So there is nothing to rebuild, however often words are overwritten: an
+/// update costs one descent through the means, and now and then a split of 256.
+#[derive(Debug)]
+pub struct Ivf<T> {
+    size: usize,
+    checks: usize,
+    held: usize,
+    tree: Tree,
+    direction: Vec<f32>,
+    candidates: Best,
+    numbers: std::marker::PhantomData<T>,
+}
+
+impl<T: Real> Ivf<T> {
+    /// An empty index over words 0 to `memory_size` - 1 of `word_size` numbers, which compares a query with about
+    /// `checks` words at most.
+    ///
+    /// # Errors
+    /// [`Error::MemoryTooLarge`] if there is no address space for it.
+    pub fn new(memory_size: usize, word_size: usize, checks: usize) -> Result<Self, Error> {
+        Ok(Self {
+            size: word_size,
+            checks,
+            held: 0,
+            tree: Tree::new(memory_size, word_size)?,
+            direction: Vec::new(),
+            candidates: Best::default(),
+            numbers: std::marker::PhantomData,
+        })
+    }
+
+    fn point(&mut self, vector: &[T]) {
+        let scale = T::ONE / (square(vector) + T::from_f64(EPSILON)).sqrt();
+        self.direction.clear();
+        // What is not a number points nowhere.
+        let number = |number: &T| {
+            let number = (*number * scale).to_f64() as f32;
+            if number.is_finite() { number } else { 0.0 }
+        };
+        self.direction.extend(vector.iter().map(number));
+    }
+}
+
+impl<T: Real> Index<T> for Ivf<T> {
+    fn update(&mut self, word: u32, content: &[T]) {
+        self.point(content);
+        self.held += usize::from(!self.tree.contains(word));
+        self.tree.update(word, &self.direction);
+    }
+
+    fn forget(&mut self, word: u32) {
+        if self.tree.contains(word) {
+            self.held -= 1;
+            self.tree.remove(word);
+        }
+    }
+
+    fn contains(&self, word: u32) -> bool {
+        self.tree.contains(word)
+    }
+
+    fn len(&self) -> usize {
+        self.held
+    }
+
+    fn clear(&mut self, forgotten: &mut dyn FnMut(u32)) {
+        self.held = 0;
+        self.tree.clear(forgotten);
+    }
+
+    fn search(&mut self, contents: &[T], queries: &[T], found: &mut Found<T>) {
+        let lists = self.checks.div_ceil(WORDS_IN_LIST);
+        let limits = Limits { lists, enough: found.limit(), candidates: found.limit() + SPARE_CANDIDATES };
+        for (number, query) in queries.chunks_exact(self.size).enumerate() {
+            self.point(query);
+            self.tree.search(&self.direction, limits, &mut self.candidates);
+            rank(contents, query, number, &mut self.candidates.numbers(), found);
+            if found.words(number).len() < found.limit().min(self.held) {
+                // The lists looked into hold too few words; so all lists do, nearly.
+                let candidates: Vec<u32> = self.candidates.numbers().collect();
+                let mut others = self.tree.words().filter(|word| !candidates.contains(word));
+                rank(contents, query, number, &mut others, found);
+            }
+        }
+    }
+}
+
+vector_fn! {
+    fn square<T, I>(vector: &[T]) -> T {
+        dot::<T, I>(vector, vector)
+    }
+}
+
+vector_fn! {
+    /// Offers the candidates with their exact cosines to a query.
+    fn rank<T, I>(contents: &[T], query: &[T], number: usize, words: &mut dyn Iterator<Item = u32>, found: &mut Found<T>) {
+        let epsilon = T::from_f64(EPSILON);
+        let scale = T::ONE / (dot::<T, I>(query, query) + epsilon).sqrt();
+        for word in words {
+            let content = &contents[word as usize * query.len()..][..query.len()];
+            let (product, square) = dot_and_square::<T, I>(query, content);
+            found.offer(number, word, product * scale / (square + epsilon).sqrt());
+        }
+    }
+}

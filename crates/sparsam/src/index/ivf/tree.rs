@@ -1,0 +1,360 @@
+//! Words in lists, lists in groups, groups in one last list: each by its direction.
+
+use super::lists::{Lists, Of, Query};
+use crate::Error;
+use crate::real::lanes::{LANES, Lanes};
+use crate::real::simd::vector_fn;
+
+/// Words are members of lists here.
+const WORDS: usize = 0;
+/// Lists are members of groups here.
+const LISTS: usize = 1;
+/// Groups are members of one list of all groups here.
+const GROUPS: usize = 2;
+/// The list of all groups.
+const ALL: u32 = 0;
+/// Words in a list at most.
+const WORDS_IN_LIST: usize = 256;
+/// Lists in a group at most.
+const LISTS_IN_GROUP: usize = 128;
+/// A mean is computed anew when one change in so many of its list's members was made.
+const STALE: usize = 16;
+/// Groups whose lists are looked through at least, and how many more as there are more groups: times the square root
+/// of their number.
+const LEAST_GROUPS: usize = 8;
+const MORE_GROUPS: f32 = 1.25;
+/// How much better than its mean and spread let expect a list's best word may be, as a share of what is missing to a
+/// cosine of 1.
+const SLACK: f32 = 1.0;
+
+/// Words by direction: what [`Ivf`](super::Ivf) searches.
+///
+/// Every list's mean is told to the level above when enough of its members have changed. A list that is full is split;
+/// one with few members left is given up, and they go to others. Members that a split or a moving mean has left far
+/// from the mean of their list go to the nearest one. All of this takes place as words are updated, a list at a time.
+#[derive(Debug)]
+pub(super) struct Tree {
+    size: usize,
+    levels: [Lists; 3],
+    query: Query,
+    scores: Vec<f32>,
+    groups: Best,
+    lists: Best,
+    /// Scratch of each level, because a change at one can lead to one at the next.
+    scratch: [Scratch; 3],
+}
+
+#[derive(Debug, Default)]
+struct Scratch {
+    mean: Vec<f32>,
+    direction: Vec<f32>,
+    members: Vec<u32>,
+    homeless: Vec<u32>,
+    directions: Vec<f32>,
+}
+
+/// The best of what was offered, best first; of equal ones those offered first.
+#[derive(Debug, Default)]
+pub(super) struct Best {
+    limit: usize,
+    entries: Vec<(f32, u32)>,
+}
+
+impl Best {
+    fn start(&mut self, limit: usize) {
+        self.limit = limit.max(1);
+        self.entries.clear();
+    }
+
+    /// What must be exceeded to be kept.
+    #[inline(always)]
+    fn threshold(&self) -> f32 {
+        if self.entries.len() < self.limit { f32::NEG_INFINITY } else { self.entries[self.limit - 1].0 }
+    }
+
+    #[inline(always)]
+    fn offer(&mut self, score: f32, number: u32) {
+        if self.entries.len() == self.limit {
+            self.entries.pop();
+        }
+        let mut place = self.entries.len();
+        self.entries.push((score, number));
+        while place > 0 && score > self.entries[place - 1].0 {
+            self.entries[place] = self.entries[place - 1];
+            place -= 1;
+        }
+        self.entries[place] = (score, number);
+    }
+
+    /// The numbers kept, best first.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.entries.iter().map(|entry| entry.1)
+    }
+}
+
+vector_fn! {
+    /// Offers numbers with their scores, of which there may be more than numbers.
+    fn offer_all<T, I>(best: &mut Best, scores: &[f32], numbers: &[u32]) {
+        let (blocks, _) = scores.as_chunks::<LANES>();
+        for (scores, numbers) in blocks.iter().zip(numbers.chunks(LANES)) {
+            let mut bits = I::Lanes::<f32>::load(scores).at_least(best.threshold());
+            while bits != 0 {
+                let lane = bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                if let Some(number) = numbers.get(lane) && scores[lane] > best.threshold() {
+                    best.offer(scores[lane], *number);
+                }
+            }
+        }
+    }
+}
+
+/// How far a search may go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Lists whose words are compared with it.
+    pub lists: usize,
+    /// Once so many words are found, lists that are not likely to hold better ones are left out.
+    pub enough: usize,
+    /// Words that are named.
+    pub candidates: usize,
+}
+
+impl Tree {
+    /// Holds none of `words` words with directions of `size` numbers.
+    ///
+    /// # Errors
+    /// [`Error::MemoryTooLarge`] if there is no address space for them.
+    pub fn new(words: usize, size: usize) -> Result<Self, Error> {
+        // All but one hold an eighth of what they have room for, and one is made before another is given up.
+        let lists = words / (WORDS_IN_LIST / 8) + 3;
+        let groups = lists / (LISTS_IN_GROUP / 8) + 3;
+        Ok(Self {
+            size,
+            levels: [
+                Lists::new(words, lists, WORDS_IN_LIST, size, Of::Words)?,
+                Lists::new(lists, groups, LISTS_IN_GROUP, size, Of::Lists)?,
+                Lists::new(groups, 1, groups, size, Of::Lists)?,
+            ],
+            query: Query::default(),
+            scores: Vec::new(),
+            groups: Best::default(),
+            lists: Best::default(),
+            scratch: Default::default(),
+        })
+    }
+
+    /// Whether it holds a word.
+    pub fn contains(&self, word: u32) -> bool {
+        self.levels[WORDS].list_of(word).is_some()
+    }
+
+    /// All words that it holds.
+    pub fn words(&self) -> impl Iterator<Item = u32> {
+        let words = &self.levels[WORDS];
+        words.lists().flat_map(|list| words.members(list)).copied()
+    }
+
+    /// Removes everything, naming each word to `removed`.
+    pub fn clear(&mut self, removed: &mut dyn FnMut(u32)) {
+        self.levels[WORDS].clear(removed);
+        self.levels[LISTS].clear(|_| ());
+        self.levels[GROUPS].clear(|_| ());
+    }
+
+    /// Adds a word, or changes the direction of one.
+    pub fn update(&mut self, word: u32, direction: &[f32]) {
+        if self.levels[WORDS].count() == 0 {
+            for (level, member) in self.levels.iter_mut().zip([word, 0, ALL]) {
+                let list = level.create();
+                level.insert(list, member, direction);
+            }
+            self.refresh(LISTS, 0);
+            self.refresh(WORDS, 0);
+            return;
+        }
+        if let Some(list) = self.levels[WORDS].list_of(word) {
+            if self.levels[WORDS].is_near(list, direction) {
+                self.levels[WORDS].replace(word, direction);
+                self.changed(WORDS, list);
+                return;
+            }
+            self.remove(word);
+        }
+        let list = self.nearest(WORDS, direction);
+        self.insert(WORDS, list, word, direction);
+    }
+
+    /// Removes a word that is there.
+    pub fn remove(&mut self, word: u32) {
+        let list = self.levels[WORDS].remove(word);
+        self.shrunk(WORDS, list);
+    }
+
+    /// The words whose directions are most similar to a query's, as far as codes tell, best first.
+    pub fn search(&mut self, direction: &[f32], limits: Limits, found: &mut Best) {
+        self.query.set(direction);
+        found.start(limits.candidates);
+        self.lists.start(limits.lists);
+        self.groups.start(self.groups_to_look_through());
+        let [words, lists, groups] = &self.levels;
+        if groups.count() == 0 {
+            return;
+        }
+        groups.best_scores(ALL, &self.query, &mut self.scores);
+        offer_all::<f32>(&mut self.groups, &self.scores, groups.members(ALL));
+        for group in self.groups.numbers() {
+            lists.best_scores(group, &self.query, &mut self.scores);
+            offer_all::<f32>(&mut self.lists, &self.scores, lists.members(group));
+        }
+        for (best, list) in &self.lists.entries {
+            if found.entries.len() >= limits.enough {
+                let last = found.entries[limits.enough - 1].0;
+                if best + SLACK * (1.0 - last) < last {
+                    break;
+                }
+            }
+            words.scores(*list, &self.query, &mut self.scores);
+            offer_all::<f32>(found, &self.scores, words.members(*list));
+        }
+    }
+
+    fn groups_to_look_through(&self) -> usize {
+        let groups = self.levels[LISTS].count();
+        LEAST_GROUPS.max((MORE_GROUPS * (groups as f32).sqrt()) as usize)
+    }
+
+    /// The list at a level that a direction belongs to.
+    fn nearest(&mut self, level: usize, direction: &[f32]) -> u32 {
+        if level == GROUPS {
+            return ALL;
+        }
+        self.query.set(direction);
+        self.groups.start(if level == WORDS { self.groups_to_look_through() } else { 1 });
+        self.levels[GROUPS].scores(ALL, &self.query, &mut self.scores);
+        offer_all::<f32>(&mut self.groups, &self.scores, self.levels[GROUPS].members(ALL));
+        if level == LISTS {
+            return self.groups.entries[0].1;
+        }
+        self.lists.start(1);
+        for group in self.groups.numbers() {
+            self.levels[LISTS].scores(group, &self.query, &mut self.scores);
+            offer_all::<f32>(&mut self.lists, &self.scores, self.levels[LISTS].members(group));
+        }
+        self.lists.entries[0].1
+    }
+
+    /// Adds a member to a list at a level, which is split first if it is full.
+    fn insert(&mut self, level: usize, mut list: u32, member: u32, direction: &[f32]) {
+        let full = self.levels[level].is_full(list);
+        let halves = if full { Some([list, self.split(level, list)]) } else { None };
+        if let Some([_, new]) = halves
+            && self.levels[level].nearness(new, direction) > self.levels[level].nearness(list, direction)
+        {
+            list = new;
+        }
+        self.levels[level].insert(list, member, direction);
+        if level > WORDS {
+            let (below, above) = self.levels.split_at_mut(level);
+            above[0].set_reach(member, &below[level - 1]);
+        }
+        self.changed(level, list);
+        for half in halves.into_iter().flatten() {
+            self.settle(level, half);
+        }
+    }
+
+    /// Moves about half of the members of a full list to a new one, which it names.
+    fn split(&mut self, level: usize, list: u32) -> u32 {
+        let new = self.levels[level].split(list);
+        self.refresh(level, list);
+        let mut mean = std::mem::take(&mut self.scratch[level].mean);
+        self.levels[level].mean(new, &mut mean);
+        if let Some(around) = self.levels[level + 1].list_of(list) {
+            self.insert(level + 1, around, new, &mean);
+        }
+        self.scratch[level].mean = mean;
+        new
+    }
+
+    /// Moves members that a split has left far from the mean of their list to the nearest one.
+    fn settle(&mut self, level: usize, list: u32) {
+        let mut members = std::mem::take(&mut self.scratch[level].members);
+        let mut direction = std::mem::take(&mut self.scratch[level].direction);
+        members.clear();
+        members.extend_from_slice(self.levels[level].members(list));
+        direction.resize(self.size, 0.0);
+        for member in &members {
+            self.levels[level].direction(*member, &mut direction);
+            // Groups are few; there it is worth asking for all.
+            if level > WORDS || !self.levels[level].is_near(list, &direction) {
+                self.move_to_nearest(level, *member, &direction);
+            }
+        }
+        self.scratch[level].members = members;
+        self.scratch[level].direction = direction;
+    }
+
+    /// Moves a member to the list it is nearest to, if that has room and its own can spare it.
+    fn move_to_nearest(&mut self, level: usize, member: u32, direction: &[f32]) {
+        let Some(from) = self.levels[level].list_of(member) else { return };
+        let to = self.nearest(level, direction);
+        let members = &self.levels[level];
+        if to != from && !members.is_full(to) && members.members(from).len() > members.least() {
+            self.levels[level].remove(member);
+            self.changed(level, from);
+            self.insert(level, to, member, direction);
+        }
+    }
+
+    /// Takes note that a list has changed.
+    fn changed(&mut self, level: usize, list: u32) {
+        let (changes, length) = self.levels[level].changes(list);
+        if changes * STALE >= length && level < GROUPS {
+            self.refresh(level, list);
+        }
+    }
+
+    /// Tells the level above what the mean of a list is now.
+    fn refresh(&mut self, level: usize, list: u32) {
+        let mut mean = std::mem::take(&mut self.scratch[level].mean);
+        self.levels[level].mean(list, &mut mean);
+        let (below, above) = self.levels.split_at_mut(level + 1);
+        above[0].replace(list, &mean);
+        above[0].set_reach(list, &below[level]);
+        if let Some(around) = self.levels[level + 1].list_of(list) {
+            self.changed(level + 1, around);
+        }
+        if level == WORDS {
+            self.move_to_nearest(LISTS, list, &mean);
+        }
+        self.scratch[level].mean = mean;
+    }
+
+    /// Takes note that a list has lost a member: if few are left, they go to other lists.
+    fn shrunk(&mut self, level: usize, list: u32) {
+        if self.levels[level].members(list).len() >= self.levels[level].least() || self.levels[level].count() == 1 {
+            return self.changed(level, list);
+        }
+        let mut homeless = std::mem::take(&mut self.scratch[level].homeless);
+        let mut directions = std::mem::take(&mut self.scratch[level].directions);
+        homeless.clear();
+        homeless.extend_from_slice(self.levels[level].members(list));
+        directions.resize(homeless.len() * self.size, 0.0);
+        for (member, direction) in homeless.iter().zip(directions.chunks_exact_mut(self.size)) {
+            self.levels[level].direction(*member, direction);
+            self.levels[level].remove(*member);
+        }
+        let around = self.levels[level + 1].remove(list);
+        self.levels[level].give_up(list);
+        if level + 1 < GROUPS {
+            self.shrunk(level + 1, around);
+        }
+        for (member, direction) in homeless.iter().zip(directions.chunks_exact(self.size)) {
+            let list = self.nearest(level, direction);
+            self.insert(level, list, *member, direction);
+        }
+        self.scratch[level].homeless = homeless;
+        self.scratch[level].directions = directions;
+    }
+}
