@@ -339,7 +339,7 @@ vector_fn! {
                     numbers[lane] = T::ZERO;
                 }
             }
-            spread::<T, I>(size, contents, &scratch.write_weights, STRIP_BLOCKS, &scratch.write_words);
+            spread(size, contents, &scratch.write_weights, STRIP_BLOCKS, &scratch.write_words);
             let usage = now.usage[strip.clone()].as_flattened_mut();
             for (usage, before) in usage.iter_mut().zip(before.usage[strip.clone()].as_flattened()) {
                 *usage = discount * *before;
@@ -355,7 +355,7 @@ vector_fn! {
                     scratch.sums.scale(head, *factor);
                 }
             }
-            scratch.sums.add::<I>(contents, &now.weights[strip.start..], blocks);
+            scratch.sums.add(contents, &now.weights[strip.start..], blocks);
         }
 
         for (number, strip) in layout.strips().enumerate() {
@@ -413,7 +413,7 @@ vector_fn! {
             let gradients = &mut content_gradients[layout.contents(&strip)];
             let of_head = |head: usize| head * blocks + strip.start..head * blocks + strip.end;
 
-            products::<T, I>(size, contents, read_gradient, &mut scratch.gradients, STRIP_BLOCKS);
+            products(size, contents, read_gradient, &mut scratch.gradients, STRIP_BLOCKS);
             for head in 0..heads {
                 let sum = dam.weight_gradient_sums[head];
                 let logit_gradients = scratch.gradients[head * STRIP_BLOCKS..][..strip.len()].as_flattened_mut();
@@ -423,13 +423,13 @@ vector_fn! {
                     *gradient = *weight * (*gradient + *carried - sum);
                 }
             }
-            spread::<T, I>(size, gradients, &now.weights[strip.start..], blocks, read_gradient);
+            spread(size, gradients, &now.weights[strip.start..], blocks, read_gradient);
             scratch.addressing.strip_back::<I>(contents, &mut scratch.gradients, STRIP_BLOCKS, gradients);
 
             // From here on `gradients` are those of the words as they were written.
             scratch.weigh_writes(layout, &strip, before.weights, unused);
-            scratch.sums.add::<I>(gradients, &scratch.write_weights, STRIP_BLOCKS);
-            products::<T, I>(size, gradients, &scratch.write_words, &mut scratch.gradients, STRIP_BLOCKS);
+            scratch.sums.add(gradients, &scratch.write_weights, STRIP_BLOCKS);
+            products(size, gradients, &scratch.write_words, &mut scratch.gradients, STRIP_BLOCKS);
             for head in 0..heads {
                 let gates = scratch.gates[head].read();
                 let write_gradients = scratch.gradients[head * STRIP_BLOCKS..][..strip.len()].as_flattened();

@@ -21,7 +21,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::content::{softmax, softmax_back};
-use super::dense::{Addressing, Frames, Layout, Masked, Sixteen, Sums, check_room_of, products, spread};
+use super::dense::{Addressing, Frames, Layout, Masked, Sixteen, Sums, check_room_of, products, rows, spread};
 use super::links::{sharpen, sharpen_back};
 use super::{Memory, MemoryConfig};
 use crate::index::EPSILON;
@@ -716,16 +716,6 @@ fn rows_mut<T, const R: usize>(matrix: &mut [Sixteen<T>], first: usize, blocks: 
     rows
 }
 
-/// Some rows of a matrix.
-#[inline(always)]
-fn rows<T, const R: usize>(matrix: &[Sixteen<T>], first: usize, blocks: usize) -> [&[Sixteen<T>]; R] {
-    let mut rows = [&matrix[..0]; R];
-    for (r, row) in rows.iter_mut().enumerate() {
-        *row = &matrix[(first + r) * blocks..][..blocks];
-    }
-    rows
-}
-
 /// For some rows of sixteen columns in which the diagonal lies: 0 on it and 1 beside.
 #[inline(always)]
 fn beside_diagonal<T: Real, I: InstructionSet>(first_row: usize) -> [I::Lanes<T>; ROWS] {
@@ -1134,7 +1124,7 @@ vector_fn! {
         }
         scratch.read.start(heads, size);
         for strip in layout.strips() {
-            scratch.read.add::<I>(&now.contents[layout.contents(&strip)], &now.read[strip.start..], blocks);
+            scratch.read.add(&now.contents[layout.contents(&strip)], &now.read[strip.start..], blocks);
         }
         for (head, read) in read.chunks_exact_mut(size).enumerate() {
             scratch.read.finish::<I>(head, read);
@@ -1160,7 +1150,7 @@ vector_fn! {
         // Reading: the gradient of w^R, and of the ways in which it came about.
         for strip in layout.strips() {
             let contents = &now.contents[layout.contents(&strip)];
-            products::<T, I>(size, contents, read_gradient, &mut back.read[strip.start..], blocks);
+            products(size, contents, read_gradient, &mut back.read[strip.start..], blocks);
         }
         for (gradient, carried) in back.read.iter_mut().zip(&mut carried.read) {
             for lane in 0..LANES {
@@ -1240,7 +1230,7 @@ vector_fn! {
             let gradient = &mut carried.contents[range.clone()];
             let logits = &mut back.read_content[strip.start..];
             scratch.read_addressing.strip_back::<I>(&now.contents[range.clone()], logits, blocks, gradient);
-            spread::<T, I>(size, gradient, &now.read[strip.start..], blocks, read_gradient);
+            spread(size, gradient, &now.read[strip.start..], blocks, read_gradient);
             let retention = deallocation.then(|| &scratch.retention[strip.clone()]);
             write_back::<T, I>(
                 size,

@@ -553,14 +553,14 @@ vector_fn! {
             scale(layout, write_focus, &strip, write_weights);
             let contents = &mut contents[layout.contents(&strip)];
             contents.copy_from_slice(&before.contents[layout.contents(&strip)]);
-            erase::<T, I>(size, contents, &write_weights[strip.start..], blocks, &scratch.erase);
-            spread::<T, I>(size, contents, &write_weights[strip.start..], blocks, &scratch.add);
+            erase(size, contents, &write_weights[strip.start..], blocks, &scratch.erase);
+            spread(size, contents, &write_weights[strip.start..], blocks, &scratch.add);
             read_addressing.strip::<I>(layout, &strip, contents, read_content);
         }
         weigh::<T, I>(layout, read_addressing, read_focus, read_content, before.weights[Kind::Read as usize], read_weights);
         for strip in layout.strips() {
             scale(layout, read_focus, &strip, read_weights);
-            scratch.read.add::<I>(&contents[layout.contents(&strip)], &read_weights[strip.start..], blocks);
+            scratch.read.add(&contents[layout.contents(&strip)], &read_weights[strip.start..], blocks);
         }
         for (head, read) in read.chunks_exact_mut(size).enumerate() {
             scratch.read.finish::<I>(head, read);
@@ -672,7 +672,7 @@ vector_fn! {
         let content_gradients = ntm.content_gradients.as_chunks_mut().0;
         for strip in layout.strips() {
             let contents = &now.contents[layout.contents(&strip)];
-            products::<T, I>(size, contents, read_gradient, &mut gradients[strip.start..], blocks);
+            products(size, contents, read_gradient, &mut gradients[strip.start..], blocks);
             add_carried::<T, I>(layout, &strip, read_weights, read_carried, read_part, gradients, over_weights);
         }
         weigh_back::<T, I>(
@@ -691,18 +691,18 @@ vector_fn! {
         over_weights.fill(T::ZERO);
         for strip in layout.strips() {
             let content_gradients = &mut content_gradients[layout.contents(&strip)];
-            spread::<T, I>(size, content_gradients, &read_weights[strip.start..], blocks, read_gradient);
+            spread(size, content_gradients, &read_weights[strip.start..], blocks, read_gradient);
             logit_gradients(layout, &strip, read_focus, read_content, read_carried, logits);
             let contents = &now.contents[layout.contents(&strip)];
             read_addressing.strip_back::<I>(contents, logits, STRIP_BLOCKS, content_gradients);
 
             // From here on `content_gradients` are those of the words as they were written.
             let weights = &write_weights[strip.start..];
-            added.add::<I>(content_gradients, weights, blocks);
-            products::<T, I>(size, content_gradients, add, &mut gradients[strip.start..], blocks);
+            added.add(content_gradients, weights, blocks);
+            products(size, content_gradients, add, &mut gradients[strip.start..], blocks);
             let contents = &before.contents[layout.contents(&strip)];
             erasure.strip_back(contents, content_gradients, weights, erases, &mut gradients[strip.start..], blocks);
-            erase::<T, I>(size, content_gradients, weights, blocks, erases);
+            erase(size, content_gradients, weights, blocks, erases);
             add_carried::<T, I>(layout, &strip, write_weights, write_carried, write_part, gradients, over_weights);
         }
         weigh_back::<T, I>(
