@@ -15,7 +15,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::dense::{Addressing, Frames, Layout, STRIP_BLOCKS, Sixteen, Sums, check_room, products, spread};
+use super::dense::{
+    Addressing, Frames, Layout, STRIP_BLOCKS, Sixteen, Sums, check_room, frame, life_in_frames, products, spread,
+};
 use super::pages::Pages;
 use super::sam::{self, Fields};
 use super::{Memory, MemoryConfig};
@@ -81,7 +83,7 @@ pub struct Dam<T> {
     usage_discount: T,
     fields: Fields,
     layout: Layout,
-    /// Of every step, laid out as a [`State`].
+    /// Of every step, laid out as a [`Frame`].
     frames: Frames<T>,
     /// The words written as least used, heads for each step on the tape.
     least_used: Vec<usize>,
@@ -94,22 +96,15 @@ pub struct Dam<T> {
     scratch: Scratch<T>,
 }
 
-/// The parts of a frame.
-#[derive(Clone, Copy)]
-struct State<'a, T> {
-    contents: &'a [Sixteen<T>],
+frame! {
+    /// The state after a step.
+    |layout, heads: usize|
+    contents: layout.contents_len(),
     /// Read weights, head after head.
-    weights: &'a [Sixteen<T>],
-    usage: &'a [Sixteen<T>],
-    /// What was read, head after head.
-    reads: &'a [T],
-}
-
-struct StateMut<'a, T> {
-    contents: &'a mut [Sixteen<T>],
-    weights: &'a mut [Sixteen<T>],
-    usage: &'a mut [Sixteen<T>],
-    reads: &'a mut [T],
+    weights: heads * layout.blocks(),
+    usage: layout.blocks(),
+    /// What was read, head after head, filled up to whole blocks.
+    reads: (heads * layout.word_size).div_ceil(LANES),
 }
 
 #[derive(Debug, Default)]
@@ -210,9 +205,7 @@ impl<T: Real> Dam<T> {
             usage_discount: T::from_f64(usage_discount),
             fields: Fields { word_size },
             layout,
-            frames: Frames::new(
-                layout.contents_len() + (heads + 1) * layout.blocks() + (heads * word_size).div_ceil(LANES),
-            )?,
+            frames: Frames::new(Frame::<T>::len(layout, heads))?,
             least_used: Vec::new(),
             content_gradients: Pages::dense(layout.contents_len() * LANES)?,
             weight_gradients: Vec::new(),
@@ -222,20 +215,6 @@ impl<T: Real> Dam<T> {
         dam.reset();
         Ok(dam)
     }
-}
-
-fn state<T: Real>(frame: &[Sixteen<T>], layout: Layout, heads: usize) -> State<'_, T> {
-    let (contents, rest) = frame.split_at(layout.contents_len());
-    let (weights, rest) = rest.split_at(heads * layout.blocks());
-    let (usage, reads) = rest.split_at(layout.blocks());
-    State { contents, weights, usage, reads: &reads.as_flattened()[..heads * layout.word_size] }
-}
-
-fn state_mut<T: Real>(frame: &mut [Sixteen<T>], layout: Layout, heads: usize) -> StateMut<'_, T> {
-    let (contents, rest) = frame.split_at_mut(layout.contents_len());
-    let (weights, rest) = rest.split_at_mut(heads * layout.blocks());
-    let (usage, reads) = rest.split_at_mut(layout.blocks());
-    StateMut { contents, weights, usage, reads: &mut reads.as_flattened_mut()[..heads * layout.word_size] }
 }
 
 impl<T: Real> Memory<T> for Dam<T> {
@@ -252,34 +231,10 @@ impl<T: Real> Memory<T> for Dam<T> {
         let frame = self.frames.now_mut();
         frame.as_flattened_mut().fill(T::ZERO);
         // What is no word is never the least used.
-        self.layout.set_padding(state_mut(frame, self.layout, self.heads).usage, -T::NEG_INFINITY);
+        self.layout.set_padding(FrameMut::cut(self.layout, self.heads, frame).usage, -T::NEG_INFINITY);
     }
 
-    fn start_episode(&mut self) {
-        self.frames.start_episode();
-    }
-
-    fn step(&mut self, interface: &[T], read: &mut [T], record: bool) {
-        if !record {
-            self.frames.start_episode();
-        }
-        step(self, interface, read);
-        if !record {
-            self.frames.start_episode();
-        }
-    }
-
-    fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
-        step_back(self, interface, read_gradient, interface_gradient);
-    }
-
-    fn replay(&mut self) {
-        self.frames.replay();
-    }
-
-    fn tape_growth(&self, steps: usize) -> u128 {
-        self.frames.growth(steps)
-    }
+    life_in_frames!();
 }
 
 /// The words with the smallest `usage`, one for each place in `words`, the least used first.
@@ -318,12 +273,12 @@ fn in_strip(unused: &[usize], strip: &std::ops::Range<usize>) -> impl Iterator<I
 }
 
 vector_fn! {
-    fn step<T, I>(dam: &mut Dam<T>, interface: &[T], read: &mut [T]) {
+    fn step<T, I>(dam: &mut Dam<T>, interface: &[T], read: &mut [T], record: bool) {
         let (heads, layout, discount) = (dam.heads, dam.layout, dam.usage_discount);
         let (blocks, size) = (layout.blocks(), layout.word_size);
         let position = dam.frames.position();
-        let (before, now) = dam.frames.step();
-        let (before, now) = (state(before, layout, heads), state_mut(now, layout, heads));
+        let (before, now) = dam.frames.step(record);
+        let (before, now) = (Frame::cut(layout, heads, before), FrameMut::cut(layout, heads, now));
         let scratch = &mut dam.scratch;
         scratch.start::<I>(dam.fields, interface);
         dam.least_used.resize((position + 1) * heads, 0);
@@ -368,14 +323,14 @@ vector_fn! {
                 }
             }
         }
-        for (head, read) in now.reads.chunks_exact_mut(size).enumerate() {
+        for (head, read) in read.chunks_exact_mut(size).enumerate() {
             scratch.sums.finish::<I>(head, read);
             let scale = T::ONE / scratch.addressing.total(head);
             for number in read {
                 *number *= scale;
             }
         }
-        read.copy_from_slice(now.reads);
+        now.reads.as_flattened_mut()[..read.len()].copy_from_slice(read);
     }
 }
 
@@ -391,7 +346,7 @@ vector_fn! {
         }
         let position = dam.frames.position();
         let (before, now) = dam.frames.step_back();
-        let (before, now) = (state(before, layout, heads), state(now, layout, heads));
+        let (before, now) = (Frame::cut(layout, heads, before), Frame::cut(layout, heads, now));
         let unused = &dam.least_used[(position - 1) * heads..position * heads];
         let scratch = &mut dam.scratch;
         scratch.start::<I>(fields, interface);
@@ -404,7 +359,8 @@ vector_fn! {
         // gradient of the read times the read; so no pass has to come before this one.
         for head in 0..heads {
             let of_head = head * size..(head + 1) * size;
-            dam.weight_gradient_sums[head] += dot::<T, I>(&read_gradient[of_head.clone()], &now.reads[of_head]);
+            let read = &now.reads.as_flattened()[of_head.clone()];
+            dam.weight_gradient_sums[head] += dot::<T, I>(&read_gradient[of_head], read);
         }
 
         let content_gradients = dam.content_gradients.as_chunks_mut().0;
@@ -481,7 +437,7 @@ mod tests {
             prop_assume!(memory_size >= heads);
             let config = Config { memory_size, word_size, heads, ..Default::default() };
             life.check(|| Dam::new(&config).unwrap(), |dam: &mut Dam<f32>| {
-                let State { contents, weights, usage, .. } = state(dam.frames.now(), dam.layout, heads);
+                let Frame { contents, weights, usage, .. } = Frame::cut(dam.layout, heads, dam.frames.now());
                 [contents, weights, usage].map(|part| bits(part.as_flattened())).to_vec()
             });
         }
@@ -515,8 +471,8 @@ mod tests {
                     head[dam.fields.strength()] = [-50.0, 0.0, 30.0, 500.0][step % 4];
                 }
                 dam.step(&vector, &mut read, step % 2 == 0);
-                let state = state(dam.frames.now(), dam.layout, heads);
-                for weights in state.weights.chunks(dam.layout.blocks()) {
+                let now = Frame::cut(dam.layout, heads, dam.frames.now());
+                for weights in now.weights.chunks(dam.layout.blocks()) {
                     assert!(weights.as_flattened().iter().all(|w| *w >= 0.0));
                     assert!(weights.as_flattened()[memory_size..].iter().all(|w| *w == 0.0));
                     let sum: f64 = weights.as_flattened().iter().map(|w| f64::from(*w)).sum();

@@ -936,6 +936,79 @@ pub fn sum<T: Real, I: InstructionSet>(numbers: &[T]) -> T {
     sums.sum()
 }
 
+/// Cuts the frames of a memory's tape into parts: makes `Frame` and `FrameMut`, which have a slice of [`Sixteen`]s for
+/// each part, in the order and of the lengths given. The lengths follow from the [`Layout`] and one thing more.
+macro_rules! frame {
+    ($(#[$about:meta])* |$layout:ident, $more:ident: $type:ty| $($(#[$doc:meta])* $part:ident: $length:expr,)*) => {
+        $(#[$about])*
+        #[derive(Clone, Copy)]
+        struct Frame<'a, T> {
+            $($(#[$doc])* $part: &'a [Sixteen<T>],)*
+        }
+
+        /// A [`Frame`] to be written.
+        struct FrameMut<'a, T> {
+            $($part: &'a mut [Sixteen<T>],)*
+        }
+
+        impl<'a, T> Frame<'a, T> {
+            fn len($layout: Layout, $more: $type) -> usize {
+                [$($length),*].iter().sum()
+            }
+
+            #[inline(always)]
+            fn cut($layout: Layout, $more: $type, mut frame: &'a [Sixteen<T>]) -> Self {
+                $(
+                    let ($part, rest) = frame.split_at($length);
+                    frame = rest;
+                )*
+                debug_assert!(frame.is_empty());
+                Self { $($part),* }
+            }
+        }
+
+        impl<'a, T> FrameMut<'a, T> {
+            #[inline(always)]
+            fn cut($layout: Layout, $more: $type, mut frame: &'a mut [Sixteen<T>]) -> Self {
+                $(
+                    let ($part, rest) = frame.split_at_mut($length);
+                    frame = rest;
+                )*
+                debug_assert!(frame.is_empty());
+                Self { $($part),* }
+            }
+        }
+    };
+}
+pub(crate) use frame;
+
+/// The part of [`Memory`](super::Memory) in which memories with all their state in `frames` do not differ. Their steps
+/// are functions `step` and `step_back`.
+macro_rules! life_in_frames {
+    () => {
+        fn start_episode(&mut self) {
+            self.frames.start_episode();
+        }
+
+        fn step(&mut self, interface: &[T], read: &mut [T], record: bool) {
+            step(self, interface, read, record);
+        }
+
+        fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+            step_back(self, interface, read_gradient, interface_gradient);
+        }
+
+        fn replay(&mut self) {
+            self.frames.replay();
+        }
+
+        fn tape_growth(&self, steps: usize) -> u128 {
+            self.frames.growth(steps)
+        }
+    };
+}
+pub(crate) use life_in_frames;
+
 /// The tape of a dense memory: its whole state at every step, in frames of one length.
 ///
 /// Frames are handed out from chunks of a few MiB or of one frame, whichever is more, so that a tape of many GiB
@@ -1021,11 +1094,14 @@ impl<T: Real> Frames<T> {
     }
 
     /// Goes on by a step: the frame before it, and its own, which holds whatever it held. Steps that were undone are
-    /// forgotten.
+    /// forgotten. Without `record`, an episode starts in either.
     ///
     /// # Panics
     /// If there is no address space left.
-    pub fn step(&mut self) -> (&[Sixteen<T>], &mut [Sixteen<T>]) {
+    pub fn step(&mut self, record: bool) -> (&[Sixteen<T>], &mut [Sixteen<T>]) {
+        if !record {
+            self.start_episode();
+        }
         self.position += 1;
         self.steps = self.position;
         if self.position == self.places.len()
@@ -1034,6 +1110,9 @@ impl<T: Real> Frames<T> {
             panic!("the tape cannot grow: {error}");
         }
         let (before, now) = (self.place(self.position - 1), self.place(self.position));
+        if !record {
+            self.start_episode();
+        }
         let length = self.frame_len;
         let (before, now) = if before.0 == now.0 {
             let chunk = &mut self.chunks[before.0];

@@ -21,7 +21,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::content::{softmax, softmax_back};
-use super::dense::{Addressing, Frames, Layout, Masked, Sixteen, Sums, check_room_of, products, rows, spread};
+use super::dense::{
+    Addressing, Frames, Layout, Masked, Sixteen, Sums, check_room_of, frame, life_in_frames, products, rows, spread,
+};
 use super::links::{sharpen, sharpen_back};
 use super::{Memory, MemoryConfig};
 use crate::index::EPSILON;
@@ -205,7 +207,7 @@ pub struct Dnc<T> {
     scratch: Scratch<T>,
 }
 
-/// Gradients of what passes from step to step; empty until the first step back of an episode.
+/// Gradients of what passes from step to step, kept from one step back to the next.
 #[derive(Debug, Default)]
 struct Gradients<T> {
     contents: Vec<Sixteen<T>>,
@@ -217,20 +219,17 @@ struct Gradients<T> {
 }
 
 impl<T: Real> Gradients<T> {
-    fn clear(&mut self) {
-        for part in [&mut self.contents, &mut self.links, &mut self.usage, &mut self.precedence, &mut self.read] {
-            part.clear();
-        }
-    }
-
     fn start_back(&mut self, layout: Layout, heads: usize) {
-        if self.usage.is_empty() {
-            let (blocks, zero) = (layout.blocks(), [T::ZERO; LANES]);
-            self.contents.resize(layout.contents_len(), zero);
-            self.links.resize(links_len(layout), zero);
-            self.usage.resize(blocks, zero);
-            self.precedence.resize(blocks, zero);
-            self.read.resize(heads * blocks, zero);
+        let blocks = layout.blocks();
+        for (part, length) in [
+            (&mut self.contents, layout.contents_len()),
+            (&mut self.links, links_len(layout)),
+            (&mut self.usage, blocks),
+            (&mut self.precedence, blocks),
+            (&mut self.read, heads * blocks),
+        ] {
+            part.clear();
+            part.resize(length, [T::ZERO; LANES]);
         }
     }
 }
@@ -240,79 +239,35 @@ fn links_len(layout: Layout) -> usize {
     layout.blocks() * layout.blocks() * LANES
 }
 
-/// The parts of a frame on the tape: the state after a step, and what going back through the step needs.
-macro_rules! frame {
-    ($($(#[$doc:meta])* $part:ident: |$layout:ident, $fields:ident| $length:expr,)*) => {
-        struct Frame<'a, T> {
-            $($(#[$doc])* $part: &'a [Sixteen<T>],)*
-        }
-
-        struct FrameMut<'a, T> {
-            $($(#[$doc])* $part: &'a mut [Sixteen<T>],)*
-        }
-
-        impl<'a, T: Real> Frame<'a, T> {
-            fn len(layout: Layout, fields: Fields) -> usize {
-                [$({
-                    let ($layout, $fields) = (layout, fields);
-                    $length
-                }),*].iter().sum()
-            }
-
-            #[inline(always)]
-            fn cut(layout: Layout, fields: Fields, mut frame: &'a [Sixteen<T>]) -> Self {
-                $(
-                    let ($layout, $fields) = (layout, fields);
-                    let ($part, rest) = frame.split_at($length);
-                    frame = rest;
-                )*
-                debug_assert!(frame.is_empty());
-                Self { $($part),* }
-            }
-        }
-
-        impl<'a, T: Real> FrameMut<'a, T> {
-            #[inline(always)]
-            fn cut(layout: Layout, fields: Fields, mut frame: &'a mut [Sixteen<T>]) -> Self {
-                $(
-                    let ($layout, $fields) = (layout, fields);
-                    let ($part, rest) = frame.split_at_mut($length);
-                    frame = rest;
-                )*
-                debug_assert!(frame.is_empty());
-                Self { $($part),* }
-            }
-        }
-    };
-}
-
 frame! {
+    /// The state after a step, and what going back through the step needs.
+    |layout, fields: Fields|
     /// M.
-    contents: |layout, _fields| layout.contents_len(),
+    contents: layout.contents_len(),
     /// L, row after row.
-    links: |layout, _fields| links_len(layout),
+    links: links_len(layout),
     /// u.
-    usage: |layout, _fields| layout.blocks(),
+    usage: layout.blocks(),
     /// p.
-    precedence: |layout, _fields| layout.blocks(),
+    precedence: layout.blocks(),
     /// w^W.
-    write: |layout, _fields| layout.blocks(),
+    write: layout.blocks(),
     /// a.
-    allocation: |layout, _fields| layout.blocks(),
+    allocation: layout.blocks(),
     /// c_w.
-    write_content: |layout, _fields| layout.blocks(),
+    write_content: layout.blocks(),
     /// w^R, head after head, as all that follow.
-    read: |layout, fields| fields.heads * layout.blocks(),
+    read: fields.heads * layout.blocks(),
     /// c_r.
-    read_content: |layout, fields| fields.heads * layout.blocks(),
+    read_content: fields.heads * layout.blocks(),
     /// f = L w.
-    forward: |layout, fields| fields.heads * layout.blocks(),
+    forward: fields.heads * layout.blocks(),
     /// b = Lᵀ w.
-    backward: |layout, fields| fields.heads * layout.blocks(),
+    backward: fields.heads * layout.blocks(),
     /// f sharpened; empty without the option.
-    sharp_forward: |layout, fields| if fields.sharpened_links { fields.heads * layout.blocks() } else { 0 },
+    sharp_forward: if fields.sharpened_links { fields.heads * layout.blocks() } else { 0 },
     /// b sharpened; empty without the option.
-    sharp_backward: |layout, fields| if fields.sharpened_links { fields.heads * layout.blocks() } else { 0 },
+    sharp_backward: if fields.sharpened_links { fields.heads * layout.blocks() } else { 0 },
 }
 
 #[derive(Debug, Default)]
@@ -1005,45 +960,18 @@ impl<T: Real> Memory<T> for Dnc<T> {
     }
 
     fn reset(&mut self) {
-        self.start_episode();
+        self.frames.start_episode();
         self.frames.now_mut().fill([T::ZERO; LANES]);
     }
 
-    fn start_episode(&mut self) {
-        self.frames.start_episode();
-        self.gradients.clear();
-    }
-
-    fn step(&mut self, interface: &[T], read: &mut [T], record: bool) {
-        if !record {
-            self.start_episode();
-        }
-        step(self, interface, read);
-        if !record {
-            self.start_episode();
-        }
-    }
-
-    fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
-        step_back(self, interface, read_gradient, interface_gradient);
-    }
-
-    fn replay(&mut self) {
-        self.frames.replay();
-        self.gradients.clear();
-    }
-
-    fn tape_growth(&self, steps: usize) -> u128 {
-        self.frames.growth(steps)
-    }
+    life_in_frames!();
 }
 
 vector_fn! {
-    fn step<T, I>(dnc: &mut Dnc<T>, interface: &[T], read: &mut [T]) {
+    fn step<T, I>(dnc: &mut Dnc<T>, interface: &[T], read: &mut [T], record: bool) {
         let (layout, fields, deallocation) = (dnc.layout, dnc.fields, dnc.deallocation);
         let (heads, size, blocks) = (fields.heads, fields.word_size, layout.blocks());
-        dnc.gradients.clear();
-        let (before, now) = dnc.frames.step();
+        let (before, now) = dnc.frames.step(record);
         let before = Frame::cut(layout, fields, before);
         let now = FrameMut::cut(layout, fields, now);
         let scratch = &mut dnc.scratch;
@@ -1136,7 +1064,9 @@ vector_fn! {
     fn step_back<T, I>(dnc: &mut Dnc<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
         let (layout, fields, deallocation) = (dnc.layout, dnc.fields, dnc.deallocation);
         let (heads, size, blocks) = (fields.heads, fields.word_size, layout.blocks());
-        dnc.gradients.start_back(layout, heads);
+        if dnc.frames.at_end() {
+            dnc.gradients.start_back(layout, heads);
+        }
         let (before, now) = dnc.frames.step_back();
         let (before, now) = (Frame::cut(layout, fields, before), Frame::cut(layout, fields, now));
         let scratch = &mut dnc.scratch;
