@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::dense::{
     Addressing, Frames, Layout, STRIP_BLOCKS, Sixteen, Sums, check_room, frame, life_in_frames, products, spread,
 };
+use super::gates::Gates;
 use super::pages::Pages;
 use super::sam::{self, Fields};
 use super::{Memory, MemoryConfig};
@@ -122,26 +123,6 @@ struct Scratch<T> {
     over_unused: Vec<T>,
 }
 
-/// A head's write gate α and interpolation gate γ.
-#[derive(Clone, Copy, Debug)]
-struct Gates<T> {
-    write: T,
-    interpolation: T,
-}
-
-impl<T: Real> Gates<T> {
-    /// What the weights of the reads before are multiplied by.
-    #[inline(always)]
-    fn read(self) -> T {
-        self.write * self.interpolation
-    }
-    /// The weight of the least used word.
-    #[inline(always)]
-    fn unused(self) -> T {
-        self.write * (T::ONE - self.interpolation)
-    }
-}
-
 impl<T: Real> Scratch<T> {
     /// Takes the gates, write words, keys and strengths from the interface.
     #[inline(always)]
@@ -149,10 +130,7 @@ impl<T: Real> Scratch<T> {
         let size = fields.word_size;
         let heads = || interface.chunks_exact(Fields::len(size));
         self.gates.clear();
-        self.gates.extend(heads().map(|head| Gates {
-            write: head[fields.write_gate()].sigmoid(),
-            interpolation: head[fields.interpolation_gate()].sigmoid(),
-        }));
+        self.gates.extend(heads().map(|head| fields.gates(head)));
         self.write_words.clear();
         for head in heads() {
             self.write_words.extend_from_slice(&head[fields.write_word()]);
@@ -178,12 +156,12 @@ impl<T: Real> Scratch<T> {
             let before = &weights_before[head * layout.blocks() + strip.start..][..strip.len()];
             let weights = &mut self.write_weights[head * STRIP_BLOCKS..][..strip.len()];
             for (weight, before) in weights.as_flattened_mut().iter_mut().zip(before.as_flattened()) {
-                *weight = gates.read() * *before;
+                *weight = gates.of_first() * *before;
             }
             if let Some(place) = unused[head].checked_sub(strip.start * LANES)
                 && let Some(weight) = weights.as_flattened_mut().get_mut(place)
             {
-                *weight += gates.unused();
+                *weight += gates.of_second();
             }
         }
     }
@@ -387,13 +365,13 @@ vector_fn! {
             scratch.sums.add(gradients, &scratch.write_weights, STRIP_BLOCKS);
             products(size, gradients, &scratch.write_words, &mut scratch.gradients, STRIP_BLOCKS);
             for head in 0..heads {
-                let gates = scratch.gates[head].read();
+                let share = scratch.gates[head].of_first();
                 let write_gradients = scratch.gradients[head * STRIP_BLOCKS..][..strip.len()].as_flattened();
                 let weights = before.weights[of_head(head)].as_flattened();
                 let carried = dam.weight_gradients[of_head(head)].as_flattened_mut();
                 scratch.over_read[head] += dot::<T, I>(write_gradients, weights);
                 for (carried, gradient) in carried.iter_mut().zip(write_gradients) {
-                    *carried = gates * *gradient;
+                    *carried = share * *gradient;
                 }
             }
             for (head, block, lane) in in_strip(unused, &strip) {
@@ -411,21 +389,17 @@ vector_fn! {
             let strength_gradient = scratch.addressing.finish_back::<I>(head, &mut gradient[fields.key()]);
             gradient[fields.strength()] = strength_gradient * raw_strength.sigmoid();
             scratch.sums.finish::<I>(head, &mut gradient[fields.write_word()]);
-            let (over_read, over_unused) = (scratch.over_read[head], scratch.over_unused[head]);
-            let Gates { write, interpolation } = *gates;
-            gradient[fields.write_gate()] = (interpolation * over_read + (T::ONE - interpolation) * over_unused)
-                * write
-                * (T::ONE - write);
-            gradient[fields.interpolation_gate()] =
-                write * (over_read - over_unused) * interpolation * (T::ONE - interpolation);
-            dam.weight_gradient_sums[head] = gates.read() * over_read;
+            let over_read = scratch.over_read[head];
+            (gradient[fields.write_gate()], gradient[fields.interpolation_gate()]) =
+                gates.back(over_read, scratch.over_unused[head]);
+            dam.weight_gradient_sums[head] = gates.of_first() * over_read;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::life::{bits, interface, life};
+    use super::super::life::{bits, carry_what_is_not_a_number, interface, life};
     use super::*;
     use proptest::prelude::*;
 
@@ -485,15 +459,7 @@ mod tests {
     #[test]
     fn not_a_number_in_the_interface_is_carried_not_a_panic() {
         let mut dam = Dam::<f32>::new(&Config { memory_size: 6, word_size: 3, ..Default::default() }).unwrap();
-        let (length, mut read) = (dam.interface_len(), vec![0.0; dam.read_len()]);
-        for step in 0..20 {
-            let mut vector = interface(length, step, 1);
-            vector[step % length] = [f32::NAN, f32::INFINITY][step % 2];
-            dam.step(&vector, &mut read, true);
-        }
-        for step in (0..20).rev() {
-            dam.step_back(&interface(length, step, 1), &vec![f32::NAN; read.len()], &mut vec![0.0; length]);
-        }
+        carry_what_is_not_a_number(&mut dam);
         assert!(dam.frames.now()[..dam.layout.contents_len()].as_flattened().iter().all(|x| *x == 0.0));
     }
 

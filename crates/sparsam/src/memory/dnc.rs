@@ -24,6 +24,7 @@ use super::content::{softmax, softmax_back};
 use super::dense::{
     Addressing, Frames, Layout, Masked, Sixteen, Sums, check_room_of, frame, life_in_frames, products, rows, spread,
 };
+use super::gates::Gates;
 use super::links::{sharpen, sharpen_back};
 use super::{Memory, MemoryConfig};
 use crate::index::EPSILON;
@@ -994,13 +995,12 @@ vector_fn! {
             scratch.write_addressing.strip::<I>(layout, &strip, contents, now.write_content);
         }
         scratch.write_addressing.finish(layout, now.write_content);
-        let write_gate = interface[fields.write_gate()].sigmoid();
-        let allocation_gate = interface[fields.allocation_gate()].sigmoid();
+        let gates = Gates::new(interface[fields.write_gate()], interface[fields.allocation_gate()]);
         for block in 0..blocks {
             for lane in 0..LANES {
                 let (allocation, content) = (now.allocation[block][lane], now.write_content[block][lane]);
-                let weight = allocation_gate * allocation + (T::ONE - allocation_gate) * content;
-                now.write[block][lane] = write_gate * weight;
+                let weight = gates.interpolation * allocation + (T::ONE - gates.interpolation) * content;
+                now.write[block][lane] = gates.write * weight;
             }
         }
 
@@ -1187,22 +1187,17 @@ vector_fn! {
         }
 
         // Where to write.
-        let write_gate = interface[fields.write_gate()].sigmoid();
-        let allocation_gate = interface[fields.allocation_gate()].sigmoid();
+        let gates = Gates::new(interface[fields.write_gate()], interface[fields.allocation_gate()]);
         let of_write = back.write.as_flattened();
         let over_allocation = dot::<T, I>(of_write, now.allocation.as_flattened());
         let over_content = dot::<T, I>(of_write, now.write_content.as_flattened());
-        interface_gradient[fields.write_gate()] = (allocation_gate * over_allocation
-            + (T::ONE - allocation_gate) * over_content)
-            * write_gate
-            * (T::ONE - write_gate);
-        interface_gradient[fields.allocation_gate()] =
-            write_gate * (over_allocation - over_content) * allocation_gate * (T::ONE - allocation_gate);
+        (interface_gradient[fields.write_gate()], interface_gradient[fields.allocation_gate()]) =
+            gates.back(over_allocation, over_content);
         for block in 0..blocks {
             for lane in 0..LANES {
-                let gradient = write_gate * back.write[block][lane];
-                back.allocation[block][lane] = gradient * allocation_gate;
-                back.write_content[block][lane] = gradient * (T::ONE - allocation_gate);
+                let gradient = gates.write * back.write[block][lane];
+                back.allocation[block][lane] = gradient * gates.interpolation;
+                back.write_content[block][lane] = gradient * (T::ONE - gates.interpolation);
             }
         }
         softmax_back::<T, I>(now.write_content.as_flattened(), back.write_content.as_flattened_mut());
@@ -1236,7 +1231,7 @@ vector_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::life::{bits, interface, life};
+    use super::super::life::{bits, carry_what_is_not_a_number, interface, life};
     use super::*;
     use proptest::prelude::*;
 
@@ -1364,15 +1359,7 @@ mod tests {
     fn not_a_number_in_the_interface_is_carried_not_a_panic() {
         for options in 0..8 {
             let mut dnc = Dnc::<f32>::new(&config(36, 3, 2, options)).unwrap();
-            let (length, mut read) = (dnc.interface_len(), vec![0.0; dnc.read_len()]);
-            for step in 0..40 {
-                let mut vector = interface(length, step, 1);
-                vector[step % length] = [f32::NAN, f32::INFINITY][step % 2];
-                dnc.step(&vector, &mut read, true);
-            }
-            for step in (0..40).rev() {
-                dnc.step_back(&interface(length, step, 1), &vec![f32::NAN; read.len()], &mut vec![0.0; length]);
-            }
+            carry_what_is_not_a_number(&mut dnc);
             assert!(dnc.frames.now().as_flattened().iter().all(|x| *x == 0.0));
         }
     }

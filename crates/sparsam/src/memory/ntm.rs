@@ -701,7 +701,7 @@ vector_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::life::{bits, interface, life};
+    use super::super::life::{bits, carry_what_is_not_a_number, interface, life};
     use super::*;
     use crate::real::simd::Plain;
     use proptest::prelude::*;
@@ -779,15 +779,7 @@ mod tests {
     #[test]
     fn not_a_number_in_the_interface_is_carried_not_a_panic() {
         let mut ntm = Ntm::<f32>::new(&Config { memory_size: 6, word_size: 3, heads: 2 }).unwrap();
-        let (length, mut read) = (ntm.interface_len(), vec![0.0; ntm.read_len()]);
-        for step in 0..20 {
-            let mut vector = interface(length, step, 1);
-            vector[step % length] = [f32::NAN, f32::INFINITY][step % 2];
-            ntm.step(&vector, &mut read, true);
-        }
-        for step in (0..20).rev() {
-            ntm.step_back(&interface(length, step, 1), &vec![f32::NAN; read.len()], &mut vec![0.0; length]);
-        }
+        carry_what_is_not_a_number(&mut ntm);
         assert!(ntm.frames.now()[..ntm.layout.contents_len()].as_flattened().iter().all(|x| *x == 1e-6));
     }
 
