@@ -261,7 +261,8 @@ vector_fn! {
     }
 }
 
-struct Spread<'a, T> {
+/// What heads do to words: add vectors to them, or erase with vectors.
+struct Write<'a, T, const ERASE: bool> {
     word_size: usize,
     contents: &'a mut [Sixteen<T>],
     weights: &'a [Sixteen<T>],
@@ -269,25 +270,30 @@ struct Spread<'a, T> {
     vectors: &'a [T],
 }
 
-impl<T: Real> Kernel<T> for Spread<'_, T> {
+impl<T: Real, const ERASE: bool> Kernel<T> for Write<'_, T, ERASE> {
     #[inline(always)]
     fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
         let size = self.word_size;
+        let one = I::Lanes::<T>::splat(T::ONE);
         let vectors: [_; H] = rows(self.vectors, head, size);
         let weights = load_weights::<T, I, H, B>(self.weights, self.stride, (head, block));
         let contents = &mut self.contents[block * size..][..B * size];
         for j in 0..size {
-            let mut factors = [I::Lanes::<T>::splat(T::ZERO); H];
+            let mut factors = [one; H];
             for h in 0..H {
-                factors[h] = I::Lanes::<T>::splat(vectors[h][j]);
+                factors[h] = I::Lanes::<T>::splat(if ERASE { -vectors[h][j] } else { vectors[h][j] });
             }
             for b in 0..B {
-                let numbers = &mut contents[b * size + j];
-                let mut sum = I::Lanes::<T>::load(numbers);
+                let place = &mut contents[b * size + j];
+                let mut numbers = I::Lanes::<T>::load(place);
                 for h in 0..H {
-                    sum = factors[h].multiply_add(weights[h][b], sum);
+                    numbers = if ERASE {
+                        numbers.multiply(factors[h].multiply_add(weights[h][b], one))
+                    } else {
+                        factors[h].multiply_add(weights[h][b], numbers)
+                    };
                 }
-                sum.store(numbers);
+                numbers.store(place);
             }
         }
     }
@@ -303,7 +309,22 @@ vector_fn! {
         vectors: &[T],
     ) {
         let (heads, blocks) = (vectors.len() / word_size, contents.len() / word_size);
-        tiles::<T, I>(&mut Spread { word_size, contents, weights, stride, vectors }, heads, blocks);
+        tiles::<T, I>(&mut Write::<T, false> { word_size, contents, weights, stride, vectors }, heads, blocks);
+    }
+}
+
+vector_fn! {
+    /// M(i) ← M(i) Π_h (1 - w_h(i) e_h), number by number, for every word of a strip. `weights` holds those of head h
+    /// from `h * stride` on.
+    pub fn erase<T, I>(
+        word_size: usize,
+        contents: &mut [Sixteen<T>],
+        weights: &[Sixteen<T>],
+        stride: usize,
+        erases: &[T],
+    ) {
+        let (heads, blocks) = (erases.len() / word_size, contents.len() / word_size);
+        tiles::<T, I>(&mut Write::<T, true> { word_size, contents, weights, stride, vectors: erases }, heads, blocks);
     }
 }
 
@@ -385,54 +406,6 @@ impl<T: Real> Kernel<T> for Add<'_, T> {
 vector_fn! {
     fn run_add<T, I>(kernel: &mut Add<'_, T>, heads: usize, blocks: usize) {
         tiles::<T, I>(kernel, heads, blocks);
-    }
-}
-
-struct Erase<'a, T> {
-    word_size: usize,
-    contents: &'a mut [Sixteen<T>],
-    weights: &'a [Sixteen<T>],
-    stride: usize,
-    erases: &'a [T],
-}
-
-impl<T: Real> Kernel<T> for Erase<'_, T> {
-    #[inline(always)]
-    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
-        let size = self.word_size;
-        let one = I::Lanes::<T>::splat(T::ONE);
-        let erases: [_; H] = rows(self.erases, head, size);
-        let weights = load_weights::<T, I, H, B>(self.weights, self.stride, (head, block));
-        let contents = &mut self.contents[block * size..][..B * size];
-        for j in 0..size {
-            let mut factors = [one; H];
-            for h in 0..H {
-                factors[h] = I::Lanes::<T>::splat(-erases[h][j]);
-            }
-            for b in 0..B {
-                let numbers = &mut contents[b * size + j];
-                let mut product = I::Lanes::<T>::load(numbers);
-                for h in 0..H {
-                    product = product.multiply(factors[h].multiply_add(weights[h][b], one));
-                }
-                product.store(numbers);
-            }
-        }
-    }
-}
-
-vector_fn! {
-    /// M(i) ← M(i) Π_h (1 - w_h(i) e_h), number by number, for every word of a strip. `weights` holds those of head h
-    /// from `h * stride` on.
-    pub fn erase<T, I>(
-        word_size: usize,
-        contents: &mut [Sixteen<T>],
-        weights: &[Sixteen<T>],
-        stride: usize,
-        erases: &[T],
-    ) {
-        let (heads, blocks) = (erases.len() / word_size, contents.len() / word_size);
-        tiles::<T, I>(&mut Erase { word_size, contents, weights, stride, erases }, heads, blocks);
     }
 }
 
