@@ -1,6 +1,8 @@
 //! The learning curve as SVG.
 
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use crate::Metrics;
@@ -56,37 +58,13 @@ fn draw_to(svg: &mut String, metrics: &[Metrics], title: &str, unit: &str) -> Dr
     root.fill(&WHITE)?;
     let root = root.titled(title, (FONT, 22).into_font().color(&INK))?;
     let (above, below) = root.split_vertically((SIZE.1 - 30) / 2);
-    let last = metrics.iter().map(|line| line.sequences).max().unwrap_or(0).max(1) as f64;
 
     let clamp = |loss: f64| loss.clamp(SMALLEST_LOSS, 1e12);
     let loss = Curves::new(metrics, |line| (clamp(line.training_loss), clamp(line.loss)));
     let lowest = 10f64.powf(loss.smallest().min(1.0).log10().floor());
     let highest = 10f64.powf(loss.largest().max(10.0 * lowest).log10().ceil());
-    let mut chart = chart(&above).build_cartesian_2d(0.0..last, (lowest..highest).log_scale())?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .bold_line_style(GRID)
-        .light_line_style(TRANSPARENT)
-        .axis_style(INK)
-        .label_style((FONT, 16).into_font().color(&INK))
-        .axis_desc_style((FONT, 17).into_font().color(&INK))
-        .x_labels(9)
-        .y_labels(7)
-        .x_label_formatter(&|x| short(*x))
-        .y_label_formatter(&|y| short(*y))
-        .y_desc("loss, bits per sequence")
-        .draw()?;
-    for (name, values, colour, width) in
-        [("training", &loss.training, TRAINING, 1), ("evaluation", &loss.evaluation, EVALUATION, 2)]
-    {
-        let points = loss.sequences.iter().copied().zip(values.iter().copied());
-        chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(width)))?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(width)));
-    }
-    chart
+    let axis = (lowest..highest).log_scale();
+    draw_chart(&above, &loss, axis, 7, "loss, bits per sequence", None)?
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE)
@@ -96,35 +74,60 @@ fn draw_to(svg: &mut String, metrics: &[Metrics], title: &str, unit: &str) -> Dr
 
     let wrong = Curves::new(metrics, |line| (line.training_wrong.clamp(0.0, 1e12), line.wrong.clamp(0.0, 1e12)));
     let highest = if wrong.largest() > 0.0 { 1.05 * wrong.largest() } else { 1.0 };
-    let mut chart = self::chart(&below).build_cartesian_2d(0.0..last, 0.0..highest)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
+    let y_desc = format!("wrong {unit} per sequence");
+    draw_chart(&below, &wrong, 0.0..highest, 6, &y_desc, Some("sequences trained on"))?;
+    root.present()?;
+    Ok(())
+}
+
+/// A chart whose vertical axis is of the kind `Y`.
+type Chart<'a, 'b, Y> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, Y>>;
+
+/// Draws the curves of a measure over the sequences trained on, with grid and axes.
+fn draw_chart<'a, 'b, Y>(
+    area: &'a DrawingArea<SVGBackend<'b>, Shift>,
+    curves: &Curves,
+    y_axis: impl AsRangedCoord<CoordDescType = Y, Value = f64>,
+    y_labels: usize,
+    y_desc: &str,
+    x_desc: Option<&str>,
+) -> Result<Chart<'a, 'b, Y>, Box<dyn std::error::Error>>
+where
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    let last = curves.sequences.iter().fold(1.0, |a: f64, b| a.max(*b));
+    let mut chart = ChartBuilder::on(area)
+        .margin(10)
+        .margin_right(30)
+        .set_label_area_size(LabelAreaPosition::Left, 72)
+        .set_label_area_size(LabelAreaPosition::Bottom, 44)
+        .build_cartesian_2d(0.0..last, y_axis)?;
+    let mut mesh = chart.configure_mesh();
+    mesh.disable_x_mesh()
         .bold_line_style(GRID)
         .light_line_style(TRANSPARENT)
         .axis_style(INK)
         .label_style((FONT, 16).into_font().color(&INK))
         .axis_desc_style((FONT, 17).into_font().color(&INK))
         .x_labels(9)
-        .y_labels(6)
+        .y_labels(y_labels)
         .x_label_formatter(&|x| short(*x))
         .y_label_formatter(&|y| short(*y))
-        .x_desc("sequences trained on")
-        .y_desc(format!("wrong {unit} per sequence"))
-        .draw()?;
-    for (values, colour, width) in [(&wrong.training, TRAINING, 1), (&wrong.evaluation, EVALUATION, 2)] {
-        let points = wrong.sequences.iter().copied().zip(values.iter().copied());
-        chart.draw_series(LineSeries::new(points, colour.stroke_width(width)))?;
+        .y_desc(y_desc);
+    if let Some(x_desc) = x_desc {
+        mesh.x_desc(x_desc);
     }
-    root.present()?;
-    Ok(())
-}
-
-fn chart<'a, 'b>(area: &'a DrawingArea<SVGBackend<'b>, Shift>) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
-    let mut chart = ChartBuilder::on(area);
-    chart.margin(10).margin_right(30).set_label_area_size(LabelAreaPosition::Left, 72);
-    chart.set_label_area_size(LabelAreaPosition::Bottom, 44);
-    chart
+    mesh.draw()?;
+    for (name, values, colour, width) in
+        [("training", &curves.training, TRAINING, 1), ("evaluation", &curves.evaluation, EVALUATION, 2)]
+    {
+        let points = curves.sequences.iter().copied().zip(values.iter().copied());
+        chart
+            .draw_series(LineSeries::new(points, colour.stroke_width(width)))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(width)));
+    }
+    Ok(chart)
 }
 
 /// A number as an axis shows it: 1500000 is 1.5M, 0.001 is 0.001.

@@ -42,5 +42,5 @@ pub use evaluation::{Evaluation, evaluate, evaluate_watched};
 pub use metrics::Metrics;
 pub use random::{Random, Stream};
 pub use run_folder::{Checkpoint, RunFolder};
-pub use task::{Split, Task, TaskConfig};
+pub use task::{Channels, Split, Task, TaskConfig};
 pub use training::{BatchReport, Event, Observer, Outcome, Trainer};

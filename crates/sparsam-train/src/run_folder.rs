@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sparsam::Network;
 use sparsam::checkpoint::{self, Extra};
+use sparsam::file;
 use sparsam::nn::optimiser::Optimiser;
 
 use crate::{Config, Error, Metrics, draw_curve, tensorboard};
@@ -204,7 +205,7 @@ impl OpenRun {
             OpenOptions::new().append(true).create(true).open(&metrics_path).map_err(Error::at(&metrics_path))?;
         let kept_config = kept_config(config)?;
         save_resume(path, &kept_config, network, optimiser, &Progress::default())?;
-        write_atomically(path, CONFIG, config.to_toml()?.as_bytes())?;
+        replace(path, CONFIG, config.to_toml()?.as_bytes())?;
         before_operation(&path.join("events"))?;
         let events = tensorboard::Writer::create(path, None)?;
         Ok(Self {
@@ -311,12 +312,12 @@ impl OpenRun {
         save_resume(&self.path, &self.kept_config, network, optimiser, progress)?;
         self.save_network(Checkpoint::Newest, network)?;
         let curve = draw_curve(&self.metrics, &self.title, self.unit);
-        write_atomically(&self.path, CURVE, curve.as_bytes())
+        replace(&self.path, CURVE, curve.as_bytes())
     }
 
     /// Puts another configuration in the place of the run's.
     pub fn replace_config(&self, config: &Config) -> Result<(), Error> {
-        write_atomically(&self.path, CONFIG, config.to_toml()?.as_bytes())
+        replace(&self.path, CONFIG, config.to_toml()?.as_bytes())
     }
 
     fn save_network(&self, which: Checkpoint, network: &Network<f32>) -> Result<(), Error> {
@@ -435,39 +436,19 @@ fn lock(folder: &Path) -> Result<File, Error> {
     }
 }
 
-/// Writes a file under a temporary name and renames it: at every moment its name leads to a whole file.
-fn write_atomically(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
-    let (path, temporary) = (folder.join(name), folder.join(format!(".{name}{TEMPORARY}")));
-    before_operation(&temporary)?;
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    if let Err(error) = written {
-        // What is left of it would only take space, of which there may be none.
-        let _ = fs::remove_file(&temporary);
-        return Err(Error::at(&path)(error));
-    }
+/// Puts a file in the place of any older one, at once.
+fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    let path = folder.join(name);
     before_operation(&path)?;
-    fs::rename(&temporary, &path).map_err(Error::at(&path))?;
-    // Elsewhere than on Unix a folder cannot be opened, and need not be.
-    if cfg!(unix) {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::at(folder))?;
-    }
-    Ok(())
+    file::replace(&path, bytes).map_err(Error::at(&path))
 }
-
-/// How the names of temporary files end; they start with a dot.
-const TEMPORARY: &str = ".tmp";
 
 /// Removes what a kill may have left of files that were being written.
 fn remove_temporary_files(folder: &Path) -> Result<(), Error> {
     for folder in [folder.to_owned(), folder.join(CHECKPOINTS)] {
         for entry in fs::read_dir(&folder).map_err(Error::at(&folder))? {
             let entry = entry.map_err(Error::at(&folder))?;
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with('.') && name.ends_with(TEMPORARY) {
+            if file::is_temporary(&entry.file_name()) {
                 fs::remove_file(entry.path()).map_err(Error::at(&entry.path()))?;
             }
         }

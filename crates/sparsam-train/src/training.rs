@@ -593,7 +593,7 @@ mod tests {
             // What a kill in the middle of writing leaves.
             if folder.path().join("checkpoints").exists() {
                 fs::write(folder.path().join("checkpoints/.resume.safetensors.1-2.tmp"), "half").unwrap();
-                fs::write(folder.path().join(".curve.svg.tmp"), "half").unwrap();
+                fs::write(folder.path().join(".curve.svg.1-3.tmp"), "half").unwrap();
             }
             // Killed once more soon after, in the middle of resuming or a little later.
             allow_operations(Some(operations % 7));
@@ -609,7 +609,7 @@ mod tests {
                 assert_eq!((left(folder.path()), left(&folder.path().join("checkpoints"))), (0, 0));
             }
             if !killed {
-                assert!(operations > 30, "only {operations} operations in a whole run");
+                assert!(operations > 25, "only {operations} operations in a whole run");
                 return;
             }
         }

@@ -5,8 +5,8 @@
 //! any safetensors reader opens it. What a trainer keeps beside the parameters ([`Extra`]) lies in the same file, so
 //! that the two can never come from different moments.
 //!
-//! A checkpoint is written beside the old one and then renamed: at every moment, a loss of power included, the name
-//! leads to a whole file. The same network and extra give the same bytes.
+//! A checkpoint takes the place of the old one at once ([`file::replace`]). The same network and extra give the same
+//! bytes.
 //!
 //! A file is believed only as far as it was checked: its header may claim no byte that is not there, its sizes must
 //! fit its configuration before room is made for them, and what does not fit is an [`Error::Checkpoint`] that names
@@ -14,16 +14,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::Read;
+use std::path::Path;
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::network::Tensor;
-use crate::{Error, Network, NetworkConfig, Parameters, Real};
+use crate::{Error, Network, NetworkConfig, Parameters, Real, file};
 
 /// The metadata's key for the network's configuration.
 const NETWORK: &str = "sparsam.network";
@@ -67,9 +66,7 @@ struct Header {
 /// [`Error::Io`] if writing fails. In each case an older file stays as it was.
 pub fn save<T: Real>(path: &Path, network: &Network<T>, extra: &Extra<T>) -> Result<(), Error> {
     let bytes = encode(network, extra).map_err(|fault| fault.at(path))?;
-    let io = |source| Error::Io { path: path.display().to_string(), source };
-    let temporary = Temporary::beside(path).map_err(io)?;
-    temporary.replace(path, &bytes).map_err(io)
+    file::replace(path, &bytes).map_err(|source| Error::Io { path: path.display().to_string(), source })
 }
 
 /// Reads the network of a checkpoint.
@@ -324,54 +321,6 @@ fn read_numbers<T: Real>(file: &mut impl Read, dtype: Dtype, values: &mut [T]) -
                 _ => f64::read_le(bytes),
             });
         }
-    }
-    Ok(())
-}
-
-/// A file that is removed unless it comes to stand in another's place.
-struct Temporary(Option<PathBuf>);
-
-impl Temporary {
-    /// A name in the same folder, since only within one file system is renaming one act.
-    fn beside(path: &Path) -> std::io::Result<Self> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let Some(name) = path.file_name() else {
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "this is not the name of a file"));
-        };
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
-        Ok(Self(Some(path.with_file_name(hidden))))
-    }
-
-    /// Writes `bytes` and takes the place of `path`. Once this succeeds, not even a loss of power brings the old
-    /// file back.
-    fn replace(mut self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-        let Some(temporary) = &self.0 else { return Ok(()) };
-        let mut file = File::create(temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        drop(file);
-        std::fs::rename(temporary, path)?;
-        self.0 = None;
-        sync_folder(path)
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            // What led here is already an error that the caller hears of.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-/// Makes the names in a file's folder last. Elsewhere than on Unix a folder cannot be opened, and need not be.
-fn sync_folder(path: &Path) -> std::io::Result<()> {
-    if cfg!(unix) {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()?;
     }
     Ok(())
 }

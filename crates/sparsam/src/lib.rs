@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 mod error;
+pub mod file;
 pub mod index;
 pub mod memory;
 pub mod network;

@@ -29,14 +29,8 @@ pub trait Task: Send + Sync {
     /// The task's name.
     fn name(&self) -> &'static str;
 
-    /// Numbers in an input, I.
-    fn input_size(&self) -> usize;
-
-    /// Numbers in an output, O.
-    fn output_size(&self) -> usize;
-
-    /// What the targets are.
-    fn target_kind(&self) -> TargetKind;
+    /// What the inputs and outputs of a time step are.
+    fn channels(&self) -> Channels;
 
     /// What a level counts, in the plural: "vectors", "items".
     fn level_unit(&self) -> &'static str;
@@ -57,7 +51,41 @@ pub trait Task: Send + Sync {
     fn generate(&self, level: usize, split: Split, random: &mut Random, sequence: &mut Sequence);
 }
 
+/// What the inputs and outputs of a time step are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channels {
+    /// Numbers in an input, I.
+    pub input_size: usize,
+    /// Numbers in an output, O.
+    pub output_size: usize,
+    /// What the targets are.
+    pub target_kind: TargetKind,
+}
+
+impl Channels {
+    /// Those of a task with vectors of so many bits, which come in with two more channels, as for flags, and are wanted
+    /// without.
+    fn of_bits(bits: usize) -> Self {
+        Self { input_size: bits + 2, output_size: bits, target_kind: TargetKind::Bits }
+    }
+}
+
 impl dyn Task + '_ {
+    /// Numbers in an input, I.
+    pub fn input_size(&self) -> usize {
+        self.channels().input_size
+    }
+
+    /// Numbers in an output, O.
+    pub fn output_size(&self) -> usize {
+        self.channels().output_size
+    }
+
+    /// What the targets are.
+    pub fn target_kind(&self) -> TargetKind {
+        self.channels().target_kind
+    }
+
     /// Checks that every level of a range is a possible one.
     ///
     /// # Errors
@@ -204,7 +232,7 @@ mod tests {
         let error = task.check_levels(&(1..=4)).unwrap_err();
         assert!(error.to_string().contains("level = 1") && error.to_string().contains("items from 2"), "{error}");
         assert!(task.check_levels(&(2..=usize::MAX)).is_err());
-        #[allow(clippy::reversed_empty_ranges)]
+        #[allow(clippy::reversed_empty_ranges, reason = "what is tested is that such a range is refused")]
         let reversed = 4..=3;
         assert!(task.check_levels(&reversed).is_err());
         assert!(task.check_batch(&(3..=6), 8).is_ok());

@@ -2,8 +2,8 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LARGEST, LARGEST_BITS, Split, Task, check_option};
-use crate::batch::{Sequence, TargetKind};
+use super::{Channels, LARGEST, LARGEST_BITS, Split, Task, check_option};
+use crate::batch::Sequence;
 use crate::{Error, Random};
 
 /// Associative recall (Graves et al. 2014, section 4.3): after a list of items and one of them again as a query, give
@@ -46,16 +46,8 @@ impl Task for Recall {
         "recall"
     }
 
-    fn input_size(&self) -> usize {
-        self.bits + 2
-    }
-
-    fn output_size(&self) -> usize {
-        self.bits
-    }
-
-    fn target_kind(&self) -> TargetKind {
-        TargetKind::Bits
+    fn channels(&self) -> Channels {
+        Channels::of_bits(self.bits)
     }
 
     fn level_unit(&self) -> &'static str {

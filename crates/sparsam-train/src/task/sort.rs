@@ -2,8 +2,8 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LARGEST, LARGEST_BITS, Split, Task, check_option};
-use crate::batch::{Sequence, TargetKind};
+use super::{Channels, LARGEST, LARGEST_BITS, Split, Task, check_option};
+use crate::batch::Sequence;
 use crate::{Error, Random};
 
 /// Priority sort (Graves et al. 2014, section 4.5): after random vectors of bits, each with a priority, give those of
@@ -52,16 +52,8 @@ impl Task for Sort {
         "sort"
     }
 
-    fn input_size(&self) -> usize {
-        self.bits + 2
-    }
-
-    fn output_size(&self) -> usize {
-        self.bits
-    }
-
-    fn target_kind(&self) -> TargetKind {
-        TargetKind::Bits
+    fn channels(&self) -> Channels {
+        Channels::of_bits(self.bits)
     }
 
     fn level_unit(&self) -> &'static str {

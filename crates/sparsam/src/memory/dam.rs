@@ -15,7 +15,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::dense::{Addressing, Frames, Layout, STRIP_BLOCKS, Sixteen, Sums, check_room, products, spread};
+use super::dense::{
+    Addressing, Frames, Layout, STRIP_BLOCKS, Sixteen, Sums, check_room, frame, life_in_frames, products, spread,
+};
+use super::gates::Gates;
 use super::pages::Pages;
 use super::sam::{self, Fields};
 use super::{Memory, MemoryConfig};
@@ -81,7 +84,7 @@ pub struct Dam<T> {
     usage_discount: T,
     fields: Fields,
     layout: Layout,
-    /// Of every step, laid out as a [`State`].
+    /// Of every step, laid out as a [`Frame`].
     frames: Frames<T>,
     /// The words written as least used, heads for each step on the tape.
     least_used: Vec<usize>,
@@ -94,22 +97,15 @@ pub struct Dam<T> {
     scratch: Scratch<T>,
 }
 
-/// The parts of a frame.
-#[derive(Clone, Copy)]
-struct State<'a, T> {
-    contents: &'a [Sixteen<T>],
+frame! {
+    /// The state after a step.
+    |layout, heads: usize|
+    contents: layout.contents_len(),
     /// Read weights, head after head.
-    weights: &'a [Sixteen<T>],
-    usage: &'a [Sixteen<T>],
-    /// What was read, head after head.
-    reads: &'a [T],
-}
-
-struct StateMut<'a, T> {
-    contents: &'a mut [Sixteen<T>],
-    weights: &'a mut [Sixteen<T>],
-    usage: &'a mut [Sixteen<T>],
-    reads: &'a mut [T],
+    weights: heads * layout.blocks(),
+    usage: layout.blocks(),
+    /// What was read, head after head, filled up to whole blocks.
+    reads: (heads * layout.word_size).div_ceil(LANES),
 }
 
 #[derive(Debug, Default)]
@@ -127,26 +123,6 @@ struct Scratch<T> {
     over_unused: Vec<T>,
 }
 
-/// A head's write gate α and interpolation gate γ.
-#[derive(Clone, Copy, Debug)]
-struct Gates<T> {
-    write: T,
-    interpolation: T,
-}
-
-impl<T: Real> Gates<T> {
-    /// What the weights of the reads before are multiplied by.
-    #[inline(always)]
-    fn read(self) -> T {
-        self.write * self.interpolation
-    }
-    /// The weight of the least used word.
-    #[inline(always)]
-    fn unused(self) -> T {
-        self.write * (T::ONE - self.interpolation)
-    }
-}
-
 impl<T: Real> Scratch<T> {
     /// Takes the gates, write words, keys and strengths from the interface.
     #[inline(always)]
@@ -154,10 +130,7 @@ impl<T: Real> Scratch<T> {
         let size = fields.word_size;
         let heads = || interface.chunks_exact(Fields::len(size));
         self.gates.clear();
-        self.gates.extend(heads().map(|head| Gates {
-            write: head[fields.write_gate()].sigmoid(),
-            interpolation: head[fields.interpolation_gate()].sigmoid(),
-        }));
+        self.gates.extend(heads().map(|head| fields.gates(head)));
         self.write_words.clear();
         for head in heads() {
             self.write_words.extend_from_slice(&head[fields.write_word()]);
@@ -183,12 +156,12 @@ impl<T: Real> Scratch<T> {
             let before = &weights_before[head * layout.blocks() + strip.start..][..strip.len()];
             let weights = &mut self.write_weights[head * STRIP_BLOCKS..][..strip.len()];
             for (weight, before) in weights.as_flattened_mut().iter_mut().zip(before.as_flattened()) {
-                *weight = gates.read() * *before;
+                *weight = gates.of_first() * *before;
             }
             if let Some(place) = unused[head].checked_sub(strip.start * LANES)
                 && let Some(weight) = weights.as_flattened_mut().get_mut(place)
             {
-                *weight += gates.unused();
+                *weight += gates.of_second();
             }
         }
     }
@@ -210,9 +183,7 @@ impl<T: Real> Dam<T> {
             usage_discount: T::from_f64(usage_discount),
             fields: Fields { word_size },
             layout,
-            frames: Frames::new(
-                layout.contents_len() + (heads + 1) * layout.blocks() + (heads * word_size).div_ceil(LANES),
-            )?,
+            frames: Frames::new(Frame::<T>::len(layout, heads))?,
             least_used: Vec::new(),
             content_gradients: Pages::dense(layout.contents_len() * LANES)?,
             weight_gradients: Vec::new(),
@@ -222,20 +193,6 @@ impl<T: Real> Dam<T> {
         dam.reset();
         Ok(dam)
     }
-}
-
-fn state<T: Real>(frame: &[Sixteen<T>], layout: Layout, heads: usize) -> State<'_, T> {
-    let (contents, rest) = frame.split_at(layout.contents_len());
-    let (weights, rest) = rest.split_at(heads * layout.blocks());
-    let (usage, reads) = rest.split_at(layout.blocks());
-    State { contents, weights, usage, reads: &reads.as_flattened()[..heads * layout.word_size] }
-}
-
-fn state_mut<T: Real>(frame: &mut [Sixteen<T>], layout: Layout, heads: usize) -> StateMut<'_, T> {
-    let (contents, rest) = frame.split_at_mut(layout.contents_len());
-    let (weights, rest) = rest.split_at_mut(heads * layout.blocks());
-    let (usage, reads) = rest.split_at_mut(layout.blocks());
-    StateMut { contents, weights, usage, reads: &mut reads.as_flattened_mut()[..heads * layout.word_size] }
 }
 
 impl<T: Real> Memory<T> for Dam<T> {
@@ -252,34 +209,10 @@ impl<T: Real> Memory<T> for Dam<T> {
         let frame = self.frames.now_mut();
         frame.as_flattened_mut().fill(T::ZERO);
         // What is no word is never the least used.
-        self.layout.set_padding(state_mut(frame, self.layout, self.heads).usage, -T::NEG_INFINITY);
+        self.layout.set_padding(FrameMut::cut(self.layout, self.heads, frame).usage, -T::NEG_INFINITY);
     }
 
-    fn start_episode(&mut self) {
-        self.frames.start_episode();
-    }
-
-    fn step(&mut self, interface: &[T], read: &mut [T], record: bool) {
-        if !record {
-            self.frames.start_episode();
-        }
-        step(self, interface, read);
-        if !record {
-            self.frames.start_episode();
-        }
-    }
-
-    fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
-        step_back(self, interface, read_gradient, interface_gradient);
-    }
-
-    fn replay(&mut self) {
-        self.frames.replay();
-    }
-
-    fn tape_growth(&self, steps: usize) -> u128 {
-        self.frames.growth(steps)
-    }
+    life_in_frames!();
 }
 
 /// The words with the smallest `usage`, one for each place in `words`, the least used first.
@@ -318,12 +251,12 @@ fn in_strip(unused: &[usize], strip: &std::ops::Range<usize>) -> impl Iterator<I
 }
 
 vector_fn! {
-    fn step<T, I>(dam: &mut Dam<T>, interface: &[T], read: &mut [T]) {
+    fn step<T, I>(dam: &mut Dam<T>, interface: &[T], read: &mut [T], record: bool) {
         let (heads, layout, discount) = (dam.heads, dam.layout, dam.usage_discount);
         let (blocks, size) = (layout.blocks(), layout.word_size);
         let position = dam.frames.position();
-        let (before, now) = dam.frames.step();
-        let (before, now) = (state(before, layout, heads), state_mut(now, layout, heads));
+        let (before, now) = dam.frames.step(record);
+        let (before, now) = (Frame::cut(layout, heads, before), FrameMut::cut(layout, heads, now));
         let scratch = &mut dam.scratch;
         scratch.start::<I>(dam.fields, interface);
         dam.least_used.resize((position + 1) * heads, 0);
@@ -339,7 +272,7 @@ vector_fn! {
                     numbers[lane] = T::ZERO;
                 }
             }
-            spread::<T, I>(size, contents, &scratch.write_weights, STRIP_BLOCKS, &scratch.write_words);
+            spread(size, contents, &scratch.write_weights, STRIP_BLOCKS, &scratch.write_words);
             let usage = now.usage[strip.clone()].as_flattened_mut();
             for (usage, before) in usage.iter_mut().zip(before.usage[strip.clone()].as_flattened()) {
                 *usage = discount * *before;
@@ -355,7 +288,7 @@ vector_fn! {
                     scratch.sums.scale(head, *factor);
                 }
             }
-            scratch.sums.add::<I>(contents, &now.weights[strip.start..], blocks);
+            scratch.sums.add(contents, &now.weights[strip.start..], blocks);
         }
 
         for (number, strip) in layout.strips().enumerate() {
@@ -368,14 +301,14 @@ vector_fn! {
                 }
             }
         }
-        for (head, read) in now.reads.chunks_exact_mut(size).enumerate() {
+        for (head, read) in read.chunks_exact_mut(size).enumerate() {
             scratch.sums.finish::<I>(head, read);
             let scale = T::ONE / scratch.addressing.total(head);
             for number in read {
                 *number *= scale;
             }
         }
-        read.copy_from_slice(now.reads);
+        now.reads.as_flattened_mut()[..read.len()].copy_from_slice(read);
     }
 }
 
@@ -391,7 +324,7 @@ vector_fn! {
         }
         let position = dam.frames.position();
         let (before, now) = dam.frames.step_back();
-        let (before, now) = (state(before, layout, heads), state(now, layout, heads));
+        let (before, now) = (Frame::cut(layout, heads, before), Frame::cut(layout, heads, now));
         let unused = &dam.least_used[(position - 1) * heads..position * heads];
         let scratch = &mut dam.scratch;
         scratch.start::<I>(fields, interface);
@@ -404,7 +337,8 @@ vector_fn! {
         // gradient of the read times the read; so no pass has to come before this one.
         for head in 0..heads {
             let of_head = head * size..(head + 1) * size;
-            dam.weight_gradient_sums[head] += dot::<T, I>(&read_gradient[of_head.clone()], &now.reads[of_head]);
+            let read = &now.reads.as_flattened()[of_head.clone()];
+            dam.weight_gradient_sums[head] += dot::<T, I>(&read_gradient[of_head], read);
         }
 
         let content_gradients = dam.content_gradients.as_chunks_mut().0;
@@ -413,7 +347,7 @@ vector_fn! {
             let gradients = &mut content_gradients[layout.contents(&strip)];
             let of_head = |head: usize| head * blocks + strip.start..head * blocks + strip.end;
 
-            products::<T, I>(size, contents, read_gradient, &mut scratch.gradients, STRIP_BLOCKS);
+            products(size, contents, read_gradient, &mut scratch.gradients, STRIP_BLOCKS);
             for head in 0..heads {
                 let sum = dam.weight_gradient_sums[head];
                 let logit_gradients = scratch.gradients[head * STRIP_BLOCKS..][..strip.len()].as_flattened_mut();
@@ -423,21 +357,21 @@ vector_fn! {
                     *gradient = *weight * (*gradient + *carried - sum);
                 }
             }
-            spread::<T, I>(size, gradients, &now.weights[strip.start..], blocks, read_gradient);
+            spread(size, gradients, &now.weights[strip.start..], blocks, read_gradient);
             scratch.addressing.strip_back::<I>(contents, &mut scratch.gradients, STRIP_BLOCKS, gradients);
 
             // From here on `gradients` are those of the words as they were written.
             scratch.weigh_writes(layout, &strip, before.weights, unused);
-            scratch.sums.add::<I>(gradients, &scratch.write_weights, STRIP_BLOCKS);
-            products::<T, I>(size, gradients, &scratch.write_words, &mut scratch.gradients, STRIP_BLOCKS);
+            scratch.sums.add(gradients, &scratch.write_weights, STRIP_BLOCKS);
+            products(size, gradients, &scratch.write_words, &mut scratch.gradients, STRIP_BLOCKS);
             for head in 0..heads {
-                let gates = scratch.gates[head].read();
+                let share = scratch.gates[head].of_first();
                 let write_gradients = scratch.gradients[head * STRIP_BLOCKS..][..strip.len()].as_flattened();
                 let weights = before.weights[of_head(head)].as_flattened();
                 let carried = dam.weight_gradients[of_head(head)].as_flattened_mut();
                 scratch.over_read[head] += dot::<T, I>(write_gradients, weights);
                 for (carried, gradient) in carried.iter_mut().zip(write_gradients) {
-                    *carried = gates * *gradient;
+                    *carried = share * *gradient;
                 }
             }
             for (head, block, lane) in in_strip(unused, &strip) {
@@ -455,21 +389,17 @@ vector_fn! {
             let strength_gradient = scratch.addressing.finish_back::<I>(head, &mut gradient[fields.key()]);
             gradient[fields.strength()] = strength_gradient * raw_strength.sigmoid();
             scratch.sums.finish::<I>(head, &mut gradient[fields.write_word()]);
-            let (over_read, over_unused) = (scratch.over_read[head], scratch.over_unused[head]);
-            let Gates { write, interpolation } = *gates;
-            gradient[fields.write_gate()] = (interpolation * over_read + (T::ONE - interpolation) * over_unused)
-                * write
-                * (T::ONE - write);
-            gradient[fields.interpolation_gate()] =
-                write * (over_read - over_unused) * interpolation * (T::ONE - interpolation);
-            dam.weight_gradient_sums[head] = gates.read() * over_read;
+            let over_read = scratch.over_read[head];
+            (gradient[fields.write_gate()], gradient[fields.interpolation_gate()]) =
+                gates.back(over_read, scratch.over_unused[head]);
+            dam.weight_gradient_sums[head] = gates.of_first() * over_read;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::life::{bits, interface, life};
+    use super::super::life::{bits, carry_what_is_not_a_number, interface, life};
     use super::*;
     use proptest::prelude::*;
 
@@ -481,7 +411,7 @@ mod tests {
             prop_assume!(memory_size >= heads);
             let config = Config { memory_size, word_size, heads, ..Default::default() };
             life.check(|| Dam::new(&config).unwrap(), |dam: &mut Dam<f32>| {
-                let State { contents, weights, usage, .. } = state(dam.frames.now(), dam.layout, heads);
+                let Frame { contents, weights, usage, .. } = Frame::cut(dam.layout, heads, dam.frames.now());
                 [contents, weights, usage].map(|part| bits(part.as_flattened())).to_vec()
             });
         }
@@ -515,8 +445,8 @@ mod tests {
                     head[dam.fields.strength()] = [-50.0, 0.0, 30.0, 500.0][step % 4];
                 }
                 dam.step(&vector, &mut read, step % 2 == 0);
-                let state = state(dam.frames.now(), dam.layout, heads);
-                for weights in state.weights.chunks(dam.layout.blocks()) {
+                let now = Frame::cut(dam.layout, heads, dam.frames.now());
+                for weights in now.weights.chunks(dam.layout.blocks()) {
                     assert!(weights.as_flattened().iter().all(|w| *w >= 0.0));
                     assert!(weights.as_flattened()[memory_size..].iter().all(|w| *w == 0.0));
                     let sum: f64 = weights.as_flattened().iter().map(|w| f64::from(*w)).sum();
@@ -529,15 +459,7 @@ mod tests {
     #[test]
     fn not_a_number_in_the_interface_is_carried_not_a_panic() {
         let mut dam = Dam::<f32>::new(&Config { memory_size: 6, word_size: 3, ..Default::default() }).unwrap();
-        let (length, mut read) = (dam.interface_len(), vec![0.0; dam.read_len()]);
-        for step in 0..20 {
-            let mut vector = interface(length, step, 1);
-            vector[step % length] = [f32::NAN, f32::INFINITY][step % 2];
-            dam.step(&vector, &mut read, true);
-        }
-        for step in (0..20).rev() {
-            dam.step_back(&interface(length, step, 1), &vec![f32::NAN; read.len()], &mut vec![0.0; length]);
-        }
+        carry_what_is_not_a_number(&mut dam);
         assert!(dam.frames.now()[..dam.layout.contents_len()].as_flattened().iter().all(|x| *x == 0.0));
     }
 

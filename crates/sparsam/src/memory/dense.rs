@@ -154,6 +154,32 @@ fn tiles<T: Real, I: InstructionSet>(kernel: &mut impl Kernel<T>, heads: usize, 
     }
 }
 
+/// Some rows of `length` that lie one after another.
+#[inline(always)]
+pub fn rows<N, const R: usize>(matrix: &[N], first: usize, length: usize) -> [&[N]; R] {
+    let mut rows = [&matrix[..0]; R];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = &matrix[(first + r) * length..][..length];
+    }
+    rows
+}
+
+/// The weights of `H` heads for `B` blocks, of head h from `h * stride` on.
+#[inline(always)]
+fn load_weights<T: Real, I: InstructionSet, const H: usize, const B: usize>(
+    weights: &[Sixteen<T>],
+    stride: usize,
+    (head, block): (usize, usize),
+) -> [[I::Lanes<T>; B]; H] {
+    let mut loaded = [[I::Lanes::<T>::splat(T::ZERO); B]; H];
+    for (h, loaded) in loaded.iter_mut().enumerate() {
+        for (b, loaded) in loaded.iter_mut().enumerate() {
+            *loaded = I::Lanes::<T>::load(&weights[(head + h) * stride + block + b]);
+        }
+    }
+    loaded
+}
+
 struct Products<'a, T> {
     word_size: usize,
     contents: &'a [Sixteen<T>],
@@ -166,14 +192,8 @@ impl<T: Real> Kernel<T> for Products<'_, T> {
     #[inline(always)]
     fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
         let size = self.word_size;
-        let mut blocks: [&[Sixteen<T>]; B] = [&[]; B];
-        for b in 0..B {
-            blocks[b] = &self.contents[(block + b) * size..][..size];
-        }
-        let mut vectors: [&[T]; H] = [&[]; H];
-        for h in 0..H {
-            vectors[h] = &self.vectors[(head + h) * size..][..size];
-        }
+        let blocks: [_; B] = rows(self.contents, block, size);
+        let vectors: [_; H] = rows(self.vectors, head, size);
         let zero = I::Lanes::<T>::splat(T::ZERO);
         let mut sums = [[zero; B]; H];
         for j in 0..size {
@@ -197,22 +217,17 @@ impl<T: Real> Kernel<T> for Products<'_, T> {
 }
 
 vector_fn! {
-    fn run_products<T, I>(kernel: &mut Products<'_, T>, heads: usize, blocks: usize) {
-        tiles::<T, I>(kernel, heads, blocks);
+    /// v_h · M(i) for every vector and every word of a strip. `products` holds those of vector h from `h * stride` on.
+    pub fn products<T, I>(
+        word_size: usize,
+        contents: &[Sixteen<T>],
+        vectors: &[T],
+        products: &mut [Sixteen<T>],
+        stride: usize,
+    ) {
+        let (heads, blocks) = (vectors.len() / word_size, contents.len() / word_size);
+        tiles::<T, I>(&mut Products { word_size, contents, vectors, products, stride }, heads, blocks);
     }
-}
-
-/// v_h · M(i) for every vector and every word of a strip. `products` holds those of vector h from `h * stride` on.
-#[inline(always)]
-pub fn products<T: Real, I: InstructionSet>(
-    word_size: usize,
-    contents: &[Sixteen<T>],
-    vectors: &[T],
-    products: &mut [Sixteen<T>],
-    stride: usize,
-) {
-    let (heads, blocks) = (vectors.len() / word_size, contents.len() / word_size);
-    run_products(&mut Products { word_size, contents, vectors, products, stride }, heads, blocks);
 }
 
 struct Squares<'a, T> {
@@ -225,10 +240,7 @@ impl<T: Real> Kernel<T> for Squares<'_, T> {
     #[inline(always)]
     fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, _: usize, block: usize) {
         let size = self.word_size;
-        let mut blocks: [&[Sixteen<T>]; B] = [&[]; B];
-        for b in 0..B {
-            blocks[b] = &self.contents[(block + b) * size..][..size];
-        }
+        let blocks: [_; B] = rows(self.contents, block, size);
         let mut sums = [I::Lanes::<T>::splat(T::ZERO); B];
         for j in 0..size {
             for b in 0..B {
@@ -243,18 +255,14 @@ impl<T: Real> Kernel<T> for Squares<'_, T> {
 }
 
 vector_fn! {
-    fn run_squares<T, I>(kernel: &mut Squares<'_, T>, blocks: usize) {
-        tiles::<T, I>(kernel, 1, blocks);
+    /// M(i) · M(i) for every word of a strip.
+    fn squares<T, I>(word_size: usize, contents: &[Sixteen<T>], squares: &mut [Sixteen<T>]) {
+        tiles::<T, I>(&mut Squares { word_size, contents, squares }, 1, contents.len() / word_size);
     }
 }
 
-/// M(i) · M(i) for every word of a strip.
-#[inline(always)]
-pub fn squares<T: Real, I: InstructionSet>(word_size: usize, contents: &[Sixteen<T>], squares: &mut [Sixteen<T>]) {
-    run_squares(&mut Squares { word_size, contents, squares }, contents.len() / word_size);
-}
-
-struct Spread<'a, T> {
+/// What heads do to words: add vectors to them, or erase with vectors.
+struct Write<'a, T, const ERASE: bool> {
     word_size: usize,
     contents: &'a mut [Sixteen<T>],
     weights: &'a [Sixteen<T>],
@@ -262,53 +270,62 @@ struct Spread<'a, T> {
     vectors: &'a [T],
 }
 
-impl<T: Real> Kernel<T> for Spread<'_, T> {
+impl<T: Real, const ERASE: bool> Kernel<T> for Write<'_, T, ERASE> {
     #[inline(always)]
     fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
         let size = self.word_size;
-        let mut vectors: [&[T]; H] = [&[]; H];
-        let mut weights = [[I::Lanes::<T>::splat(T::ZERO); B]; H];
-        for h in 0..H {
-            vectors[h] = &self.vectors[(head + h) * size..][..size];
-            for b in 0..B {
-                weights[h][b] = I::Lanes::<T>::load(&self.weights[(head + h) * self.stride + block + b]);
-            }
-        }
+        let one = I::Lanes::<T>::splat(T::ONE);
+        let vectors: [_; H] = rows(self.vectors, head, size);
+        let weights = load_weights::<T, I, H, B>(self.weights, self.stride, (head, block));
         let contents = &mut self.contents[block * size..][..B * size];
         for j in 0..size {
-            let mut factors = [I::Lanes::<T>::splat(T::ZERO); H];
+            let mut factors = [one; H];
             for h in 0..H {
-                factors[h] = I::Lanes::<T>::splat(vectors[h][j]);
+                factors[h] = I::Lanes::<T>::splat(if ERASE { -vectors[h][j] } else { vectors[h][j] });
             }
             for b in 0..B {
-                let numbers = &mut contents[b * size + j];
-                let mut sum = I::Lanes::<T>::load(numbers);
+                let place = &mut contents[b * size + j];
+                let mut numbers = I::Lanes::<T>::load(place);
                 for h in 0..H {
-                    sum = factors[h].multiply_add(weights[h][b], sum);
+                    numbers = if ERASE {
+                        numbers.multiply(factors[h].multiply_add(weights[h][b], one))
+                    } else {
+                        factors[h].multiply_add(weights[h][b], numbers)
+                    };
                 }
-                sum.store(numbers);
+                numbers.store(place);
             }
         }
     }
 }
 
 vector_fn! {
-    fn run_spread<T, I>(kernel: &mut Spread<'_, T>, heads: usize, blocks: usize) {
-        tiles::<T, I>(kernel, heads, blocks);
+    /// M(i) += Σ_h w_h(i) v_h for every word of a strip. `weights` holds those of head h from `h * stride` on.
+    pub fn spread<T, I>(
+        word_size: usize,
+        contents: &mut [Sixteen<T>],
+        weights: &[Sixteen<T>],
+        stride: usize,
+        vectors: &[T],
+    ) {
+        let (heads, blocks) = (vectors.len() / word_size, contents.len() / word_size);
+        tiles::<T, I>(&mut Write::<T, false> { word_size, contents, weights, stride, vectors }, heads, blocks);
     }
 }
 
-/// M(i) += Σ_h w_h(i) v_h for every word of a strip. `weights` holds those of head h from `h * stride` on.
-#[inline(always)]
-pub fn spread<T: Real, I: InstructionSet>(
-    word_size: usize,
-    contents: &mut [Sixteen<T>],
-    weights: &[Sixteen<T>],
-    stride: usize,
-    vectors: &[T],
-) {
-    let (heads, blocks) = (vectors.len() / word_size, contents.len() / word_size);
-    run_spread(&mut Spread { word_size, contents, weights, stride, vectors }, heads, blocks);
+vector_fn! {
+    /// M(i) ← M(i) Π_h (1 - w_h(i) e_h), number by number, for every word of a strip. `weights` holds those of head h
+    /// from `h * stride` on.
+    pub fn erase<T, I>(
+        word_size: usize,
+        contents: &mut [Sixteen<T>],
+        weights: &[Sixteen<T>],
+        stride: usize,
+        erases: &[T],
+    ) {
+        let (heads, blocks) = (erases.len() / word_size, contents.len() / word_size);
+        tiles::<T, I>(&mut Write::<T, true> { word_size, contents, weights, stride, vectors: erases }, heads, blocks);
+    }
 }
 
 /// Sums over words of weighted words, one for each head, as they grow strip by strip: Σ_i w_h(i) M(i). Sixteen
@@ -330,7 +347,7 @@ impl<T: Real> Sums<T> {
 
     /// Adds Σ w_h(i) M(i) over the words of a strip. `weights` holds those of head h from `h * stride` on.
     #[inline(always)]
-    pub fn add<I: InstructionSet>(&mut self, contents: &[Sixteen<T>], weights: &[Sixteen<T>], stride: usize) {
+    pub fn add(&mut self, contents: &[Sixteen<T>], weights: &[Sixteen<T>], stride: usize) {
         let word_size = self.word_size;
         let (heads, blocks) = (self.partial.len() / word_size, contents.len() / word_size);
         run_add(&mut Add { word_size, contents, weights, stride, sums: &mut self.partial }, heads, blocks);
@@ -366,16 +383,8 @@ impl<T: Real> Kernel<T> for Add<'_, T> {
     fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
         let size = self.word_size;
         let zero = I::Lanes::<T>::splat(T::ZERO);
-        let mut blocks: [&[Sixteen<T>]; B] = [&[]; B];
-        for b in 0..B {
-            blocks[b] = &self.contents[(block + b) * size..][..size];
-        }
-        let mut weights = [[zero; B]; H];
-        for h in 0..H {
-            for b in 0..B {
-                weights[h][b] = I::Lanes::<T>::load(&self.weights[(head + h) * self.stride + block + b]);
-            }
-        }
+        let blocks: [_; B] = rows(self.contents, block, size);
+        let weights = load_weights::<T, I, H, B>(self.weights, self.stride, (head, block));
         let sums = &mut self.sums[head * size..][..H * size];
         for j in 0..size {
             let mut numbers = [zero; B];
@@ -398,65 +407,6 @@ vector_fn! {
     fn run_add<T, I>(kernel: &mut Add<'_, T>, heads: usize, blocks: usize) {
         tiles::<T, I>(kernel, heads, blocks);
     }
-}
-
-struct Erase<'a, T> {
-    word_size: usize,
-    contents: &'a mut [Sixteen<T>],
-    weights: &'a [Sixteen<T>],
-    stride: usize,
-    erases: &'a [T],
-}
-
-impl<T: Real> Kernel<T> for Erase<'_, T> {
-    #[inline(always)]
-    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
-        let size = self.word_size;
-        let one = I::Lanes::<T>::splat(T::ONE);
-        let mut erases: [&[T]; H] = [&[]; H];
-        let mut weights = [[one; B]; H];
-        for h in 0..H {
-            erases[h] = &self.erases[(head + h) * size..][..size];
-            for b in 0..B {
-                weights[h][b] = I::Lanes::<T>::load(&self.weights[(head + h) * self.stride + block + b]);
-            }
-        }
-        let contents = &mut self.contents[block * size..][..B * size];
-        for j in 0..size {
-            let mut factors = [one; H];
-            for h in 0..H {
-                factors[h] = I::Lanes::<T>::splat(-erases[h][j]);
-            }
-            for b in 0..B {
-                let numbers = &mut contents[b * size + j];
-                let mut product = I::Lanes::<T>::load(numbers);
-                for h in 0..H {
-                    product = product.multiply(factors[h].multiply_add(weights[h][b], one));
-                }
-                product.store(numbers);
-            }
-        }
-    }
-}
-
-vector_fn! {
-    fn run_erase<T, I>(kernel: &mut Erase<'_, T>, heads: usize, blocks: usize) {
-        tiles::<T, I>(kernel, heads, blocks);
-    }
-}
-
-/// M(i) ← M(i) Π_h (1 - w_h(i) e_h), number by number, for every word of a strip. `weights` holds those of head h from
-/// `h * stride` on.
-#[inline(always)]
-pub fn erase<T: Real, I: InstructionSet>(
-    word_size: usize,
-    contents: &mut [Sixteen<T>],
-    weights: &[Sixteen<T>],
-    stride: usize,
-    erases: &[T],
-) {
-    let (heads, blocks) = (erases.len() / word_size, contents.len() / word_size);
-    run_erase(&mut Erase { word_size, contents, weights, stride, erases }, heads, blocks);
 }
 
 /// The gradient of [`erase`] for its weights and erase vectors, over all strips. That for the words is their gradient
@@ -485,10 +435,7 @@ impl<T: Real> Kernel<T> for EraseBack<'_, T> {
     fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
         let size = self.word_size;
         let one = I::Lanes::<T>::splat(T::ONE);
-        let mut erases: [&[T]; H] = [&[]; H];
-        for h in 0..H {
-            erases[h] = &self.erases[(head + h) * size..][..size];
-        }
+        let erases: [_; H] = rows(self.erases, head, size);
         let sums = &mut self.sums[head * size..][..H * size];
         for b in block..block + B {
             let left = &self.left[b * size..][..size];
@@ -567,7 +514,7 @@ impl<T: Real> Erasure<T> {
             for (first, last) in [(0, head), (end, heads)] {
                 let (weights, erases) =
                     (&weights[first.min(heads - 1) * stride..], &erases[first * word_size..last * word_size]);
-                run_erase(&mut Erase { word_size, contents: left, weights, stride, erases }, last - first, blocks);
+                erase(word_size, left, weights, stride, erases);
             }
             run_erase_back(
                 &mut EraseBack {
@@ -658,11 +605,11 @@ impl<T: Real> Addressing<T> {
 
     /// 1 / √(M(i)·M(i) + ε) into `squares`, and the cosines into `products`.
     #[inline(always)]
-    fn cosines<I: InstructionSet>(&mut self, contents: &[Sixteen<T>]) {
+    fn cosines(&mut self, contents: &[Sixteen<T>]) {
         let Strip { squares: inverse_norms, products: cosines } = &mut self.scratch;
         let blocks = contents.len() / self.word_size;
-        products::<T, I>(self.word_size, contents, &self.keys, cosines, STRIP_BLOCKS);
-        squares::<T, I>(self.word_size, contents, inverse_norms);
+        products(self.word_size, contents, &self.keys, cosines, STRIP_BLOCKS);
+        squares(self.word_size, contents, inverse_norms);
         for inverse in inverse_norms[..blocks].as_flattened_mut() {
             *inverse = T::ONE / norm(*inverse);
         }
@@ -684,7 +631,7 @@ impl<T: Real> Addressing<T> {
         contents: &[Sixteen<T>],
         weights: &mut [Sixteen<T>],
     ) {
-        self.cosines::<I>(contents);
+        self.cosines(contents);
         let words = (layout.memory_size - blocks.start * LANES).min(blocks.len() * LANES);
         for (head, strength) in self.strengths.iter().enumerate() {
             let logits = self.scratch.products[head * STRIP_BLOCKS..][..blocks.len()].as_flattened_mut();
@@ -764,7 +711,7 @@ impl<T: Real> Addressing<T> {
         stride: usize,
         content_gradients: &mut [Sixteen<T>],
     ) {
-        self.cosines::<I>(contents);
+        self.cosines(contents);
         let blocks = contents.len() / self.word_size;
         let mut over_content = [T::ZERO; STRIP];
         let over_content = &mut over_content[..blocks * LANES];
@@ -785,7 +732,7 @@ impl<T: Real> Addressing<T> {
         for (over_content, inverse) in over_content.iter_mut().zip(inverse_norms) {
             *over_content *= -(*inverse * *inverse);
         }
-        self.key_sums.add::<I>(contents, logit_gradients, stride);
+        self.key_sums.add(contents, logit_gradients, stride);
         for (block, over_content) in over_content.as_chunks::<LANES>().0.iter().enumerate() {
             let scale = I::Lanes::<T>::load(over_content);
             let contents = &contents[block * self.word_size..][..self.word_size];
@@ -794,7 +741,7 @@ impl<T: Real> Addressing<T> {
                 scale.multiply_add(I::Lanes::<T>::load(content), I::Lanes::<T>::load(gradient)).store(gradient);
             }
         }
-        spread::<T, I>(self.word_size, content_gradients, logit_gradients, stride, &self.keys);
+        spread(self.word_size, content_gradients, logit_gradients, stride, &self.keys);
     }
 
     /// The gradient of one head's key, written to `key_gradient`, and of its strength, returned.
@@ -962,6 +909,79 @@ pub fn sum<T: Real, I: InstructionSet>(numbers: &[T]) -> T {
     sums.sum()
 }
 
+/// Cuts the frames of a memory's tape into parts: makes `Frame` and `FrameMut`, which have a slice of [`Sixteen`]s for
+/// each part, in the order and of the lengths given. The lengths follow from the [`Layout`] and one thing more.
+macro_rules! frame {
+    ($(#[$about:meta])* |$layout:ident, $more:ident: $type:ty| $($(#[$doc:meta])* $part:ident: $length:expr,)*) => {
+        $(#[$about])*
+        #[derive(Clone, Copy)]
+        struct Frame<'a, T> {
+            $($(#[$doc])* $part: &'a [Sixteen<T>],)*
+        }
+
+        /// A [`Frame`] to be written.
+        struct FrameMut<'a, T> {
+            $($part: &'a mut [Sixteen<T>],)*
+        }
+
+        impl<'a, T> Frame<'a, T> {
+            fn len($layout: Layout, $more: $type) -> usize {
+                [$($length),*].iter().sum()
+            }
+
+            #[inline(always)]
+            fn cut($layout: Layout, $more: $type, mut frame: &'a [Sixteen<T>]) -> Self {
+                $(
+                    let ($part, rest) = frame.split_at($length);
+                    frame = rest;
+                )*
+                debug_assert!(frame.is_empty());
+                Self { $($part),* }
+            }
+        }
+
+        impl<'a, T> FrameMut<'a, T> {
+            #[inline(always)]
+            fn cut($layout: Layout, $more: $type, mut frame: &'a mut [Sixteen<T>]) -> Self {
+                $(
+                    let ($part, rest) = frame.split_at_mut($length);
+                    frame = rest;
+                )*
+                debug_assert!(frame.is_empty());
+                Self { $($part),* }
+            }
+        }
+    };
+}
+pub(crate) use frame;
+
+/// The part of [`Memory`](super::Memory) in which memories with all their state in `frames` do not differ. Their steps
+/// are functions `step` and `step_back`.
+macro_rules! life_in_frames {
+    () => {
+        fn start_episode(&mut self) {
+            self.frames.start_episode();
+        }
+
+        fn step(&mut self, interface: &[T], read: &mut [T], record: bool) {
+            step(self, interface, read, record);
+        }
+
+        fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+            step_back(self, interface, read_gradient, interface_gradient);
+        }
+
+        fn replay(&mut self) {
+            self.frames.replay();
+        }
+
+        fn tape_growth(&self, steps: usize) -> u128 {
+            self.frames.growth(steps)
+        }
+    };
+}
+pub(crate) use life_in_frames;
+
 /// The tape of a dense memory: its whole state at every step, in frames of one length.
 ///
 /// Frames are handed out from chunks of a few MiB or of one frame, whichever is more, so that a tape of many GiB
@@ -1047,11 +1067,14 @@ impl<T: Real> Frames<T> {
     }
 
     /// Goes on by a step: the frame before it, and its own, which holds whatever it held. Steps that were undone are
-    /// forgotten.
+    /// forgotten. Without `record`, an episode starts in either.
     ///
     /// # Panics
     /// If there is no address space left.
-    pub fn step(&mut self) -> (&[Sixteen<T>], &mut [Sixteen<T>]) {
+    pub fn step(&mut self, record: bool) -> (&[Sixteen<T>], &mut [Sixteen<T>]) {
+        if !record {
+            self.start_episode();
+        }
         self.position += 1;
         self.steps = self.position;
         if self.position == self.places.len()
@@ -1060,6 +1083,9 @@ impl<T: Real> Frames<T> {
             panic!("the tape cannot grow: {error}");
         }
         let (before, now) = (self.place(self.position - 1), self.place(self.position));
+        if !record {
+            self.start_episode();
+        }
         let length = self.frame_len;
         let (before, now) = if before.0 == now.0 {
             let chunk = &mut self.chunks[before.0];

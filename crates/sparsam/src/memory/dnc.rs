@@ -21,7 +21,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::content::{softmax, softmax_back};
-use super::dense::{Addressing, Frames, Layout, Masked, Sixteen, Sums, check_room_of, products, spread};
+use super::dense::{
+    Addressing, Frames, Layout, Masked, Sixteen, Sums, check_room_of, frame, life_in_frames, products, rows, spread,
+};
+use super::gates::Gates;
 use super::links::{sharpen, sharpen_back};
 use super::{Memory, MemoryConfig};
 use crate::index::EPSILON;
@@ -205,7 +208,7 @@ pub struct Dnc<T> {
     scratch: Scratch<T>,
 }
 
-/// Gradients of what passes from step to step; empty until the first step back of an episode.
+/// Gradients of what passes from step to step, kept from one step back to the next.
 #[derive(Debug, Default)]
 struct Gradients<T> {
     contents: Vec<Sixteen<T>>,
@@ -217,20 +220,17 @@ struct Gradients<T> {
 }
 
 impl<T: Real> Gradients<T> {
-    fn clear(&mut self) {
-        for part in [&mut self.contents, &mut self.links, &mut self.usage, &mut self.precedence, &mut self.read] {
-            part.clear();
-        }
-    }
-
     fn start_back(&mut self, layout: Layout, heads: usize) {
-        if self.usage.is_empty() {
-            let (blocks, zero) = (layout.blocks(), [T::ZERO; LANES]);
-            self.contents.resize(layout.contents_len(), zero);
-            self.links.resize(links_len(layout), zero);
-            self.usage.resize(blocks, zero);
-            self.precedence.resize(blocks, zero);
-            self.read.resize(heads * blocks, zero);
+        let blocks = layout.blocks();
+        for (part, length) in [
+            (&mut self.contents, layout.contents_len()),
+            (&mut self.links, links_len(layout)),
+            (&mut self.usage, blocks),
+            (&mut self.precedence, blocks),
+            (&mut self.read, heads * blocks),
+        ] {
+            part.clear();
+            part.resize(length, [T::ZERO; LANES]);
         }
     }
 }
@@ -240,79 +240,35 @@ fn links_len(layout: Layout) -> usize {
     layout.blocks() * layout.blocks() * LANES
 }
 
-/// The parts of a frame on the tape: the state after a step, and what going back through the step needs.
-macro_rules! frame {
-    ($($(#[$doc:meta])* $part:ident: |$layout:ident, $fields:ident| $length:expr,)*) => {
-        struct Frame<'a, T> {
-            $($(#[$doc])* $part: &'a [Sixteen<T>],)*
-        }
-
-        struct FrameMut<'a, T> {
-            $($(#[$doc])* $part: &'a mut [Sixteen<T>],)*
-        }
-
-        impl<'a, T: Real> Frame<'a, T> {
-            fn len(layout: Layout, fields: Fields) -> usize {
-                [$({
-                    let ($layout, $fields) = (layout, fields);
-                    $length
-                }),*].iter().sum()
-            }
-
-            #[inline(always)]
-            fn cut(layout: Layout, fields: Fields, mut frame: &'a [Sixteen<T>]) -> Self {
-                $(
-                    let ($layout, $fields) = (layout, fields);
-                    let ($part, rest) = frame.split_at($length);
-                    frame = rest;
-                )*
-                debug_assert!(frame.is_empty());
-                Self { $($part),* }
-            }
-        }
-
-        impl<'a, T: Real> FrameMut<'a, T> {
-            #[inline(always)]
-            fn cut(layout: Layout, fields: Fields, mut frame: &'a mut [Sixteen<T>]) -> Self {
-                $(
-                    let ($layout, $fields) = (layout, fields);
-                    let ($part, rest) = frame.split_at_mut($length);
-                    frame = rest;
-                )*
-                debug_assert!(frame.is_empty());
-                Self { $($part),* }
-            }
-        }
-    };
-}
-
 frame! {
+    /// The state after a step, and what going back through the step needs.
+    |layout, fields: Fields|
     /// M.
-    contents: |layout, _fields| layout.contents_len(),
+    contents: layout.contents_len(),
     /// L, row after row.
-    links: |layout, _fields| links_len(layout),
+    links: links_len(layout),
     /// u.
-    usage: |layout, _fields| layout.blocks(),
+    usage: layout.blocks(),
     /// p.
-    precedence: |layout, _fields| layout.blocks(),
+    precedence: layout.blocks(),
     /// w^W.
-    write: |layout, _fields| layout.blocks(),
+    write: layout.blocks(),
     /// a.
-    allocation: |layout, _fields| layout.blocks(),
+    allocation: layout.blocks(),
     /// c_w.
-    write_content: |layout, _fields| layout.blocks(),
+    write_content: layout.blocks(),
     /// w^R, head after head, as all that follow.
-    read: |layout, fields| fields.heads * layout.blocks(),
+    read: fields.heads * layout.blocks(),
     /// c_r.
-    read_content: |layout, fields| fields.heads * layout.blocks(),
+    read_content: fields.heads * layout.blocks(),
     /// f = L w.
-    forward: |layout, fields| fields.heads * layout.blocks(),
+    forward: fields.heads * layout.blocks(),
     /// b = Lᵀ w.
-    backward: |layout, fields| fields.heads * layout.blocks(),
+    backward: fields.heads * layout.blocks(),
     /// f sharpened; empty without the option.
-    sharp_forward: |layout, fields| if fields.sharpened_links { fields.heads * layout.blocks() } else { 0 },
+    sharp_forward: if fields.sharpened_links { fields.heads * layout.blocks() } else { 0 },
     /// b sharpened; empty without the option.
-    sharp_backward: |layout, fields| if fields.sharpened_links { fields.heads * layout.blocks() } else { 0 },
+    sharp_backward: if fields.sharpened_links { fields.heads * layout.blocks() } else { 0 },
 }
 
 #[derive(Debug, Default)]
@@ -716,16 +672,6 @@ fn rows_mut<T, const R: usize>(matrix: &mut [Sixteen<T>], first: usize, blocks: 
     rows
 }
 
-/// Some rows of a matrix.
-#[inline(always)]
-fn rows<T, const R: usize>(matrix: &[Sixteen<T>], first: usize, blocks: usize) -> [&[Sixteen<T>]; R] {
-    let mut rows = [&matrix[..0]; R];
-    for (r, row) in rows.iter_mut().enumerate() {
-        *row = &matrix[(first + r) * blocks..][..blocks];
-    }
-    rows
-}
-
 /// For some rows of sixteen columns in which the diagonal lies: 0 on it and 1 beside.
 #[inline(always)]
 fn beside_diagonal<T: Real, I: InstructionSet>(first_row: usize) -> [I::Lanes<T>; ROWS] {
@@ -1015,45 +961,18 @@ impl<T: Real> Memory<T> for Dnc<T> {
     }
 
     fn reset(&mut self) {
-        self.start_episode();
+        self.frames.start_episode();
         self.frames.now_mut().fill([T::ZERO; LANES]);
     }
 
-    fn start_episode(&mut self) {
-        self.frames.start_episode();
-        self.gradients.clear();
-    }
-
-    fn step(&mut self, interface: &[T], read: &mut [T], record: bool) {
-        if !record {
-            self.start_episode();
-        }
-        step(self, interface, read);
-        if !record {
-            self.start_episode();
-        }
-    }
-
-    fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
-        step_back(self, interface, read_gradient, interface_gradient);
-    }
-
-    fn replay(&mut self) {
-        self.frames.replay();
-        self.gradients.clear();
-    }
-
-    fn tape_growth(&self, steps: usize) -> u128 {
-        self.frames.growth(steps)
-    }
+    life_in_frames!();
 }
 
 vector_fn! {
-    fn step<T, I>(dnc: &mut Dnc<T>, interface: &[T], read: &mut [T]) {
+    fn step<T, I>(dnc: &mut Dnc<T>, interface: &[T], read: &mut [T], record: bool) {
         let (layout, fields, deallocation) = (dnc.layout, dnc.fields, dnc.deallocation);
         let (heads, size, blocks) = (fields.heads, fields.word_size, layout.blocks());
-        dnc.gradients.clear();
-        let (before, now) = dnc.frames.step();
+        let (before, now) = dnc.frames.step(record);
         let before = Frame::cut(layout, fields, before);
         let now = FrameMut::cut(layout, fields, now);
         let scratch = &mut dnc.scratch;
@@ -1076,13 +995,12 @@ vector_fn! {
             scratch.write_addressing.strip::<I>(layout, &strip, contents, now.write_content);
         }
         scratch.write_addressing.finish(layout, now.write_content);
-        let write_gate = interface[fields.write_gate()].sigmoid();
-        let allocation_gate = interface[fields.allocation_gate()].sigmoid();
+        let gates = Gates::new(interface[fields.write_gate()], interface[fields.allocation_gate()]);
         for block in 0..blocks {
             for lane in 0..LANES {
                 let (allocation, content) = (now.allocation[block][lane], now.write_content[block][lane]);
-                let weight = allocation_gate * allocation + (T::ONE - allocation_gate) * content;
-                now.write[block][lane] = write_gate * weight;
+                let weight = gates.interpolation * allocation + (T::ONE - gates.interpolation) * content;
+                now.write[block][lane] = gates.write * weight;
             }
         }
 
@@ -1134,7 +1052,7 @@ vector_fn! {
         }
         scratch.read.start(heads, size);
         for strip in layout.strips() {
-            scratch.read.add::<I>(&now.contents[layout.contents(&strip)], &now.read[strip.start..], blocks);
+            scratch.read.add(&now.contents[layout.contents(&strip)], &now.read[strip.start..], blocks);
         }
         for (head, read) in read.chunks_exact_mut(size).enumerate() {
             scratch.read.finish::<I>(head, read);
@@ -1146,7 +1064,9 @@ vector_fn! {
     fn step_back<T, I>(dnc: &mut Dnc<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
         let (layout, fields, deallocation) = (dnc.layout, dnc.fields, dnc.deallocation);
         let (heads, size, blocks) = (fields.heads, fields.word_size, layout.blocks());
-        dnc.gradients.start_back(layout, heads);
+        if dnc.frames.at_end() {
+            dnc.gradients.start_back(layout, heads);
+        }
         let (before, now) = dnc.frames.step_back();
         let (before, now) = (Frame::cut(layout, fields, before), Frame::cut(layout, fields, now));
         let scratch = &mut dnc.scratch;
@@ -1160,7 +1080,7 @@ vector_fn! {
         // Reading: the gradient of w^R, and of the ways in which it came about.
         for strip in layout.strips() {
             let contents = &now.contents[layout.contents(&strip)];
-            products::<T, I>(size, contents, read_gradient, &mut back.read[strip.start..], blocks);
+            products(size, contents, read_gradient, &mut back.read[strip.start..], blocks);
         }
         for (gradient, carried) in back.read.iter_mut().zip(&mut carried.read) {
             for lane in 0..LANES {
@@ -1240,7 +1160,7 @@ vector_fn! {
             let gradient = &mut carried.contents[range.clone()];
             let logits = &mut back.read_content[strip.start..];
             scratch.read_addressing.strip_back::<I>(&now.contents[range.clone()], logits, blocks, gradient);
-            spread::<T, I>(size, gradient, &now.read[strip.start..], blocks, read_gradient);
+            spread(size, gradient, &now.read[strip.start..], blocks, read_gradient);
             let retention = deallocation.then(|| &scratch.retention[strip.clone()]);
             write_back::<T, I>(
                 size,
@@ -1267,22 +1187,17 @@ vector_fn! {
         }
 
         // Where to write.
-        let write_gate = interface[fields.write_gate()].sigmoid();
-        let allocation_gate = interface[fields.allocation_gate()].sigmoid();
+        let gates = Gates::new(interface[fields.write_gate()], interface[fields.allocation_gate()]);
         let of_write = back.write.as_flattened();
         let over_allocation = dot::<T, I>(of_write, now.allocation.as_flattened());
         let over_content = dot::<T, I>(of_write, now.write_content.as_flattened());
-        interface_gradient[fields.write_gate()] = (allocation_gate * over_allocation
-            + (T::ONE - allocation_gate) * over_content)
-            * write_gate
-            * (T::ONE - write_gate);
-        interface_gradient[fields.allocation_gate()] =
-            write_gate * (over_allocation - over_content) * allocation_gate * (T::ONE - allocation_gate);
+        (interface_gradient[fields.write_gate()], interface_gradient[fields.allocation_gate()]) =
+            gates.back(over_allocation, over_content);
         for block in 0..blocks {
             for lane in 0..LANES {
-                let gradient = write_gate * back.write[block][lane];
-                back.allocation[block][lane] = gradient * allocation_gate;
-                back.write_content[block][lane] = gradient * (T::ONE - allocation_gate);
+                let gradient = gates.write * back.write[block][lane];
+                back.allocation[block][lane] = gradient * gates.interpolation;
+                back.write_content[block][lane] = gradient * (T::ONE - gates.interpolation);
             }
         }
         softmax_back::<T, I>(now.write_content.as_flattened(), back.write_content.as_flattened_mut());
@@ -1316,7 +1231,7 @@ vector_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::life::{bits, interface, life};
+    use super::super::life::{bits, carry_what_is_not_a_number, interface, life};
     use super::*;
     use proptest::prelude::*;
 
@@ -1444,15 +1359,7 @@ mod tests {
     fn not_a_number_in_the_interface_is_carried_not_a_panic() {
         for options in 0..8 {
             let mut dnc = Dnc::<f32>::new(&config(36, 3, 2, options)).unwrap();
-            let (length, mut read) = (dnc.interface_len(), vec![0.0; dnc.read_len()]);
-            for step in 0..40 {
-                let mut vector = interface(length, step, 1);
-                vector[step % length] = [f32::NAN, f32::INFINITY][step % 2];
-                dnc.step(&vector, &mut read, true);
-            }
-            for step in (0..40).rev() {
-                dnc.step_back(&interface(length, step, 1), &vec![f32::NAN; read.len()], &mut vec![0.0; length]);
-            }
+            carry_what_is_not_a_number(&mut dnc);
             assert!(dnc.frames.now().as_flattened().iter().all(|x| *x == 0.0));
         }
     }

@@ -36,6 +36,20 @@ pub fn life() -> impl Strategy<Value = Life> {
     })
 }
 
+/// Steps forth and back with numbers in the interface that are infinite or none, and gradients that are none: all that is
+/// asked is that nothing panics.
+pub fn carry_what_is_not_a_number(memory: &mut impl Memory<f32>) {
+    let (length, mut read) = (memory.interface_len(), vec![0.0; memory.read_len()]);
+    for step in 0..40 {
+        let mut vector = interface(length, step, 1);
+        vector[step % length] = [f32::NAN, f32::INFINITY][step % 2];
+        memory.step(&vector, &mut read, true);
+    }
+    for step in (0..40).rev() {
+        memory.step_back(&interface(length, step, 1), &vec![f32::NAN; read.len()], &mut vec![0.0; length]);
+    }
+}
+
 impl Life {
     /// Lives it. `state` gives everything that a later step could depend on.
     pub fn check<M: Memory<f32>>(self, make: impl Fn() -> M, state: impl Fn(&mut M) -> Vec<Vec<u32>>) {

@@ -19,6 +19,7 @@ pub(crate) mod content;
 pub mod dam;
 pub(crate) mod dense;
 pub mod dnc;
+pub(crate) mod gates;
 #[cfg(test)]
 mod life;
 pub mod links;

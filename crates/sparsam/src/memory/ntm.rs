@@ -24,7 +24,8 @@ use serde::{Deserialize, Serialize};
 
 use super::content::softmax;
 use super::dense::{
-    Addressing, Erasure, Frames, Layout, STRIP, STRIP_BLOCKS, Sixteen, Sums, check_room, erase, products, spread, sum,
+    Addressing, Erasure, Frames, Layout, STRIP, STRIP_BLOCKS, Sixteen, Sums, check_room, erase, frame, life_in_frames,
+    products, spread, sum,
 };
 use super::pages::Pages;
 use super::{Memory, MemoryConfig};
@@ -142,7 +143,7 @@ pub struct Ntm<T> {
     heads: usize,
     fields: Fields,
     layout: Layout,
-    /// Of every step, laid out as a [`State`].
+    /// Of every step, laid out as a [`Frame`].
     frames: Frames<T>,
     /// Gradient of the words after the step before the latest one undone.
     content_gradients: Pages<T>,
@@ -190,34 +191,15 @@ struct FocusGradient<T> {
     sharpening: T,
 }
 
-/// The parts of a frame. Weights stand head after head, those for reads before those for writes.
-#[derive(Clone, Copy)]
-struct State<'a, T> {
-    contents: &'a [Sixteen<T>],
-    weights: [&'a [Sixteen<T>]; 2],
-    by_content: [&'a [Sixteen<T>]; 2],
-}
-
-struct StateMut<'a, T> {
-    contents: &'a mut [Sixteen<T>],
-    weights: [&'a mut [Sixteen<T>]; 2],
-    by_content: [&'a mut [Sixteen<T>]; 2],
-}
-
-fn state<T: Real>(frame: &[Sixteen<T>], layout: Layout, heads: usize) -> State<'_, T> {
-    let (contents, rest) = frame.split_at(layout.contents_len());
-    let (read, rest) = rest.split_at(heads * layout.blocks());
-    let (write, rest) = rest.split_at(heads * layout.blocks());
-    let (read_content, write_content) = rest.split_at(heads * layout.blocks());
-    State { contents, weights: [read, write], by_content: [read_content, write_content] }
-}
-
-fn state_mut<T: Real>(frame: &mut [Sixteen<T>], layout: Layout, heads: usize) -> StateMut<'_, T> {
-    let (contents, rest) = frame.split_at_mut(layout.contents_len());
-    let (read, rest) = rest.split_at_mut(heads * layout.blocks());
-    let (write, rest) = rest.split_at_mut(heads * layout.blocks());
-    let (read_content, write_content) = rest.split_at_mut(heads * layout.blocks());
-    StateMut { contents, weights: [read, write], by_content: [read_content, write_content] }
+frame! {
+    /// The state after a step. Weights stand head after head.
+    |layout, heads: usize|
+    contents: layout.contents_len(),
+    read_weights: heads * layout.blocks(),
+    write_weights: heads * layout.blocks(),
+    /// The content weights that these came from.
+    read_content: heads * layout.blocks(),
+    write_content: heads * layout.blocks(),
 }
 
 /// What keeps the power of a weight of zero defined (Graves' implementations; models that follow them agree on it).
@@ -440,7 +422,7 @@ impl<T: Real> Ntm<T> {
             heads,
             fields: Fields { word_size },
             layout,
-            frames: Frames::new(layout.contents_len() + 4 * heads * layout.blocks())?,
+            frames: Frames::new(Frame::<T>::len(layout, heads))?,
             content_gradients: Pages::dense(layout.contents_len() * LANES)?,
             carried: [Vec::new(), Vec::new()],
             carried_part: [vec![T::ZERO; heads], vec![T::ZERO; heads]],
@@ -462,9 +444,9 @@ impl<T: Real> Memory<T> for Ntm<T> {
 
     fn reset(&mut self) {
         self.frames.start_episode();
-        let StateMut { contents, weights, by_content } = state_mut(self.frames.now_mut(), self.layout, self.heads);
-        contents.as_flattened_mut().fill(T::from_f64(1e-6));
-        for part in weights.into_iter().chain(by_content) {
+        let now = FrameMut::cut(self.layout, self.heads, self.frames.now_mut());
+        now.contents.as_flattened_mut().fill(T::from_f64(1e-6));
+        for part in [now.read_weights, now.write_weights, now.read_content, now.write_content] {
             part.as_flattened_mut().fill(T::ZERO);
             for weights in part.chunks_exact_mut(self.layout.blocks()) {
                 weights[0][0] = T::ONE;
@@ -472,31 +454,7 @@ impl<T: Real> Memory<T> for Ntm<T> {
         }
     }
 
-    fn start_episode(&mut self) {
-        self.frames.start_episode();
-    }
-
-    fn step(&mut self, interface: &[T], read: &mut [T], record: bool) {
-        if !record {
-            self.frames.start_episode();
-        }
-        step(self, interface, read);
-        if !record {
-            self.frames.start_episode();
-        }
-    }
-
-    fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
-        step_back(self, interface, read_gradient, interface_gradient);
-    }
-
-    fn replay(&mut self) {
-        self.frames.replay();
-    }
-
-    fn tape_growth(&self, steps: usize) -> u128 {
-        self.frames.growth(steps)
-    }
+    life_in_frames!();
 }
 
 /// From the exponentials of all heads' content logits to their weights, short of a factor.
@@ -534,12 +492,13 @@ fn scale<T: Real>(layout: Layout, focus: &[Focus<T>], strip: &Range<usize>, weig
 }
 
 vector_fn! {
-    fn step<T, I>(ntm: &mut Ntm<T>, interface: &[T], read: &mut [T]) {
+    fn step<T, I>(ntm: &mut Ntm<T>, interface: &[T], read: &mut [T], record: bool) {
         let (heads, layout, fields) = (ntm.heads, ntm.layout, ntm.fields);
         let (blocks, size) = (layout.blocks(), layout.word_size);
-        let (before, now) = ntm.frames.step();
-        let (before, now) = (state(before, layout, heads), state_mut(now, layout, heads));
-        let StateMut { contents, weights: [read_weights, write_weights], by_content: [read_content, write_content] } = now;
+        let (before, now) = ntm.frames.step(record);
+        let before = Frame::cut(layout, heads, before);
+        let FrameMut { contents, read_weights, write_weights, read_content, write_content } =
+            FrameMut::cut(layout, heads, now);
         let scratch = &mut ntm.scratch;
         scratch.start::<I>(fields, layout, interface);
         let [read_addressing, write_addressing] = &mut scratch.addressing;
@@ -548,19 +507,19 @@ vector_fn! {
         for strip in layout.strips() {
             write_addressing.strip::<I>(layout, &strip, &before.contents[layout.contents(&strip)], write_content);
         }
-        weigh::<T, I>(layout, write_addressing, write_focus, write_content, before.weights[Kind::Write as usize], write_weights);
+        weigh::<T, I>(layout, write_addressing, write_focus, write_content, before.write_weights, write_weights);
         for strip in layout.strips() {
             scale(layout, write_focus, &strip, write_weights);
             let contents = &mut contents[layout.contents(&strip)];
             contents.copy_from_slice(&before.contents[layout.contents(&strip)]);
-            erase::<T, I>(size, contents, &write_weights[strip.start..], blocks, &scratch.erase);
-            spread::<T, I>(size, contents, &write_weights[strip.start..], blocks, &scratch.add);
+            erase(size, contents, &write_weights[strip.start..], blocks, &scratch.erase);
+            spread(size, contents, &write_weights[strip.start..], blocks, &scratch.add);
             read_addressing.strip::<I>(layout, &strip, contents, read_content);
         }
-        weigh::<T, I>(layout, read_addressing, read_focus, read_content, before.weights[Kind::Read as usize], read_weights);
+        weigh::<T, I>(layout, read_addressing, read_focus, read_content, before.read_weights, read_weights);
         for strip in layout.strips() {
             scale(layout, read_focus, &strip, read_weights);
-            scratch.read.add::<I>(&contents[layout.contents(&strip)], &read_weights[strip.start..], blocks);
+            scratch.read.add(&contents[layout.contents(&strip)], &read_weights[strip.start..], blocks);
         }
         for (head, read) in read.chunks_exact_mut(size).enumerate() {
             scratch.read.finish::<I>(head, read);
@@ -656,9 +615,9 @@ vector_fn! {
             }
         }
         let (before, now) = ntm.frames.step_back();
-        let (before, now) = (state(before, layout, heads), state(now, layout, heads));
-        let [read_weights, write_weights] = now.weights;
-        let [read_content, write_content] = now.by_content;
+        let before = Frame::cut(layout, heads, before);
+        let Frame { contents: written, read_weights, write_weights, read_content, write_content } =
+            Frame::cut(layout, heads, now);
         let [read_carried, write_carried] = &mut ntm.carried;
         let [read_part, write_part] = &mut ntm.carried_part;
         ntm.scratch.start::<I>(fields, layout, interface);
@@ -671,8 +630,8 @@ vector_fn! {
         over_weights.fill(T::ZERO);
         let content_gradients = ntm.content_gradients.as_chunks_mut().0;
         for strip in layout.strips() {
-            let contents = &now.contents[layout.contents(&strip)];
-            products::<T, I>(size, contents, read_gradient, &mut gradients[strip.start..], blocks);
+            let contents = &written[layout.contents(&strip)];
+            products(size, contents, read_gradient, &mut gradients[strip.start..], blocks);
             add_carried::<T, I>(layout, &strip, read_weights, read_carried, read_part, gradients, over_weights);
         }
         weigh_back::<T, I>(
@@ -680,7 +639,7 @@ vector_fn! {
             (fields, Kind::Read),
             interface,
             read_focus,
-            [read_content, before.weights[Kind::Read as usize], read_weights],
+            [read_content, before.read_weights, read_weights],
             over_weights,
             gradients,
             read_carried,
@@ -691,18 +650,18 @@ vector_fn! {
         over_weights.fill(T::ZERO);
         for strip in layout.strips() {
             let content_gradients = &mut content_gradients[layout.contents(&strip)];
-            spread::<T, I>(size, content_gradients, &read_weights[strip.start..], blocks, read_gradient);
+            spread(size, content_gradients, &read_weights[strip.start..], blocks, read_gradient);
             logit_gradients(layout, &strip, read_focus, read_content, read_carried, logits);
-            let contents = &now.contents[layout.contents(&strip)];
+            let contents = &written[layout.contents(&strip)];
             read_addressing.strip_back::<I>(contents, logits, STRIP_BLOCKS, content_gradients);
 
             // From here on `content_gradients` are those of the words as they were written.
             let weights = &write_weights[strip.start..];
-            added.add::<I>(content_gradients, weights, blocks);
-            products::<T, I>(size, content_gradients, add, &mut gradients[strip.start..], blocks);
+            added.add(content_gradients, weights, blocks);
+            products(size, content_gradients, add, &mut gradients[strip.start..], blocks);
             let contents = &before.contents[layout.contents(&strip)];
             erasure.strip_back(contents, content_gradients, weights, erases, &mut gradients[strip.start..], blocks);
-            erase::<T, I>(size, content_gradients, weights, blocks, erases);
+            erase(size, content_gradients, weights, blocks, erases);
             add_carried::<T, I>(layout, &strip, write_weights, write_carried, write_part, gradients, over_weights);
         }
         weigh_back::<T, I>(
@@ -710,7 +669,7 @@ vector_fn! {
             (fields, Kind::Write),
             interface,
             write_focus,
-            [write_content, before.weights[Kind::Write as usize], write_weights],
+            [write_content, before.write_weights, write_weights],
             over_weights,
             gradients,
             write_carried,
@@ -742,7 +701,7 @@ vector_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::life::{bits, interface, life};
+    use super::super::life::{bits, carry_what_is_not_a_number, interface, life};
     use super::*;
     use crate::real::simd::Plain;
     use proptest::prelude::*;
@@ -754,8 +713,8 @@ mod tests {
         ) {
             let config = Config { memory_size, word_size, heads };
             life.check(|| Ntm::new(&config).unwrap(), |ntm: &mut Ntm<f32>| {
-                let State { contents, weights: [read, write], .. } = state(ntm.frames.now(), ntm.layout, heads);
-                [contents, read, write].map(|part| bits(part.as_flattened())).to_vec()
+                let now = Frame::cut(ntm.layout, heads, ntm.frames.now());
+                [now.contents, now.read_weights, now.write_weights].map(|part| bits(part.as_flattened())).to_vec()
             });
         }
     }
@@ -801,8 +760,9 @@ mod tests {
                     }
                 }
                 ntm.step(&vector, &mut read, step % 2 == 0);
-                let state = state(ntm.frames.now(), ntm.layout, heads);
-                for weights in state.weights.iter().flat_map(|all| all.chunks(ntm.layout.blocks())) {
+                let now = Frame::cut(ntm.layout, heads, ntm.frames.now());
+                let of_heads = [now.read_weights, now.write_weights];
+                for weights in of_heads.iter().flat_map(|all| all.chunks(ntm.layout.blocks())) {
                     assert!(weights.as_flattened().iter().all(|w| *w >= 0.0));
                     assert!(weights.as_flattened()[memory_size..].iter().all(|w| *w == 0.0));
                     let sum: f64 = weights.as_flattened().iter().map(|w| f64::from(*w)).sum();
@@ -819,15 +779,7 @@ mod tests {
     #[test]
     fn not_a_number_in_the_interface_is_carried_not_a_panic() {
         let mut ntm = Ntm::<f32>::new(&Config { memory_size: 6, word_size: 3, heads: 2 }).unwrap();
-        let (length, mut read) = (ntm.interface_len(), vec![0.0; ntm.read_len()]);
-        for step in 0..20 {
-            let mut vector = interface(length, step, 1);
-            vector[step % length] = [f32::NAN, f32::INFINITY][step % 2];
-            ntm.step(&vector, &mut read, true);
-        }
-        for step in (0..20).rev() {
-            ntm.step_back(&interface(length, step, 1), &vec![f32::NAN; read.len()], &mut vec![0.0; length]);
-        }
+        carry_what_is_not_a_number(&mut ntm);
         assert!(ntm.frames.now()[..ntm.layout.contents_len()].as_flattened().iter().all(|x| *x == 1e-6));
     }
 

@@ -56,14 +56,9 @@ impl Ring {
         })
     }
 
-    /// The least recently accessed word.
-    pub fn oldest(&self) -> u32 {
-        self.oldest
-    }
-
     /// The word accessed next after `word`.
     #[inline(always)]
-    pub fn next(&self, word: u32) -> u32 {
+    fn next(&self, word: u32) -> u32 {
         (self.next[word as usize] & !ACCESSED) ^ self.identity_next(word)
     }
 
@@ -146,6 +141,16 @@ impl Ring {
     pub fn redo(&mut self, from: usize, to: usize) {
         for i in from..to {
             self.access(self.journal[i].word, false);
+        }
+    }
+
+    /// The least recently accessed words, least recent first, one for each place in `words`.
+    #[inline(always)]
+    pub fn least_recent(&self, words: &mut [u32]) {
+        let mut word = self.oldest;
+        for place in words {
+            *place = word;
+            word = self.next(word);
         }
     }
 
@@ -239,7 +244,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn order(ring: &Ring) -> Vec<u32> {
-        std::iter::successors(Some(ring.oldest()), |word| Some(ring.next(*word))).take(ring.words as usize).collect()
+        std::iter::successors(Some(ring.oldest), |word| Some(ring.next(*word))).take(ring.words as usize).collect()
     }
 
     fn bits(ring: &Ring) -> (Vec<u32>, Vec<u32>, u32, u32) {

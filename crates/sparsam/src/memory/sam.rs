@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::gates::Gates;
 use super::sparse::{self, Reads, Store};
 use super::words::Addition;
 use super::{Memory, MemoryConfig, content};
 use crate::index::{Found, IndexKind};
 use crate::real::simd::vector_fn;
-use crate::real::vector::{axpy, dot};
 use crate::{Error, Real};
 
 /// The configuration of a [`Sam`]. Defaults are the paper's.
@@ -91,6 +91,10 @@ impl Fields {
     pub(super) fn interpolation_gate(self) -> usize {
         2 * self.word_size + 2
     }
+    #[inline(always)]
+    pub(super) fn gates<T: Real>(self, head: &[T]) -> Gates<T> {
+        Gates::new(head[self.write_gate()], head[self.interpolation_gate()])
+    }
 }
 
 /// Sparse Access Memory (Rae et al. 2016, section 3): the memory of one sequence.
@@ -115,20 +119,9 @@ pub struct Sam<T> {
     reads: usize,
     fields: Fields,
     store: Store<T>,
-    tape: Tape<T>,
-    /// Gradient of the latest step's read weights that came back through the writes of the step after it.
-    read_weight_gradient: Vec<T>,
-    scratch: Scratch<T>,
-}
-
-/// What going back needs of each step, the store's own tape aside.
-#[derive(Debug, Default)]
-struct Tape<T> {
-    reads: Reads<T>,
-    /// Cosines of the words read; heads × reads, per step.
+    /// Cosines of the words read at each step on the tape; heads × reads each.
     cosines: Vec<T>,
-    /// The least recently accessed words that were written; heads, per step.
-    least_recent: Vec<u32>,
+    scratch: Scratch<T>,
 }
 
 #[derive(Debug, Default)]
@@ -145,14 +138,14 @@ impl<T: Real> Sam<T> {
     /// [`Error::Config`] names the field that does not fit; [`Error::MemoryTooLarge`] if there is no address space.
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
-        let reads = config.reads.min(config.memory_size);
+        let Config { memory_size, word_size, heads, access_threshold, index, .. } = *config;
+        let reads = config.reads.min(memory_size);
         Ok(Self {
-            heads: config.heads,
+            heads,
             reads,
-            fields: Fields { word_size: config.word_size },
-            store: Store::new(config.memory_size, config.word_size, config.index, config.access_threshold)?,
-            tape: Tape { reads: Reads::new(config.heads, reads), ..Tape::default() },
-            read_weight_gradient: vec![T::ZERO; config.heads * reads],
+            fields: Fields { word_size },
+            store: Store::new(memory_size, word_size, index, access_threshold, Reads::new(heads, reads), heads)?,
+            cosines: Vec::new(),
             scratch: Scratch::default(),
         })
     }
@@ -169,11 +162,9 @@ impl<T: Real> Memory<T> for Sam<T> {
 
     fn reset(&mut self) {
         self.store.reset(|_| ());
-        self.tape.reads.clear();
     }
 
     fn start_episode(&mut self) {
-        self.tape.reads.carry(self.store.position());
         self.store.start_episode();
     }
 
@@ -182,10 +173,6 @@ impl<T: Real> Memory<T> for Sam<T> {
             self.start_episode();
         }
         step(self, interface, read, record);
-        if !record {
-            // What was just read is where the next episode starts.
-            self.tape.reads.carry(1);
-        }
     }
 
     fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
@@ -194,7 +181,6 @@ impl<T: Real> Memory<T> for Sam<T> {
 
     fn replay(&mut self) {
         self.store.replay();
-        self.read_weight_gradient.fill(T::ZERO);
     }
 }
 
@@ -202,32 +188,24 @@ vector_fn! {
     fn step<T, I>(sam: &mut Sam<T>, interface: &[T], read: &mut [T], record: bool) {
         let (heads, reads, size, fields) = (sam.heads, sam.reads, sam.fields.word_size, sam.fields);
         let head_len = Fields::len(size);
-        let before = sam.store.position();
-        let now = before + 1;
-        sam.tape.reads.start_entry(now);
-        sam.tape.cosines.resize(now * heads * reads, T::ZERO);
-        sam.tape.least_recent.resize(now * heads, 0);
-        sam.read_weight_gradient.fill(T::ZERO);
-        sam.store.start_step();
+        let (before, now) = sam.store.start_step();
+        sam.cosines.resize(now * heads * reads, T::ZERO);
 
-        let least_recent = &mut sam.tape.least_recent[before * heads..];
-        sam.store.least_recent(least_recent);
         let scratch = &mut sam.scratch;
         scratch.additions.clear();
         for h in 0..heads {
             let head = &interface[h * head_len..(h + 1) * head_len];
-            let write = head[fields.write_gate()].sigmoid();
-            let interpolation = head[fields.interpolation_gate()].sigmoid();
-            let (words, weights) = sam.tape.reads.of(before, h);
+            let gates = fields.gates(head);
+            let (words, weights) = sam.store.reads.of(before, h);
             for (word, weight) in words.iter().zip(weights) {
-                let weight = write * interpolation * *weight;
+                let weight = gates.of_first() * *weight;
                 scratch.additions.push(Addition { word: *word, weight, head: h as u32 });
             }
-            let weight = write * (T::ONE - interpolation);
-            scratch.additions.push(Addition { word: least_recent[h], weight, head: h as u32 });
+            let word = sam.store.erased()[h];
+            scratch.additions.push(Addition { word, weight: gates.of_second(), head: h as u32 });
         }
         let write_word = |h: u32| &interface[h as usize * head_len..][fields.write_word()];
-        sam.store.write::<I>(least_recent, &scratch.additions, write_word, record);
+        sam.store.write::<I>(&scratch.additions, write_word, record);
 
         scratch.keys.clear();
         for h in 0..heads {
@@ -237,12 +215,11 @@ vector_fn! {
         for h in 0..heads {
             let chosen = scratch.found.words(h);
             let head = &interface[h * head_len..(h + 1) * head_len];
-            let weights = sam.tape.reads.set_words(now, h, chosen);
-            let cosines = &mut sam.tape.cosines[(before * heads + h) * reads..][..reads];
+            let weights = sam.store.reads.set_words(now, h, chosen);
+            let cosines = &mut sam.cosines[(before * heads + h) * reads..][..reads];
             let strength = head[fields.strength()].oneplus();
             content::address::<T, I>(&sam.store.words, chosen, &head[fields.key()], strength, cosines, weights);
             content::read::<T, I>(&sam.store.words, chosen, weights, &mut read[h * size..(h + 1) * size]);
-            sam.store.note_reads(chosen, weights);
         }
         sam.store.end_step(record);
     }
@@ -252,20 +229,17 @@ vector_fn! {
     fn step_back<T, I>(sam: &mut Sam<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
         let (heads, reads, size, fields) = (sam.heads, sam.reads, sam.fields.word_size, sam.fields);
         let head_len = Fields::len(size);
-        let now = sam.store.position();
-        assert!(now > 0, "no step is left on the tape");
-        let before = now - 1;
-        let words = &mut sam.store.words;
-        words.start_back();
+        let (before, now) = sam.store.start_back();
+        let Store { words, reads: tape, read_weight_gradients, .. } = &mut sam.store;
         interface_gradient.fill(T::ZERO);
 
         // Reading.
         for h in 0..heads {
-            let (chosen, weights) = sam.tape.reads.of(now, h);
-            let cosines = &sam.tape.cosines[(before * heads + h) * reads..][..reads];
+            let (chosen, weights) = tape.of(now, h);
+            let cosines = &sam.cosines[(before * heads + h) * reads..][..reads];
             let head = &interface[h * head_len..(h + 1) * head_len];
             let gradient = &mut interface_gradient[h * head_len..(h + 1) * head_len];
-            let weight_gradient = &mut sam.read_weight_gradient[h * reads..(h + 1) * reads];
+            let weight_gradient = &mut read_weight_gradients[h * reads..(h + 1) * reads];
             let from_read = &read_gradient[h * size..(h + 1) * size];
             content::read_back::<T, I>(words, chosen, weights, from_read, weight_gradient);
             let strength_gradient = content::address_back::<T, I>(
@@ -279,39 +253,17 @@ vector_fn! {
                 &mut gradient[fields.key()],
             );
             gradient[fields.strength()] = strength_gradient * head[fields.strength()].sigmoid();
+            // They are done with: their place is for those of the weights of the step before.
+            weight_gradient.fill(T::ZERO);
         }
 
-        // Writing. Contents add up linearly, so that each word's gradient is that of all that was added to it.
+        // Writing.
         for h in 0..heads {
             let head = &interface[h * head_len..(h + 1) * head_len];
             let gradient = &mut interface_gradient[h * head_len..(h + 1) * head_len];
-            let write = head[fields.write_gate()].sigmoid();
-            let interpolation = head[fields.interpolation_gate()].sigmoid();
-            let word = &head[fields.write_word()];
-            let word_gradient = &mut gradient[fields.write_word()];
-            let mut over_read = T::ZERO;
-            sam.read_weight_gradient[h * reads..(h + 1) * reads].fill(T::ZERO);
-            let (read, weights) = sam.tape.reads.of(before, h);
-            let weight_gradients = &mut sam.read_weight_gradient[h * reads..(h + 1) * reads];
-            for ((word_read, weight), weight_gradient) in read.iter().zip(weights).zip(weight_gradients) {
-                let content = words.gradient(*word_read);
-                let gradient = dot::<T, I>(word, content);
-                axpy::<T, I>(word_gradient, write * interpolation * *weight, content);
-                over_read += gradient * *weight;
-                *weight_gradient = write * interpolation * gradient;
-            }
-            let content = words.gradient(sam.tape.least_recent[before * heads + h]);
-            let over_unused = dot::<T, I>(word, content);
-            axpy::<T, I>(word_gradient, write * (T::ONE - interpolation), content);
-            gradient[fields.write_gate()] = (interpolation * over_read + (T::ONE - interpolation) * over_unused)
-                * write
-                * (T::ONE - write);
-            gradient[fields.interpolation_gate()] =
-                write * (over_read - over_unused) * interpolation * (T::ONE - interpolation);
-        }
-        // What these words held before was erased, and no gradient reaches it.
-        for word in &sam.tape.least_recent[before * heads..now * heads] {
-            words.gradient(*word).fill(T::ZERO);
+            let (word, of_word) = (&head[fields.write_word()], &mut gradient[fields.write_word()]);
+            (gradient[fields.write_gate()], gradient[fields.interpolation_gate()]) =
+                sam.store.write_back::<I>(h, h..h + 1, fields.gates(head), word, of_word);
         }
         sam.store.undo_step();
     }
@@ -319,19 +271,9 @@ vector_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::life::{bits, interface, life};
+    use super::super::life::{carry_what_is_not_a_number, life};
     use super::*;
     use proptest::prelude::*;
-
-    /// Everything that a later step could depend on, to the bit.
-    fn state(sam: &mut Sam<f32>) -> Vec<Vec<u32>> {
-        let mut state = sam.store.state();
-        for h in 0..sam.heads {
-            let (words, weights) = sam.tape.reads.of(sam.store.position(), h);
-            state.extend([words.to_vec(), bits(weights)]);
-        }
-        state
-    }
 
     proptest! {
         #[test]
@@ -340,26 +282,16 @@ mod tests {
         ) {
             prop_assume!(memory_size >= heads);
             let config = Config { memory_size, word_size, heads, reads, ..Default::default() };
-            life.check(|| Sam::new(&config).unwrap(), state);
+            life.check(|| Sam::new(&config).unwrap(), |sam: &mut Sam<f32>| sam.store.state());
         }
     }
 
     #[test]
     fn not_a_number_in_the_interface_is_carried_not_a_panic() {
         let mut sam = Sam::<f32>::new(&Config { memory_size: 6, word_size: 3, ..Default::default() }).unwrap();
-        let (length, mut read) = (sam.interface_len(), vec![0.0; sam.read_len()]);
-        for step in 0..20 {
-            let mut vector = interface(length, step, 1);
-            vector[step % length] = [f32::NAN, f32::INFINITY][step % 2];
-            sam.step(&vector, &mut read, true);
-        }
-        for step in (0..20).rev() {
-            sam.step_back(&interface(length, step, 1), &vec![f32::NAN; read.len()], &mut vec![0.0; length]);
-        }
-        assert!(
-            state(&mut sam)
-                == state(&mut Sam::new(&Config { memory_size: 6, word_size: 3, ..Default::default() }).unwrap())
-        );
+        carry_what_is_not_a_number(&mut sam);
+        let mut fresh = Sam::<f32>::new(&Config { memory_size: 6, word_size: 3, ..Default::default() }).unwrap();
+        assert!(sam.store.state() == fresh.store.state());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::gates::Gates;
 use super::links::{Direction, Links, sharpen, sharpen_back};
 use super::ring::Accesses;
 use super::sparse::{self, Reads, Store};
@@ -9,7 +10,6 @@ use super::words::Addition;
 use super::{Memory, MemoryConfig, content, sam};
 use crate::index::{Found, IndexKind};
 use crate::real::simd::vector_fn;
-use crate::real::vector::{axpy, dot};
 use crate::{Error, Real};
 
 /// The configuration of a [`Sdnc`]. Defaults are the paper's.
@@ -126,6 +126,10 @@ impl Fields {
         self.write_word().end + 1
     }
     #[inline(always)]
+    fn gates<T: Real>(self, interface: &[T]) -> Gates<T> {
+        Gates::new(interface[self.write_gate()], interface[self.interpolation_gate()])
+    }
+    #[inline(always)]
     fn mask(self, head: usize) -> std::ops::Range<usize> {
         let length = if self.masked_content { self.word_size } else { 0 };
         let first = self.interpolation_gate() + 1 + head * length;
@@ -164,23 +168,18 @@ pub struct Sdnc<T> {
     store: Store<T>,
     links: Links<T>,
     tape: Tape<T>,
-    /// Gradient of the latest step's read weights that came back through the step after it; heads × 3K.
-    read_weight_gradient: Vec<T>,
     scratch: Scratch<T>,
 }
 
 /// What going back needs of each step, the store's and the links' own tapes aside.
 #[derive(Debug, Default)]
 struct Tape<T> {
-    reads: Reads<T>,
     /// b, c and f of each head.
     found: Reads<T>,
     /// b and f as they were before they were sharpened, if they are; heads × 3 (c's place is not used) × K, per step.
     raw: Vec<T>,
     /// Cosines of the words found by content; heads × K, per step.
     cosines: Vec<T>,
-    /// The least recently accessed word that was written, per step.
-    least_recent: Vec<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -209,14 +208,9 @@ impl<T: Real> Sdnc<T> {
         Ok(Self {
             reads,
             fields: Fields::new(config),
-            store: Store::new(memory_size, word_size, index, access_threshold)?,
+            store: Store::new(memory_size, word_size, index, access_threshold, Reads::new(heads, MODES * reads), 1)?,
             links: Links::new(memory_size, links)?,
-            tape: Tape {
-                reads: Reads::new(heads, MODES * reads),
-                found: Reads::new(MODES * heads, reads),
-                ..Tape::default()
-            },
-            read_weight_gradient: vec![T::ZERO; heads * MODES * reads],
+            tape: Tape { found: Reads::new(MODES * heads, reads), ..Tape::default() },
             scratch: Scratch::default(),
         })
     }
@@ -234,11 +228,9 @@ impl<T: Real> Memory<T> for Sdnc<T> {
     fn reset(&mut self) {
         self.links.reset();
         self.store.reset(|word| self.links.forget(word));
-        self.tape.reads.clear();
     }
 
     fn start_episode(&mut self) {
-        self.tape.reads.carry(self.store.position());
         self.links.start_episode();
         self.store.start_episode();
     }
@@ -248,10 +240,6 @@ impl<T: Real> Memory<T> for Sdnc<T> {
             self.start_episode();
         }
         step(self, interface, read, record);
-        if !record {
-            // What was just read is where the next episode starts.
-            self.tape.reads.carry(1);
-        }
     }
 
     fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
@@ -261,7 +249,6 @@ impl<T: Real> Memory<T> for Sdnc<T> {
     fn replay(&mut self) {
         self.store.replay();
         self.links.redo_updates();
-        self.read_weight_gradient.fill(T::ZERO);
     }
 }
 
@@ -269,37 +256,29 @@ vector_fn! {
     fn step<T, I>(sdnc: &mut Sdnc<T>, interface: &[T], read: &mut [T], record: bool) {
         let (fields, reads) = (sdnc.fields, sdnc.reads);
         let Fields { word_size: size, heads, .. } = fields;
-        let before = sdnc.store.position();
-        let now = before + 1;
-        let Tape { reads: tape, found: tape_found, raw, cosines, least_recent } = &mut sdnc.tape;
-        tape.start_entry(now);
+        let (before, now) = sdnc.store.start_step();
+        let Tape { found: tape_found, raw, cosines } = &mut sdnc.tape;
         tape_found.start_entry(before);
         cosines.resize(now * heads * reads, T::ZERO);
         if fields.sharpened_links {
             raw.resize(now * heads * MODES * reads, T::ZERO);
         }
-        least_recent.resize(now, 0);
-        sdnc.read_weight_gradient.fill(T::ZERO);
-        sdnc.store.start_step();
 
-        let least_recent = &mut least_recent[before..];
-        sdnc.store.least_recent(least_recent);
-        let write = interface[fields.write_gate()].sigmoid();
-        let interpolation = interface[fields.interpolation_gate()].sigmoid();
+        let gates = fields.gates(interface);
         let scratch = &mut sdnc.scratch;
         scratch.writes.clear();
-        let share = write * interpolation / T::from_f64(heads as f64);
+        let share = gates.of_first() / T::from_f64(heads as f64);
         for h in 0..heads {
-            let (words, weights) = tape.of(before, h);
+            let (words, weights) = sdnc.store.reads.of(before, h);
             for (word, weight) in words.iter().zip(weights) {
                 scratch.writes.add(*word, share * *weight);
             }
         }
-        scratch.writes.add(least_recent[0], write * (T::ONE - interpolation));
+        scratch.writes.add(sdnc.store.erased()[0], gates.of_second());
         scratch.additions.clear();
         scratch.additions.extend(scratch.writes.each().map(|(word, weight)| Addition { word, weight, head: 0 }));
         let write_word = |_| &interface[fields.write_word()];
-        sdnc.store.write::<I>(least_recent, &scratch.additions, write_word, record);
+        sdnc.store.write::<I>(&scratch.additions, write_word, record);
         sdnc.links.update(scratch.writes.each(), record);
 
         scratch.keys.clear();
@@ -313,7 +292,7 @@ vector_fn! {
         }
         sdnc.store.words.search(&scratch.keys, reads, &mut scratch.found);
         for h in 0..heads {
-            let (last_words, last_weights) = tape.of(before, h);
+            let (last_words, last_weights) = sdnc.store.reads.of(before, h);
             for (mode, direction) in LINKED {
                 let linked = sdnc.links.follow(direction, last_words, last_weights, reads);
                 tape_found.set(before, MODES * h + mode, linked);
@@ -347,10 +326,9 @@ vector_fn! {
                     }
                 }
             }
-            tape.set(now, h, &scratch.union);
-            let (words, weights) = tape.of(now, h);
+            sdnc.store.reads.set(now, h, &scratch.union);
+            let (words, weights) = sdnc.store.reads.of(now, h);
             content::read::<T, I>(&sdnc.store.words, words, weights, &mut read[h * size..(h + 1) * size]);
-            sdnc.store.note_reads(words, weights);
         }
         sdnc.store.end_step(record);
     }
@@ -379,27 +357,24 @@ vector_fn! {
         let (fields, reads) = (sdnc.fields, sdnc.reads);
         let Fields { word_size: size, heads, .. } = fields;
         let capacity = MODES * reads;
-        let now = sdnc.store.position();
-        assert!(now > 0, "no step is left on the tape");
-        let before = now - 1;
+        let (before, now) = sdnc.store.start_back();
+        let Store { words, reads: tape, read_weight_gradients, .. } = &mut sdnc.store;
         let Scratch { weight_gradient, mode_gradient, squares, squares_gradient, .. } = &mut sdnc.scratch;
         weight_gradient.resize(capacity, T::ZERO);
         mode_gradient.resize(reads, T::ZERO);
-        let words = &mut sdnc.store.words;
-        words.start_back();
         interface_gradient.fill(T::ZERO);
 
         // Reading.
         for h in 0..heads {
-            let (union, weights) = sdnc.tape.reads.of(now, h);
-            let from_after = &mut sdnc.read_weight_gradient[h * capacity..(h + 1) * capacity];
+            let (union, weights) = tape.of(now, h);
+            let from_after = &mut read_weight_gradients[h * capacity..(h + 1) * capacity];
             let weight_gradient = &mut weight_gradient[..union.len()];
             weight_gradient.copy_from_slice(&from_after[..union.len()]);
             from_after.fill(T::ZERO);
             content::read_back::<T, I>(words, union, weights, &read_gradient[h * size..(h + 1) * size], weight_gradient);
 
             let modes = modes(&interface[fields.modes(h)]);
-            let (last_words, _) = sdnc.tape.reads.of(before, h);
+            let (last_words, _) = tape.of(before, h);
             let mut modes_gradient = [T::ZERO; MODES];
             for mode in 0..MODES {
                 let (found, weights) = sdnc.tape.found.of(before, MODES * h + mode);
@@ -462,36 +437,10 @@ vector_fn! {
             interface_gradient[fields.modes(h)].copy_from_slice(&modes_gradient);
         }
 
-        // Writing. Contents add up linearly, so that each word's gradient is that of all that was added to it.
-        let write = interface[fields.write_gate()].sigmoid();
-        let interpolation = interface[fields.interpolation_gate()].sigmoid();
-        let word = &interface[fields.write_word()];
-        let word_gradient = &mut interface_gradient[fields.write_word()];
-        let head_share = T::ONE / T::from_f64(heads as f64);
-        let share = write * interpolation * head_share;
-        let mut over_read = T::ZERO;
-        for h in 0..heads {
-            let (read, weights) = sdnc.tape.reads.of(before, h);
-            let weight_gradients = &mut sdnc.read_weight_gradient[h * capacity..(h + 1) * capacity];
-            for ((read, weight), weight_gradient) in read.iter().zip(weights).zip(weight_gradients) {
-                let content = words.gradient(*read);
-                let gradient = dot::<T, I>(word, content);
-                axpy::<T, I>(word_gradient, share * *weight, content);
-                over_read += gradient * *weight * head_share;
-                *weight_gradient += share * gradient;
-            }
-        }
-        let erased = sdnc.tape.least_recent[before];
-        let content = words.gradient(erased);
-        let over_unused = dot::<T, I>(word, content);
-        axpy::<T, I>(word_gradient, write * (T::ONE - interpolation), content);
-        // What this word held before was erased, and no gradient reaches it.
-        content.fill(T::ZERO);
-        interface_gradient[fields.write_gate()] = (interpolation * over_read + (T::ONE - interpolation) * over_unused)
-            * write
-            * (T::ONE - write);
-        interface_gradient[fields.interpolation_gate()] =
-            write * (over_read - over_unused) * interpolation * (T::ONE - interpolation);
+        // Writing.
+        let (word, of_word) = (&interface[fields.write_word()], &mut interface_gradient[fields.write_word()]);
+        (interface_gradient[fields.write_gate()], interface_gradient[fields.interpolation_gate()]) =
+            sdnc.store.write_back::<I>(0, 0..heads, fields.gates(interface), word, of_word);
 
         sdnc.links.undo_update();
         sdnc.store.undo_step();
@@ -500,17 +449,13 @@ vector_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::life::{bits, interface, life};
+    use super::super::life::{interface, life};
     use super::*;
     use proptest::prelude::*;
 
     fn state(sdnc: &mut Sdnc<f32>) -> Vec<Vec<u32>> {
         let mut state = sdnc.store.state();
         state.extend(sdnc.links.state());
-        for h in 0..sdnc.fields.heads {
-            let (words, weights) = sdnc.tape.reads.of(sdnc.store.position(), h);
-            state.extend([words.to_vec(), bits(weights)]);
-        }
         state
     }
 
@@ -535,7 +480,7 @@ mod tests {
                 sdnc.step(&interface(length, step, seed), &mut read, true);
                 sdnc.links.check();
                 for h in 0..heads {
-                    let (words, weights) = sdnc.tape.reads.of(sdnc.store.position(), h);
+                    let (words, weights) = sdnc.store.reads.of(step + 1, h);
                     prop_assert!(words.len() <= 3 * reads.min(memory_size));
                     prop_assert!(weights.iter().all(|w| *w >= 0.0));
                     prop_assert!(weights.iter().sum::<f32>() <= 1.0 + 1e-5);

@@ -1,9 +1,13 @@
 //! What sparse memories share: words, the order of their last accesses, and the heads' reads, all with a tape.
 
+use std::ops::Range;
+
+use super::gates::Gates;
 use super::ring::{self, Accesses, Ring};
 use super::words::{Addition, Words};
 use crate::index::IndexKind;
 use crate::real::simd::InstructionSet;
+use crate::real::vector::{axpy, dot};
 use crate::{Error, Real};
 
 /// Checks the sizes of a sparse memory with so many `heads` that read, and `writers` that write.
@@ -40,11 +44,24 @@ pub fn validate(
     )
 }
 
-/// Words that know when they were last accessed. A step is [`start_step`](Self::start_step), one
-/// [`write`](Self::write), reads noted by [`note_reads`](Self::note_reads), and [`end_step`](Self::end_step).
+/// Words that know when they were last accessed, and what the heads read of them. Every step erases the least recently
+/// accessed words, one for each head that writes.
+///
+/// A step is [`start_step`](Self::start_step), one [`write`](Self::write), what each head reads set in
+/// [`reads`](Self::reads), and [`end_step`](Self::end_step). A step back is [`start_back`](Self::start_back), the
+/// gradients of what was read, [`write_back`](Self::write_back) for each head that writes, and
+/// [`undo_step`](Self::undo_step).
 pub struct Store<T> {
     /// The words.
     pub words: Words<T>,
+    /// What was read at each step.
+    pub reads: Reads<T>,
+    /// Gradients of the weights with which the heads read before the latest step undone, head after head.
+    pub read_weight_gradients: Vec<T>,
+    /// Heads that write.
+    writers: usize,
+    /// The words erased at each step on the tape, one for each head that writes.
+    erased: Vec<u32>,
     ring: Ring,
     access_threshold: T,
     accesses: Accesses<T>,
@@ -55,13 +72,25 @@ pub struct Store<T> {
 }
 
 impl<T: Real> Store<T> {
-    /// `memory_size` zero words of `word_size` numbers; accesses with a total weight above `access_threshold` count.
+    /// `memory_size` zero words of `word_size` numbers, to be read as `reads` has room for and written by `writers` heads;
+    /// accesses with a total weight above `access_threshold` count.
     ///
     /// # Errors
     /// [`Error::MemoryTooLarge`] if there is no address space for them.
-    pub fn new(memory_size: usize, word_size: usize, index: IndexKind, access_threshold: f64) -> Result<Self, Error> {
+    pub fn new(
+        memory_size: usize,
+        word_size: usize,
+        index: IndexKind,
+        access_threshold: f64,
+        reads: Reads<T>,
+        writers: usize,
+    ) -> Result<Self, Error> {
         Ok(Self {
             words: Words::new(memory_size, word_size, index)?,
+            read_weight_gradients: vec![T::ZERO; reads.heads * reads.capacity],
+            reads,
+            writers,
+            erased: Vec::new(),
             ring: Ring::new(memory_size as u32)?,
             access_threshold: T::from_f64(access_threshold),
             accesses: Accesses::default(),
@@ -75,44 +104,44 @@ impl<T: Real> Store<T> {
         self.start_episode();
         self.words.reset(forgotten);
         self.ring.reset();
+        self.reads.clear();
     }
 
     /// Keeps everything as it stands and empties the tape.
     pub fn start_episode(&mut self) {
+        self.reads.carry(self.position);
         self.words.start_episode();
         self.ring.truncate_record(0);
         self.moves.truncate(1);
         self.position = 0;
     }
 
-    /// Steps on the tape that are in force.
-    pub fn position(&self) -> usize {
-        self.position
-    }
-
-    /// Starts a step: what was undone can no longer be replayed.
-    pub fn start_step(&mut self) {
-        self.ring.truncate_record(self.moves[self.position]);
-        self.moves.truncate(self.position + 1);
-        self.accesses.clear();
-    }
-
-    /// The least recently accessed words, least recent first, one for each place in `words`.
+    /// Starts a step: what was undone can no longer be replayed. Gives the entries of [`reads`](Self::reads) before the
+    /// step and after it.
     #[inline(always)]
-    pub fn least_recent(&self, words: &mut [u32]) {
-        let mut word = self.ring.oldest();
-        for place in words {
-            *place = word;
-            word = self.ring.next(word);
-        }
+    pub fn start_step(&mut self) -> (usize, usize) {
+        let (before, now) = (self.position, self.position + 1);
+        self.ring.truncate_record(self.moves[before]);
+        self.moves.truncate(now);
+        self.accesses.clear();
+        self.reads.start_entry(now);
+        self.read_weight_gradients.fill(T::ZERO);
+        self.erased.resize(now * self.writers, 0);
+        self.ring.least_recent(&mut self.erased[before * self.writers..]);
+        (before, now)
     }
 
-    /// Zeroes the `erased` words, then adds `weight · vector(head)` for every addition, and notes these accesses in
-    /// the order of the additions.
+    /// The words that this step erases, one for each head that writes.
+    #[inline(always)]
+    pub fn erased(&self) -> &[u32] {
+        &self.erased[self.position * self.writers..]
+    }
+
+    /// Zeroes the [`erased`](Self::erased) words, then adds `weight · vector(head)` for every addition, and notes these
+    /// accesses in the order of the additions.
     #[inline(always)]
     pub fn write<'a, I: InstructionSet>(
         &mut self,
-        erased: &[u32],
         additions: &[Addition<T>],
         vector: impl Fn(u32) -> &'a [T],
         record: bool,
@@ -120,32 +149,84 @@ impl<T: Real> Store<T> {
         for addition in additions {
             self.accesses.add(addition.word, addition.weight);
         }
+        let erased = &self.erased[self.position * self.writers..];
         self.words.write::<I>(erased, additions, vector, record);
     }
 
-    /// Notes that a head read these words with these weights.
-    #[inline(always)]
-    pub fn note_reads(&mut self, words: &[u32], weights: &[T]) {
-        for (word, weight) in words.iter().zip(weights) {
-            self.accesses.add(*word, *weight);
-        }
-    }
-
-    /// Ends a step: words that were accessed go to the recent end, in the order in which they were noted last.
+    /// Ends a step: words that were accessed go to the recent end, those written before those read, each where it was
+    /// accessed last. Without `record`, what was just read is where the next episode starts.
     #[inline(always)]
     pub fn end_step(&mut self, record: bool) {
+        for head in 0..self.reads.heads {
+            let (words, weights) = self.reads.of(self.position + 1, head);
+            for (word, weight) in words.iter().zip(weights) {
+                self.accesses.add(*word, *weight);
+            }
+        }
         for word in self.accesses.above(self.access_threshold) {
             self.ring.access(word, record);
         }
         if record {
             self.moves.push(self.ring.recorded());
             self.position += 1;
+        } else {
+            self.reads.carry(1);
         }
+    }
+
+    /// Starts to go back through the latest step that is in force. Gives the entries of [`reads`](Self::reads) before the
+    /// step and after it.
+    ///
+    /// # Panics
+    /// If no step is left on the tape.
+    #[inline(always)]
+    pub fn start_back(&mut self) -> (usize, usize) {
+        assert!(self.position > 0, "no step is left on the tape");
+        self.words.start_back();
+        (self.position - 1, self.position)
+    }
+
+    /// The gradient of a write of `vector` with the weights α (γ w̄ + (1-γ) 1\[u\]), w̄ the mean of those with which
+    /// `heads` read before, u the word erased for the writing head `writer`. Adds to the gradients of the vector and of the
+    /// weights read with; gives those of the gates' logits.
+    #[inline(always)]
+    pub fn write_back<I: InstructionSet>(
+        &mut self,
+        writer: usize,
+        heads: Range<usize>,
+        gates: Gates<T>,
+        vector: &[T],
+        vector_gradient: &mut [T],
+    ) -> (T, T) {
+        let before = self.position - 1;
+        let of_head = T::ONE / T::from_f64(heads.len() as f64);
+        let share = gates.of_first() * of_head;
+        let mut over_read = T::ZERO;
+        // Contents add up linearly, so that each word's gradient is that of all that was added to it.
+        for head in heads {
+            let (words, weights) = self.reads.of(before, head);
+            let weight_gradients = &mut self.read_weight_gradients[head * self.reads.capacity..];
+            for ((word, weight), weight_gradient) in words.iter().zip(weights).zip(weight_gradients) {
+                let content = self.words.gradient(*word);
+                let gradient = dot::<T, I>(vector, content);
+                axpy::<T, I>(vector_gradient, share * *weight, content);
+                over_read += gradient * *weight * of_head;
+                *weight_gradient += share * gradient;
+            }
+        }
+        let content = self.words.gradient(self.erased[before * self.writers + writer]);
+        let over_erased = dot::<T, I>(vector, content);
+        axpy::<T, I>(vector_gradient, gates.of_second(), content);
+        gates.back(over_read, over_erased)
     }
 
     /// Undoes the latest step that is in force.
     #[inline(always)]
     pub fn undo_step(&mut self) {
+        // What the erased words held before is lost, and no gradient reaches it.
+        for word in &self.erased[(self.position - 1) * self.writers..self.position * self.writers] {
+            self.words.gradient(*word).fill(T::ZERO);
+        }
         self.words.undo_write();
         self.ring.undo(self.moves[self.position - 1], self.moves[self.position]);
         self.position -= 1;
@@ -157,9 +238,10 @@ impl<T: Real> Store<T> {
         self.words.redo_writes();
         self.ring.redo(self.moves[self.position], self.moves[last]);
         self.position = last;
+        self.read_weight_gradients.fill(T::ZERO);
     }
 
-    /// All that a later step could depend on, to the bit: contents, order, and what the index finds.
+    /// All that a later step could depend on, to the bit: contents, order, what was read, and what the index finds.
     #[cfg(test)]
     pub fn state(&mut self) -> Vec<Vec<u32>>
     where
@@ -175,11 +257,16 @@ impl<T: Real> Store<T> {
         let mut found = crate::index::Found::default();
         let keys: Vec<T> = interface(3 * word_size, 77, 5).iter().map(|x| T::from_f64(f64::from(*x))).collect();
         words.search(&keys, 5, &mut found);
-        self.least_recent(&mut order);
+        self.ring.least_recent(&mut order);
         let mut state = vec![bits(&contents), order];
         for query in 0..3 {
             let cosines: Vec<f32> = found.cosines(query).iter().map(|x| (*x).into()).collect();
             state.extend([found.words(query).to_vec(), bits(&cosines)]);
+        }
+        for head in 0..self.reads.heads {
+            let (words, weights) = self.reads.of(self.position, head);
+            let weights: Vec<f32> = weights.iter().map(|x| (*x).into()).collect();
+            state.extend([words.to_vec(), bits(&weights)]);
         }
         state
     }
