@@ -87,6 +87,8 @@ static FLAGS: &[Flag] = &[
     flag("access-threshold", &["network", "memory", "access_threshold"], Kind::Number, NETWORK,
         "Weight above which a word counts as accessed"),
     flag("index", &["network", "memory", "index"], Kind::Word(indexes), NETWORK, "How similar words are found"),
+    flag("index-checks", &["network", "memory", "index_checks"], Kind::Whole, NETWORK,
+        "Words that an approximate index compares with a query, about; 0: its own choice"),
     flag("links", &["network", "memory", "links"], Kind::Whole, NETWORK, "sdnc: links kept for a word each way"),
     flag("usage-discount", &["network", "memory", "usage_discount"], Kind::Number, NETWORK,
         "dam: what is left of a word's usage after a step"),
@@ -414,7 +416,7 @@ mod tests {
         let text = |name: &str| defaults.text(FLAGS.iter().find(|flag| flag.name == name).unwrap());
         assert_eq!([text("seed"), text("clip-norm"), text("optimiser")], ["1", "10", "rmsprop"]);
         assert_eq!(text("learning-rate"), "0.0001 for rmsprop; 0.001 for adam");
-        assert_eq!([text("beta2"), text("masked-content"), text("index")], ["0.999", "false", "linear"]);
+        assert_eq!([text("beta2"), text("masked-content"), text("index")], ["0.999", "false", "auto"]);
         for task in TaskConfig::NAMES {
             for model in Model::NAMES {
                 let mut table = Table::try_from(base(task, model)).unwrap();
@@ -470,6 +472,9 @@ mod tests {
             "--decay is no option of the optimiser adam; it has --optimiser, --learning-rate, --beta1, --beta2, --epsilon"
         );
         assert!(mistake(&["--momentum", "1"], "copy", "sam").starts_with("--momentum 1 does not work"));
-        assert_eq!((optimisers(), indexes()), (&["rmsprop", "adam"][..], &["linear"][..]));
+        assert_eq!(
+            (optimisers(), indexes()),
+            (&["rmsprop", "adam"][..], &["auto", "linear", "ivf", "kd-forest", "lsh"][..])
+        );
     }
 }

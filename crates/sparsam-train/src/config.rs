@@ -415,7 +415,7 @@ mod tests {
             ("task.name = 'copy'\nnetwork.memory = 'sam'", "network.memory is a table, not text (line 2)"),
             ("task.name = 'copy'\nnetwork.memory.model = 3", "network.memory.model is text, not 3 (line 2)"),
             ("task.name = 'copy'\nnetwork.memory.index = 3", "network.memory.index is text, not 3 (line 2)"),
-            ("task.name = 'copy'\nnetwork.memory.index = 'x'", "no \"x\" to choose, only \"linear\""),
+            ("task.name = 'copy'\nnetwork.memory.index = 'x'", "no \"x\" to choose, only \"auto\", \"linear\", "),
             ("task.name = 'copy'\noptimiser.kind = 'sgd'", "no \"sgd\" to choose, only \"rmsprop\" or \"adam\""),
             ("task.name = 'copy'\noptimiser.kind = 3", "optimiser.kind is text, not 3 (line 2)"),
             ("task.name = 'copy'\ntask.lenght = 3", "no option task.lenght here, only bits, max_length, min_length"),

@@ -1,5 +1,6 @@
 //! The exact index: a query is compared with every written word.
 
+use super::exact::word_of;
 use super::{EPSILON, Found, Index};
 use crate::memory::pages::Pages;
 use crate::real::lanes::{LANES, Lanes};
@@ -48,13 +49,19 @@ impl<T: Real> Linear<T> {
         })
     }
 
+    /// The words held, in the order in which a search meets them.
+    pub(super) fn words(&self) -> &[u32] {
+        &self.words
+    }
+
     fn element(&self, position: usize) -> usize {
         position / BLOCK * BLOCK * self.word_size + position % BLOCK
     }
 }
 
 impl<T: Real> Index<T> for Linear<T> {
-    fn update(&mut self, word: u32, content: &[T]) {
+    fn update(&mut self, word: u32, contents: &[T]) {
+        let content = word_of(contents, word, self.word_size);
         let mut position = self.positions[word as usize] as usize;
         if position == 0 {
             self.words.push(word);
@@ -209,79 +216,12 @@ fn cosines_of_block<T: Real, I: InstructionSet, const Q: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn exact(words: &std::collections::BTreeMap<u32, Vec<f64>>, query: &[f64], limit: usize) -> Vec<u32> {
-        let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
-        let mut all: Vec<(f64, u32)> = words
-            .iter()
-            .map(|(word, v)| {
-                let norms = (product(v, v) + EPSILON).sqrt() * (product(query, query) + EPSILON).sqrt();
-                (product(query, v) / norms, *word)
-            })
-            .collect();
-        all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        all.into_iter().take(limit).map(|x| x.1).collect()
-    }
-
-    proptest! {
-        #[test]
-        fn a_random_stream_of_updates_matches_a_naive_map(
-            size in 1usize..20, limit in 1usize..6,
-            stream in prop::collection::vec((0u32..60, 0u8..8, -4i8..4), 1..150),
-        ) {
-            let mut index = Linear::<f64>::new(60, size).unwrap();
-            let mut naive = std::collections::BTreeMap::new();
-            let mut found = Found::default();
-            for (step, (word, action, value)) in stream.into_iter().enumerate() {
-                match action {
-                    0 => {
-                        index.forget(word);
-                        naive.remove(&word);
-                    }
-                    1 if value == 3 => {
-                        let mut seen = Vec::new();
-                        index.clear(&mut |word| seen.push(word));
-                        seen.sort_unstable();
-                        prop_assert_eq!(seen, naive.keys().copied().collect::<Vec<_>>());
-                        naive.clear();
-                    }
-                    _ => {
-                        // Small whole numbers: equal and parallel words occur.
-                        let content: Vec<f64> =
-                            (0..size).map(|i| f64::from(value) * f64::from(i as i32 % 3 - 1 + step as i32 % 2)).collect();
-                        index.update(word, &content);
-                        naive.insert(word, content);
-                    }
-                }
-                prop_assert_eq!(index.len(), naive.len());
-                prop_assert_eq!(index.contains(word), naive.contains_key(&word));
-            }
-            let queries: Vec<f64> = (0..5 * size).map(|i| (i as f64 * 1.7).sin()).collect();
-            found.start(5, limit);
-            index.search(&[], &queries, &mut found);
-            for q in 0..5 {
-                let query = &queries[q * size..(q + 1) * size];
-                let best = exact(&naive, query, limit);
-                prop_assert_eq!(found.words(q).len(), best.len());
-                for (a, b) in found.words(q).iter().zip(&best) {
-                    // Parallel words of different lengths may tie to rounding; their contents then agree in direction.
-                    let cosine = |w: &u32| {
-                        let v = &naive[w];
-                        let n = v.iter().map(|x| x * x).sum::<f64>() + EPSILON;
-                        v.iter().zip(query).map(|(x, y)| x * y).sum::<f64>() / n.sqrt()
-                    };
-                    prop_assert!(a == b || (cosine(a) - cosine(b)).abs() < 1e-12);
-                }
-            }
-        }
-    }
 
     #[test]
     fn equal_words_tie_to_the_lower_number_wherever_they_stand() {
         let mut index = Linear::<f32>::new(100, 3).unwrap();
         for word in (0..100).rev() {
-            index.update(word, &[0.1, 0.7, -0.3]);
+            index.update(word, &[0.1, 0.7, -0.3].repeat(100));
         }
         let mut found = Found::default();
         found.start(1, 4);

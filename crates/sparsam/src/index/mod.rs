@@ -2,12 +2,25 @@
 //!
 //! An index knows nothing of memories: it is told of every word that changed, and asked for the nearest ones.
 
+mod auto;
+mod exact;
+mod forest;
+#[cfg(feature = "hnsw")]
+mod hnsw;
 mod ivf;
+mod kd_forest;
 mod linear;
+mod lsh;
 pub mod sample;
 
+pub use auto::Auto;
+pub use forest::Forest;
+#[cfg(feature = "hnsw")]
+pub use hnsw::Hnsw;
 pub use ivf::Ivf;
+pub use kd_forest::KdForest;
 pub use linear::Linear;
+pub use lsh::Lsh;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +31,8 @@ pub const EPSILON: f64 = 1e-6;
 
 /// Finds similar words among those it was told of.
 pub trait Index<T: Real>: Send {
-    /// Takes note that `word` now holds `content`.
-    fn update(&mut self, word: u32, content: &[T]);
+    /// Takes note that the content of `word` has changed. `contents` is the whole memory, word after word.
+    fn update(&mut self, word: u32, contents: &[T]);
 
     /// Takes note that `word` is as if never written. Does nothing if the index does not hold it.
     fn forget(&mut self, word: u32);
@@ -39,8 +52,8 @@ pub trait Index<T: Real>: Send {
     fn clear(&mut self, forgotten: &mut dyn FnMut(u32));
 
     /// Offers to `found`, which may hold others already, the words most similar to each query, with their exact cosines.
-    /// At least `min(found.limit(), self.len())` words are found for each query then. `queries` holds one query of the length of a word after another; `contents` is the
-    /// whole memory, word after word.
+    /// At least `min(found.limit(), self.len())` words are found for each query then. `queries` holds one query of the length of a word
+    /// after another; `contents` is the whole memory, word after word.
     fn search(&mut self, contents: &[T], queries: &[T], found: &mut Found<T>);
 }
 
@@ -48,22 +61,54 @@ pub trait Index<T: Real>: Send {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IndexKind {
-    /// Exact: compares a query with every written word.
+    /// `linear` while few words are written, `ivf` beyond: see [`Auto`].
     #[default]
+    Auto,
+    /// Exact: compares a query with every written word. See [`Linear`].
     Linear,
-    /// Inverted lists that follow their words.
+    /// Inverted lists that follow their words: see [`Ivf`].
     Ivf,
+    /// Randomised k-d trees, as the paper has them: see [`KdForest`].
+    KdForest,
+    /// Locality-sensitive hashing by hyperplanes: see [`Lsh`].
+    Lsh,
+    /// A graph, to compare with: see [`Hnsw`].
+    #[cfg(feature = "hnsw")]
+    Hnsw,
 }
 
 impl IndexKind {
-    /// Makes an empty index over words 0 to `memory_size` - 1 of `word_size` numbers.
+    /// Every choice.
+    pub const ALL: &[Self] = &[
+        Self::Auto,
+        Self::Linear,
+        Self::Ivf,
+        Self::KdForest,
+        Self::Lsh,
+        #[cfg(feature = "hnsw")]
+        Self::Hnsw,
+    ];
+
+    /// Makes an empty index over words 0 to `memory_size` - 1 of `word_size` numbers. An approximate one compares a query
+    /// with about `checks` words: more find better words and take longer. 0 leaves the number to the index.
     ///
     /// # Errors
     /// [`Error::MemoryTooLarge`] if there is no address space for it.
-    pub fn build<T: Real>(self, memory_size: usize, word_size: usize) -> Result<Box<dyn Index<T>>, Error> {
+    pub fn build<T: Real>(
+        self,
+        memory_size: usize,
+        word_size: usize,
+        checks: usize,
+    ) -> Result<Box<dyn Index<T>>, Error> {
+        let checks = |own| if checks == 0 { own } else { checks };
         Ok(match self {
+            Self::Auto => Box::new(Auto::new(memory_size, word_size, checks(ivf::CHECKS))?),
             Self::Linear => Box::new(Linear::new(memory_size, word_size)?),
-            Self::Ivf => Box::new(Ivf::new(memory_size, word_size, ivf::CHECKS)?),
+            Self::Ivf => Box::new(Ivf::new(memory_size, word_size, checks(ivf::CHECKS))?),
+            Self::KdForest => Box::new(kd_forest::new(memory_size, word_size, checks(kd_forest::CHECKS))?),
+            Self::Lsh => Box::new(lsh::new(memory_size, word_size, checks(lsh::CHECKS))?),
+            #[cfg(feature = "hnsw")]
+            Self::Hnsw => Box::new(Hnsw::new(memory_size, word_size, checks(hnsw::CHECKS))?),
         })
     }
 }
@@ -143,8 +188,224 @@ impl<T: Real> Found<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
+    use rand_core::{Rng, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    use super::sample::{Distribution, Sample};
+    use super::*;
+
+    /// An index beside the words that it should hold.
+    struct Checked {
+        index: Box<dyn Index<f64>>,
+        size: usize,
+        contents: Vec<f64>,
+        held: BTreeSet<u32>,
+    }
+
+    impl Checked {
+        fn new(kind: IndexKind, memory_size: usize, size: usize) -> Self {
+            let index = kind.build(memory_size, size, 0).unwrap();
+            Self { index, size, contents: vec![0.0; memory_size * size], held: BTreeSet::new() }
+        }
+
+        fn memory_size(&self) -> usize {
+            self.contents.len() / self.size
+        }
+
+        fn content(&self, word: u32) -> &[f64] {
+            &self.contents[word as usize * self.size..][..self.size]
+        }
+
+        fn update(&mut self, word: u32, mut content: impl FnMut(usize) -> f64) {
+            for number in 0..self.size {
+                self.contents[word as usize * self.size + number] = content(number);
+            }
+            self.index.update(word, &self.contents);
+            self.held.insert(word);
+        }
+
+        fn forget(&mut self, word: u32) {
+            self.index.forget(word);
+            self.held.remove(&word);
+        }
+
+        fn clear(&mut self) {
+            let mut forgotten = Vec::new();
+            self.index.clear(&mut |word| forgotten.push(word));
+            forgotten.sort_unstable();
+            assert_eq!(forgotten, self.held.iter().copied().collect::<Vec<_>>());
+            self.held.clear();
+        }
+
+        fn cosine(&self, query: &[f64], word: u32) -> f64 {
+            let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+            let content = self.content(word);
+            let norm = |v: &[f64]| (product(v, v) + EPSILON).sqrt();
+            product(query, content) / (norm(query) * norm(content))
+        }
+
+        /// Searches, checks all that holds for every index, and returns the share of the cosines of the truly best words
+        /// that were found or equalled.
+        fn search(&mut self, queries: &[f64], limit: usize) -> f64 {
+            assert_eq!(self.index.len(), self.held.len());
+            let mut found = Found::default();
+            let count = queries.len() / self.size;
+            found.start(count, limit);
+            self.index.search(&self.contents, queries, &mut found);
+            let (mut right, mut possible) = (0, 0);
+            for (number, query) in queries.chunks_exact(self.size).enumerate() {
+                let words = found.words(number);
+                assert_eq!(words.len(), limit.min(self.held.len()));
+                for (place, (word, cosine)) in words.iter().zip(found.cosines(number)).enumerate() {
+                    assert!(self.held.contains(word), "word {word} is not held");
+                    assert!(!words[..place].contains(word), "word {word} was found twice");
+                    assert!((self.cosine(query, *word) - cosine).abs() < 1e-9, "the cosine is exact");
+                }
+                let mut best: Vec<f64> = self.held.iter().map(|word| self.cosine(query, *word)).collect();
+                best.sort_by(|a, b| b.total_cmp(a));
+                best.truncate(limit);
+                possible += best.len();
+                right += best.iter().zip(found.cosines(number)).filter(|(a, b)| (**a - **b).abs() < 1e-9).count();
+            }
+            if possible == 0 { 1.0 } else { right as f64 / possible as f64 }
+        }
+    }
+
+    fn queries(random: &mut Xoshiro256PlusPlus, size: usize) -> Vec<f64> {
+        (0..5 * size).map(|_| (random.next_u64() % 2001) as f64 / 1000.0 - 1.0).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        // Enough words that lists and leaves are split, groups of lists among them, and few enough that all are
+        // given up again; equal, parallel and zero words occur.
+        #[test]
+        fn every_index_holds_what_it_was_told_and_nothing_else(seed: u64, size in 1usize..9, limit in 1usize..6) {
+            for kind in IndexKind::ALL {
+                let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+                let mut checked = Checked::new(*kind, 3000, size);
+                for phase in 0..6 {
+                    // Mostly writing, mostly forgetting, or both alike.
+                    let writes = [90, 10, 50][phase % 3];
+                    for _ in 0..4000 {
+                        let word = (random.next_u64() % checked.memory_size() as u64) as u32;
+                        if random.next_u64() % 100 < writes {
+                            let direction = random.next_u64();
+                            let coarse = random.next_u64() % 4 == 0;
+                            let mut numbers = Xoshiro256PlusPlus::seed_from_u64(direction);
+                            checked.update(word, |_| {
+                                let number = (numbers.next_u64() % 2001) as f64 / 1000.0 - 1.0;
+                                if coarse { number.round() } else { number }
+                            });
+                        } else {
+                            checked.forget(word);
+                        }
+                        prop_assert_eq!(checked.index.contains(word), checked.held.contains(&word));
+                    }
+                    checked.search(&queries(&mut random, size), limit);
+                    if phase == 4 {
+                        checked.clear();
+                        checked.search(&queries(&mut random, size), limit);
+                    }
+                }
+                let held: Vec<u32> = checked.held.iter().copied().collect();
+                for word in held {
+                    checked.forget(word);
+                }
+                checked.search(&queries(&mut random, size), limit);
+            }
+        }
+    }
+
+    /// What the documentation of each index says of its recall.
+    const RECALL: &[(IndexKind, f64)] = &[
+        (IndexKind::Auto, 0.95),
+        (IndexKind::Linear, 1.0),
+        (IndexKind::Ivf, 0.95),
+        (IndexKind::KdForest, 0.3),
+        (IndexKind::Lsh, 0.9),
+        #[cfg(feature = "hnsw")]
+        (IndexKind::Hnsw, 0.8),
+    ];
+
+    #[test]
+    fn every_index_keeps_its_recall_while_words_are_overwritten() {
+        const SIZE: usize = 32;
+        const WORDS: u64 = 40_000;
+        let sample = Sample::new(Distribution::Clustered, WORDS as usize, 1);
+        let mut content = [0f32; SIZE];
+        for (kind, recall) in RECALL {
+            let mut checked = Checked::new(*kind, WORDS as usize, SIZE);
+            for round in 0..4 {
+                for word in 0..WORDS {
+                    // In an order of their own, and each round other words.
+                    let word = word * 7919 % WORDS;
+                    sample.word(round * WORDS + word, &mut content);
+                    checked.update(word as u32, |number| f64::from(content[number]));
+                }
+                let mut queries = Vec::new();
+                for query in 0..50 {
+                    let word = query * 7877 % WORDS;
+                    sample.word(round * WORDS + word, &mut content);
+                    sample.near(query, &mut content);
+                    queries.extend(content.iter().map(|number| f64::from(*number)));
+                }
+                let reached = checked.search(&queries, 4);
+                println!("{kind:?}, round {round}: {reached:.3}");
+                assert!(reached >= *recall, "{kind:?} found {reached} of the best words in round {round}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_index_that_was_cleared_is_as_good_as_new() {
+        const SIZE: usize = 8;
+        const WORDS: usize = 20_000;
+        let sample = Sample::new(Distribution::Gaussian, WORDS, 3);
+        let mut contents = vec![0f32; WORDS * SIZE];
+        for (word, content) in contents.chunks_exact_mut(SIZE).enumerate() {
+            sample.word(word as u64, content);
+        }
+        for kind in IndexKind::ALL {
+            let search = |index: &mut dyn Index<f32>, words: std::ops::Range<u32>| {
+                let mut found = Found::default();
+                for word in words {
+                    index.update(word, &contents);
+                    if word % 997 == 0 {
+                        index.forget(word / 2);
+                    }
+                }
+                found.start(40, 4);
+                index.search(&contents, &contents[..40 * SIZE], &mut found);
+                (0..40).map(|query| found.words(query).to_vec()).collect::<Vec<_>>()
+            };
+            let mut index = kind.build(WORDS, SIZE, 0).unwrap();
+            search(&mut *index, 1000..18_000);
+            index.clear(&mut |_| ());
+            let again = search(&mut *index, 0..17_000);
+            assert_eq!(again, search(&mut *kind.build(WORDS, SIZE, 0).unwrap(), 0..17_000), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn words_that_are_not_numbers_do_not_come_first() {
+        for kind in IndexKind::ALL {
+            let mut checked = Checked::new(*kind, 10, 4);
+            checked.update(3, |_| f64::NAN);
+            checked.update(4, |number| number as f64);
+            checked.update(5, |_| f64::INFINITY);
+            checked.update(6, |number| -(number as f64));
+            let mut found = Found::default();
+            found.start(2, 3);
+            checked.index.search(&checked.contents, &[0.0, 1.0, 2.0, 3.0, f64::NAN, 0.0, 0.0, 0.0], &mut found);
+            assert_eq!(found.words(0)[0], 4, "{kind:?}");
+            assert_eq!((found.words(0).len(), found.words(1).len()), (3, 3), "{kind:?}");
+        }
+    }
 
     proptest! {
         #[test]

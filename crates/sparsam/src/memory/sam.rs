@@ -26,6 +26,8 @@ pub struct Config {
     pub access_threshold: f64,
     /// How similar words are found.
     pub index: IndexKind,
+    /// About how many words an approximate index compares with a query; 0 leaves it to the index.
+    pub index_checks: usize,
 }
 
 impl Default for Config {
@@ -37,6 +39,7 @@ impl Default for Config {
             reads: 4,
             access_threshold: 0.005,
             index: IndexKind::default(),
+            index_checks: 0,
         }
     }
 }
@@ -138,7 +141,8 @@ impl<T: Real> Sam<T> {
     /// [`Error::Config`] names the field that does not fit; [`Error::MemoryTooLarge`] if there is no address space.
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
-        let Config { memory_size, word_size, heads, access_threshold, index, .. } = *config;
+        let Config { memory_size, word_size, heads, access_threshold, index, index_checks, .. } = *config;
+        let index = index.build(memory_size, word_size, index_checks)?;
         let reads = config.reads.min(memory_size);
         Ok(Self {
             heads,

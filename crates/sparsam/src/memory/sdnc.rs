@@ -30,6 +30,8 @@ pub struct Config {
     pub access_threshold: f64,
     /// How similar words are found.
     pub index: IndexKind,
+    /// About how many words an approximate index compares with a query; 0 leaves it to the index.
+    pub index_checks: usize,
     /// Masked content addressing (Csordás and Schmidhuber 2019, arXiv 1904.10278, section 3.1): every read key comes with
     /// a mask m = σ(m̂) of W numbers. The K words most similar to q ⊙ m ⊙ m are chosen, whose
     /// products with it are the numerators of the masked cosines, and weighed by cos(q ⊙ m, M(i) ⊙ m). No index knows
@@ -42,7 +44,8 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let sam::Config { memory_size, word_size, heads, reads, access_threshold, index } = sam::Config::default();
+        let sam::Config { memory_size, word_size, heads, reads, access_threshold, index, index_checks } =
+            sam::Config::default();
         Self {
             memory_size,
             word_size,
@@ -51,6 +54,7 @@ impl Default for Config {
             links: 8,
             access_threshold,
             index,
+            index_checks,
             masked_content: false,
             sharpened_links: false,
         }
@@ -203,7 +207,8 @@ impl<T: Real> Sdnc<T> {
     /// [`Error::Config`] names the field that does not fit; [`Error::MemoryTooLarge`] if there is no address space.
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
-        let Config { memory_size, word_size, heads, links, index, access_threshold, .. } = *config;
+        let Config { memory_size, word_size, heads, links, index, index_checks, access_threshold, .. } = *config;
+        let index = index.build(memory_size, word_size, index_checks)?;
         let reads = config.reads.min(memory_size);
         Ok(Self {
             reads,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::gates::Gates;
 use super::ring::{self, Accesses, Ring};
 use super::words::{Addition, Words};
-use crate::index::IndexKind;
+use crate::index::Index;
 use crate::real::simd::InstructionSet;
 use crate::real::vector::{axpy, dot};
 use crate::{Error, Real};
@@ -72,7 +72,7 @@ pub struct Store<T> {
 }
 
 impl<T: Real> Store<T> {
-    /// `memory_size` zero words of `word_size` numbers, to be read as `reads` has room for and written by `writers` heads;
+    /// `memory_size` zero words of `word_size` numbers, found by `index`, to be read as `reads` has room for and written by `writers` heads;
     /// accesses with a total weight above `access_threshold` count.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl<T: Real> Store<T> {
     pub fn new(
         memory_size: usize,
         word_size: usize,
-        index: IndexKind,
+        index: Box<dyn Index<T>>,
         access_threshold: f64,
         reads: Reads<T>,
         writers: usize,

@@ -1,7 +1,7 @@
 //! The words of a sparse memory: their contents, their journal, and the gradients of those that an episode touched.
 
 use super::pages::Pages;
-use crate::index::{Found, Index, IndexKind};
+use crate::index::{Found, Index};
 use crate::real::simd::InstructionSet;
 use crate::real::vector::{axpy, position};
 use crate::{Error, Real};
@@ -61,17 +61,17 @@ pub struct Addition<T> {
 }
 
 impl<T: Real> Words<T> {
-    /// `memory_size` zero words of `word_size` numbers.
+    /// `memory_size` zero words of `word_size` numbers, found by `index`, which is empty.
     ///
     /// # Errors
     /// [`Error::MemoryTooLarge`] if there is no address space for them.
-    pub fn new(memory_size: usize, word_size: usize, index: IndexKind) -> Result<Self, Error> {
+    pub fn new(memory_size: usize, word_size: usize, index: Box<dyn Index<T>>) -> Result<Self, Error> {
         let too_large =
             || Error::MemoryTooLarge { bytes: memory_size as u128 * word_size as u128 * size_of::<T>() as u128 };
         Ok(Self {
             word_size,
             contents: Pages::new(memory_size.checked_mul(word_size).ok_or_else(too_large)?)?,
-            index: index.build(memory_size, word_size)?,
+            index,
             lowest_unwritten: 0,
             slots: Pages::new(memory_size)?,
             slot_words: Vec::new(),
@@ -159,8 +159,7 @@ impl<T: Real> Words<T> {
             axpy::<T, I>(&mut self.contents[start..start + self.word_size], addition.weight, vector(addition.head));
         }
         for word in &self.distinct {
-            let start = *word as usize * self.word_size;
-            self.index.update(*word, &self.contents[start..start + self.word_size]);
+            self.index.update(*word, &self.contents);
         }
         while (self.lowest_unwritten as usize) < self.slots.len() && self.index.contains(self.lowest_unwritten) {
             self.lowest_unwritten += 1;
@@ -245,8 +244,7 @@ impl<T: Real> Words<T> {
         self.lowest_unwritten = self.lowest_unwritten_at_start;
         for (slot, SlotWord { word, written_before_episode }) in self.slot_words.iter().enumerate() {
             if slot < written || *written_before_episode {
-                let start = *word as usize * self.word_size;
-                self.index.update(*word, &self.contents[start..start + self.word_size]);
+                self.index.update(*word, &self.contents);
             } else {
                 self.index.forget(*word);
             }

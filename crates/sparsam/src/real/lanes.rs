@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn products_of_whole_numbers_are_exact_up_to_the_largest() {
-        let codes: [[i8; 32]; 3] = [[-127; 32], [127; 32], std::array::from_fn(|i| (i as i8 * 37) ^ 5)];
+        let codes: [[i8; 32]; 3] = [[-127; 32], [127; 32], std::array::from_fn(|i| (i as i8).wrapping_mul(37) ^ 5)];
         let factors = [[16383, -16383], [16383, 16383], [-7, 300]];
         let expected: [i32; LANES] = std::array::from_fn(|lane| {
             let of = |block: usize| {

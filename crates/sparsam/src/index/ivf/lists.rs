@@ -308,7 +308,7 @@ impl Lists {
         // The far side comes first.
         sides.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         // From the back, so that the last of the list, which fills a gap, is never one that is still to move.
-        sides[..far].sort_unstable_by(|a, b| b.1.cmp(&a.1));
+        sides[..far].sort_unstable_by_key(|side| std::cmp::Reverse(side.1));
         for (_, offset) in &sides[..far] {
             let to = new as usize * self.capacity + self.lengths[new as usize];
             self.count_in(first + offset, -1.0);

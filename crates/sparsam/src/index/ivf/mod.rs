@@ -4,9 +4,8 @@ mod lists;
 mod tree;
 
 use self::tree::{Best, Limits, Tree};
-use super::{EPSILON, Found, Index};
-use crate::real::simd::vector_fn;
-use crate::real::vector::{dot, dot_and_square};
+use super::exact::{direction, offer, word_of};
+use super::{Found, Index};
 use crate::{Error, Real};
 
 /// Words that a query is compared with at most, unless chosen otherwise.
@@ -25,7 +24,12 @@ const SPARE_CANDIDATES: usize = 12;
 ///
 /// A list that is full is split in two, one that is nearly empty dissolves, and means move with their words (as in
 /// SPFresh, Xu et al. 2023, arXiv 2410.14452). So there is nothing to rebuild, however often words are overwritten: an
-/// update costs one descent through the means, and now and then a split of 256.
+/// update costs one descent through the means, and now and then a split of 256. A word that has moved only a little
+/// stays in its list and costs no descent.
+///
+/// Of the four words most similar to a query near a stored word, at least 95 in 100 are found where words lie in
+/// clusters, up to ten million of them and however often they were overwritten. Where they lie without any structure,
+/// every index has to look at a good part of them all: more checks help.
 #[derive(Debug)]
 pub struct Ivf<T> {
     size: usize,
@@ -49,27 +53,16 @@ impl<T: Real> Ivf<T> {
             checks,
             held: 0,
             tree: Tree::new(memory_size, word_size)?,
-            direction: Vec::new(),
+            direction: vec![0.0; word_size],
             candidates: Best::default(),
             numbers: std::marker::PhantomData,
         })
     }
-
-    fn point(&mut self, vector: &[T]) {
-        let scale = T::ONE / (square(vector) + T::from_f64(EPSILON)).sqrt();
-        self.direction.clear();
-        // What is not a number points nowhere.
-        let number = |number: &T| {
-            let number = (*number * scale).to_f64() as f32;
-            if number.is_finite() { number } else { 0.0 }
-        };
-        self.direction.extend(vector.iter().map(number));
-    }
 }
 
 impl<T: Real> Index<T> for Ivf<T> {
-    fn update(&mut self, word: u32, content: &[T]) {
-        self.point(content);
+    fn update(&mut self, word: u32, contents: &[T]) {
+        direction(word_of(contents, word, self.size), &mut self.direction);
         self.held += usize::from(!self.tree.contains(word));
         self.tree.update(word, &self.direction);
     }
@@ -98,34 +91,15 @@ impl<T: Real> Index<T> for Ivf<T> {
         let lists = self.checks.div_ceil(WORDS_IN_LIST);
         let limits = Limits { lists, enough: found.limit(), candidates: found.limit() + SPARE_CANDIDATES };
         for (number, query) in queries.chunks_exact(self.size).enumerate() {
-            self.point(query);
+            direction(query, &mut self.direction);
             self.tree.search(&self.direction, limits, &mut self.candidates);
-            rank(contents, query, number, &mut self.candidates.numbers(), found);
+            offer(contents, query, number, &mut self.candidates.numbers(), found);
             if found.words(number).len() < found.limit().min(self.held) {
                 // The lists looked into hold too few words; so all lists do, nearly.
                 let candidates: Vec<u32> = self.candidates.numbers().collect();
                 let mut others = self.tree.words().filter(|word| !candidates.contains(word));
-                rank(contents, query, number, &mut others, found);
+                offer(contents, query, number, &mut others, found);
             }
-        }
-    }
-}
-
-vector_fn! {
-    fn square<T, I>(vector: &[T]) -> T {
-        dot::<T, I>(vector, vector)
-    }
-}
-
-vector_fn! {
-    /// Offers the candidates with their exact cosines to a query.
-    fn rank<T, I>(contents: &[T], query: &[T], number: usize, words: &mut dyn Iterator<Item = u32>, found: &mut Found<T>) {
-        let epsilon = T::from_f64(EPSILON);
-        let scale = T::ONE / (dot::<T, I>(query, query) + epsilon).sqrt();
-        for word in words {
-            let content = &contents[word as usize * query.len()..][..query.len()];
-            let (product, square) = dot_and_square::<T, I>(query, content);
-            found.offer(number, word, product * scale / (square + epsilon).sqrt());
         }
     }
 }
