@@ -15,7 +15,7 @@ ifneq ($(SPARSAM_PYTHON),)
 export SPARSAM_PYTHON
 endif
 
-PYTHON_SOURCES := benchmarks/learning.py crates/sparsam-train/tests/read_events.py
+PYTHON_SOURCES := benchmarks/learning.py benchmarks/indexes.py crates/sparsam-train/tests/read_events.py
 
 .PHONY: test format lint unit docs readme bench learning fuzz python
 
