@@ -56,14 +56,40 @@ pub enum IndexKind {
 }
 
 impl IndexKind {
+    /// Every index, the exact one first.
+    pub const ALL: &[Self] = &[Self::Linear, Self::Ivf];
+
+    /// The name, as in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Ivf => "ivf",
+        }
+    }
+
     /// Makes an empty index over words 0 to `memory_size` - 1 of `word_size` numbers.
     ///
     /// # Errors
     /// [`Error::MemoryTooLarge`] if there is no address space for it.
     pub fn build<T: Real>(self, memory_size: usize, word_size: usize) -> Result<Box<dyn Index<T>>, Error> {
+        self.build_with_checks(memory_size, word_size, None)
+    }
+
+    /// As [`build`](Self::build). An approximate index compares a query with about `checks` words, as many as it finds
+    /// right if none are given; more find more of the most similar words, and take longer. An exact one compares it
+    /// with all.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_with_checks<T: Real>(
+        self,
+        memory_size: usize,
+        word_size: usize,
+        checks: Option<usize>,
+    ) -> Result<Box<dyn Index<T>>, Error> {
         Ok(match self {
             Self::Linear => Box::new(Linear::new(memory_size, word_size)?),
-            Self::Ivf => Box::new(Ivf::new(memory_size, word_size, ivf::CHECKS)?),
+            Self::Ivf => Box::new(Ivf::new(memory_size, word_size, checks.unwrap_or(ivf::CHECKS))?),
         })
     }
 }
@@ -165,6 +191,13 @@ mod tests {
             prop_assert_eq!(found.words(1), all.iter().map(|x| x.1).collect::<Vec<_>>());
             prop_assert_eq!(found.cosines(1), all.iter().map(|x| x.0).collect::<Vec<_>>());
             prop_assert!(found.words(0).is_empty());
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_configurations() {
+        for kind in IndexKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }
     }
 

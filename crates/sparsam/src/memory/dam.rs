@@ -255,6 +255,11 @@ impl<T: Real> Memory<T> for Dam<T> {
         self.layout.set_padding(state_mut(frame, self.layout, self.heads).usage, -T::NEG_INFINITY);
     }
 
+    fn fill(&mut self, content: &mut dyn FnMut(usize, &mut [T])) {
+        self.reset();
+        self.layout.fill(self.frames.now_mut(), content);
+    }
+
     fn start_episode(&mut self) {
         self.frames.start_episode();
     }

@@ -1019,6 +1019,11 @@ impl<T: Real> Memory<T> for Dnc<T> {
         self.frames.now_mut().fill([T::ZERO; LANES]);
     }
 
+    fn fill(&mut self, content: &mut dyn FnMut(usize, &mut [T])) {
+        self.reset();
+        self.layout.fill(self.frames.now_mut(), content);
+    }
+
     fn start_episode(&mut self) {
         self.frames.start_episode();
         self.gradients.clear();

@@ -472,6 +472,11 @@ impl<T: Real> Memory<T> for Ntm<T> {
         }
     }
 
+    fn fill(&mut self, content: &mut dyn FnMut(usize, &mut [T])) {
+        self.reset();
+        self.layout.fill(self.frames.now_mut(), content);
+    }
+
     fn start_episode(&mut self) {
         self.frames.start_episode();
     }

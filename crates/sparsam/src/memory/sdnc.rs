@@ -237,6 +237,11 @@ impl<T: Real> Memory<T> for Sdnc<T> {
         self.tape.reads.clear();
     }
 
+    fn fill(&mut self, content: &mut dyn FnMut(usize, &mut [T])) {
+        self.reset();
+        self.store.words.fill(content);
+    }
+
     fn start_episode(&mut self) {
         self.tape.reads.carry(self.store.position());
         self.links.start_episode();
