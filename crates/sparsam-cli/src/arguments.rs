@@ -6,6 +6,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use sparsam::Model;
+use sparsam::index::IndexKind;
 use sparsam_train::TaskConfig;
 
 use crate::options::Options;
@@ -24,6 +25,7 @@ Examples:
   sparsam train copy                 Train Sparse Access Memory to copy
   sparsam train recall --model lstm  Train the baseline without a memory
   sparsam eval runs/copy-sam-1       Measure a run on fresh sequences
+  sparsam bench step --quick         See what a step costs on this machine
   sparsam completions bash           Let the shell complete all this
 
 Every verb explains itself: sparsam train --help";
@@ -35,6 +37,9 @@ pub enum Verb {
     Train(Train),
     /// Evaluate a trained network on fresh sequences
     Eval(Eval),
+    /// Measure steps, memory and indexes on this machine, beside what the paper measured
+    #[command(subcommand, after_help = BENCH_EXAMPLES)]
+    Bench(Bench),
     /// Write the completions for a shell
     #[command(after_help = "\
 Examples:
@@ -117,6 +122,161 @@ Examples:
   sparsam eval runs/copy-sam-1             As hard as in training
   sparsam eval runs/copy-sam-1 --level 40  Twice as long as any trained on
   sparsam eval runs/copy-sam-1 --checkpoint best --json";
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Time of one step forward and back over numbers of words (the paper's figures 1a and 7a)
+    Step(BenchStep),
+    /// Physical memory of a sequence forward and back over numbers of words (the paper's figures 1b and 7b)
+    Memory(BenchMemory),
+    /// Words that indexes find against the time they take
+    Index(BenchIndex),
+    /// A point of `memory`, in a process of its own.
+    #[command(hide = true)]
+    Point(BenchPoint),
+}
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  sparsam bench step --quick    The shape of the paper's figure 1a in two minutes
+  sparsam bench memory --quick  The same for figure 1b
+  sparsam bench index --quick   What each index finds, and how fast
+
+Each prints a table and writes it as JSON and CSV, with a picture as SVG, into the folder bench.";
+
+/// The models that are measured.
+pub const BENCH_MODELS: [&str; 5] = ["ntm", "dam", "sam", "dnc", "sdnc"];
+
+fn index_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(IndexKind::ALL.iter().map(|kind| kind.name()).filter(|name| *name != "auto"))
+}
+
+/// A number of words: 64, 16k or 1M, k being 1,024 and M being 1,024 k.
+fn words(text: &str) -> Result<usize, String> {
+    let (digits, factor) = match text.strip_suffix('k') {
+        Some(digits) => (digits, 1 << 10),
+        None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1 << 20)),
+    };
+    let number = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(factor));
+    number.ok_or_else(|| "a number of words is written as 64, 16k or 1M".into())
+}
+
+/// Arguments of every benchmark.
+#[derive(Args, Debug)]
+pub struct BenchCommon {
+    /// Measure less, so that it takes two minutes at most
+    #[arg(long)]
+    pub quick: bool,
+    /// Numbers of words, such as 64,16k,1M (k is 1,024, M is 1,024 k) [default: those of the paper, as far as they fit]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = words)]
+    pub sizes: Vec<usize>,
+    /// Indexes [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = index_names())]
+    pub indexes: Vec<String>,
+    /// Repeats of every measurement, at most: what takes long is repeated less [default: 15, with --quick 5]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub repeats: Option<u64>,
+    /// Folder for tables and pictures
+    #[arg(long, value_name = "FOLDER", default_value = "bench")]
+    pub output: PathBuf,
+}
+
+/// Arguments of `sparsam bench step`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sparsam bench step --quick
+  sparsam bench step --models sam,ntm --sizes 1k,16k,256k --threads 1
+  sparsam bench step --models sdnc,dnc --output bench/dnc
+  sparsam bench step --json > step.json
+
+Batch 8, 100 hidden units, 4 heads, 4 words read by a head, words of 32 numbers. Every memory is full of distinct
+words before the clock starts.")]
+pub struct BenchStep {
+    /// Models [default: all of them]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(BENCH_MODELS))]
+    pub models: Vec<String>,
+    /// Measure sparse models with an empty memory as well
+    #[arg(long)]
+    pub empty: bool,
+    /// What every benchmark takes.
+    #[command(flatten)]
+    pub bench: BenchCommon,
+    /// How to run.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Arguments of `sparsam bench memory`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sparsam bench memory --quick
+  sparsam bench memory --models ntm,sam --sizes 64,64k
+  sparsam bench memory --empty --json > memory.json
+
+One sequence of 100 steps forward and back (10 for DNC and SDNC), 100 hidden units, 4 heads, words of 32 numbers.
+Every point is measured in a process of its own, as the operating system accounts it. Linux only.")]
+pub struct BenchMemory {
+    /// Models [default: all of them]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(BENCH_MODELS))]
+    pub models: Vec<String>,
+    /// Measure sparse models with an empty memory as well
+    #[arg(long)]
+    pub empty: bool,
+    /// What every benchmark takes.
+    #[command(flatten)]
+    pub bench: BenchCommon,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `sparsam bench index`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sparsam bench index --quick
+  sparsam bench index --sizes 1M --indexes ivf,linear --rounds 3
+  sparsam bench index --json > index.json
+
+The load of a step: 20 words change (in each of 4 heads one is replaced and four are moved a little), then 4 queries for 4
+words near stored ones; words of 32 numbers, one thread, every word stored. Words lie in clusters, or without structure.")]
+pub struct BenchIndex {
+    /// Times that every word is overwritten before the load is measured again [default: 1, with --quick 0]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=1000))]
+    pub rounds: Option<u64>,
+    /// Words that an approximate index compares with a query, about [default: 128 to 8192]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = words)]
+    pub checks: Vec<usize>,
+    /// What every benchmark takes.
+    #[command(flatten)]
+    pub bench: BenchCommon,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of a point of `sparsam bench memory`.
+#[derive(Args, Debug)]
+pub struct BenchPoint {
+    /// The model.
+    #[arg(long, value_parser = PossibleValuesParser::new(BENCH_MODELS))]
+    pub model: String,
+    /// The index of a sparse one.
+    #[arg(long, value_parser = index_names())]
+    pub index: Option<String>,
+    /// Words.
+    #[arg(long, value_parser = words)]
+    pub words: usize,
+    /// Time steps.
+    #[arg(long)]
+    pub steps: usize,
+    /// Leave the memory empty.
+    #[arg(long)]
+    pub empty: bool,
+}
 
 /// A checkpoint of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -192,7 +192,7 @@ impl Observer for Display {
 }
 
 /// A line on standard error that is drawn anew again and again; hidden unless that is a terminal.
-fn live_line(wanted: bool, template: &str) -> ProgressBar {
+pub fn live_line(wanted: bool, template: &str) -> ProgressBar {
     if !wanted || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -281,7 +281,7 @@ pub fn grouped(count: u64) -> String {
 }
 
 /// A length of time in its two largest units: 2m 13s.
-fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     match seconds {
         0..60 => format!("{seconds}s"),

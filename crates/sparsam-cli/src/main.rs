@@ -1,6 +1,7 @@
 //! The command `sparsam`.
 
 mod arguments;
+mod bench;
 mod display;
 mod evaluate;
 mod failure;
@@ -26,6 +27,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match Settings::try_from(arguments)? {
         Settings::Train(settings) => train::run(settings),
         Settings::Evaluate(settings) => evaluate::run(&settings),
+        Settings::Bench(settings) => bench::run(settings),
         Settings::Completions(shell) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "sparsam", &mut script);

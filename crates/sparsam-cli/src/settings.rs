@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap_complete::Shell;
 use sparsam::Model;
+use sparsam::index::IndexKind;
 use sparsam_train::{Checkpoint, Config, RunFolder, TaskConfig};
 
 use crate::arguments::{self, Arguments, Common, Verb, Which};
@@ -14,6 +15,7 @@ use crate::options::Options;
 pub enum Settings {
     Train(Train),
     Evaluate(Evaluate),
+    Bench(Bench),
     Completions(Shell),
 }
 
@@ -49,6 +51,51 @@ pub struct Evaluate {
     pub threads: Option<usize>,
 }
 
+/// What to measure.
+pub enum Bench {
+    Step(BenchModels),
+    Memory(BenchModels),
+    Index(BenchIndex),
+    Point(BenchPoint),
+}
+
+/// What every benchmark is told.
+#[derive(Clone, Debug)]
+pub struct BenchCommon {
+    pub quick: bool,
+    /// In rising order; empty for those that the benchmark chooses.
+    pub sizes: Vec<usize>,
+    pub indexes: Vec<IndexKind>,
+    pub repeats: usize,
+    pub output: PathBuf,
+    pub json: bool,
+    pub threads: Option<usize>,
+}
+
+/// Models to measure.
+pub struct BenchModels {
+    pub models: Vec<&'static str>,
+    pub empty: bool,
+    pub common: BenchCommon,
+}
+
+/// Indexes to measure.
+pub struct BenchIndex {
+    pub rounds: usize,
+    /// In rising order; empty for those that the benchmark chooses.
+    pub checks: Vec<usize>,
+    pub common: BenchCommon,
+}
+
+/// One point of the memory benchmark.
+pub struct BenchPoint {
+    pub model: &'static str,
+    pub index: Option<IndexKind>,
+    pub words: usize,
+    pub steps: usize,
+    pub empty: bool,
+}
+
 /// Leaves the surrounding function with a mistake.
 macro_rules! mistake {
     ($($text:tt)*) => { return Err(Mistake(format!($($text)*)).into()) };
@@ -61,6 +108,7 @@ impl TryFrom<Arguments> for Settings {
         match arguments.verb {
             Verb::Train(arguments) => train(arguments).map(Self::Train),
             Verb::Eval(arguments) => evaluate(arguments).map(Self::Evaluate),
+            Verb::Bench(arguments) => bench(arguments).map(Self::Bench),
             Verb::Completions { shell } => Ok(Self::Completions(shell)),
         }
     }
@@ -170,6 +218,76 @@ fn evaluate(arguments: arguments::Eval) -> anyhow::Result<Evaluate> {
     let threads = threads(&arguments.common);
     let (level, sequences, seed) = (arguments.level, arguments.sequences, arguments.seed);
     Ok(Evaluate { run, network, level, sequences, seed, json, threads })
+}
+
+fn bench(arguments: arguments::Bench) -> anyhow::Result<Bench> {
+    let models = |names: &[String]| -> Vec<&'static str> {
+        let wanted = |name: &&str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+        arguments::BENCH_MODELS.into_iter().filter(wanted).collect()
+    };
+    Ok(match arguments {
+        arguments::Bench::Step(arguments) => {
+            let (json, threads) = (arguments.common.json, threads(&arguments.common));
+            let common = bench_common(arguments.bench, json, threads)?;
+            Bench::Step(BenchModels { models: models(&arguments.models), empty: arguments.empty, common })
+        }
+        arguments::Bench::Memory(arguments) => {
+            if !cfg!(target_os = "linux") {
+                mistake!("bench memory asks the operating system as only Linux can be asked; run it on Linux");
+            }
+            let common = bench_common(arguments.bench, arguments.json, Some(1))?;
+            Bench::Memory(BenchModels { models: models(&arguments.models), empty: arguments.empty, common })
+        }
+        arguments::Bench::Index(arguments) => {
+            let common = bench_common(arguments.bench, arguments.json, Some(1))?;
+            if let Some(size) = common.sizes.iter().find(|size| **size < LEAST_INDEXED) {
+                mistake!(
+                    "--sizes {size} does not work: a step changes 20 words and looks for 4, so that an index is \
+                          measured with at least {LEAST_INDEXED}"
+                );
+            }
+            let mut checks = arguments.checks;
+            if checks.contains(&0) {
+                mistake!("--checks 0 does not work: an index compares a query with at least one word");
+            }
+            checks.sort_unstable();
+            checks.dedup();
+            let rounds = arguments.rounds.map_or(usize::from(!common.quick), |rounds| rounds as usize);
+            Bench::Index(BenchIndex { rounds, checks, common })
+        }
+        arguments::Bench::Point(arguments) => {
+            let Some(model) = models(std::slice::from_ref(&arguments.model)).pop() else {
+                mistake!("--model {} is not known", arguments.model);
+            };
+            let index = indexes(arguments.index.as_slice()).pop().filter(|_| arguments.index.is_some());
+            let arguments::BenchPoint { words, steps, empty, .. } = arguments;
+            Bench::Point(BenchPoint { model, index, words, steps, empty })
+        }
+    })
+}
+
+/// The fewest words that an index is measured with.
+const LEAST_INDEXED: usize = 64;
+
+/// Those of these names; all if there are none.
+fn indexes(names: &[String]) -> Vec<IndexKind> {
+    let all = IndexKind::ALL.iter().copied().filter(|kind| kind.name() != "auto");
+    all.filter(|kind| names.is_empty() || names.iter().any(|name| name == kind.name())).collect()
+}
+
+fn bench_common(arguments: arguments::BenchCommon, json: bool, threads: Option<usize>) -> anyhow::Result<BenchCommon> {
+    let arguments::BenchCommon { quick, mut sizes, indexes: names, repeats, output } = arguments;
+    if !can_hold_a_run(&output) {
+        mistake!("{} is a file; name a folder for the tables and pictures with --output", output.display());
+    }
+    sizes.sort_unstable();
+    sizes.dedup();
+    let most = (1 << 31) - 2;
+    if let Some(size) = sizes.iter().find(|size| !(4..=most).contains(*size)) {
+        mistake!("--sizes {size} does not work: a memory of 4 heads has from 4 to {most} words");
+    }
+    let repeats = repeats.map_or(if quick { 5 } else { 15 }, |repeats| repeats as usize);
+    Ok(BenchCommon { quick, sizes, indexes: indexes(&names), repeats, output, json, threads })
 }
 
 fn check_exists(path: &Path) -> anyhow::Result<()> {

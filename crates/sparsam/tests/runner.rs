@@ -58,6 +58,32 @@ fn backward_restores_what_forward_started_from() {
 }
 
 #[test]
+fn a_filled_memory_is_restored_until_it_is_reset() {
+    for model in models() {
+        let network = network(model, 3, 8, 2, 24);
+        let batch = Batch::new(&network, &[20, 11, 20, 5, 1, 9], 25);
+        let word = |row: usize, word: usize, numbers: &mut [f64]| {
+            numbers.copy_from_slice(&Numbers::new((1000 * row + word) as u64).vector(numbers.len()));
+        };
+        let mut runner = Runner::new(&network, batch.rows).expect("it fits");
+        let fresh = batch.forward(&mut runner, &network);
+        runner.fill(word);
+        let filled = batch.forward(&mut runner, &network);
+        batch.backward(&mut runner, &network);
+        assert_eq!(batch.forward(&mut runner, &network), filled);
+        // Whatever the number of threads, each row has the words that were meant for it.
+        with_threads(3, || runner.fill(word));
+        assert_eq!(batch.forward(&mut runner, &network), filled);
+        runner.fill(|row, number, numbers| word(row + 1, number, numbers));
+        let others = batch.forward(&mut runner, &network);
+        let has_memory = network.config().memory != Model::Lstm;
+        assert_eq!((filled != fresh, others != filled), (has_memory, has_memory));
+        runner.reset();
+        assert_eq!(batch.forward(&mut runner, &network), fresh);
+    }
+}
+
+#[test]
 fn replay_carries_on_as_if_nothing_had_gone_back() {
     for model in models() {
         let network = network(model, 3, 8, 2, 5);

@@ -89,6 +89,19 @@ impl IndexKind {
         Self::Hnsw,
     ];
 
+    /// The name, as in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Linear => "linear",
+            Self::Ivf => "ivf",
+            Self::KdForest => "kd-forest",
+            Self::Lsh => "lsh",
+            #[cfg(feature = "hnsw")]
+            Self::Hnsw => "hnsw",
+        }
+    }
+
     /// Makes an empty index over words 0 to `memory_size` - 1 of `word_size` numbers. An approximate one compares a query
     /// with about `checks` words: more find better words and take longer. 0 leaves the number to the index.
     ///
@@ -426,6 +439,13 @@ mod tests {
             prop_assert_eq!(found.words(1), all.iter().map(|x| x.1).collect::<Vec<_>>());
             prop_assert_eq!(found.cosines(1), all.iter().map(|x| x.0).collect::<Vec<_>>());
             prop_assert!(found.words(0).is_empty());
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_configurations() {
+        for kind in IndexKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }
     }
 

@@ -87,6 +87,20 @@ impl Layout {
         blocks.start * self.word_size..blocks.end * self.word_size
     }
 
+    /// Gives every word of a frame, which starts with the words, the content that `content` writes.
+    pub fn fill<T: Real>(self, frame: &mut [Sixteen<T>], content: &mut dyn FnMut(usize, &mut [T])) {
+        let mut numbers = vec![T::ZERO; self.word_size];
+        for (block, contents) in frame[..self.contents_len()].chunks_exact_mut(self.word_size).enumerate() {
+            for lane in 0..LANES.min(self.memory_size - block * LANES) {
+                numbers.fill(T::ZERO);
+                content(block * LANES + lane, &mut numbers);
+                for (sixteen, number) in contents.iter_mut().zip(&numbers) {
+                    sixteen[lane] = *number;
+                }
+            }
+        }
+    }
+
     /// Sets what stands beyond the last word in a vector with a number for each word.
     #[inline(always)]
     pub fn set_padding<T: Real>(self, numbers: &mut [Sixteen<T>], value: T) {
@@ -959,6 +973,11 @@ pub(crate) use frame;
 /// are functions `step` and `step_back`.
 macro_rules! life_in_frames {
     () => {
+        fn fill(&mut self, content: &mut dyn FnMut(usize, &mut [T])) {
+            self.reset();
+            self.layout.fill(self.frames.now_mut(), content);
+        }
+
         fn start_episode(&mut self) {
             self.frames.start_episode();
         }

@@ -121,5 +121,22 @@ impl Life {
             }
         }
         assert_eq!(state(&mut memory), state(&mut again), "after a reset, as if just made");
+
+        let content = |word: usize, numbers: &mut [f32]| numbers.copy_from_slice(&interface(numbers.len(), word, seed));
+        memory.fill(&mut |word, numbers| content(word, numbers));
+        let filled = state(&mut memory);
+        assert_ne!(filled, fresh);
+        for step in 0..steps {
+            memory.step(&interface(length, step, seed), &mut read, true);
+        }
+        for step in (0..steps).rev() {
+            back(&mut memory, step);
+        }
+        assert_eq!(state(&mut memory), filled, "after going back to a filled memory");
+        let mut other = make();
+        other.fill(&mut |word, numbers| content(word, numbers));
+        assert_eq!(state(&mut other), filled, "whatever stood there before, a filled memory holds what it was given");
+        memory.reset();
+        assert_eq!(state(&mut memory), fresh, "after a reset of a filled memory");
     }
 }

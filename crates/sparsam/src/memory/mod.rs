@@ -4,6 +4,8 @@
 //!
 //! * **Made or [`reset`](Memory::reset)**: every word is zero (or whatever the model starts with), nothing was read,
 //!   the tape is empty.
+//! * **[`fill`](Memory::fill)**: as after a reset, but every word holds what it was given: a memory preloaded with what
+//!   its user knows.
 //! * **[`start_episode`](Memory::start_episode)** keeps the memory as it stands and empties the tape. Gradients will
 //!   stop here: this is the border that a carried memory crosses and a gradient does not.
 //! * **[`step`](Memory::step)** writes, then reads. With `record`, it puts on the tape what going back needs; without,
@@ -31,6 +33,8 @@ pub mod sdnc;
 pub(crate) mod sparse;
 pub(crate) mod words;
 
+pub use pages::available_bytes;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Real};
@@ -45,6 +49,13 @@ pub trait Memory<T: Real>: Send {
 
     /// Makes the memory as it was when made, the tape empty.
     fn reset(&mut self);
+
+    /// Makes the memory as it was when made, except that every word was stored before the episode started:
+    /// `content` is given each word's number and writes its numbers. Costs as much as the words take.
+    ///
+    /// Nothing was accessed or read yet, so that the words count as unused, all alike: the first words to be overwritten
+    /// are those with the lowest numbers. There are no temporal links between them.
+    fn fill(&mut self, content: &mut dyn FnMut(usize, &mut [T]));
 
     /// Starts an episode on the memory as it stands: empties the tape.
     fn start_episode(&mut self);

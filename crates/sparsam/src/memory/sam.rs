@@ -168,6 +168,11 @@ impl<T: Real> Memory<T> for Sam<T> {
         self.store.reset(|_| ());
     }
 
+    fn fill(&mut self, content: &mut dyn FnMut(usize, &mut [T])) {
+        self.reset();
+        self.store.words.fill(content);
+    }
+
     fn start_episode(&mut self) {
         self.store.start_episode();
     }
@@ -277,6 +282,7 @@ vector_fn! {
 mod tests {
     use super::super::life::{carry_what_is_not_a_number, life};
     use super::*;
+    use crate::index::sample::{Distribution, Sample};
     use proptest::prelude::*;
 
     proptest! {
@@ -287,6 +293,36 @@ mod tests {
             prop_assume!(memory_size >= heads);
             let config = Config { memory_size, word_size, heads, reads, ..Default::default() };
             life.check(|| Sam::new(&config).unwrap(), |sam: &mut Sam<f32>| sam.store.state());
+        }
+    }
+
+    #[test]
+    fn a_word_that_a_memory_was_filled_with_is_found_by_its_content() {
+        let (memory_size, word_size) = (50, 16);
+        let sam = Config { memory_size, word_size, heads: 2, reads: 2, ..Default::default() };
+        let ivf = Config { index: IndexKind::Ivf, ..sam.clone() };
+        let dam = crate::memory::dam::Config { memory_size, word_size, heads: 2, ..Default::default() };
+        let sample = Sample::new(Distribution::Gaussian, memory_size, 9);
+        let word = |number: usize| {
+            let mut word = vec![0.0; word_size];
+            sample.word(number as u64, &mut word);
+            word
+        };
+        let fields = Fields { word_size };
+        for mut memory in [sam.build::<f32>(), ivf.build(), dam.build()].map(Result::unwrap) {
+            memory.fill(&mut |number, numbers| numbers.copy_from_slice(&word(number)));
+            // Two keys, read sharply; the write gates are shut.
+            let mut vector = vec![0.0; memory.interface_len()];
+            for (head, number) in vector.chunks_exact_mut(Fields::len(word_size)).zip([20, 49]) {
+                head[fields.key()].copy_from_slice(&word(number));
+                head[fields.strength()] = 1000.0;
+                head[fields.write_gate()] = -1000.0;
+            }
+            let mut read = vec![0.0; memory.read_len()];
+            memory.step(&vector, &mut read, true);
+            for (read, number) in read.chunks_exact(word_size).zip([20, 49]) {
+                assert!(read.iter().zip(&word(number)).all(|(a, b)| (a - b).abs() < 1e-3), "{read:?}");
+            }
         }
     }
 

@@ -235,6 +235,11 @@ impl<T: Real> Memory<T> for Sdnc<T> {
         self.store.reset(|word| self.links.forget(word));
     }
 
+    fn fill(&mut self, content: &mut dyn FnMut(usize, &mut [T])) {
+        self.reset();
+        self.store.words.fill(content);
+    }
+
     fn start_episode(&mut self) {
         self.links.start_episode();
         self.store.start_episode();

@@ -112,6 +112,17 @@ impl<T: Real> Words<T> {
         self.lowest_unwritten_at_start = 0;
     }
 
+    /// Gives every word the content that `content` writes, as if written before the episode. The words must have been
+    /// [`reset`](Self::reset).
+    pub fn fill(&mut self, content: &mut dyn FnMut(usize, &mut [T])) {
+        for word in 0..self.slots.len() {
+            content(word, &mut self.contents[word * self.word_size..][..self.word_size]);
+            self.index.update(word as u32, &self.contents);
+        }
+        self.lowest_unwritten = self.slots.len() as u32;
+        self.lowest_unwritten_at_start = self.lowest_unwritten;
+    }
+
     /// Keeps the words as they stand and empties the journal, at the cost of the words in it.
     pub fn start_episode(&mut self) {
         self.update_index();

@@ -16,6 +16,7 @@ type Pass<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], &[usiz
 /// | call | the state it starts from | the state it leaves |
 /// |---|---|---|
 /// | [`new`](Self::new), [`reset`](Self::reset), [`reset_row`](Self::reset_row) | | everything as it was made |
+/// | [`fill`](Self::fill) | | everything as it was made, but with words stored in every memory |
 /// | [`forward`](Self::forward) | the one that stands | the one after the last step; all steps on the tape |
 /// | [`backward`](Self::backward) | the one that `forward` left | the one that `forward` started from, bit for bit |
 /// | [`replay`](Self::replay) | the one that `backward` left | the one that `forward` had left, bit for bit |
@@ -89,6 +90,16 @@ impl<T: Real> Runner<T> {
         for row in 0..self.rows {
             self.reset_row(row);
         }
+    }
+
+    /// Makes every row as it was when made, except that every word of its memory was stored before: `content` is given
+    /// a row and the number of one of its words, and writes that word. Rows are filled in parallel. A network without
+    /// a memory is only reset.
+    pub fn fill(&mut self, content: impl Fn(usize, usize, &mut [T]) + Sync) {
+        self.reset();
+        self.shards.par_iter_mut().enumerate().for_each(|(number, shard)| {
+            shard.fill(|row, word, numbers| content(number * SHARD_ROWS + row, word, numbers));
+        });
     }
 
     /// Makes one row as it was when made. The others keep the state that stands; no row has a tape any more.

@@ -1,5 +1,7 @@
 //! A few sequences that are run together on one thread, all their time steps forward and back.
 
+use rayon::prelude::*;
+
 use super::{NetworkConfig, Parameters};
 use crate::memory::Memory;
 use crate::nn::lstm::{cell, cell_back};
@@ -171,6 +173,13 @@ impl<T: Real> Shard<T> {
         if let Some(memory) = self.memories.get_mut(row) {
             memory.reset();
         }
+    }
+
+    /// Stores every word of every row's memory; the rows must have been reset.
+    pub fn fill(&mut self, content: impl Fn(usize, usize, &mut [T]) + Sync) {
+        self.memories.par_iter_mut().enumerate().for_each(|(row, memory)| {
+            memory.fill(&mut |word, numbers| content(row, word, numbers));
+        });
     }
 
     /// Starts an episode from the state as it stands: what is on the tape is forgotten.

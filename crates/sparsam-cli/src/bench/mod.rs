@@ -1,0 +1,376 @@
+//! `sparsam bench`: what a step, a sequence and an index cost on this machine, beside what the paper measured.
+
+pub mod index;
+pub mod memory;
+mod plot;
+pub mod step;
+mod table;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use indicatif::ProgressBar;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sparsam::index::IndexKind;
+use sparsam::memory::{available_bytes, dam, dnc, ntm, sam, sdnc};
+use sparsam::{Model, Network, NetworkConfig};
+
+use crate::display::{duration, live_line, print};
+use crate::failure::INTERRUPTED;
+use crate::settings::{Bench, BenchCommon, shell_word};
+
+/// Numbers in a word, W, as in the paper's measurements.
+const WORD_SIZE: usize = 32;
+/// Hidden units of the controller, as in the paper's measurements.
+const HIDDEN: usize = 100;
+/// Numbers into and out of the controller at each step; the paper does not give them, and they hardly matter.
+const INPUT: usize = 10;
+const OUTPUT: usize = 8;
+/// Access heads.
+const HEADS: usize = 4;
+/// Words read by a head, K.
+const READS: usize = 4;
+
+/// Share of the available memory that a measurement may take: what is left keeps the machine from swapping.
+const SHARE_OF_MEMORY: f64 = 0.85;
+
+/// Seconds that `--quick` takes at most, about.
+const QUICK_SECONDS: f64 = 110.0;
+
+/// Runs a benchmark.
+pub fn run(settings: Bench) -> anyhow::Result<ExitCode> {
+    match settings {
+        Bench::Step(settings) => step::run(&settings),
+        Bench::Memory(settings) => memory::run(&settings),
+        Bench::Index(settings) => index::run(&settings),
+        Bench::Point(settings) => memory::run_point(&settings),
+    }
+}
+
+/// What a line in a picture is about: a model, and the index of a sparse one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Variant {
+    model: &'static str,
+    index: Option<IndexKind>,
+    /// Every word of the memory was stored before.
+    full: bool,
+}
+
+impl Variant {
+    /// The models' variants: a sparse model has one for each index.
+    fn all(models: &[&'static str], indexes: &[IndexKind]) -> Vec<Self> {
+        let of = |model: &'static str| -> Vec<Self> {
+            if ["sam", "sdnc"].contains(&model) {
+                indexes.iter().map(|index| Self { model, index: Some(*index), full: true }).collect()
+            } else {
+                vec![Self { model, index: None, full: true }]
+            }
+        };
+        models.iter().flat_map(|model| of(model)).collect()
+    }
+
+    /// "SAM ivf", "NTM", "SAM linear, empty".
+    fn name(self) -> String {
+        let index = self.index.map_or(String::new(), |index| format!(" {}", index.name()));
+        format!("{}{index}{}", self.model.to_uppercase(), if self.full { "" } else { ", empty" })
+    }
+
+    fn memory(self, memory_size: usize) -> Model {
+        let (word_size, heads, reads) = (WORD_SIZE, HEADS, READS);
+        let index = self.index.unwrap_or_default();
+        match self.model {
+            "ntm" => Model::Ntm(ntm::Config { memory_size, word_size, heads }),
+            "dam" => Model::Dam(dam::Config { memory_size, word_size, heads, ..Default::default() }),
+            "dnc" => Model::Dnc(dnc::Config { memory_size, word_size, heads, ..Default::default() }),
+            "sdnc" => Model::Sdnc(sdnc::Config { memory_size, word_size, heads, reads, index, ..Default::default() }),
+            _ => Model::Sam(sam::Config { memory_size, word_size, heads, reads, index, ..Default::default() }),
+        }
+    }
+
+    fn network(self, memory_size: usize) -> Result<Network<f32>, sparsam::Error> {
+        let memory = self.memory(memory_size);
+        Network::new(NetworkConfig { input_size: INPUT, hidden_size: HIDDEN, output_size: OUTPUT, memory }, 1)
+    }
+
+    /// Bytes of one state of a dense memory; none for a sparse one.
+    fn frame_bytes(self, memory_size: usize) -> Option<u128> {
+        const SMALL: usize = 1 << 10;
+        if self.index.is_some() {
+            return None;
+        }
+        let frame = |blocks| Some(self.memory(blocks * SMALL).build::<f32>().ok()??.tape_growth(1) as f64);
+        let [a, b, c] = [frame(1)?, frame(2)?, frame(3)?];
+        // A polynomial of degree two in N: links are N², all else is N or constant.
+        let x = memory_size as f64 / SMALL as f64 - 1.0;
+        Some((a + x * (b - a) + x * (x - 1.0) / 2.0 * (c - 2.0 * b + a)).max(0.0) as u128)
+    }
+}
+
+/// The first to the last decile of what was measured.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Spread {
+    median: f64,
+    first_decile: f64,
+    first_quartile: f64,
+    last_quartile: f64,
+    last_decile: f64,
+    repeats: usize,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            let place = share * values.len().saturating_sub(1) as f64;
+            let [low, high] = [place.floor(), place.ceil()].map(|n| values.get(n as usize).copied().unwrap_or(0.0));
+            low + (high - low) * place.fract()
+        };
+        Self {
+            median: at(0.5),
+            first_decile: at(0.1),
+            first_quartile: at(0.25),
+            last_quartile: at(0.75),
+            last_decile: at(0.9),
+            repeats: values.len(),
+        }
+    }
+}
+
+/// What is measured on, and when.
+#[derive(Debug, Serialize)]
+struct Machine {
+    processor: String,
+    cores: usize,
+    threads: usize,
+    instruction_set: String,
+    memory_bytes: Option<u64>,
+    system: &'static str,
+    sparsam: &'static str,
+    date: String,
+}
+
+impl Machine {
+    fn here() -> Self {
+        let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let named = |line: &str| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().to_owned());
+        let total = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let total = total.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        Self {
+            processor: cpu.lines().find_map(named).unwrap_or_else(|| std::env::consts::ARCH.into()),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: rayon::current_num_threads(),
+            instruction_set: format!("{:?}", sparsam::real::simd::level()),
+            memory_bytes: total.and_then(|kib| kib.trim().parse::<u64>().ok()).map(|kib| kib << 10),
+            system: std::env::consts::OS,
+            sparsam: env!("CARGO_PKG_VERSION"),
+            date: date(seconds),
+        }
+    }
+
+    fn line(&self) -> String {
+        let Self { processor, cores, threads, instruction_set, .. } = self;
+        let plural = |count: usize, of: &str| format!("{count} {of}{}", if count == 1 { "" } else { "s" });
+        format!("{processor}, {}, {}, {instruction_set}", plural(*cores, "core"), plural(*threads, "thread"))
+    }
+}
+
+/// Seconds since 1970 as a date and time of Greenwich (Hinnant's days from civil, backwards).
+fn date(seconds: u64) -> String {
+    let (days, time) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", time / 3600, time / 60 % 60, time % 60)
+}
+
+/// A point that was not measured, and why.
+#[derive(Clone, Debug, Serialize)]
+struct Skipped {
+    series: String,
+    words: usize,
+    reason: String,
+}
+
+/// What a benchmark writes and prints.
+struct Report<'a> {
+    name: &'static str,
+    common: &'a BenchCommon,
+    machine: Machine,
+    options: Value,
+    skipped: Vec<Skipped>,
+    points: Vec<Value>,
+    /// Every point was measured.
+    complete: bool,
+    bar: ProgressBar,
+    stop: Arc<AtomicBool>,
+    started: Instant,
+}
+
+impl<'a> Report<'a> {
+    fn new(name: &'static str, common: &'a BenchCommon, options: Value) -> anyhow::Result<Self> {
+        fs::create_dir_all(&common.output).with_context(|| in_folder(&common.output))?;
+        let bar = live_line(!common.json, "{spinner} {wide_msg} {elapsed}");
+        bar.enable_steady_tick(std::time::Duration::from_millis(500));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, shown) = (stop.clone(), bar.clone());
+        ctrlc::set_handler(move || {
+            if stopped.swap(true, Ordering::Relaxed) {
+                std::process::exit(INTERRUPTED.into());
+            }
+            shown.suspend(|| {
+                let _ = writeln!(std::io::stderr(), "ending this point, then writing; Ctrl-C again quits at once");
+            });
+        })
+        .context("the system does not tell of Ctrl-C")?;
+        Ok(Self {
+            name,
+            common,
+            machine: Machine::here(),
+            options,
+            skipped: Vec::new(),
+            points: Vec::new(),
+            complete: false,
+            bar,
+            stop,
+            started: Instant::now(),
+        })
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// A line of the table, for a person.
+    fn say(&self, line: &str) -> anyhow::Result<()> {
+        if !self.common.json {
+            self.bar.suspend(|| print(format!("{line}\n").as_bytes()))?;
+        }
+        Ok(())
+    }
+
+    /// What is being done.
+    fn show(&self, doing: String) {
+        self.bar.set_message(doing);
+    }
+
+    fn skip(&mut self, series: String, words: usize, reason: String) -> anyhow::Result<()> {
+        self.say(&format!("left out: {series} with {} words: {reason}", crate::display::grouped(words as u64)))?;
+        self.skipped.push(Skipped { series, words, reason });
+        Ok(())
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "benchmark": self.name,
+            "complete": self.complete,
+            "machine": self.machine,
+            "options": self.options,
+            "skipped": self.skipped,
+            "points": self.points,
+        })
+    }
+
+    fn path(&self, ending: &str) -> PathBuf {
+        self.common.output.join(format!("{}{ending}", self.name))
+    }
+
+    /// Writes the JSON, the CSV and the pictures: endings of their names, and themselves.
+    fn write(&self, pictures: &[(String, String)]) -> anyhow::Result<()> {
+        let write = |ending: &str, text: &str| {
+            let path = self.path(ending);
+            fs::write(&path, text).with_context(|| in_folder(&path))
+        };
+        write(".json", &format!("{:#}\n", self.json()))?;
+        write(".csv", &table::csv(&self.points))?;
+        pictures.iter().try_for_each(|(ending, svg)| write(ending, svg))
+    }
+
+    /// Says where everything is, or prints it, and how it ended.
+    fn end(self, pictures: &[(String, String)]) -> anyhow::Result<ExitCode> {
+        self.write(pictures)?;
+        self.bar.finish_and_clear();
+        if self.common.json {
+            print(format!("{:#}\n", self.json()).as_bytes())?;
+        } else {
+            let endings = pictures.iter().map(|(ending, _)| ending.as_str());
+            let files = endings.chain([".csv", ".json"]).map(|ending| shell_word(&self.path(ending)));
+            let files = files.collect::<Vec<_>>().join(" ");
+            let (time, how) =
+                (duration(self.started.elapsed().as_secs_f64()), if self.complete { "took" } else { "stopped after" });
+            self.say(&format!("\n{how} {time}; written: {files}"))?;
+        }
+        if self.complete { Ok(ExitCode::SUCCESS) } else { Ok(ExitCode::from(INTERRUPTED)) }
+    }
+}
+
+fn in_folder(path: &Path) -> String {
+    format!("{} cannot be written; choose another folder with --output", path.display())
+}
+
+/// Bytes that may be taken; as good as all where the system does not say what is available.
+fn room() -> u128 {
+    available_bytes().map_or(u128::MAX, |bytes| (bytes as f64 * SHARE_OF_MEMORY) as u128)
+}
+
+/// "it needs 38.4 GiB and 14.2 GiB are available".
+fn no_room(bytes: u128) -> String {
+    let available = available_bytes().unwrap_or(0);
+    format!(
+        "it needs {} ({bytes} bytes), and {} are available",
+        table::bytes(bytes as f64),
+        table::bytes(available as f64)
+    )
+}
+
+/// A number in KiB of what the system accounts to this process, in bytes; none where it does not.
+fn status_bytes(field: &str) -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+/// "about 3m 20s".
+fn about(seconds: f64) -> String {
+    format!("about {}", duration(seconds.max(1.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        let times = [0, 951_782_400, 1_709_251_199, 4_102_444_800];
+        let expected = ["1970-01-01T00:00:00Z", "2000-02-29T00:00:00Z", "2024-02-29T23:59:59Z", "2100-01-01T00:00:00Z"];
+        assert_eq!(times.map(date), expected);
+    }
+
+    #[test]
+    fn the_spread_lies_around_the_median() {
+        let spread = Spread::of((0..=10).rev().map(f64::from).collect());
+        assert_eq!((spread.first_decile, spread.median, spread.last_decile, spread.repeats), (1.0, 5.0, 9.0, 11));
+        assert_eq!(Spread::of(vec![3.0, 5.0]).median, 4.0);
+        assert_eq!(Spread::of(Vec::new()).median, 0.0);
+    }
+
+    #[test]
+    fn frames_are_as_large_as_memories_say() {
+        for model in ["ntm", "dam", "dnc"] {
+            let variant = Variant { model, index: None, full: true };
+            let memory = variant.memory(4096).build::<f32>().unwrap().unwrap();
+            assert_eq!(variant.frame_bytes(4096), Some(memory.tape_growth(1)), "{model}");
+        }
+    }
+}

@@ -1,0 +1,590 @@
+//! `sparsam bench step`: time of one step of a batch, forward and back, over numbers of words.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use sparsam::index::IndexKind;
+use sparsam::index::sample::{Distribution, Sample};
+use sparsam::{Error, Network, Parameters, Runner};
+
+use super::plot::{Axis, Line, Mark, Picture, Unit, draw};
+use super::table::{ratio, row, seconds};
+use super::{
+    HEADS, HIDDEN, INPUT, OUTPUT, QUICK_SECONDS, READS, Report, Spread, Variant, WORD_SIZE, about, no_room, room,
+    status_bytes,
+};
+use crate::display::grouped;
+use crate::failure::Mistake;
+use crate::settings::BenchModels;
+use crate::train::use_threads;
+
+/// Sequences at a time, as in the paper.
+const BATCH: usize = 8;
+
+const SIZES: &[usize] = &[64, 256, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 10_000_000];
+const QUICK_SIZES: &[usize] = &[64, 1 << 10, 1 << 14, 1 << 18, 1 << 20];
+/// For the models with temporal links, whose dense ones take N² numbers.
+const LINKED_SIZES: &[usize] = &[64, 128, 256, 512, 1 << 10, 1 << 11, 1 << 12];
+const QUICK_LINKED_SIZES: &[usize] = &[64, 512, 1 << 11];
+
+/// Time steps of a sequence, at most; those of models with links as in the paper.
+const STEPS: usize = 100;
+const LINKED_STEPS: usize = 10;
+/// Bytes that the states of a dense memory should take at most, for which the steps are chosen.
+const TAPE_BYTES: u128 = 4 << 30;
+/// What is timed at once takes so long at least, so that the clock does not count.
+const SHORTEST: f64 = 0.02;
+
+/// What the paper measured with a million words: line, seconds, and how it is told.
+const PAPER: [(&str, f64, &str); 3] = [
+    ("NTM", 12.0, "NTM 12 s"),
+    ("SAM linear", 0.12, "SAM linear under 120 ms"),
+    ("SAM kd-forest", 0.007, "SAM k-d trees 7 ms"),
+];
+const PAPER_WORDS: usize = 1 << 20;
+
+/// One measured point.
+#[derive(Clone, Debug, Serialize)]
+struct Point {
+    series: String,
+    model: &'static str,
+    index: Option<&'static str>,
+    words: usize,
+    /// Every word was stored before the clock started.
+    full: bool,
+    batch: usize,
+    /// Time steps of a sequence.
+    steps: usize,
+    /// Of one step of the whole batch, forward and back.
+    seconds: Spread,
+    /// The dense model's median over this one.
+    speedup: Option<f64>,
+    fill_seconds: f64,
+}
+
+/// What a variant costs, from two sizes that are measured before anything else.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    /// Words, and seconds of a step.
+    small: (f64, f64),
+    large: (f64, f64),
+    /// Seconds to store a word of every row.
+    store: f64,
+}
+
+impl Cost {
+    /// Seconds of a step, about.
+    fn step(&self, variant: Variant, words: usize) -> f64 {
+        let (words, (small, large)) = (words as f64, (self.small, self.large));
+        let slope = ((large.1 - small.1) / (large.0 - small.0)).max(0.0);
+        if words <= large.0 {
+            return (small.1 + (words - small.0) * slope).max(small.1);
+        }
+        let times = words / large.0;
+        match variant.model {
+            "dnc" => large.1 * times * times,
+            _ if !variant.full => large.1,
+            // Trees and hash tables grow by a level, and out of the caches.
+            "sam" | "sdnc" if variant.index != Some(IndexKind::Linear) => large.1 * (1.0 + 0.15 * times.log2()),
+            _ => large.1 + (words - large.0) * slope,
+        }
+    }
+
+    fn fill(&self, variant: Variant, words: usize) -> f64 {
+        if variant.full { 1.5 * self.store * words as f64 } else { 0.0 }
+    }
+}
+
+/// What is to be measured.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    variant: Variant,
+    words: usize,
+    steps: usize,
+    repeats: usize,
+    bytes: u128,
+    /// How long it will take, about.
+    seconds: f64,
+}
+
+/// A network with its batch, ready to run.
+struct Measured {
+    plan: Plan,
+    network: Network<f32>,
+    runner: Runner<f32>,
+    gradients: Parameters<f32>,
+    inputs: Vec<f32>,
+    outputs: Vec<f32>,
+    fill_seconds: f64,
+    times: Vec<f64>,
+}
+
+impl Measured {
+    fn new(plan: Plan, stop: &(dyn Fn() -> bool + Sync)) -> Result<Self, Error> {
+        let network = plan.variant.network(plan.words)?;
+        let mut runner = Runner::new(&network, BATCH)?;
+        let started = Instant::now();
+        if plan.variant.full {
+            fill(&mut runner, plan.words, stop);
+        }
+        let fill_seconds = started.elapsed().as_secs_f64();
+        let (gradients, inputs) = (network.zeros(), inputs(plan.steps, BATCH));
+        let outputs = vec![0.0; plan.steps * BATCH * OUTPUT];
+        Ok(Self { plan, network, runner, gradients, inputs, outputs, fill_seconds, times: Vec::new() })
+    }
+
+    /// Seconds of a step, from one sequence forward and back.
+    fn episode(&mut self) -> Result<f64, Error> {
+        let steps = self.plan.steps;
+        let started = Instant::now();
+        self.runner.forward(&self.network, &self.inputs, &[steps; BATCH], &mut self.outputs)?;
+        self.runner.backward(&self.network, &self.outputs, &mut self.gradients, None)?;
+        Ok(started.elapsed().as_secs_f64() / steps as f64)
+    }
+
+    /// The same from as many sequences as the clock needs.
+    fn sample(&mut self) -> Result<f64, Error> {
+        let (mut sum, mut count) = (0.0, 0);
+        while count == 0 || sum * (self.plan.steps as f64) < SHORTEST {
+            sum += self.episode()?;
+            count += 1;
+        }
+        Ok(sum / f64::from(count))
+    }
+}
+
+/// Inputs of a batch, bits.
+pub(super) fn inputs(steps: usize, rows: usize) -> Vec<f32> {
+    (0..steps * rows * INPUT).map(|i| (i * 7919 % 2) as f32).collect()
+}
+
+/// Stores a word without structure everywhere, none twice.
+pub(super) fn fill(runner: &mut Runner<f32>, words: usize, stop: &(dyn Fn() -> bool + Sync)) {
+    let sample = |row: usize| Sample::new(Distribution::Gaussian, words, row as u64 + 1);
+    runner.fill(|row, word, numbers| {
+        // Asked rarely: each of the words takes less than the question.
+        if word % 1024 == 0 && stop() {
+            return;
+        }
+        sample(row).word(word as u64, numbers);
+    });
+}
+
+/// Runs the benchmark.
+pub fn run(settings: &BenchModels) -> anyhow::Result<ExitCode> {
+    let common = &settings.common;
+    use_threads(common.threads)?;
+    let mut variants = Variant::all(&settings.models, &common.indexes);
+    if settings.empty {
+        let empty = variants.iter().filter(|variant| variant.index.is_some()).map(|v| Variant { full: false, ..*v });
+        variants.extend(empty.collect::<Vec<_>>());
+    }
+    let options = json!({
+        "batch": BATCH, "hidden_size": HIDDEN, "heads": HEADS, "reads": READS, "word_size": WORD_SIZE,
+        "input_size": INPUT, "output_size": OUTPUT, "quick": common.quick, "repeats": common.repeats,
+        "words": "distinct, normal and independent; every memory full of them before the clock starts unless full is false",
+    });
+    let mut report = Report::new("step", common, options)?;
+    report.say(&format!("one step forward and back of {BATCH} sequences; {}", report.machine.line()))?;
+
+    report.show("measuring small memories to see how long it will take".into());
+    let wanted = |variant: &Variant| sizes(settings, *variant);
+    let mut plans = Vec::new();
+    for variant in &variants {
+        let sizes = wanted(variant);
+        if report.stopped() || sizes.is_empty() {
+            continue;
+        }
+        let cost = calibrate(*variant)?;
+        let per_word = sizes.last().map_or(Ok(0.0), |largest| bytes_of_index(*variant, *largest))?;
+        for words in sizes {
+            match plan(*variant, words, &cost, per_word, settings) {
+                Ok(plan) => plans.push(plan),
+                Err(reason) => report.skip(variant.name(), words, reason)?,
+            }
+        }
+    }
+    if let Some(size) = common.sizes.iter().find(|size| !plans.iter().any(|plan| plan.words == **size))
+        && let Some(skipped) = report.skipped.iter().find(|skipped| skipped.words == *size)
+    {
+        let reason = &skipped.reason;
+        return Err(
+            Mistake(format!("--sizes {size} does not work: {}: {reason}; choose fewer words", skipped.series)).into()
+        );
+    }
+    if common.quick {
+        for dropped in shorten(&mut plans, QUICK_SECONDS - report.started.elapsed().as_secs_f64()) {
+            let reason = format!("it takes {}; leave --quick out for it", about(dropped.seconds));
+            report.skip(dropped.variant.name(), dropped.words, reason)?;
+        }
+    }
+    let total: f64 = plans.iter().map(|plan| plan.seconds).sum();
+    report.say(&format!(
+        "every memory is full of distinct words before the clock starts{}; this takes {}\n",
+        if settings.empty { ", but where \"empty\" is said" } else { "" },
+        about(total)
+    ))?;
+    for header in lines(&[]) {
+        report.say(&header)?;
+    }
+    let points = measure(&mut report, &plans)?;
+    report.complete = !report.stopped();
+    for line in beside_the_paper(&points) {
+        report.say(&line)?;
+    }
+    let pictures = pictures(&report, &points);
+    report.end(&pictures)
+}
+
+/// The sizes to measure a variant with.
+fn sizes(settings: &BenchModels, variant: Variant) -> Vec<usize> {
+    let common = &settings.common;
+    let linked = ["dnc", "sdnc"].contains(&variant.model);
+    match (&common.sizes[..], linked, common.quick) {
+        (chosen, ..) if !chosen.is_empty() => chosen,
+        (_, false, false) => SIZES,
+        (_, false, true) => QUICK_SIZES,
+        (_, true, false) => LINKED_SIZES,
+        (_, true, true) => QUICK_LINKED_SIZES,
+    }
+    .to_vec()
+}
+
+/// Measures two small memories.
+fn calibrate(variant: Variant) -> Result<Cost, Error> {
+    let sizes = if variant.model == "dnc" { [64, 256] } else { [256, 4096] };
+    let mut measured = [(0.0, 0.0); 2];
+    let mut store = 0.0;
+    for (words, measured) in sizes.into_iter().zip(&mut measured) {
+        let plan = Plan { variant, words, steps: 10, repeats: 1, bytes: 0, seconds: 0.0 };
+        let mut runs = Measured::new(plan, &|| false)?;
+        store = runs.fill_seconds / words as f64;
+        let mut least = f64::INFINITY;
+        for _ in 0..6 {
+            least = least.min(runs.episode()?);
+        }
+        *measured = (words as f64, least);
+    }
+    Ok(Cost { small: measured[0], large: measured[1], store })
+}
+
+/// Bytes that the index of a sparse memory takes for each word, from a small one where that matters.
+fn bytes_of_index(variant: Variant, largest: usize) -> Result<f64, Error> {
+    const WORDS: usize = 1 << 16;
+    // The exact index has a copy of every word, and a norm and two numbers for it.
+    let copy = (4 * WORD_SIZE + 12) as f64;
+    let Some(kind) = variant.index.filter(|_| variant.full) else { return Ok(0.0) };
+    if kind == IndexKind::Linear || largest <= WORDS {
+        return Ok(copy);
+    }
+    let sample = Sample::new(Distribution::Gaussian, WORDS, 1);
+    let mut contents = vec![0.0; WORDS * WORD_SIZE];
+    for (number, word) in contents.chunks_exact_mut(WORD_SIZE).enumerate() {
+        sample.word(number as u64, word);
+    }
+    let before = status_bytes("RssAnon");
+    let mut index = kind.build::<f32>(WORDS, WORD_SIZE, 0)?;
+    for number in 0..WORDS as u32 {
+        index.update(number, &contents);
+    }
+    let taken = before.zip(status_bytes("RssAnon")).map(|(before, after)| after.saturating_sub(before) as f64);
+    // Tables that grow by doubling are at times half empty.
+    Ok(taken.map_or(copy, |bytes| 1.3 * bytes / WORDS as f64))
+}
+
+/// How to measure a point; or why it cannot be.
+fn plan(variant: Variant, words: usize, cost: &Cost, index_bytes: f64, settings: &BenchModels) -> Result<Plan, String> {
+    let quick = settings.common.quick;
+    let linked = ["dnc", "sdnc"].contains(&variant.model);
+    let most_steps = if linked { LINKED_STEPS } else { STEPS };
+    let least_steps = if quick && !linked { 2 } else { LINKED_STEPS };
+    let step = cost.step(variant, words);
+    let room = room();
+    // A sequence of about a second.
+    let by_time = (if quick { 0.4 } else { 1.0 } / step) as usize;
+    let (steps, bytes) = match variant.frame_bytes(words) {
+        Some(frame) => {
+            let frame = frame.max(1) * BATCH as u128;
+            // The state at the start and as many numbers of gradients come to those of the steps.
+            let by_room = (TAPE_BYTES.min(room) / frame).saturating_sub(2);
+            let steps = most_steps.min(by_time.max(least_steps)).min(by_room as usize).max(2);
+            (steps, frame * (steps as u128 + 2))
+        }
+        None => {
+            let of_word = if variant.full { (4 * WORD_SIZE + 16) as f64 + index_bytes } else { 0.0 };
+            let steps = by_time.clamp(10, most_steps);
+            // The tapes, and whatever else does not grow with the words.
+            (steps, (of_word * words as f64 * BATCH as f64) as u128 + (64 << 20))
+        }
+    };
+    if bytes > room {
+        return Err(no_room(bytes));
+    }
+    let budget = if quick { 2.0 } else { 20.0 };
+    let sample = (step * steps as f64).max(SHORTEST);
+    let repeats = settings.common.repeats.min(((budget / sample) as usize).max(3));
+    let seconds = cost.fill(variant, words) + sample * (repeats + 1) as f64;
+    Ok(Plan { variant, words, steps, repeats, bytes, seconds })
+}
+
+/// Takes out what takes longest until the rest takes no longer than so many seconds.
+fn shorten(plans: &mut Vec<Plan>, seconds: f64) -> Vec<Plan> {
+    let mut dropped = Vec::new();
+    while plans.len() > 1 && plans.iter().map(|plan| plan.seconds).sum::<f64>() > seconds {
+        let longest = (0..plans.len()).max_by(|a, b| plans[*a].seconds.total_cmp(&plans[*b].seconds)).unwrap_or(0);
+        dropped.push(plans.remove(longest));
+    }
+    dropped
+}
+
+/// Measures everything, size by size; within a size variants take turns as far as they fit beside each other.
+fn measure(report: &mut Report<'_>, plans: &[Plan]) -> anyhow::Result<Vec<Point>> {
+    let mut sizes: Vec<usize> = plans.iter().map(|plan| plan.words).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let mut points: Vec<Point> = Vec::new();
+    for words in sizes {
+        let mut left: Vec<Plan> = plans.iter().filter(|plan| plan.words == words).copied().collect();
+        let mut here = Vec::new();
+        while !left.is_empty() && !report.stopped() {
+            let (mut taken, mut group) = (0, Vec::new());
+            left.retain(|plan| {
+                let fits = group.is_empty() || taken + plan.bytes <= room() / 2;
+                if fits {
+                    taken += plan.bytes;
+                    group.push(*plan);
+                }
+                !fits
+            });
+            here.extend(measure_group(report, &group)?);
+        }
+        let order = |point: &Point| plans.iter().position(|p| p.variant.name() == point.series && p.words == words);
+        here.sort_by_key(order);
+        let dense: Vec<(&str, f64)> = here.iter().map(|point| (point.model, point.seconds.median)).collect();
+        for point in &mut here {
+            let of = if ["dnc", "sdnc"].contains(&point.model) { "dnc" } else { "ntm" };
+            let dense = dense.iter().find(|(model, _)| *model == of);
+            point.speedup = dense.map(|(_, median)| median / point.seconds.median);
+        }
+        for line in &lines(&here)[1..] {
+            report.say(line)?;
+        }
+        points.extend(here);
+        report.points = points.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>()?;
+        report.write(&pictures(report, &points))?;
+    }
+    Ok(points)
+}
+
+fn measure_group(report: &mut Report<'_>, group: &[Plan]) -> anyhow::Result<Vec<Point>> {
+    let stop = report.stop.clone();
+    let stopped = move || stop.load(std::sync::atomic::Ordering::Relaxed);
+    let mut all = Vec::new();
+    for plan in group {
+        let (name, size) = (plan.variant.name(), grouped(plan.words as u64));
+        report.show(format!("{name}: storing {size} words in each of {BATCH} memories"));
+        let measured = Measured::new(*plan, &stopped).and_then(|mut measured| {
+            if !stopped() {
+                // Once without the clock: pages come from the system, caches and buffers fill.
+                measured.episode()?;
+            }
+            Ok(measured)
+        });
+        match measured {
+            Ok(measured) => all.push(measured),
+            // What others took meanwhile.
+            Err(
+                error @ (Error::MemoryDoesNotFit { .. } | Error::TapeDoesNotFit { .. } | Error::MappingRefused { .. }),
+            ) => {
+                report.skip(name, plan.words, error.to_string())?;
+            }
+            Err(error) => return Err(sparsam_train::Error::from(error).into()),
+        }
+    }
+    let rounds = all.iter().map(|measured| measured.plan.repeats).max().unwrap_or(0);
+    for round in 0..rounds {
+        for measured in &mut all {
+            if stopped() || measured.times.len() >= measured.plan.repeats {
+                continue;
+            }
+            let (name, words) = (measured.plan.variant.name(), grouped(measured.plan.words as u64));
+            report.show(format!("{name} with {words} words: round {} of {rounds}", round + 1));
+            let time = measured.sample().map_err(sparsam_train::Error::from)?;
+            measured.times.push(time);
+        }
+    }
+    let point = |measured: Measured| {
+        let Plan { variant, words, steps, .. } = measured.plan;
+        Point {
+            series: variant.name(),
+            model: variant.model,
+            index: variant.index.map(IndexKind::name),
+            words,
+            full: variant.full,
+            batch: BATCH,
+            steps,
+            seconds: Spread::of(measured.times),
+            speedup: None,
+            fill_seconds: measured.fill_seconds,
+        }
+    };
+    // A point without a measurement was interrupted before it had one.
+    Ok(all.into_iter().filter(|measured| !measured.times.is_empty()).map(point).collect())
+}
+
+/// The table: its header, then a line for each point.
+fn lines(points: &[Point]) -> Vec<String> {
+    let line = |cells: [&str; 7]| {
+        let [words, name, steps, step, deciles, repeats, speedup] = cells;
+        row(&[
+            (words, 10, true),
+            (name, 22, false),
+            (steps, 5, true),
+            (step, 9, true),
+            (deciles, 21, true),
+            (repeats, 7, true),
+            (speedup, 14, true),
+        ])
+    };
+    let header = ["words", "model", "T", "a step", "first to last decile", "repeats", "NTM/DNC ÷ it"];
+    let mut lines = vec![line(header)];
+    for (number, point) in points.iter().enumerate() {
+        let words = if number == 0 { grouped(point.words as u64) } else { String::new() };
+        let spread = &point.seconds;
+        lines.push(line([
+            &words,
+            &point.series,
+            &point.steps.to_string(),
+            &seconds(spread.median),
+            &format!("{} to {}", seconds(spread.first_decile), seconds(spread.last_decile)),
+            &spread.repeats.to_string(),
+            &point.speedup.map_or_else(|| "-".into(), ratio),
+        ]));
+    }
+    lines
+}
+
+/// What the paper measured, and what was measured here.
+fn beside_the_paper(points: &[Point]) -> Vec<String> {
+    let found = |name: &str, words: usize| points.iter().find(|point| point.series == name && point.words == words);
+    let mut lines = Vec::new();
+    for (name, _, told) in PAPER {
+        if let Some(point) = found(name, PAPER_WORDS) {
+            let here = seconds(point.seconds.median);
+            lines.push(format!("1M words: {here} here; {told} in Rae et al. 2016 (one Xeon E5-1650)"));
+        }
+    }
+    for point in points.iter().filter(|point| point.model == "sdnc" && point.full && point.words == 2048) {
+        if let Some(times) = point.speedup {
+            let (name, times) = (&point.series, ratio(times));
+            lines.push(format!(
+                "2,048 words: the DNC takes {times} times as long as {name} here; 440 in Rae et al. 2016"
+            ));
+        }
+    }
+    if !lines.is_empty() {
+        lines.insert(0, String::new());
+    }
+    lines
+}
+
+fn pictures(report: &Report<'_>, points: &[Point]) -> Vec<(String, String)> {
+    let picture = |linked: bool| {
+        let mine = |point: &&Point| ["dnc", "sdnc"].contains(&point.model) == linked;
+        let mut lines: Vec<Line> = Vec::new();
+        for point in points.iter().filter(mine) {
+            let place = (point.words as f64, point.seconds.median);
+            match lines.iter_mut().find(|line| line.name == point.series) {
+                Some(line) => line.points.push(place),
+                None => lines.push(Line { name: point.series.clone(), points: vec![place], faint: !point.full }),
+            }
+        }
+        let in_paper = PAPER.into_iter().filter(|(of, ..)| lines.iter().any(|line| line.name == *of));
+        let marks = in_paper.map(|(of, time, told)| Mark {
+            of: of.into(),
+            text: format!("Rae et al. 2016: {told}"),
+            point: (PAPER_WORDS as f64, time),
+        });
+        let marks = marks.collect();
+        let (subject, full) = if linked {
+            (
+                "One step with temporal links, forward and back: DNC and SDNC",
+                "; Rae et al. 2016: DNC ÷ SDNC = 440 at 2k",
+            )
+        } else {
+            ("One step forward and back: dense and sparse memories", "")
+        };
+        let machine = &report.machine;
+        Picture {
+            title: subject.into(),
+            subtitle: format!(
+                "batch {BATCH}, memories full of distinct words; {}, {} threads{full}",
+                machine.processor, machine.threads
+            ),
+            x: Axis { label: format!("words of {WORD_SIZE} numbers in memory"), unit: Unit::Words },
+            y: Axis { label: "time of a step".into(), unit: Unit::Seconds },
+            lines,
+            marks,
+        }
+    };
+    let all = [(".svg", picture(false)), ("-dnc.svg", picture(true))].into_iter();
+    all.filter(|(_, picture)| !picture.lines.is_empty()).map(|(e, picture)| (e.to_owned(), draw(&picture))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variant(model: &'static str, index: Option<IndexKind>) -> Variant {
+        Variant { model, index, full: true }
+    }
+
+    fn settings(quick: bool) -> BenchModels {
+        let common = crate::settings::BenchCommon {
+            quick,
+            sizes: Vec::new(),
+            indexes: IndexKind::ALL.to_vec(),
+            repeats: 5,
+            output: "bench".into(),
+            json: false,
+            threads: None,
+        };
+        BenchModels { models: vec!["ntm", "sam"], empty: false, common }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_the_bytes_it_needs() {
+        let cost = Cost { small: (256.0, 1e-4), large: (4096.0, 1e-3), store: 1e-6 };
+        let plan = |variant, words| plan(variant, words, &cost, 140.0, &settings(false));
+        let dense = plan(variant("ntm", None), 1 << 30).unwrap_err();
+        assert!(dense.starts_with("it needs ") && dense.contains("TiB") && dense.contains("available"), "{dense}");
+        assert!(plan(variant("sam", Some(IndexKind::Linear)), 1 << 30).is_err());
+        // Empty, it needs nothing.
+        assert!(plan(Variant { full: false, ..variant("sam", Some(IndexKind::Linear)) }, 1 << 30).is_ok());
+        let small = plan(variant("ntm", None), 64).unwrap();
+        assert_eq!((small.steps, small.repeats), (STEPS, 5));
+    }
+
+    #[test]
+    fn a_quick_run_leaves_out_what_takes_longest() {
+        let plan = |words, seconds| Plan { words, seconds, ..of(1) };
+        fn of(words: usize) -> Plan {
+            Plan { variant: variant("ntm", None), words, steps: 1, repeats: 1, bytes: 0, seconds: 0.0 }
+        }
+        let mut plans = vec![plan(1, 5.0), plan(2, 50.0), plan(3, 20.0)];
+        let dropped = shorten(&mut plans, 30.0);
+        assert_eq!((dropped.len(), dropped[0].words, plans.len()), (1, 2, 2));
+    }
+
+    #[test]
+    fn costs_grow_as_the_models_do() {
+        let cost = Cost { small: (256.0, 1e-3), large: (4096.0, 2e-3), store: 1e-6 };
+        let at = |variant| cost.step(variant, 1 << 20) / cost.step(variant, 4096);
+        assert!(at(variant("ntm", None)) > 100.0);
+        assert!(at(variant("dnc", None)) > 10_000.0);
+        assert!(at(variant("sam", Some(IndexKind::Ivf))) < 10.0);
+        assert!(at(variant("sam", Some(IndexKind::Linear))) > 100.0);
+    }
+}
