@@ -259,6 +259,20 @@ impl Lists {
         self.nearness(list, direction) >= NEAR * self.similarity(list)
     }
 
+    /// The cosine of a direction to that of a member.
+    pub fn cosine(&self, member: u32, direction: &[f32]) -> f32 {
+        let position = self.places[member as usize] as usize - 1;
+        let (first, scale) = (self.pair(position), self.scales[position]);
+        let (pairs, _) = self.codes.as_chunks::<2>();
+        let mut product = 0.0;
+        for (pair, numbers) in pairs[first..].iter().step_by(BLOCK).zip(direction.chunks(2)) {
+            for (code, number) in pair.iter().zip(numbers) {
+                product += f32::from(*code) * scale * number;
+            }
+        }
+        product
+    }
+
     /// Changes since the mean was last asked for, and the length of the list.
     pub fn changes(&self, list: u32) -> (usize, usize) {
         (self.changes[list as usize], self.lengths[list as usize])

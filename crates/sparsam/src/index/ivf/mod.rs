@@ -9,11 +9,11 @@ use super::{Found, Index};
 use crate::{Error, Real};
 
 /// Words that a query is compared with at most, unless chosen otherwise.
-pub const CHECKS: usize = 2048;
+pub const CHECKS: usize = 512;
 /// Words in a list, about: lists are full at 256 and are halved then.
 const WORDS_IN_LIST: usize = 180;
 /// Words beyond those asked for whose exact cosines are taken, because codes are not exact.
-const SPARE_CANDIDATES: usize = 12;
+const SPARE_CANDIDATES: usize = 4;
 
 /// Inverted lists that follow their words.
 ///

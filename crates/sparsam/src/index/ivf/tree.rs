@@ -23,6 +23,13 @@ const STALE: usize = 16;
 /// of their number.
 const LEAST_GROUPS: usize = 8;
 const MORE_GROUPS: f32 = 1.25;
+/// A word that has at least this cosine to its code is left as it is: codes are hardly better than that, and what was
+/// found is ranked by the words themselves.
+const SAME: f32 = 0.9995;
+/// A word that has at least this cosine to its code has moved little.
+const LITTLE: f32 = 0.95;
+/// Of so many small moves of words far from the mean of their list, one is taken as a reason to look for another list.
+const SMALL_MOVES: usize = 8;
 /// How much better than its mean and spread let expect a list's best word may be, as a share of what is missing to a
 /// cosine of 1.
 const SLACK: f32 = 1.0;
@@ -36,6 +43,7 @@ const SLACK: f32 = 1.0;
 pub(super) struct Tree {
     size: usize,
     levels: [Lists; 3],
+    small_moves: usize,
     query: Query,
     scores: Vec<f32>,
     groups: Best,
@@ -136,6 +144,7 @@ impl Tree {
                 Lists::new(lists, groups, LISTS_IN_GROUP, size, Of::Lists)?,
                 Lists::new(groups, 1, groups, size, Of::Lists)?,
             ],
+            small_moves: 0,
             query: Query::default(),
             scores: Vec::new(),
             groups: Best::default(),
@@ -160,6 +169,7 @@ impl Tree {
         self.levels[WORDS].clear(removed);
         self.levels[LISTS].clear(|_| ());
         self.levels[GROUPS].clear(|_| ());
+        self.small_moves = 0;
     }
 
     /// Adds a word, or changes the direction of one.
@@ -174,7 +184,16 @@ impl Tree {
             return;
         }
         if let Some(list) = self.levels[WORDS].list_of(word) {
-            if self.levels[WORDS].is_near(list, direction) {
+            let cosine = self.levels[WORDS].cosine(word, direction);
+            if cosine >= SAME {
+                return;
+            }
+            let near = self.levels[WORDS].is_near(list, direction) || {
+                let small = cosine >= LITTLE;
+                self.small_moves += usize::from(small);
+                small && !self.small_moves.is_multiple_of(SMALL_MOVES)
+            };
+            if near {
                 self.levels[WORDS].replace(word, direction);
                 self.changed(WORDS, list);
                 return;
