@@ -12,11 +12,10 @@ use sparsam::{Error, Network, Parameters, Runner};
 use super::plot::{Axis, Line, Mark, Picture, Unit, draw};
 use super::table::{ratio, row, seconds};
 use super::{
-    HEADS, HIDDEN, INPUT, OUTPUT, QUICK_SECONDS, READS, Report, Spread, Variant, WORD_SIZE, about, no_room, room,
-    status_bytes,
+    HEADS, HIDDEN, INPUT, OUTPUT, QUICK_SECONDS, READS, Report, Spread, Variant, WORD_SIZE, about, but_empty, no_room,
+    room, status_bytes,
 };
 use crate::display::grouped;
-use crate::failure::Mistake;
 use crate::settings::BenchModels;
 use crate::train::use_threads;
 
@@ -187,8 +186,6 @@ pub fn run(settings: &BenchModels) -> anyhow::Result<ExitCode> {
         "words": "distinct, normal and independent; every memory full of them before the clock starts unless full is false",
     });
     let mut report = Report::new("step", common, options)?;
-    report.say(&format!("one step forward and back of {BATCH} sequences; {}", report.machine.line()))?;
-
     report.show("measuring small memories to see how long it will take".into());
     let wanted = |variant: &Variant| sizes(settings, *variant);
     let mut plans = Vec::new();
@@ -202,30 +199,23 @@ pub fn run(settings: &BenchModels) -> anyhow::Result<ExitCode> {
         for words in sizes {
             match plan(*variant, words, &cost, per_word, settings) {
                 Ok(plan) => plans.push(plan),
-                Err(reason) => report.skip(variant.name(), words, reason)?,
+                Err(reason) => report.skip(variant.name(), words, reason),
             }
         }
     }
-    if let Some(size) = common.sizes.iter().find(|size| !plans.iter().any(|plan| plan.words == **size))
-        && let Some(skipped) = report.skipped.iter().find(|skipped| skipped.words == *size)
-    {
-        let reason = &skipped.reason;
-        return Err(
-            Mistake(format!("--sizes {size} does not work: {}: {reason}; choose fewer words", skipped.series)).into()
-        );
-    }
+    report.check_sizes(|size| plans.iter().any(|plan| plan.words == size))?;
     if common.quick {
         for dropped in shorten(&mut plans, QUICK_SECONDS - report.started.elapsed().as_secs_f64()) {
             let reason = format!("it takes {}; leave --quick out for it", about(dropped.seconds));
-            report.skip(dropped.variant.name(), dropped.words, reason)?;
+            report.skip(dropped.variant.name(), dropped.words, reason);
         }
     }
     let total: f64 = plans.iter().map(|plan| plan.seconds).sum();
-    report.say(&format!(
-        "every memory is full of distinct words before the clock starts{}; this takes {}\n",
-        if settings.empty { ", but where \"empty\" is said" } else { "" },
-        about(total)
-    ))?;
+    report.begin(
+        &format!("one step forward and back of {BATCH} sequences"),
+        &format!("every memory is full of distinct words before the clock starts{}", but_empty(settings.empty)),
+        total,
+    )?;
     for header in lines(&[]) {
         report.say(&header)?;
     }
@@ -396,7 +386,8 @@ fn measure_group(report: &mut Report<'_>, group: &[Plan]) -> anyhow::Result<Vec<
             Err(
                 error @ (Error::MemoryDoesNotFit { .. } | Error::TapeDoesNotFit { .. } | Error::MappingRefused { .. }),
             ) => {
-                report.skip(name, plan.words, error.to_string())?;
+                report.skip(name, plan.words, error.to_string());
+                report.skipped.last().map_or(Ok(()), |skipped| report.say(&skipped.line()))?;
             }
             Err(error) => return Err(sparsam_train::Error::from(error).into()),
         }
