@@ -110,8 +110,8 @@ fn memory_is_measured_in_processes_of_their_own() {
         let point = points.iter().find(|point| point["series"] == series && point["words"] == words).unwrap();
         point["bytes"].as_f64().unwrap()
     };
-    // A hundred states of 2,048 × 48 numbers, and a few words.
-    assert!(bytes("NTM", 2048) > 100.0 * 2048.0 * 48.0 * 4.0 && bytes("SAM linear", 2048) < 3e6);
+    // A hundred states of 2,048 × 48 numbers, but for those that share a huge page with the first; and a few words.
+    assert!(bytes("NTM", 2048) > 90.0 * 2048.0 * 48.0 * 4.0 && bytes("SAM linear", 2048) < 4e6);
     assert!(bytes("DNC", 2048) > 1.5e8 && bytes("SDNC linear", 2048) < 8e6);
     is_written(folder.path(), "memory", 8, &["memory", "memory-dnc"]);
 }
@@ -153,7 +153,7 @@ fn what_was_measured_before_ctrl_c_is_written() {
     use std::io::{BufRead, BufReader};
 
     let folder = TempDir::new().unwrap();
-    let arguments = ["step", "--models", "sam", "--indexes", "linear", "--sizes", "64,256k", "--repeats", "1000"];
+    let arguments = ["step", "--models", "sam", "--indexes", "linear", "--sizes", "64,64k", "--repeats", "100"];
     let mut child = sparsam(folder.path(), &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     lines.find(|line| line.contains("SAM linear")).expect("the first size is told");

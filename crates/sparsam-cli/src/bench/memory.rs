@@ -41,6 +41,8 @@ const PAPER: [(&str, usize, f64, &str); 3] = [
 /// What a process measured of itself.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Measured {
+    /// Physical memory of the program before it had a network.
+    program_bytes: u64,
     /// Physical memory before the sequence, and at its most during it.
     before_bytes: u64,
     peak_bytes: u64,
@@ -62,12 +64,12 @@ struct Point {
     /// First to last of the repeats.
     least_bytes: f64,
     most_bytes: f64,
-    /// Physical memory of the process at its most.
+    /// Physical memory of network, memory and sequence, at its most.
     total_bytes: f64,
     repeats: usize,
     /// The dense model's sequence over this one.
     saving: Option<f64>,
-    /// The same of the whole processes.
+    /// The same of all memory.
     total_saving: Option<f64>,
 }
 
@@ -148,7 +150,8 @@ pub fn run(settings: &BenchModels) -> anyhow::Result<ExitCode> {
         let mut taken: Vec<f64> =
             all.iter().map(|one| one.peak_bytes.saturating_sub(one.before_bytes) as f64).collect();
         taken.sort_by(f64::total_cmp);
-        let mut totals: Vec<f64> = all.iter().map(|one| one.peak_bytes as f64).collect();
+        let mut totals: Vec<f64> =
+            all.iter().map(|one| one.peak_bytes.saturating_sub(one.program_bytes) as f64).collect();
         totals.sort_by(f64::total_cmp);
         let (bytes, total_bytes) = (taken[taken.len() / 2], totals[totals.len() / 2]);
         let dense = if is_linked(variant.model) { "dnc" } else { "ntm" };
@@ -240,6 +243,7 @@ fn measure_here(variant: Variant, words: usize, steps: usize) -> Result<Option<M
     let mut before_it = Sequence::new(&small, 2)?;
     fill(&mut before_it.runner, 64, &|| false);
     before_it.run(&small)?;
+    let program = status_bytes("VmRSS");
 
     let network = variant.network(words)?;
     let mut sequence = Sequence::new(&network, steps)?;
@@ -252,8 +256,13 @@ fn measure_here(variant: Variant, words: usize, steps: usize) -> Result<Option<M
     sequence.run(&network)?;
     let seconds = started.elapsed().as_secs_f64();
     // Where the peak could not be reset, one before the sequence is no higher than what stands at its start.
-    let measured = before.zip(status_bytes("VmHWM"));
-    Ok(measured.map(|(before_bytes, peak_bytes)| Measured { before_bytes, peak_bytes, seconds }))
+    let measured = program.zip(before).zip(status_bytes("VmHWM"));
+    Ok(measured.map(|((program_bytes, before_bytes), peak_bytes)| Measured {
+        program_bytes,
+        before_bytes,
+        peak_bytes,
+        seconds,
+    }))
 }
 
 /// One sequence with all that is there before it: parameters' gradients, inputs and outputs.
@@ -387,7 +396,7 @@ mod tests {
     fn dense_sequences_need_every_state() {
         let ntm = Variant { model: "ntm", index: None, full: true };
         // 48 numbers a word, 100 steps.
-        assert!(needed(ntm, 1 << 20) > 100 * 48 * 4 << 20);
+        assert!(needed(ntm, 1 << 20) > (100 * 48 * 4) << 20);
         let sam = Variant { model: "sam", index: Some(IndexKind::Linear), full: true };
         assert!(needed(sam, 1 << 20) < 1 << 30);
         assert!(needed(Variant { full: false, ..sam }, 1 << 30) < 1 << 30);

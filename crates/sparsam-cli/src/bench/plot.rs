@@ -172,7 +172,7 @@ impl Taken {
 
 /// About how wide a text is: the viewer chooses the font.
 fn text_width(text: &str) -> i32 {
-    8 * text.chars().count() as i32
+    15 * text.chars().count() as i32 / 2
 }
 
 /// Lines that pass behind a text would make it hard to read.
