@@ -274,7 +274,7 @@ fn steps_of_repeat(step: f64) -> usize {
 fn load(words: &mut Words, round: usize, steps: usize, exact: usize) -> anyhow::Result<Load> {
     let mut random = Random(17 + round as u64);
     // Numbers that no word had before.
-    let mut fresh = u64::MAX / 2;
+    let mut fresh = 1 << 48;
     let mut reference = None;
     if exact > 0 {
         reference = Some(built(Variant { kind: IndexKind::Linear, checks: None }, words)?.0);
