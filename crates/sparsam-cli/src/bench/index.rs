@@ -590,7 +590,8 @@ fn pictures(report: &Report<'_>, points: &[Point]) -> Vec<(String, String)> {
             }
         }
         for line in &mut lines {
-            line.points.sort_by(|a, b| a.0.total_cmp(&b.0));
+            // In the order of effort, which finds more; times vary.
+            line.points.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.total_cmp(&b.0)));
         }
         let how = if distribution == "clustered" { "words in clusters" } else { "words without structure" };
         let picture = Picture {

@@ -327,7 +327,7 @@ impl<'a> Report<'a> {
         self.write(pictures)?;
         self.bar.finish_and_clear();
         if self.common.json {
-            print(format!("{:#}\n", self.json()).as_bytes())?;
+            print(format!("{}\n", self.json()).as_bytes())?;
         } else {
             let endings = pictures.iter().map(|(ending, _)| ending.as_str());
             let files = endings.chain([".csv", ".json"]).map(|ending| shell_word(&self.path(ending)));

@@ -288,7 +288,8 @@ fn calibrate(variant: Variant) -> Result<Cost, Error> {
 
 /// Bytes that the index of a sparse memory takes for each word, from a small one where that matters.
 fn bytes_of_index(variant: Variant, largest: usize) -> Result<f64, Error> {
-    const WORDS: usize = 1 << 16;
+    const FIRST: usize = 1 << 16;
+    const WORDS: usize = 1 << 18;
     // The exact index has a copy of every word, and a norm and two numbers for it.
     let copy = (4 * WORD_SIZE + 12) as f64;
     let Some(kind) = variant.index.filter(|_| variant.full) else { return Ok(0.0) };
@@ -297,15 +298,18 @@ fn bytes_of_index(variant: Variant, largest: usize) -> Result<f64, Error> {
     }
     let sample = Sample::new(Distribution::Gaussian, WORDS, 1);
     let mut word = vec![0.0; WORD_SIZE];
-    let before = status_bytes("RssAnon");
     let mut index = kind.build::<f32>(WORDS, WORD_SIZE)?;
+    let mut before = None;
     for number in 0..WORDS {
+        // What it takes at the start, and what of it was free before, is not that of a word.
+        if number == FIRST {
+            before = status_bytes("RssAnon");
+        }
         sample.word(number as u64, &mut word);
         index.update(number as u32, &word);
     }
     let taken = before.zip(status_bytes("RssAnon")).map(|(before, after)| after.saturating_sub(before) as f64);
-    // Tables that grow by doubling are at times half empty.
-    Ok(taken.map_or(copy, |bytes| 1.3 * bytes / WORDS as f64))
+    Ok(taken.map_or(copy, |bytes| 1.1 * bytes / (WORDS - FIRST) as f64))
 }
 
 /// How to measure a point; or why it cannot be.
