@@ -191,8 +191,8 @@ Examples:
   sparsam bench step --models sdnc,dnc --output bench/dnc
   sparsam bench step --json > step.json
 
-Batch 8, 100 hidden units, 4 heads, 4 words read by a head, words of 32 numbers. Every memory is full of distinct
-words before the clock starts.")]
+Batch 8, 100 hidden units, 4 heads, 4 words read by a head, words of 32 numbers. Every memory is
+full of distinct words before the clock starts.")]
 pub struct BenchStep {
     /// Models [default: all of them]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(BENCH_MODELS))]
@@ -216,8 +216,11 @@ Examples:
   sparsam bench memory --models ntm,sam --sizes 64,64k
   sparsam bench memory --empty --json > memory.json
 
-One sequence of 100 steps forward and back (10 for DNC and SDNC), 100 hidden units, 4 heads, words of 32 numbers.
-Every point is measured in a process of its own, as the operating system accounts it. Linux only.")]
+One sequence of 100 steps forward and back (10 for DNC and SDNC), 100 hidden units, 4 heads, words
+of 32 numbers. Every point is measured in a process of its own, as the operating system accounts
+it. \"A sequence\" is what it took beyond what was there before it, \"in all\" includes network and
+words. Dense states come in pages of 2 MiB, the first of which is there before, so that small ones
+seem to take less than they do. Linux only.")]
 pub struct BenchMemory {
     /// Models [default: all of them]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(BENCH_MODELS))]
@@ -241,8 +244,9 @@ Examples:
   sparsam bench index --sizes 1M --indexes ivf,linear --rounds 3
   sparsam bench index --json > index.json
 
-The load of a step: 20 words change (in each of 4 heads one is replaced and four are moved a little), then 4 queries for 4
-words near stored ones; words of 32 numbers, one thread, every word stored. Words lie in clusters, or without structure.")]
+The load of a step: 20 words change (in each of 4 heads one is replaced and four are moved a
+little), then 4 queries for 4 words near stored ones; words of 32 numbers, one thread, every word
+stored. Words lie in clusters, or without structure.")]
 pub struct BenchIndex {
     /// Times that every word is overwritten before the load is measured again [default: 1, with --quick 0]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=1000))]

@@ -22,8 +22,8 @@ use sparsam::index::IndexKind;
 use sparsam::memory::{available_bytes, dam, dnc, ntm, sam, sdnc};
 use sparsam::{Model, Network, NetworkConfig};
 
-use crate::display::{duration, live_line, print};
-use crate::failure::INTERRUPTED;
+use crate::display::{duration, grouped, live_line, print};
+use crate::failure::{INTERRUPTED, Mistake};
 use crate::settings::{Bench, BenchCommon, shell_word};
 
 /// Numbers in a word, W, as in the paper's measurements.
@@ -203,6 +203,13 @@ struct Skipped {
     reason: String,
 }
 
+impl Skipped {
+    fn line(&self) -> String {
+        let Self { series, words, reason } = self;
+        format!("left out: {series} with {} words: {reason}", grouped(*words as u64))
+    }
+}
+
 /// What a benchmark writes and prints.
 struct Report<'a> {
     name: &'static str,
@@ -220,7 +227,6 @@ struct Report<'a> {
 
 impl<'a> Report<'a> {
     fn new(name: &'static str, common: &'a BenchCommon, options: Value) -> anyhow::Result<Self> {
-        fs::create_dir_all(&common.output).with_context(|| in_folder(&common.output))?;
         let bar = live_line(!common.json, "{spinner} {wide_msg} {elapsed}");
         bar.enable_steady_tick(std::time::Duration::from_millis(500));
         let stop = Arc::new(AtomicBool::new(false));
@@ -265,10 +271,29 @@ impl<'a> Report<'a> {
         self.bar.set_message(doing);
     }
 
-    fn skip(&mut self, series: String, words: usize, reason: String) -> anyhow::Result<()> {
-        self.say(&format!("left out: {series} with {} words: {reason}", crate::display::grouped(words as u64)))?;
+    fn skip(&mut self, series: String, words: usize, reason: String) {
         self.skipped.push(Skipped { series, words, reason });
+    }
+
+    /// Refuses a size that was asked for and that nothing can be measured with, `planned` being those that can.
+    fn check_sizes(&self, planned: impl Fn(usize) -> bool) -> anyhow::Result<()> {
+        for size in self.common.sizes.iter().filter(|size| !planned(**size)) {
+            if let Some(Skipped { series, reason, .. }) = self.skipped.iter().find(|skipped| skipped.words == *size) {
+                let text = format!("--sizes {size} does not work: {series}: {reason}; choose fewer words");
+                return Err(Mistake(text).into());
+            }
+        }
         Ok(())
+    }
+
+    /// Starts what is worth starting: says what is measured, what is left out and how long it takes, and makes the
+    /// folder, so that a folder that cannot be written is found before an hour of measuring.
+    fn begin(&self, subject: &str, full: &str, seconds: f64) -> anyhow::Result<()> {
+        fs::create_dir_all(&self.common.output).with_context(|| in_folder(&self.common.output))?;
+        self.write(&[])?;
+        self.say(&format!("{subject}; {}", self.machine.line()))?;
+        self.skipped.iter().try_for_each(|skipped| self.say(&skipped.line()))?;
+        self.say(&format!("{full}; this takes {}\n", about(seconds)))
     }
 
     fn json(&self) -> Value {
@@ -302,7 +327,7 @@ impl<'a> Report<'a> {
         self.write(pictures)?;
         self.bar.finish_and_clear();
         if self.common.json {
-            print(format!("{:#}\n", self.json()).as_bytes())?;
+            print(format!("{}\n", self.json()).as_bytes())?;
         } else {
             let endings = pictures.iter().map(|(ending, _)| ending.as_str());
             let files = endings.chain([".csv", ".json"]).map(|ending| shell_word(&self.path(ending)));
@@ -339,6 +364,11 @@ fn status_bytes(field: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+/// What is not full where empty memories are measured as well.
+fn but_empty(empty: bool) -> &'static str {
+    if empty { ", but where \"empty\" is said" } else { "" }
 }
 
 /// "about 3m 20s".

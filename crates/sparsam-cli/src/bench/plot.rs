@@ -1,6 +1,7 @@
 //! Pictures of what was measured, as SVG: one strong colour for each line, its name at its end, the paper's own
 //! figures as hollow marks.
 
+use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -9,7 +10,7 @@ use super::table::{bytes, seconds, words};
 const SIZE: (i32, i32) = (980, 640);
 const LEFT: i32 = 96;
 const RIGHT: i32 = 190;
-const TOP: i32 = 84;
+const TOP: i32 = 104;
 const BOTTOM: i32 = 64;
 /// Between the names of two lines.
 const LINE_HEIGHT: i32 = 19;
@@ -63,6 +64,8 @@ pub struct Picture {
     pub lines: Vec<Line>,
     pub marks: Vec<Mark>,
 }
+
+type Drawing = Result<(), Box<dyn std::error::Error>>;
 
 /// Draws a picture.
 pub fn draw(picture: &Picture) -> String {
@@ -147,25 +150,39 @@ fn colour(name: &str) -> RGBColor {
     }
 }
 
-/// Places for names near where their lines end, far enough apart to be read.
-fn apart(wanted: &[i32], low: i32, high: i32) -> Vec<i32> {
-    let mut order: Vec<usize> = (0..wanted.len()).collect();
-    order.sort_by_key(|place| wanted[*place]);
-    let mut places = wanted.to_vec();
-    let mut next = low;
-    for line in &order {
-        places[*line] = places[*line].max(next);
-        next = places[*line] + LINE_HEIGHT;
+/// Where texts stand already.
+#[derive(Default)]
+struct Taken(Vec<[i32; 3]>);
+
+impl Taken {
+    /// Takes the place for a text whose left end should stand at a point, or as near above or below as it is free, and
+    /// gives its height.
+    fn take(&mut self, text: &str, (x, y): (i32, i32), low: i32, high: i32) -> i32 {
+        let width = text_width(text);
+        let free = |at: i32| {
+            let overlaps =
+                |[left, right, other]: [i32; 3]| x < right && left < x + width && (at - other).abs() < LINE_HEIGHT;
+            (low..=high).contains(&at) && !self.0.iter().any(|taken| overlaps(*taken))
+        };
+        let nearest = (0..high - low).flat_map(|away| [y + away, y - away]).find(|at| free(*at)).unwrap_or(y);
+        self.0.push([x, x + width, nearest]);
+        nearest
     }
-    let mut last = high;
-    for line in order.iter().rev() {
-        places[*line] = places[*line].min(last);
-        last = places[*line] - LINE_HEIGHT;
-    }
-    places
 }
 
-fn draw_to(svg: &mut String, picture: &Picture) -> Result<(), Box<dyn std::error::Error>> {
+/// About how wide a text is: the viewer chooses the font.
+fn text_width(text: &str) -> i32 {
+    15 * text.chars().count() as i32 / 2
+}
+
+/// Lines that pass behind a text would make it hard to read.
+fn backed(root: &DrawingArea<SVGBackend<'_>, Shift>, left: i32, height: i32, width: i32) -> Drawing {
+    let behind = [(left - 2, height - 9), (left + width + 2, height + 9)];
+    root.draw(&Rectangle::new(behind, WHITE.mix(0.85).filled()))?;
+    Ok(())
+}
+
+fn draw_to(svg: &mut String, picture: &Picture) -> Drawing {
     let root = SVGBackend::with_string(svg, (SIZE.0 as u32, SIZE.1 as u32)).into_drawing_area();
     root.fill(&WHITE)?;
     let text = |size: i32, colour: RGBColor, across: HPos, down: VPos| {
@@ -193,7 +210,7 @@ fn draw_to(svg: &mut String, picture: &Picture) -> Result<(), Box<dyn std::error
     }
     root.draw(&PathElement::new([(left, top), (left, bottom), (right, bottom)], INK))?;
     write(&picture.x.label, ((left + right) / 2, SIZE.1 - 12), text(16, INK, HPos::Center, VPos::Bottom))?;
-    write(&picture.y.label, (left - 80, top - 8), text(16, INK, HPos::Left, VPos::Bottom))?;
+    write(&picture.y.label, (left - 80, top - 14), text(16, INK, HPos::Left, VPos::Bottom))?;
 
     let place = |point: (f64, f64)| (x.position(point.0), y.position(point.1));
     let style = |line: &Line| {
@@ -207,31 +224,29 @@ fn draw_to(svg: &mut String, picture: &Picture) -> Result<(), Box<dyn std::error
             root.draw(&Circle::new(point, 3, colour.filled()))?;
         }
     }
-    let ended: Vec<_> = picture.lines.iter().filter(|line| !line.points.is_empty()).collect();
-    let ends: Vec<(i32, i32)> = ended.iter().filter_map(|line| Some(place(*line.points.last()?))).collect();
-    let heights: Vec<i32> = ends.iter().map(|end| end.1).collect();
-    for ((line, end), height) in ended.iter().zip(&ends).zip(apart(&heights, top, bottom)) {
-        let from = end.0 + 8;
-        // A line that ends before the others, or whose name had to give way, is led to it.
-        if end.0 < right - 1 || height != end.1 {
-            let lead = [(from, end.1), (right + 4, height)];
-            root.draw(&PathElement::new(lead, style(line).mix(0.35)))?;
-        }
-        write(&line.name, (right + 9, height), text(16, colour(&line.name), HPos::Left, VPos::Center))?;
-    }
+    let mut taken = Taken::default();
     for mark in &picture.marks {
-        let at = place(mark.point);
-        let colour = colour(&mark.of);
+        let (at, colour) = (place(mark.point), colour(&mark.of));
         root.draw(&Circle::new(at, 7, WHITE.filled()))?;
         root.draw(&Circle::new(at, 7, colour.stroke_width(2)))?;
-        // Lines that pass behind a text would make it hard to read.
-        let width = 8 * mark.text.chars().count() as i32;
-        let before = at.0 > (left + right) / 2;
-        let from = if before { at.0 - 13 - width } else { at.0 + 11 };
-        let behind = [(from, at.1 - 9), (from + width + 2, at.1 + 9)];
-        root.draw(&Rectangle::new(behind, WHITE.mix(0.85).filled()))?;
-        let (to, across) = if before { (-13, HPos::Right) } else { (13, HPos::Left) };
-        write(&mark.text, (at.0 + to, at.1), text(14, colour, across, VPos::Center))?;
+        let width = text_width(&mark.text);
+        let from = if at.0 > (left + right) / 2 { at.0 - 13 - width } else { at.0 + 13 };
+        let height = taken.take(&mark.text, (from, at.1), top, bottom);
+        backed(&root, from, height, width)?;
+        let (to, across) = if from < at.0 { (at.0 - 13, HPos::Right) } else { (from, HPos::Left) };
+        write(&mark.text, (to, height), text(14, colour, across, VPos::Center))?;
+    }
+    for line in &picture.lines {
+        let Some(end) = line.points.last().map(|point| place(*point)) else { continue };
+        let from = end.0 + 11;
+        let height = taken.take(&line.name, (from, end.1), top, bottom);
+        if height != end.1 {
+            root.draw(&PathElement::new([(end.0 + 4, end.1), (from - 2, height)], style(line).mix(0.4)))?;
+        }
+        if end.0 < right - 20 {
+            backed(&root, from, height, text_width(&line.name))?;
+        }
+        write(&line.name, (from, height), text(16, colour(&line.name), HPos::Left, VPos::Center))?;
     }
     root.present()?;
     Ok(())
@@ -281,8 +296,9 @@ mod tests {
 
     #[test]
     fn names_are_apart() {
-        assert_eq!(apart(&[100, 100, 50], 0, 500), [100, 119, 50]);
-        assert_eq!(apart(&[100, 100], 0, 105), [86, 105]);
+        let mut taken = Taken::default();
+        let mut take = |x, y| taken.take("NTM", (x, y), 0, 200);
+        assert_eq!([take(50, 100), take(50, 100), take(60, 101), take(300, 100)], [100, 119, 81, 100]);
     }
 
     #[test]
