@@ -476,8 +476,8 @@ fn measure(
     // Answers come first and not in between: looking for them would empty the caches.
     for round in if *rounds > 0 { vec![0, *rounds] } else { vec![0] } {
         report.show(format!("{} words, {name}: exact answers", grouped(count as u64)));
-        words.write_all(round);
-        loads.push(load(&mut words, round, steps, EXACT_STEPS)?);
+        report.at_once(|| words.write_all(round));
+        loads.push(report.at_once(|| load(&mut words, round, steps, EXACT_STEPS))?);
     }
     let mut exact = None;
     for variant in variants {
@@ -490,9 +490,9 @@ fn measure(
             format!("{} words, {name}: {kind}{checks}, {what}", grouped(count as u64))
         };
         report.show(doing("storing every word"));
-        words.write_all(0);
+        report.at_once(|| words.write_all(0));
         let before = status_bytes("RssAnon");
-        let (mut index, stored) = built(*variant, &words)?;
+        let (mut index, stored) = report.at_once(|| built(*variant, &words))?;
         let taken = before.zip(status_bytes("RssAnon")).map(|(before, after)| after.saturating_sub(before) as f64);
         report.show(doing("the load"));
         let outcome = run_repeats(&mut *index, &mut words, &loads[0], common.repeats, &stopped);

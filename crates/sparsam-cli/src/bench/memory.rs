@@ -241,14 +241,14 @@ fn measure_here(variant: Variant, words: usize, steps: usize) -> Result<Option<M
     // memory is used again.
     let small = variant.network(64)?;
     let mut before_it = Sequence::new(&small, 2)?;
-    fill(&mut before_it.runner, 64, &|| false);
+    fill(&mut before_it.runner, 64);
     before_it.run(&small)?;
     let program = status_bytes("VmRSS");
 
     let network = variant.network(words)?;
     let mut sequence = Sequence::new(&network, steps)?;
     if variant.full {
-        fill(&mut sequence.runner, words, &|| false);
+        fill(&mut sequence.runner, words);
     }
     reset_peak();
     let started = Instant::now();

@@ -222,6 +222,8 @@ struct Report<'a> {
     complete: bool,
     bar: ProgressBar,
     stop: Arc<AtomicBool>,
+    /// Something long is done that has nothing to show yet: Ctrl-C ends it at once, and all before it is written.
+    at_once: Arc<AtomicBool>,
     started: Instant,
 }
 
@@ -230,14 +232,23 @@ impl<'a> Report<'a> {
         let bar = live_line(!common.json, "{spinner} {wide_msg} {elapsed}");
         bar.enable_steady_tick(std::time::Duration::from_millis(500));
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, shown) = (stop.clone(), bar.clone());
+        let at_once = Arc::new(AtomicBool::new(false));
+        let (stopped, quits, shown) = (stop.clone(), at_once.clone(), bar.clone());
         ctrlc::set_handler(move || {
-            if stopped.swap(true, Ordering::Relaxed) {
+            let (again, quits) = (stopped.swap(true, Ordering::Relaxed), quits.load(Ordering::Relaxed));
+            let line = if quits {
+                "stopped; what was measured before is written"
+            } else {
+                "ending this point, then writing; Ctrl-C again quits at once"
+            };
+            if !again {
+                shown.suspend(|| {
+                    let _ = writeln!(std::io::stderr(), "{line}");
+                });
+            }
+            if again || quits {
                 std::process::exit(INTERRUPTED.into());
             }
-            shown.suspend(|| {
-                let _ = writeln!(std::io::stderr(), "ending this point, then writing; Ctrl-C again quits at once");
-            });
         })
         .context("the system does not tell of Ctrl-C")?;
         Ok(Self {
@@ -250,12 +261,21 @@ impl<'a> Report<'a> {
             complete: false,
             bar,
             stop,
+            at_once,
             started: Instant::now(),
         })
     }
 
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Does what has nothing to show until it is done; what was measured before must be written.
+    fn at_once<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.at_once.store(true, Ordering::Relaxed);
+        let result = work();
+        self.at_once.store(false, Ordering::Relaxed);
+        result
     }
 
     /// A line of the table, for a person.

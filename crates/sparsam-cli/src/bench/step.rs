@@ -128,12 +128,12 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(plan: Plan, stop: &(dyn Fn() -> bool + Sync)) -> Result<Self, Error> {
+    fn new(plan: Plan) -> Result<Self, Error> {
         let network = plan.variant.network(plan.words)?;
         let mut runner = Runner::new(&network, BATCH)?;
         let started = Instant::now();
         if plan.variant.full {
-            fill_shared(&mut runner, plan.words, stop);
+            fill_shared(&mut runner, plan.words);
         }
         let fill_seconds = started.elapsed().as_secs_f64();
         let (gradients, inputs) = (network.zeros(), inputs(plan.steps, BATCH));
@@ -171,9 +171,9 @@ const SHARED: usize = 1 << 20;
 
 /// Stores words without structure, none twice in a memory. Rows have the same words, if not too many, each from another
 /// one on.
-fn fill_shared(runner: &mut Runner<f32>, words: usize, stop: &(dyn Fn() -> bool + Sync)) {
+fn fill_shared(runner: &mut Runner<f32>, words: usize) {
     if words > SHARED {
-        return fill(runner, words, stop);
+        return fill(runner, words);
     }
     let sample = Sample::new(Distribution::Gaussian, words, 1);
     let mut shared = vec![0.0; words * WORD_SIZE];
@@ -186,15 +186,9 @@ fn fill_shared(runner: &mut Runner<f32>, words: usize, stop: &(dyn Fn() -> bool 
 }
 
 /// Stores a word without structure everywhere, none twice.
-pub(super) fn fill(runner: &mut Runner<f32>, words: usize, stop: &(dyn Fn() -> bool + Sync)) {
+pub(super) fn fill(runner: &mut Runner<f32>, words: usize) {
     let sample = |row: usize| Sample::new(Distribution::Gaussian, words, row as u64 + 1);
-    runner.fill(|row, word, numbers| {
-        // Asked rarely: each of the words takes less than the question.
-        if word % 1024 == 0 && stop() {
-            return;
-        }
-        sample(row).word(word as u64, numbers);
-    });
+    runner.fill(|row, word, numbers| sample(row).word(word as u64, numbers));
 }
 
 /// Runs the benchmark.
@@ -275,7 +269,7 @@ fn calibrate(variant: Variant) -> Result<Cost, Error> {
     let mut store = 0.0;
     for (words, measured) in sizes.into_iter().zip(&mut measured) {
         let plan = Plan { variant, words, steps: 10, repeats: 1, bytes: 0, seconds: 0.0 };
-        let mut runs = Measured::new(plan, &|| false)?;
+        let mut runs = Measured::new(plan)?;
         store = runs.fill_seconds / words as f64;
         let mut least = f64::INFINITY;
         for _ in 0..6 {
@@ -400,6 +394,9 @@ fn measure(report: &mut Report<'_>, plans: &[Plan]) -> anyhow::Result<Vec<Point>
                 !fits
             });
             here.extend(measure_group(report, &group)?);
+            let so_far = points.iter().chain(&here);
+            report.points = so_far.map(serde_json::to_value).collect::<Result<Vec<Value>, _>>()?;
+            report.write(&[])?;
         }
         let order = |point: &Point| plans.iter().position(|p| p.variant.name() == point.series && p.words == words);
         here.sort_by_key(order);
@@ -429,12 +426,10 @@ fn measure_group(report: &mut Report<'_>, group: &[Plan]) -> anyhow::Result<Vec<
     for plan in group {
         let (name, size) = (plan.variant.name(), grouped(plan.words as u64));
         report.show(format!("{name}: storing {size} words in each of {BATCH} memories"));
-        let measured = Measured::new(*plan, &stopped).and_then(|mut measured| {
-            if !stopped() {
-                // Once without the clock: pages come from the system, caches and buffers fill.
-                measured.episode()?;
-            }
-            Ok(measured)
+        let measured = report.at_once(|| {
+            let mut measured = Measured::new(*plan)?;
+            // Once without the clock: pages come from the system, caches and buffers fill.
+            measured.episode().map(|_| measured)
         });
         match measured {
             Ok(measured) => all.push(measured),
