@@ -171,7 +171,7 @@ pub struct BenchCommon {
     /// Numbers of words, such as 64,16k,1M (k is 1,024, M is 1,024 k) [default: those of the paper, as far as they fit]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = words)]
     pub sizes: Vec<usize>,
-    /// Indexes [default: all]
+    /// Indexes [default: all, with --quick those that store words fast]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = index_names())]
     pub indexes: Vec<String>,
     /// Repeats of every measurement, at most: what takes long is repeated less [default: 15, with --quick 5]

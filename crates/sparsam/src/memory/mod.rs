@@ -30,6 +30,7 @@ pub(crate) mod pages;
 pub(crate) mod ring;
 pub mod sam;
 pub mod sdnc;
+mod slots;
 pub(crate) mod sparse;
 pub(crate) mod words;
 

@@ -25,7 +25,7 @@ unsafe impl Zeroed for u32 {}
 // SAFETY: as above.
 unsafe impl Zeroed for u64 {}
 // SAFETY: as above, number by number; an array of numbers has no bytes between them.
-unsafe impl Zeroed for [u64; 2] {}
+unsafe impl Zeroed for [u32; 2] {}
 // SAFETY: as above.
 unsafe impl Zeroed for [f32; 2] {}
 

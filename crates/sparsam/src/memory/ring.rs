@@ -6,6 +6,9 @@ use crate::{Error, Real};
 
 /// Set in a word's `next` entry once the word was accessed.
 const ACCESSED: u32 = 1 << 31;
+/// The place of the next word among a word's neighbours, and that of the previous one.
+const NEXT: usize = 0;
+const PREVIOUS: usize = 1;
 /// In the journal, in place of a former neighbour: the word was the least recent one.
 const WAS_OLDEST: u32 = ACCESSED - 1;
 
@@ -20,8 +23,8 @@ pub const LARGEST: usize = (ACCESSED - 2) as usize;
 #[derive(Debug)]
 pub struct Ring {
     words: u32,
-    next: Pages<u32>,
-    previous: Pages<u32>,
+    /// The word accessed next after each word, and the one before it, side by side: an access needs both.
+    neighbours: Pages<[u32; 2]>,
     oldest: u32,
     /// Words accessed since the ring was made or reset; they stand at the recent end.
     accessed: u32,
@@ -47,8 +50,7 @@ impl Ring {
         assert!(words > 0 && words as usize <= LARGEST);
         Ok(Self {
             words,
-            next: Pages::new(words as usize)?,
-            previous: Pages::new(words as usize)?,
+            neighbours: Pages::new(words as usize)?,
             oldest: 0,
             accessed: 0,
             journal: Vec::new(),
@@ -59,12 +61,12 @@ impl Ring {
     /// The word accessed next after `word`.
     #[inline(always)]
     fn next(&self, word: u32) -> u32 {
-        (self.next[word as usize] & !ACCESSED) ^ self.identity_next(word)
+        (self.neighbours[word as usize][NEXT] & !ACCESSED) ^ self.identity_next(word)
     }
 
     #[inline(always)]
     fn previous(&self, word: u32) -> u32 {
-        self.previous[word as usize] ^ self.identity_previous(word)
+        self.neighbours[word as usize][PREVIOUS] ^ self.identity_previous(word)
     }
 
     #[inline(always)]
@@ -79,17 +81,17 @@ impl Ring {
 
     #[inline(always)]
     fn link(&mut self, older: u32, newer: u32) {
-        let flag = self.next[older as usize] & ACCESSED;
-        self.next[older as usize] = (newer ^ self.identity_next(older)) | flag;
-        self.previous[newer as usize] = older ^ self.identity_previous(newer);
+        let flag = self.neighbours[older as usize][NEXT] & ACCESSED;
+        self.neighbours[older as usize][NEXT] = (newer ^ self.identity_next(older)) | flag;
+        self.neighbours[newer as usize][PREVIOUS] = older ^ self.identity_previous(newer);
     }
 
     /// Moves `word` to the recent end. With `record`, [`undo`](Self::undo) can take it back.
     #[inline(always)]
     pub fn access(&mut self, word: u32, record: bool) {
-        let first = self.next[word as usize] & ACCESSED == 0;
+        let first = self.neighbours[word as usize][NEXT] & ACCESSED == 0;
         if first {
-            self.next[word as usize] |= ACCESSED;
+            self.neighbours[word as usize][NEXT] |= ACCESSED;
             self.accessed += 1;
         }
         let from = if word == self.oldest {
@@ -121,7 +123,7 @@ impl Ring {
         for i in (down_to..up_to).rev() {
             let Move { word, from } = self.journal[i];
             if from & ACCESSED != 0 {
-                self.next[word as usize] &= !ACCESSED;
+                self.neighbours[word as usize][NEXT] &= !ACCESSED;
                 self.accessed -= 1;
             }
             let older = from & !ACCESSED;
@@ -183,8 +185,8 @@ impl Ring {
     }
 
     fn restore_links(&mut self, word: u32) {
-        self.next[word as usize] = 0;
-        self.previous[word as usize] = 0;
+        self.neighbours[word as usize][NEXT] = 0;
+        self.neighbours[word as usize][PREVIOUS] = 0;
     }
 }
 
@@ -247,8 +249,8 @@ mod tests {
         std::iter::successors(Some(ring.oldest), |word| Some(ring.next(*word))).take(ring.words as usize).collect()
     }
 
-    fn bits(ring: &Ring) -> (Vec<u32>, Vec<u32>, u32, u32) {
-        (ring.next.to_vec(), ring.previous.to_vec(), ring.oldest, ring.accessed)
+    fn bits(ring: &Ring) -> (Vec<[u32; 2]>, u32, u32) {
+        (ring.neighbours.to_vec(), ring.oldest, ring.accessed)
     }
 
     #[test]

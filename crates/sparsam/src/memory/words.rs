@@ -1,6 +1,7 @@
 //! The words of a sparse memory: their contents, their journal, and the gradients of those that an episode touched.
 
 use super::pages::Pages;
+use super::slots::Slots;
 use crate::index::{Found, Index};
 use crate::real::simd::InstructionSet;
 use crate::real::vector::{axpy, position};
@@ -21,9 +22,10 @@ pub struct Words<T> {
     /// Every word below is written.
     lowest_unwritten: u32,
 
-    /// One more than the slot of each word that the episode wrote; 0 for the others.
-    slots: Pages<u32>,
-    slot_words: Vec<SlotWord>,
+    /// Of the words that the episode wrote, in the order of their first write.
+    slots: Slots,
+    /// Whether the word of each slot was written before the episode.
+    written_before_episode: Vec<bool>,
     lowest_unwritten_at_start: u32,
     journal_slots: Vec<u32>,
     journal_contents: Vec<T>,
@@ -36,11 +38,6 @@ pub struct Words<T> {
     gradients: Vec<T>,
     /// Scratch: the distinct words of a write.
     distinct: Vec<u32>,
-}
-
-struct SlotWord {
-    word: u32,
-    written_before_episode: bool,
 }
 
 /// How much was in the journal after a recorded write.
@@ -73,8 +70,8 @@ impl<T: Real> Words<T> {
             contents: Pages::new(memory_size.checked_mul(word_size).ok_or_else(too_large)?)?,
             index,
             lowest_unwritten: 0,
-            slots: Pages::new(memory_size)?,
-            slot_words: Vec::new(),
+            slots: Slots::new(),
+            written_before_episode: Vec::new(),
             lowest_unwritten_at_start: 0,
             journal_slots: Vec::new(),
             journal_contents: Vec::new(),
@@ -93,10 +90,9 @@ impl<T: Real> Words<T> {
         &self.contents[start..start + self.word_size]
     }
 
-    #[cfg(test)]
     /// Number of words, N.
     pub fn memory_size(&self) -> usize {
-        self.slots.len()
+        self.contents.len() / self.word_size
     }
 
     /// Zeroes every word at the cost of those ever written, each named to `forgotten`, and empties the journal.
@@ -115,20 +111,18 @@ impl<T: Real> Words<T> {
     /// Gives every word the content that `content` writes, as if written before the episode. The words must have been
     /// [`reset`](Self::reset).
     pub fn fill(&mut self, content: &mut dyn FnMut(usize, &mut [T])) {
-        for word in 0..self.slots.len() {
+        for word in 0..self.memory_size() {
             content(word, &mut self.contents[word * self.word_size..][..self.word_size]);
             self.index.update(word as u32, &self.contents);
         }
-        self.lowest_unwritten = self.slots.len() as u32;
+        self.lowest_unwritten = self.memory_size() as u32;
         self.lowest_unwritten_at_start = self.lowest_unwritten;
     }
 
     /// Keeps the words as they stand and empties the journal, at the cost of the words in it.
     pub fn start_episode(&mut self) {
         self.update_index();
-        for slot_word in self.slot_words.drain(..) {
-            self.slots[slot_word.word as usize] = 0;
-        }
+        self.take_back_slots(0);
         self.journal_slots.clear();
         self.journal_contents.clear();
         self.steps.clear();
@@ -158,7 +152,7 @@ impl<T: Real> Words<T> {
             for i in 0..self.distinct.len() {
                 self.record(self.distinct[i]);
             }
-            self.steps.push(StepEnd { entries: self.journal_slots.len(), slots: self.slot_words.len() });
+            self.steps.push(StepEnd { entries: self.journal_slots.len(), slots: self.slots.len() });
             self.position += 1;
         }
         for word in erased {
@@ -172,21 +166,18 @@ impl<T: Real> Words<T> {
         for word in &self.distinct {
             self.index.update(*word, &self.contents);
         }
-        while (self.lowest_unwritten as usize) < self.slots.len() && self.index.contains(self.lowest_unwritten) {
+        while (self.lowest_unwritten as usize) < self.memory_size() && self.index.contains(self.lowest_unwritten) {
             self.lowest_unwritten += 1;
         }
     }
 
     #[inline(always)]
     fn record(&mut self, word: u32) {
-        let mut slot = self.slots[word as usize];
-        if slot == 0 {
-            let written_before_episode = self.index.contains(word);
-            self.slot_words.push(SlotWord { word, written_before_episode });
-            slot = self.slot_words.len() as u32;
-            self.slots[word as usize] = slot;
-        }
-        self.journal_slots.push(slot - 1);
+        let slot = self.slots.get(word).unwrap_or_else(|| {
+            self.written_before_episode.push(self.index.contains(word));
+            self.slots.add(word)
+        });
+        self.journal_slots.push(slot as u32);
         let start = word as usize * self.word_size;
         self.journal_contents.extend_from_slice(&self.contents[start..start + self.word_size]);
     }
@@ -219,7 +210,7 @@ impl<T: Real> Words<T> {
 
     #[inline(always)]
     fn exchange(&mut self, entry: usize) {
-        let word = self.slot_words[self.journal_slots[entry] as usize].word;
+        let word = self.slots.word(self.journal_slots[entry] as usize);
         let (there, here) = (entry * self.word_size, word as usize * self.word_size);
         let old = &mut self.journal_contents[there..there + self.word_size];
         old.swap_with_slice(&mut self.contents[here..here + self.word_size]);
@@ -233,14 +224,17 @@ impl<T: Real> Words<T> {
                 Some(last) => (self.steps[last].entries, self.steps[last].slots),
                 None => (0, 0),
             };
-            for slot_word in self.slot_words.drain(slots..) {
-                self.slots[slot_word.word as usize] = 0;
-            }
+            self.take_back_slots(slots);
             self.journal_slots.truncate(entries);
             self.journal_contents.truncate(entries * self.word_size);
             self.steps.truncate(self.position);
         }
         self.gradients.clear();
+    }
+
+    fn take_back_slots(&mut self, kept: usize) {
+        self.slots.truncate(kept);
+        self.written_before_episode.truncate(kept);
     }
 
     /// Tells the index of what was undone or redone since it was last told.
@@ -253,14 +247,15 @@ impl<T: Real> Words<T> {
             None => 0,
         };
         self.lowest_unwritten = self.lowest_unwritten_at_start;
-        for (slot, SlotWord { word, written_before_episode }) in self.slot_words.iter().enumerate() {
+        for (slot, written_before_episode) in self.written_before_episode.iter().enumerate() {
+            let word = self.slots.word(slot);
             if slot < written || *written_before_episode {
-                self.index.update(*word, &self.contents);
+                self.index.update(word, &self.contents);
             } else {
-                self.index.forget(*word);
+                self.index.forget(word);
             }
         }
-        while (self.lowest_unwritten as usize) < self.slots.len() && self.index.contains(self.lowest_unwritten) {
+        while (self.lowest_unwritten as usize) < self.memory_size() && self.index.contains(self.lowest_unwritten) {
             self.lowest_unwritten += 1;
         }
     }
@@ -272,7 +267,7 @@ impl<T: Real> Words<T> {
         let queries = keys.len() / self.word_size;
         found.start(queries, limit);
         // First, so that the index need not offer what is less similar than nothing.
-        let unwritten = self.lowest_unwritten..self.slots.len() as u32;
+        let unwritten = self.lowest_unwritten..self.memory_size() as u32;
         for word in unwritten.filter(|word| !self.index.contains(*word)).take(limit) {
             for query in 0..queries {
                 found.offer(query, word, T::ZERO);
@@ -284,7 +279,7 @@ impl<T: Real> Words<T> {
     /// Makes room for gradients, all zero, if this is the first step back of the episode.
     pub fn start_back(&mut self) {
         if self.gradients.is_empty() {
-            self.gradients.resize(self.slot_words.len() * self.word_size, T::ZERO);
+            self.gradients.resize(self.slots.len() * self.word_size, T::ZERO);
         }
     }
 
@@ -294,7 +289,7 @@ impl<T: Real> Words<T> {
     pub fn content_and_gradient(&mut self, word: u32) -> (&[T], Option<&mut [T]>) {
         let start = word as usize * self.word_size;
         let content = &self.contents[start..start + self.word_size];
-        let gradient = (self.slots[word as usize] as usize).checked_sub(1).map(|slot| {
+        let gradient = self.slots.get(word).map(|slot| {
             let start = slot * self.word_size;
             &mut self.gradients[start..start + self.word_size]
         });
@@ -304,7 +299,8 @@ impl<T: Real> Words<T> {
     /// The gradient of the content of a word that the episode wrote.
     #[inline(always)]
     pub fn gradient(&mut self, word: u32) -> &mut [T] {
-        let start = (self.slots[word as usize] as usize - 1) * self.word_size;
+        let slot = self.slots.get(word).expect("only words that the episode wrote are asked for");
+        let start = slot * self.word_size;
         &mut self.gradients[start..start + self.word_size]
     }
 }
