@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the README's commands: every line of a block that begins with ```sh test, in order, in a folder of its own.
-# Training is cut short; the rest runs as it stands.
+# Training and benchmarks are cut short; the rest runs as it stands.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 folder=$(mktemp -d)
@@ -16,6 +16,7 @@ while IFS= read -r line; do
   case $line in
     *" train "*--resume*) line=$(sed -E 's/--batches [0-9]+/--batches 30/' <<<"$line") ;;
     *" train "*) line="$line --batches 20 --evaluate-every 10" ;;
+  *" bench "*) line="$line --sizes 64,1k" ;;
   esac
   echo "README: $line"
   line=${line/cargo run --release/cargo run --quiet --locked --release --manifest-path "$root/Cargo.toml"}

@@ -17,7 +17,7 @@ const SPARE_CANDIDATES: usize = 4;
 
 /// Inverted lists that follow their words.
 ///
-/// Words lie in lists of up to 256 that point the same way, as 8-bit codes; lists lie in groups of up to 256, by their
+/// Words lie in lists of up to 256 that point the same way, as 8-bit codes; lists lie in groups of up to 128, by their
 /// mean directions. A query is compared with all groups, with the lists of the nearest groups, and with the codes of
 /// the words in the nearest lists, best first, until no list is likely to hold a better word or as many words as it
 /// may look at were compared. The best of them are ranked by their exact cosines.
@@ -28,7 +28,7 @@ const SPARE_CANDIDATES: usize = 4;
 /// stays in its list and costs no descent.
 ///
 /// Of the four words most similar to a query near a stored word, at least 95 in 100 are found where words lie in
-/// clusters, up to ten million of them and however often they were overwritten. Where they lie without any structure,
+/// clusters, up to a million of them and however often they were overwritten. Where they lie without any structure,
 /// every index has to look at a good part of them all: more checks help.
 #[derive(Debug)]
 pub struct Ivf<T> {
