@@ -17,8 +17,8 @@ def oneplus(x: Tensor) -> Tensor:
 
 
 def cosine(key: Tensor, words: Tensor) -> Tensor:
-    """Of a key (W) with words (N, W)."""
-    return words @ key / ((key @ key + EPSILON).sqrt() * ((words * words).sum(1) + EPSILON).sqrt())
+    """Of a key (W) with words (N, W). Equal words have equal cosines to the bit, unlike with a matrix product."""
+    return (words * key).sum(1) / ((key @ key + EPSILON).sqrt() * ((words * words).sum(1) + EPSILON).sqrt())
 
 
 def one_hot(word: int, like: Tensor) -> Tensor:
@@ -68,6 +68,70 @@ class Sam:
             if total[word] > self.threshold:
                 self.order.remove(word)
                 self.order.append(word)
+        return torch.cat(reads)
+
+
+def largest(values: Tensor, limit: int) -> Tensor:
+    """The places of the largest positive values, largest first, ties to the lower number."""
+    order = torch.sort(values.detach(), descending=True, stable=True).indices[:limit]
+    return order[values.detach()[order] > 0]
+
+
+class Sdnc:
+    def __init__(
+        self, memory_size: int, word_size: int, num_heads: int, num_reads: int = 4, num_links: int = 8
+    ) -> None:
+        self.size, self.heads, self.reads, self.limit = word_size, num_heads, min(num_reads, memory_size), 8
+        self.threshold = 0.005
+        self.memory = torch.zeros(memory_size, word_size, dtype=torch.float64)
+        self.order = list(range(memory_size))
+        self.after, self.before = self.memory.new_zeros(2, memory_size, memory_size)
+        self.precedence = self.memory.new_zeros(memory_size)
+        self.weights = [self.memory.new_zeros(memory_size) for _ in range(num_heads)]
+        self.read_words: list[list[int]] = [[] for _ in range(num_heads)]
+
+    def update_links(self, write: Tensor) -> None:
+        off_diagonal = 1 - torch.eye(len(write), dtype=torch.float64)
+        kept = 1 - write
+        self.after = (kept[:, None] * self.after + write[:, None] * self.precedence) * off_diagonal
+        self.before = (kept * self.before + write * self.precedence[:, None]) * off_diagonal
+        self.precedence = (1 - write.sum()) * self.precedence + write
+        for row in (*self.after, *self.before, self.precedence):
+            cut = torch.ones_like(row)
+            cut[largest(row, self.limit)] = 0
+            row[cut > 0] = 0
+
+    def step(self, interface: Tensor) -> Tensor:
+        size = self.size
+        of_heads, word, write_gate, gamma = torch.split(interface, [self.heads * (size + 4), size, 1, 1])
+        alpha, gamma = write_gate.sigmoid(), gamma.sigmoid()
+        unused = self.order[0]
+        occurrences = [place for words in self.read_words for place in words] + [unused]
+        mean = torch.stack(self.weights).mean(0)
+        write = alpha * (gamma * mean + (1 - gamma) * one_hot(unused, self.memory))
+        self.memory = self.memory * (1 - one_hot(unused, self.memory))[:, None] + write[:, None] * word
+        self.update_links(write.detach())
+
+        reads = []
+        for h, head in enumerate(of_heads.view(self.heads, size + 4)):
+            similarity = cosine(head[:size], self.memory)
+            chosen = torch.sort(similarity.detach(), descending=True, stable=True).indices[: self.reads]
+            content = torch.softmax(oneplus(head[size]) * similarity[chosen], 0)
+            backward = (self.before * self.weights[h]).sum(1)
+            forward = (self.after * self.weights[h]).sum(1)
+            words_back, words_forth = largest(backward, self.reads), largest(forward, self.reads)
+            mode = torch.softmax(head[size + 1 :], 0)
+            found = torch.cat([words_back, chosen, words_forth])
+            shares = torch.cat([mode[0] * backward[words_back], mode[1] * content, mode[2] * forward[words_forth]])
+            self.weights[h] = torch.zeros_like(similarity).index_put((found,), shares, accumulate=True)
+            self.read_words[h] = list(dict.fromkeys(found.tolist()))
+            occurrences += self.read_words[h]
+            reads.append(self.weights[h] @ self.memory)
+        total = write + sum(self.weights)
+        for place in occurrences:
+            if total[place] > self.threshold:
+                self.order.remove(place)
+                self.order.append(place)
         return torch.cat(reads)
 
 

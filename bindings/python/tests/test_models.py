@@ -78,7 +78,13 @@ def test_gradients_of_one_step_with_every_gate_open(kind: Any) -> None:
     assert passes_gradcheck(model, torch.randn(1, 2, 2, dtype=torch.float64, requires_grad=True))
 
 
-RESTATEMENTS = {SAM: restatement.Sam, DAM: restatement.Dam, NTM: restatement.Ntm, DNC: restatement.Dnc}
+RESTATEMENTS: dict[Any, Any] = {
+    SAM: restatement.Sam,
+    SDNC: restatement.Sdnc,
+    DAM: restatement.Dam,
+    NTM: restatement.Ntm,
+    DNC: restatement.Dnc,
+}
 
 
 @pytest.mark.parametrize("kind", RESTATEMENTS)
@@ -88,6 +94,10 @@ def test_agrees_with_its_equations_in_plain_pytorch(
     kind: Any, sizes: tuple[int, int, int], output_size: int | None
 ) -> None:
     memory_size, word_size, num_heads = sizes
+    if kind is SDNC and memory_size > 8:
+        pytest.skip(
+            "links to words that were read alike tie where rows are cut, and rounding decides; see the crate's tests"
+        )
     options = {"memory_size": memory_size, "word_size": word_size, "num_heads": num_heads}
     for seed in range(3):
         model = module(kind, 3, 8, output_size, seed=seed, **options)

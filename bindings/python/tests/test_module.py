@@ -185,6 +185,18 @@ def test_going_back_twice_gives_the_same(kind: Any) -> None:
     torch.testing.assert_close(model(torch.ones(2, 2, 3, dtype=torch.float64), state)[0], expected)
 
 
+def test_going_back_asks_for_what_pytorch_asks_for() -> None:
+    model, input = small(), torch.randn(5, 2, 3)
+    loss = model(input)[0].sum()
+    loss.backward()
+    with pytest.raises(RuntimeError, match="a second time"):
+        loss.backward()
+    loss = model(input)[0].sum()
+    input.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 def test_several_calls_before_going_back() -> None:
     model, inputs = small(), torch.randn(3, 4, 2, 3)
     together = sum(model(input)[0].square().sum() for input in inputs)

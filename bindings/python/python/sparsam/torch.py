@@ -76,11 +76,14 @@ class _Taped(torch.autograd.Function):
         output = call.run(input, parameters, record=True)
         ctx.tape, call.tape = call.tape, None
         ctx.shapes = [parameter.shape for parameter in parameters]
+        # A second time back runs the call again, from this input; PyTorch then knows whether it is still the same.
+        ctx.save_for_backward(input)
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor | None, ...]:
+        _ = ctx.saved_tensors  # raises if the input changed, or if the graph was gone back through and not retained
         _, with_input, *with_parameters = ctx.needs_input_grad
         flat, over_input = ctx.tape.backward(_array(output_gradient), with_input)
         device = output_gradient.device
