@@ -77,7 +77,7 @@ python-package: $(PACKAGE_FOLDER)/ready
 	rm -rf $(PACKAGE_FOLDER)/wheels
 	$(PACKAGE_PYTHON) -m maturin build --release --locked --quiet --manifest-path $(PACKAGE)/Cargo.toml --out $(PACKAGE_FOLDER)/wheels
 	$(PACKAGE_PYTHON) -m pip install --quiet --no-deps --force-reinstall $(PACKAGE_FOLDER)/wheels/*.whl
-	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m mypy python tests examples
+	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m mypy python tests examples benchmarks
 	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m pytest
 
 # PyTorch from PyPI, as users get it, unless one is there already.
