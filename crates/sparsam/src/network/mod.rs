@@ -2,7 +2,8 @@
 //!
 //! For t = 1..T: controller input z = \[x ; r'\], r' what the step before read; one-layer LSTM (h, c); interface
 //! p = W_p h + b_p; the memory writes, then reads r; output y = W_y \[h ; r\] + b_y. Without a memory there is no p and
-//! no r. (Rae et al. 2016, section 3; for the choices left open there see each memory.)
+//! no r. (Rae et al. 2016, section 3; for the choices left open there see each memory.) Without an output layer y is
+//! \[h ; r\] itself.
 //!
 //! [`Network`] holds the parameters; a [`Runner`] holds what belongs to sequences: a memory, a controller state and a
 //! tape for each row of a batch.
@@ -30,7 +31,8 @@ pub struct NetworkConfig {
     pub input_size: usize,
     /// Hidden units of the controller, H.
     pub hidden_size: usize,
-    /// Numbers in an output, O.
+    /// Numbers in an output, O. 0 makes a network without an output layer, whose output is \[h ; r\]: see
+    /// [`output_len`](Self::output_len).
     pub output_size: usize,
     /// The memory, and its configuration.
     pub memory: Model,
@@ -48,7 +50,7 @@ impl NetworkConfig {
         for (field, value) in
             [("input_size", self.input_size), ("hidden_size", self.hidden_size), ("output_size", self.output_size)]
         {
-            if value == 0 {
+            if value == 0 && field != "output_size" {
                 return Err(Error::Config { field, value: "0".into(), reason: "it must be at least 1".into() });
             }
             // Beyond this even the numbers of a single layer cannot be counted safely.
@@ -69,6 +71,11 @@ impl NetworkConfig {
         Ok(())
     }
 
+    /// Numbers in what a step puts out: the output size, or H + R·W without an output layer.
+    pub fn output_len(&self) -> usize {
+        if self.output_size > 0 { self.output_size } else { self.hidden_size + self.memory.read_len() }
+    }
+
     /// Names and shapes of the parameters, in the order in which they are stored.
     pub fn tensors(&self) -> Vec<Tensor> {
         let (input, hidden, output) = (self.input_size, self.hidden_size, self.output_size);
@@ -82,8 +89,10 @@ impl NetworkConfig {
             tensors.push(Tensor { name: "interface.weight", shape: vec![interface, hidden] });
             tensors.push(Tensor { name: "interface.bias", shape: vec![interface] });
         }
-        tensors.push(Tensor { name: "output.weight", shape: vec![output, hidden + read] });
-        tensors.push(Tensor { name: "output.bias", shape: vec![output] });
+        if output > 0 {
+            tensors.push(Tensor { name: "output.weight", shape: vec![output, hidden + read] });
+            tensors.push(Tensor { name: "output.bias", shape: vec![output] });
+        }
         tensors
     }
 }

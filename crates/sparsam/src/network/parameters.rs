@@ -46,6 +46,11 @@ impl<T: Real> Parameters<T> {
         &mut self.values
     }
 
+    /// All numbers, to be kept without the names.
+    pub fn into_values(self) -> Vec<T> {
+        self.values
+    }
+
     /// The numbers of a tensor.
     pub fn get(&self, name: &str) -> Option<&[T]> {
         self.range(name).map(|range| &self.values[range])

@@ -112,8 +112,8 @@ impl NetworkConfig {
     /// Bytes of a time step of one sequence, the memory aside: the controller's, and the batch's inputs, outputs,
     /// targets and gradients.
     fn step_bytes<T: Real>(&self) -> u128 {
-        let Self { input_size, hidden_size, output_size, memory } = self;
-        (2 * input_size + 6 * hidden_size + memory.read_len() + memory.interface_len() + 4 * output_size) as u128
+        let Self { input_size, hidden_size, memory, .. } = self;
+        (2 * input_size + 6 * hidden_size + memory.read_len() + memory.interface_len() + 4 * self.output_len()) as u128
             * size_of::<T>() as u128
     }
 

@@ -34,7 +34,7 @@ pub struct Runner<T: Real> {
     shards: Vec<Shard<T>>,
     rows: usize,
     input_size: usize,
-    output_size: usize,
+    output_len: usize,
     weights: PackedWeights<T>,
     /// Version of the network whose weights are packed.
     version: u64,
@@ -68,7 +68,7 @@ impl<T: Real> Runner<T> {
             shards,
             rows,
             input_size: config.input_size,
-            output_size: config.output_size,
+            output_len: config.output_len(),
             weights: PackedWeights::new(config),
             version: 0,
             gradients: Vec::new(),
@@ -114,7 +114,8 @@ impl<T: Real> Runner<T> {
     /// Runs the network over sequences and keeps a tape for [`backward`](Self::backward).
     ///
     /// `inputs` holds T × rows × I numbers (time step after time step, in each row after row), `lengths` the length
-    /// of each row's sequence, at most T; `outputs` takes T × rows × O numbers.
+    /// of each row's sequence, at most T; `outputs` takes T × rows × O numbers (O is
+    /// [`output_len`](super::NetworkConfig::output_len), here and below).
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Length`] name the argument that does not fit; [`Error::TapeDoesNotFit`] if the
@@ -200,7 +201,7 @@ impl<T: Real> Runner<T> {
             ));
         }
         let batch = self.rows;
-        expect_len("output_gradients", output_gradients.len(), self.steps, batch, self.output_size)?;
+        expect_len("output_gradients", output_gradients.len(), self.steps, batch, self.output_len)?;
         if let Some(gradients) = &input_gradients {
             expect_len("input_gradients", gradients.len(), self.steps, batch, self.input_size)?;
         }
@@ -277,9 +278,9 @@ impl<T: Real> Runner<T> {
     ) -> Result<usize, Error> {
         let steps = inputs.len() / (self.rows * self.input_size);
         expect_len("inputs", inputs.len(), steps, self.rows, self.input_size)?;
-        expect_len("outputs", outputs.len(), steps, self.rows, self.output_size)?;
+        expect_len("outputs", outputs.len(), steps, self.rows, self.output_len)?;
         let config = network.config();
-        if (config.input_size, config.output_size) != (self.input_size, self.output_size)
+        if (config.input_size, config.output_len()) != (self.input_size, self.output_len)
             || !self.shards.iter().all(|shard| shard.fits(config))
         {
             return Err(Error::Order("a runner runs networks of the configuration that it was made for"));

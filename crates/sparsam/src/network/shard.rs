@@ -62,7 +62,9 @@ impl<T: Real> PackedWeights<T> {
 struct Sizes {
     input: usize,
     hidden: usize,
+    /// Of what is put out, whether a layer makes it or not.
     output: usize,
+    output_layer: bool,
     interface: usize,
     read: usize,
     /// \[h ; r\].
@@ -75,7 +77,8 @@ impl Sizes {
         Self {
             input: config.input_size,
             hidden: config.hidden_size,
-            output: config.output_size,
+            output: config.output_len(),
+            output_layer: config.output_size > 0,
             interface: config.memory.interface_len(),
             read,
             state: config.hidden_size + read,
@@ -285,7 +288,7 @@ impl<T: Real> Shard<T> {
         count: usize,
         record: bool,
     ) {
-        let Sizes { input, hidden, output, interface, read, state } = self.sizes;
+        let Sizes { input, hidden, output, output_layer, interface, read, state } = self.sizes;
         let rows = self.rows;
         fit(&mut self.inputs, count * rows * input);
         fit(&mut self.gates, count * rows * 4 * hidden);
@@ -343,13 +346,18 @@ impl<T: Real> Shard<T> {
         }
 
         let outputs = &mut self.outputs[first * rows * output..(first + count) * rows * output];
-        let bias = parameters.get("output.bias").unwrap_or_default();
-        for outputs in outputs.chunks_exact_mut(output) {
-            outputs.copy_from_slice(bias);
+        let states = &self.states[rows * state..(count + 1) * rows * state];
+        if output_layer {
+            let bias = parameters.get("output.bias").unwrap_or_default();
+            for outputs in outputs.chunks_exact_mut(output) {
+                outputs.copy_from_slice(bias);
+            }
+            let weight = parameters.get("output.weight").unwrap_or_default();
+            let states = View::new(states, count * rows, state, state);
+            multiply(states, View::new(weight, output, state, state).transposed(), outputs, output);
+        } else {
+            outputs.copy_from_slice(states);
         }
-        let weight = parameters.get("output.weight").unwrap_or_default();
-        let states = View::new(&self.states[rows * state..], count * rows, state, state);
-        multiply(states, View::new(weight, output, state, state).transposed(), outputs, output);
         for t in 0..count {
             for row in 0..rows {
                 if first + t >= self.lengths[row] {
@@ -492,21 +500,29 @@ impl<T: Real> Shard<T> {
         count: usize,
         gradients: &mut Parameters<T>,
     ) {
-        let Sizes { output, state, .. } = self.sizes;
+        let Sizes { output, output_layer, state, .. } = self.sizes;
         let rows = self.rows;
         let scratch = &mut self.scratch;
-        fit(&mut scratch.output_gradients, BLOCK * rows * output);
         fit(&mut scratch.state_gradients, BLOCK * rows * state);
+        let gathered = if output_layer {
+            fit(&mut scratch.output_gradients, BLOCK * rows * output);
+            &mut scratch.output_gradients
+        } else {
+            &mut scratch.state_gradients
+        };
         for t in 0..count {
             let from = ((first + t) * place.batch + place.first_row) * output;
             for row in 0..rows {
-                let to = &mut scratch.output_gradients[(t * rows + row) * output..][..output];
+                let to = &mut gathered[(t * rows + row) * output..][..output];
                 if first + t < self.lengths[row] {
                     to.copy_from_slice(&output_gradients[from + row * output..][..output]);
                 } else {
                     to.fill(T::ZERO);
                 }
             }
+        }
+        if !output_layer {
+            return;
         }
         let from_outputs = View::new(&scratch.output_gradients, count * rows, output, output);
         let states = View::new(&self.states[(first + 1) * rows * state..], count * rows, state, state);

@@ -61,7 +61,7 @@ impl Batch {
             steps,
             inputs: numbers.vector(steps * rows * config.input_size),
             lengths: lengths.to_vec(),
-            loss_weights: numbers.vector(steps * rows * config.output_size),
+            loss_weights: numbers.vector(steps * rows * config.output_len()),
         }
     }
 
@@ -73,13 +73,13 @@ impl Batch {
     }
 
     pub fn forward(&self, runner: &mut Runner<f64>, network: &Network<f64>) -> Vec<f64> {
-        let mut outputs = vec![f64::NAN; self.steps * self.rows * network.config().output_size];
+        let mut outputs = vec![f64::NAN; self.steps * self.rows * network.config().output_len()];
         runner.forward(network, &self.inputs, &self.lengths, &mut outputs).expect("shapes fit");
         outputs
     }
 
     pub fn infer(&self, runner: &mut Runner<f64>, network: &Network<f64>) -> Vec<f64> {
-        let mut outputs = vec![f64::NAN; self.steps * self.rows * network.config().output_size];
+        let mut outputs = vec![f64::NAN; self.steps * self.rows * network.config().output_len()];
         runner.infer(network, &self.inputs, &self.lengths, &mut outputs).expect("shapes fit");
         outputs
     }
@@ -139,7 +139,7 @@ pub fn check_gradients_by_equations(
                     reference::run(&unchanged, &mut controller, &mut memory, &first.inputs_of(row, sizes[0]));
                 }
                 let outputs = reference::run(network, &mut controller, &mut memory, &batch.inputs_of(row, sizes[0]));
-                let weights = of_row(&batch.loss_weights, sizes[2], row, batch.rows);
+                let weights = of_row(&batch.loss_weights, network.config().output_len(), row, batch.rows);
                 outputs.iter().zip(&weights).map(|(y, w)| y * w).sum()
             };
             (0..batch.rows).map(row_loss).sum()

@@ -8,6 +8,7 @@ use crate::common::reference::compare;
 #[test]
 fn agrees_with_its_equations() {
     compare(Model::Lstm, || None, [3, 9, 2], &[7, 12, 0, 1, 40], 1);
+    compare(Model::Lstm, || None, [3, 9, 0], &[7, 12, 0, 1, 40], 1);
 }
 
 #[test]

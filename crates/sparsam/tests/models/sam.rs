@@ -106,6 +106,14 @@ fn gradients_over_shapes_and_seeds() {
 }
 
 #[test]
+fn without_an_output_layer() {
+    for seed in 0..4 {
+        compare_sam(sam(40, 5, 2, 3), [3, 6, 0], &[40, 3, 8, 5, 0], seed);
+        check_gradients(sam(40, 5, 2, 3), [3, 6, 0], &[], &[8, 5, 8, 2, 3], seed);
+    }
+}
+
+#[test]
 fn gradients_in_episodes_longer_than_its_memory() {
     for seed in 0..8 {
         check_gradients(sam(5, 4, 2, 2), [2, 5, 2], &[], &[14, 9], seed);

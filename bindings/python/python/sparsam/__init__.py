@@ -1,0 +1,22 @@
+"""Recurrent networks with an external memory of millions of words that train on an ordinary CPU.
+
+:mod:`sparsam.torch` has SAM, SDNC, DAM, NTM and DNC as modules that stand where ``torch.nn.LSTM`` stood. It asks for
+PyTorch. What is here does not: the same networks on NumPy arrays.
+
+- :class:`Network`: parameters; ``forward``, ``infer``, ``save``, ``load``.
+- :class:`Tape`: goes back through one call.
+- :class:`State`: controllers and memories, from one call to the next.
+
+Example:
+    >>> import numpy as np
+    >>> from sparsam import Network
+    >>> network = Network("sam", input_size=3, hidden_size=20, output_size=2)
+    >>> output, state = network.infer(np.zeros((7, 1, 3), np.float32))
+    >>> output.shape
+    (7, 1, 2)
+"""
+
+from sparsam._core import State
+from sparsam._network import Gradients, Network, Tape
+
+__all__ = ["Gradients", "Network", "State", "Tape"]

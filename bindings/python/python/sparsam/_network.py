@@ -1,0 +1,240 @@
+"""Networks on NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from sparsam import _core
+from sparsam._configuration import Configuration, check_lengths
+from sparsam._core import State
+
+Array = NDArray[np.floating[Any]]
+
+
+class Network:
+    """A recurrent network with an external memory, on NumPy arrays: forward, backward, stream.
+
+    Args:
+        model: ``"sam"``, ``"sdnc"``, ``"dam"``, ``"ntm"``, ``"dnc"``, or ``"lstm"``, which has no memory.
+        input_size: numbers in an input, I.
+        hidden_size: hidden units of the controller, H.
+        output_size: numbers in an output, O. Without it, the output is [h ; r]: the hidden units and what was read.
+        seed: of the initial parameters.
+        dtype: ``numpy.float32`` or ``numpy.float64``.
+        options: of the model's memory: ``memory_size``, ``word_size``, ``num_heads``; of the sparse ones
+            ``num_reads``, ``access_threshold``, ``index``; ``num_links`` of ``sdnc``; ``usage_discount`` of ``dam``.
+
+    Attributes:
+        values: all parameters in one array, to be changed in place.
+        parameters: the same numbers by name, in their shapes (views of ``values``).
+
+    Example:
+        >>> import numpy as np
+        >>> from sparsam import Network
+        >>> network = Network("sam", input_size=3, hidden_size=20, output_size=2, memory_size=1000)
+        >>> input, target = np.ones((5, 4, 3), np.float32), np.zeros((5, 4, 2), np.float32)
+        >>> for _ in range(3):
+        ...     output, state, tape = network.forward(input)
+        ...     gradients = tape.backward(output - target)
+        ...     network.values -= 0.01 * gradients.values
+        >>> output.shape
+        (5, 4, 2)
+    """
+
+    def __init__(
+        self,
+        model: str,
+        input_size: int,
+        hidden_size: int,
+        output_size: int | None = None,
+        *,
+        seed: int = 0,
+        dtype: DTypeLike = np.float32,
+        **options: Any,
+    ) -> None:
+        self._start(Configuration.new(model, input_size, hidden_size, output_size, options), dtype)
+        self._take(self._core.initial(seed))
+
+    def _start(self, configuration: Configuration, dtype: DTypeLike) -> None:
+        self._configuration = configuration
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        if self.dtype not in (np.float32, np.float64):
+            raise TypeError(f"dtype is {self.dtype}, where float32 or float64 was expected")
+        self._core = _core.Network(configuration.to_json(), self.dtype == np.float64)
+
+    def _take(self, values: Array) -> None:
+        self._values = values
+        self.parameters: dict[str, Array] = dict(_cut(self._core.tensors(), values))
+
+    @property
+    def values(self) -> Array:
+        """All parameters in one array."""
+        return self._values
+
+    @values.setter
+    def values(self, values: ArrayLike) -> None:
+        # In place, so that the named views stay views, and so that `network.values -= …` works.
+        self._values[...] = values
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self._configuration.model
+
+    @property
+    def output_size(self) -> int:
+        """Numbers in an output: O, or H + R·W without an output layer."""
+        return self._core.output_len()
+
+    def forward(
+        self, input: ArrayLike, state: State | None = None, lengths: Iterable[int] | None = None
+    ) -> tuple[Array, State, Tape]:
+        """Runs sequences and keeps what going back needs.
+
+        Args:
+            input: of shape (T, B, I): time steps, sequences, numbers.
+            state: where to go on from; a fresh one without it. It is used up.
+            lengths: of the B sequences, each at most T; all T without them. Past its length a sequence's state stands
+                still, and its outputs are zero.
+
+        Returns:
+            The output of shape (T, B, O), the state to go on from, and the tape to go back through.
+
+        Raises:
+            TypeError: an array or a state of another dtype.
+            ValueError: a shape or a length that does not fit.
+            RuntimeError: the state has moved on.
+            MemoryError: this machine has no room for the memories or the tape.
+        """
+        output, state, tape = self._run(input, state, lengths, record=True)
+        assert tape is not None
+        return output, state, Tape(tape, self._core.tensors(), self.dtype)
+
+    def infer(
+        self, input: ArrayLike, state: State | None = None, lengths: Iterable[int] | None = None
+    ) -> tuple[Array, State]:
+        """Runs sequences without a tape: for evaluation, and for streams of any length.
+
+        Arguments and errors are those of :meth:`forward`.
+
+        Returns:
+            The output of shape (T, B, O), and the state to go on from.
+
+        Example:
+            >>> import numpy as np
+            >>> from sparsam import Network
+            >>> network, state = Network("sam", 3, 20, 2, memory_size=1000), None
+            >>> for step in np.ones((100, 1, 1, 3), np.float32):
+            ...     output, state = network.infer(step, state)
+            >>> output.shape
+            (1, 1, 2)
+        """
+        output, state, _ = self._run(input, state, lengths, record=False)
+        return output, state
+
+    def _run(
+        self, input: ArrayLike, state: State | None, lengths: Iterable[int] | None, record: bool
+    ) -> tuple[Array, State, _core.Tape | None]:
+        array = _numbers("input", input, self.dtype)
+        if array.ndim != 3 or array.shape[2] != self._configuration.input_size:
+            expected = f"(T, B, {self._configuration.input_size})"
+            raise ValueError(f"input has shape {array.shape}, where {expected} was expected")
+        steps, rows = array.shape[:2]
+        checked = [steps] * rows if lengths is None else check_lengths(lengths, rows, steps)
+        return self._core.run(list(self.parameters.values()), array, checked, state, record)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Writes a checkpoint, a safetensors file that the command ``sparsam`` and :meth:`load` read.
+
+        Raises:
+            ValueError: a parameter is not finite.
+            OSError: writing failed; an older file is as it was.
+        """
+        self._core.save_checkpoint(path, list(self.parameters.values()))
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], *, dtype: DTypeLike = np.float32) -> Network:
+        """The network of a checkpoint, the command's among them.
+
+        Raises:
+            ValueError: it is no checkpoint, or a damaged one.
+            OSError: it cannot be read.
+        """
+        configuration, values = _core.load_checkpoint(path, np.dtype(dtype) == np.float64)
+        network = cls.__new__(cls)
+        network._start(Configuration.from_json(configuration), dtype)
+        network._take(values)
+        return network
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"configuration": self._configuration, "dtype": self.dtype, "values": self._values}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._start(state["configuration"], state["dtype"])
+        self._take(state["values"])
+
+    def __repr__(self) -> str:
+        configuration = self._configuration
+        sizes = f"{configuration.input_size}, {configuration.hidden_size}, {configuration.output_size}"
+        options = "".join(f", {name}={value!r}" for name, value in configuration.options())
+        return f"Network({self.model!r}, {sizes}{options}, dtype={self.dtype})"
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of a loss, as :meth:`Tape.backward` gives them."""
+
+    values: Array
+    """Of all parameters, in the order of :attr:`Network.values`."""
+    parameters: dict[str, Array]
+    """The same numbers by name, in their shapes."""
+    input: Array
+    """Of the input, (T, B, I)."""
+
+
+class Tape:
+    """What going back through one :meth:`Network.forward` needs. It holds until that call's state is used again."""
+
+    def __init__(self, core: _core.Tape, tensors: list[tuple[str, list[int]]], dtype: np.dtype[Any]) -> None:
+        self._core = core
+        self._tensors = tensors
+        self._dtype = dtype
+
+    def backward(self, output_gradient: ArrayLike) -> Gradients:
+        """Goes back through the call.
+
+        The state that the call returned can be passed on afterwards, as if nobody had gone back; gradients do not
+        reach beyond the call. A second time costs a second run.
+
+        Args:
+            output_gradient: the gradient of a loss by the output, (T, B, O). Past a sequence's length it counts as 0.
+
+        Raises:
+            TypeError, ValueError: it is of another dtype or shape than the output.
+            RuntimeError: the state that the call returned was used since.
+        """
+        array = _numbers("output_gradient", output_gradient, self._dtype)
+        values, input_gradient = self._core.backward(array, True)
+        assert input_gradient is not None
+        return Gradients(values, dict(_cut(self._tensors, values)), input_gradient)
+
+
+def _numbers(name: str, array: ArrayLike, dtype: np.dtype[Any]) -> Array:
+    numbers = np.asarray(array)
+    if numbers.dtype != dtype:
+        raise TypeError(f"{name} has dtype {numbers.dtype}, where the network's {dtype} was expected")
+    return np.ascontiguousarray(numbers)
+
+
+def _cut(tensors: list[tuple[str, list[int]]], values: Array) -> Iterator[tuple[str, Array]]:
+    start = 0
+    for name, shape in tensors:
+        end = start + int(np.prod(shape))
+        yield name, values[start:end].reshape(shape)
+        start = end

@@ -1,0 +1,18 @@
+//! The Rust side of the Python package `sparsam`.
+//!
+//! Thin: arrays in, arrays out, whole sequences at a time, without the interpreter's lock. What a person calls, and what
+//! explains a mistake in full, is in the package's Python files.
+
+mod array;
+mod failure;
+mod network;
+mod session;
+
+use pyo3::prelude::*;
+
+/// What the Python files of `sparsam` call.
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::network::{Network, State, Tape, load_checkpoint};
+}

@@ -1,0 +1,385 @@
+//! The classes that Python sees.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use numpy::{Element, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use sparsam::checkpoint::{self, Extra};
+use sparsam::{NetworkConfig, Parameters, Real};
+
+use crate::array::{expect_shape, give, numbers, read};
+use crate::failure::exception;
+use crate::session::{Handhold, Handle, Refusal};
+
+/// The same thing in single and in double precision.
+enum Either<S, D> {
+    Single(S),
+    Double(D),
+}
+
+/// The same code for both.
+macro_rules! each {
+    ($either:expr, $value:ident => $code:expr) => {
+        match $either {
+            Either::Single($value) => $code,
+            Either::Double($value) => $code,
+        }
+    };
+}
+
+/// What joins a number type of the library and one of NumPy, and puts what is generic into a class that is not.
+pub trait Number: Real + Element {
+    /// A state in its class.
+    fn state(handhold: Handhold<Self>) -> State;
+    /// The state in the class, if it is one of these numbers.
+    fn of_state(state: &State) -> Option<&Handhold<Self>>;
+    /// A tape in its class.
+    fn tape(tape: TapeOf<Self>) -> Tape;
+}
+
+macro_rules! number {
+    ($number:ty, $variant:ident) => {
+        impl Number for $number {
+            fn state(handhold: Handhold<Self>) -> State {
+                State(Either::$variant(handhold))
+            }
+            fn of_state(state: &State) -> Option<&Handhold<Self>> {
+                if let Either::$variant(handhold) = &state.0 { Some(handhold) } else { None }
+            }
+            fn tape(tape: TapeOf<Self>) -> Tape {
+                Tape(Either::$variant(tape))
+            }
+        }
+    };
+}
+
+number!(f32, Single);
+number!(f64, Double);
+
+/// A network of one configuration and number type. Its parameters come with every call.
+#[pyclass(frozen, module = "sparsam._core")]
+pub struct Network(Either<Handle<f32>, Handle<f64>>);
+
+/// Controllers and memories of a batch, at one moment.
+#[pyclass(frozen, module = "sparsam._core")]
+pub struct State(Either<Handhold<f32>, Handhold<f64>>);
+
+/// What going back through one call needs.
+#[pyclass(frozen, module = "sparsam._core")]
+pub struct Tape(Either<TapeOf<f32>, TapeOf<f64>>);
+
+/// A [`Tape`] of one number type.
+pub struct TapeOf<T: Real> {
+    handhold: Handhold<T>,
+    /// With the parameters of that call.
+    network: Arc<sparsam::Network<T>>,
+    /// The array of inputs, for a run that has to be made again.
+    input: Py<PyAny>,
+    lengths: Vec<usize>,
+}
+
+fn parse(config: &str) -> PyResult<NetworkConfig> {
+    serde_json::from_str(config).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+#[pymethods]
+impl Network {
+    /// `config` is a network's configuration as JSON; `double` chooses double precision.
+    #[new]
+    fn new(config: &str, double: bool) -> PyResult<Self> {
+        let config = parse(config)?;
+        Ok(Self(if double {
+            Either::Double(Handle::new(config).map_err(exception)?)
+        } else {
+            Either::Single(Handle::new(config).map_err(exception)?)
+        }))
+    }
+
+    /// Names and shapes of the parameters.
+    fn tensors(&self) -> Vec<(&'static str, Vec<usize>)> {
+        each!(&self.0, handle => {
+            handle.network().config().tensors().into_iter().map(|tensor| (tensor.name, tensor.shape)).collect()
+        })
+    }
+
+    /// Numbers in an output.
+    fn output_len(&self) -> usize {
+        each!(&self.0, handle => handle.network().config().output_len())
+    }
+
+    /// The parameters that a fresh network starts with, tensor after tensor.
+    fn initial<'py>(&self, py: Python<'py>, seed: u64) -> PyResult<Bound<'py, PyAny>> {
+        fn initial<'py, T: Number>(py: Python<'py>, handle: &Handle<T>, seed: u64) -> PyResult<Bound<'py, PyAny>> {
+            let network = sparsam::Network::<T>::new(handle.network().config().clone(), seed).map_err(exception)?;
+            let values = network.parameters().values().to_vec();
+            let length = values.len();
+            Ok(give(py, values, &[length])?.into_any())
+        }
+        each!(&self.0, handle => initial(py, handle, seed))
+    }
+
+    /// Controllers and memories as they are at the start, for `rows` sequences.
+    fn state(&self, py: Python<'_>, rows: usize) -> PyResult<State> {
+        fn state<T: Number>(py: Python<'_>, handle: &Handle<T>, rows: usize) -> PyResult<State> {
+            py.detach(|| handle.start(rows)).map(T::state).map_err(exception)
+        }
+        each!(&self.0, handle => state(py, handle, rows))
+    }
+
+    /// Runs a batch of sequences from a state on, a fresh one if there is none: output, state, and with `record` the
+    /// tape.
+    ///
+    /// `parameters` are the tensors in the order of `tensors`; `input` has shape (T, B, I), `lengths` B numbers.
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        parameters: Vec<Bound<'py, PyAny>>,
+        input: Bound<'py, PyAny>,
+        lengths: Vec<usize>,
+        state: Option<&Bound<'py, State>>,
+        record: bool,
+    ) -> PyResult<(Bound<'py, PyAny>, State, Option<Tape>)> {
+        let state = state.map(Bound::get);
+        each!(&self.0, handle => run(py, handle, &parameters, &input, lengths, state, record))
+    }
+
+    /// Writes a checkpoint, which the command `sparsam` reads too.
+    fn save_checkpoint<'py>(&self, py: Python<'py>, path: PathBuf, parameters: Vec<Bound<'py, PyAny>>) -> PyResult<()> {
+        fn save<'py, T: Number>(
+            py: Python<'py>,
+            handle: &Handle<T>,
+            path: PathBuf,
+            parameters: &[Bound<'py, PyAny>],
+        ) -> PyResult<()> {
+            let arrays = read_parameters(handle, parameters)?;
+            let tensors = arrays.iter().map(numbers).collect::<PyResult<Vec<_>>>()?;
+            py.detach(|| checkpoint::save(&path, &handle.with_parameters(&tensors), &Extra::default()))
+                .map_err(exception)
+        }
+        each!(&self.0, handle => save(py, handle, path, &parameters))
+    }
+}
+
+/// Reads a checkpoint: the configuration as JSON, and the parameters, tensor after tensor.
+#[pyfunction]
+pub fn load_checkpoint<'py>(py: Python<'py>, path: PathBuf, double: bool) -> PyResult<(String, Bound<'py, PyAny>)> {
+    fn load<'py, T: Number>(py: Python<'py>, path: PathBuf) -> PyResult<(String, Bound<'py, PyAny>)> {
+        let network = py.detach(|| checkpoint::load::<T>(&path)).map_err(exception)?;
+        let config =
+            serde_json::to_string(network.config()).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let values = network.parameters().values().to_vec();
+        let length = values.len();
+        Ok((config, give(py, values, &[length])?.into_any()))
+    }
+    if double { load::<f64>(py, path) } else { load::<f32>(py, path) }
+}
+
+fn read_parameters<'py, T: Number>(
+    handle: &Handle<T>,
+    parameters: &[Bound<'py, PyAny>],
+) -> PyResult<Vec<PyReadonlyArrayDyn<'py, T>>> {
+    let tensors = handle.network().config().tensors();
+    if parameters.len() != tensors.len() {
+        let (found, expected) = (parameters.len(), tensors.len());
+        return Err(PyValueError::new_err(format!("there are {found} parameters, where {expected} were expected")));
+    }
+    let mut arrays = Vec::with_capacity(tensors.len());
+    for (tensor, array) in tensors.iter().zip(parameters) {
+        let array = read::<T>(tensor.name, array)?;
+        expect_shape(tensor.name, array.shape(), &tensor.shape, "the sizes of the network")?;
+        arrays.push(array);
+    }
+    Ok(arrays)
+}
+
+fn run<'py, T: Number>(
+    py: Python<'py>,
+    handle: &Handle<T>,
+    parameters: &[Bound<'py, PyAny>],
+    input: &Bound<'py, PyAny>,
+    lengths: Vec<usize>,
+    state: Option<&State>,
+    record: bool,
+) -> PyResult<(Bound<'py, PyAny>, State, Option<Tape>)> {
+    let arrays = read_parameters(handle, parameters)?;
+    let tensors = arrays.iter().map(numbers).collect::<PyResult<Vec<_>>>()?;
+    let input_array = read::<T>("input", input)?;
+    let network = handle.network();
+    let config = network.config();
+    let &[steps, rows, width] = input_array.shape() else {
+        let dimensions = input_array.ndim();
+        return Err(PyValueError::new_err(format!(
+            "input has {dimensions} dimensions, where 3 were expected (T, B, I)"
+        )));
+    };
+    expect_shape("input", &[steps, rows, width], &[steps, rows, config.input_size], "T, B, I")?;
+    if lengths.len() != rows {
+        let found = lengths.len();
+        return Err(PyValueError::new_err(format!(
+            "lengths has {found} numbers, where {rows} were expected, one for each sequence"
+        )));
+    }
+    let given = match state {
+        None => None,
+        Some(state) => {
+            let Some(handhold) = T::of_state(state) else {
+                return Err(PyTypeError::new_err("state belongs to a network of another dtype; start with state=None"));
+            };
+            // Networks whose vectors have equal lengths may still have memories of other sizes.
+            if handhold.config() != config {
+                return Err(PyValueError::new_err(
+                    "state belongs to a network of another model or other sizes; start with state=None",
+                ));
+            }
+            if handhold.rows() != rows {
+                let found = handhold.rows();
+                return Err(PyValueError::new_err(format!("state has {found} rows, where the input has {rows}")));
+            }
+            Some(handhold)
+        }
+    };
+    let values = numbers(&input_array)?;
+    let output_len = config.output_len();
+    // Its parameters may have to change, and nobody else should be seen to hold it then.
+    drop(network);
+    let result = py.detach(|| -> Result<_, Refusal> {
+        let network = handle.with_parameters(&tensors);
+        let fresh;
+        let start = match given {
+            Some(handhold) => handhold,
+            None => {
+                fresh = handle.start(rows)?;
+                &fresh
+            }
+        };
+        let mut output = vec![T::ZERO; steps * rows * output_len];
+        let end = start.go_on(|runner| {
+            if record {
+                runner.forward(&network, values, &lengths, &mut output)
+            } else {
+                runner.infer(&network, values, &lengths, &mut output)
+            }
+        })?;
+        Ok((network, output, end))
+    });
+    let (network, output, end) = result.map_err(|refusal| {
+        refuse(
+            refusal,
+            "state has moved on: a later call was given it, or an equal one, already; pass the state that this call returned",
+        )
+    })?;
+    let output = give(py, output, &[steps, rows, output_len])?.into_any();
+    let tape =
+        record.then(|| T::tape(TapeOf { handhold: end.clone(), network, input: input.clone().unbind(), lengths }));
+    Ok((output, T::state(end), tape))
+}
+
+fn refuse(refusal: Refusal, moved_on: &'static str) -> PyErr {
+    match refusal {
+        Refusal::MovedOn => PyRuntimeError::new_err(moved_on),
+        Refusal::Library(error) => exception(error),
+    }
+}
+
+#[pymethods]
+impl Tape {
+    /// The gradients of the parameters, tensor after tensor in one array, and with `with_input` that of the input.
+    fn backward<'py>(
+        &self,
+        py: Python<'py>,
+        output_gradient: Bound<'py, PyAny>,
+        with_input: bool,
+    ) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
+        each!(&self.0, tape => backward(py, tape, &output_gradient, with_input))
+    }
+}
+
+fn backward<'py, T: Number>(
+    py: Python<'py>,
+    tape: &TapeOf<T>,
+    output_gradient: &Bound<'py, PyAny>,
+    with_input: bool,
+) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
+    let config = tape.network.config();
+    let input = read::<T>("input", tape.input.bind(py))?;
+    let &[steps, rows, width] = input.shape() else {
+        return Err(PyValueError::new_err("the input was given another shape since it was run"));
+    };
+    let output_gradient = read::<T>("output_gradient", output_gradient)?;
+    let output_shape = [steps, rows, config.output_len()];
+    expect_shape("output_gradient", output_gradient.shape(), &output_shape, "the shape of the output")?;
+    let (input, output_gradient) = (numbers(&input)?, numbers(&output_gradient)?);
+    let result = py.detach(|| -> Result<_, Refusal> {
+        let network = &*tape.network;
+        let mut gradients: Parameters<T> = network.zeros();
+        let mut input_gradient = with_input.then(|| vec![T::ZERO; input.len()]);
+        tape.handhold.go_back(
+            |runner| {
+                let mut output = vec![T::ZERO; output_gradient.len()];
+                runner.forward(network, input, &tape.lengths, &mut output)
+            },
+            |runner| runner.backward(network, output_gradient, &mut gradients, input_gradient.as_deref_mut()),
+        )?;
+        Ok((gradients.into_values(), input_gradient))
+    });
+    let (gradients, input_gradient) = result.map_err(|refusal| {
+        refuse(
+            refusal,
+            "backward comes too late: the state that this call returned was passed on, or changed, since; go back through a call \
+             before its state is used again",
+        )
+    })?;
+    let length = gradients.len();
+    let gradients = give(py, gradients, &[length])?.into_any();
+    let input_gradient = match input_gradient {
+        Some(numbers) => Some(give(py, numbers, &[steps, rows, width])?.into_any()),
+        None => None,
+    };
+    Ok((gradients, input_gradient))
+}
+
+#[pymethods]
+impl State {
+    /// Sequences in the batch.
+    #[getter]
+    fn rows(&self) -> usize {
+        each!(&self.0, handhold => handhold.rows())
+    }
+
+    /// Whether no later call was given this state.
+    #[getter]
+    fn is_current(&self, py: Python<'_>) -> bool {
+        each!(&self.0, handhold => py.detach(|| handhold.is_current()))
+    }
+
+    /// The state with these rows as they are at the start; with all of them, if none are named.
+    #[pyo3(signature = (rows=None))]
+    fn reset(&self, py: Python<'_>, rows: Option<Vec<usize>>) -> PyResult<Self> {
+        fn reset<T: Number>(py: Python<'_>, handhold: &Handhold<T>, rows: &[usize]) -> PyResult<State> {
+            let count = handhold.rows();
+            if let Some(row) = rows.iter().find(|row| **row >= count) {
+                return Err(PyValueError::new_err(format!("rows names row {row} of a state of {count} rows")));
+            }
+            let all = |runner: &mut sparsam::Runner<T>| {
+                rows.iter().for_each(|row| runner.reset_row(*row));
+                Ok(())
+            };
+            py.detach(|| handhold.go_on(all)).map(T::state).map_err(|refusal| {
+                refuse(
+                    refusal,
+                    "state has moved on: a later call was given it already; reset the state that this call returned",
+                )
+            })
+        }
+        let rows = rows.unwrap_or_else(|| (0..self.rows()).collect());
+        each!(&self.0, handhold => reset(py, handhold, &rows))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let (rows, current) = (self.rows(), self.is_current(py));
+        let dtype = if matches!(self.0, Either::Single(_)) { "float32" } else { "float64" };
+        format!("State(rows={rows}, dtype={dtype}{})", if current { "" } else { ", moved on" })
+    }
+}

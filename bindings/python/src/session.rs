@@ -1,0 +1,199 @@
+//! Runners in the hands of Python: who may go on with one, who may go back through it, and where it goes afterwards.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use sparsam::{Error, Network, NetworkConfig, Parameters, Real, Runner};
+
+/// Runners that wait to be used again. A fresh one would have to ask the system for its memory page after page.
+type Idle<T> = Mutex<Vec<Runner<T>>>;
+
+/// Idle runners kept: one to train with and one to evaluate with.
+const MOST_IDLE: usize = 2;
+
+/// A network whose parameters come with each call, and the runners that wait for the next one.
+pub struct Handle<T: Real> {
+    network: Mutex<Arc<Network<T>>>,
+    idle: Arc<Idle<T>>,
+}
+
+impl<T: Real> Handle<T> {
+    /// A network of a configuration.
+    ///
+    /// # Errors
+    /// As [`Network::from_parameters`].
+    pub fn new(config: NetworkConfig) -> Result<Self, Error> {
+        config.validate()?;
+        let parameters = Parameters::zeros(config.tensors());
+        Ok(Self {
+            network: Mutex::new(Arc::new(Network::from_parameters(config, parameters)?)),
+            idle: Arc::new(Mutex::new(Vec::new())),
+        })
+    }
+
+    /// The network with the parameters of the latest call.
+    pub fn network(&self) -> Arc<Network<T>> {
+        Arc::clone(&lock(&self.network))
+    }
+
+    /// The network with these parameters, one slice for each tensor.
+    pub fn with_parameters(&self, tensors: &[&[T]]) -> Arc<Network<T>> {
+        let mut network = lock(&self.network);
+        let mut rest = network.parameters().values();
+        let unchanged = tensors.iter().all(|tensor| {
+            let (now, after) = rest.split_at(tensor.len());
+            rest = after;
+            now == *tensor
+        });
+        // Most calls of an evaluation bring the parameters of the call before; those need no new layout.
+        if !unchanged {
+            // A tape keeps the parameters that it was made with.
+            let mut rest = Arc::make_mut(&mut network).parameters_mut().values_mut();
+            for tensor in tensors {
+                let (now, after) = rest.split_at_mut(tensor.len());
+                now.copy_from_slice(tensor);
+                rest = after;
+            }
+        }
+        Arc::clone(&network)
+    }
+
+    /// Fresh memories and controllers for `rows` sequences.
+    ///
+    /// # Errors
+    /// As [`Runner::new`].
+    pub fn start(&self, rows: usize) -> Result<Handhold<T>, Error> {
+        let waiting = {
+            let mut idle = lock(&self.idle);
+            idle.iter().position(|runner| runner.rows() == rows).map(|place| idle.remove(place))
+        };
+        let runner = match waiting {
+            Some(mut runner) => {
+                runner.reset();
+                runner
+            }
+            None => Runner::new(&self.network(), rows)?,
+        };
+        let live = Live { runner: Some(runner), moves: 0, at_start: false };
+        let config = self.network().config().clone();
+        let session = Session { live: Mutex::new(live), config, rows, idle: Arc::downgrade(&self.idle) };
+        Ok(Handhold { session: Arc::new(session), moves: 0 })
+    }
+}
+
+/// A runner that states and tapes share.
+struct Session<T: Real> {
+    live: Mutex<Live<T>>,
+    config: NetworkConfig,
+    rows: usize,
+    idle: Weak<Idle<T>>,
+}
+
+struct Live<T: Real> {
+    /// Taken out only when the session ends.
+    runner: Option<Runner<T>>,
+    /// How often its state moved on.
+    moves: u64,
+    /// Going back left it where its latest run started.
+    at_start: bool,
+}
+
+impl<T: Real> Drop for Session<T> {
+    fn drop(&mut self) {
+        // After a panic nobody knows what state it is in.
+        let (Some(idle), Ok(live)) = (self.idle.upgrade(), self.live.get_mut()) else { return };
+        let mut idle = lock(&idle);
+        if let Some(runner) = live.runner.take() {
+            idle.truncate(MOST_IDLE - 1);
+            idle.insert(0, runner);
+        }
+    }
+}
+
+/// A moment in the life of a session. Only who holds the latest may go on.
+pub struct Handhold<T: Real> {
+    session: Arc<Session<T>>,
+    moves: u64,
+}
+
+impl<T: Real> Clone for Handhold<T> {
+    fn clone(&self) -> Self {
+        Self { session: Arc::clone(&self.session), moves: self.moves }
+    }
+}
+
+/// Why a moment cannot be gone on from, or back from.
+pub enum Refusal {
+    /// The session has moved on.
+    MovedOn,
+    /// What the library says.
+    Library(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Library(error)
+    }
+}
+
+impl<T: Real> Handhold<T> {
+    /// Sequences that are run side by side.
+    pub fn rows(&self) -> usize {
+        self.session.rows
+    }
+
+    /// What the network that it was made for is.
+    pub fn config(&self) -> &NetworkConfig {
+        &self.session.config
+    }
+
+    /// Whether this is still the latest moment.
+    pub fn is_current(&self) -> bool {
+        lock(&self.session.live).moves == self.moves
+    }
+
+    /// Uses the runner, in the state of this moment; the session moves on to the moment returned if that works.
+    ///
+    /// # Errors
+    /// [`Refusal::MovedOn`], or what `go` says.
+    pub fn go_on(&self, go: impl FnOnce(&mut Runner<T>) -> Result<(), Error>) -> Result<Self, Refusal> {
+        let mut live = self.latest()?;
+        live.at_start = false;
+        let runner = live.runner.as_mut().ok_or(Refusal::MovedOn)?;
+        runner.replay();
+        go(runner)?;
+        live.moves += 1;
+        Ok(Self { session: Arc::clone(&self.session), moves: live.moves })
+    }
+
+    /// Uses the runner to go back through the run that led to this moment. If somebody has gone back through it before,
+    /// `again` makes that run a second time first.
+    ///
+    /// # Errors
+    /// [`Refusal::MovedOn`], or what `again` or `back` say.
+    pub fn go_back(
+        &self,
+        again: impl FnOnce(&mut Runner<T>) -> Result<(), Error>,
+        back: impl FnOnce(&mut Runner<T>) -> Result<(), Error>,
+    ) -> Result<(), Refusal> {
+        let mut live = self.latest()?;
+        let at_start = live.at_start;
+        let runner = live.runner.as_mut().ok_or(Refusal::MovedOn)?;
+        if at_start {
+            again(runner)?;
+        }
+        back(runner)?;
+        live.at_start = true;
+        Ok(())
+    }
+
+    fn latest(&self) -> Result<MutexGuard<'_, Live<T>>, Refusal> {
+        // A session in which a panic happened is not gone on with.
+        let live = self.session.live.lock().map_err(|_| Refusal::MovedOn)?;
+        if live.moves == self.moves { Ok(live) } else { Err(Refusal::MovedOn) }
+    }
+}
+
+/// The lists behind these locks are whole at every moment, whatever panicked.
+fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,254 @@
+"""The models' equations in plain PyTorch, one sequence and one step at a time: slow, short, and nothing in common with
+what they are compared with. The memories return what they read; gradients are cut where the models cut them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+EPSILON = 1e-6
+
+
+def oneplus(x: Tensor) -> Tensor:
+    return 1 + F.softplus(x)
+
+
+def cosine(key: Tensor, words: Tensor) -> Tensor:
+    """Of a key (W) with words (N, W). Equal words have equal cosines to the bit, unlike with a matrix product."""
+    return (words * key).sum(1) / ((key @ key + EPSILON).sqrt() * ((words * words).sum(1) + EPSILON).sqrt())
+
+
+def one_hot(word: int, like: Tensor) -> Tensor:
+    vector = like.new_zeros(like.shape[0])
+    vector[word] = 1
+    return vector
+
+
+class Sam:
+    def __init__(self, memory_size: int, word_size: int, num_heads: int, num_reads: int = 4) -> None:
+        self.size, self.heads, self.reads = word_size, num_heads, min(num_reads, memory_size)
+        self.threshold = 0.005
+        self.memory = torch.zeros(memory_size, word_size, dtype=torch.float64)
+        self.order = list(range(memory_size))
+        self.weights = [self.memory.new_zeros(memory_size) for _ in range(num_heads)]
+        self.read_words: list[list[int]] = [[] for _ in range(num_heads)]
+
+    def step(self, interface: Tensor) -> Tensor:
+        size = self.size
+        heads = interface.view(self.heads, 2 * size + 3)
+        unused = self.order[: self.heads]
+        writes = []
+        for h, head in enumerate(heads):
+            alpha, gamma = head[2 * size + 1].sigmoid(), head[2 * size + 2].sigmoid()
+            writes.append(alpha * (gamma * self.weights[h] + (1 - gamma) * one_hot(unused[h], self.memory)))
+        kept = torch.ones(len(self.memory), 1, dtype=torch.float64)
+        kept[unused] = 0
+        self.memory = self.memory * kept
+        for head, write in zip(heads, writes, strict=True):
+            self.memory = self.memory + write[:, None] * head[size + 1 : 2 * size + 1]
+
+        occurrences: list[int] = []
+        for h in range(self.heads):
+            occurrences += [*self.read_words[h], unused[h]]
+        reads = []
+        for h, head in enumerate(heads):
+            similarity = cosine(head[:size], self.memory)
+            # A stable sort, so that the lower word number goes first among equals.
+            chosen = torch.sort(similarity.detach(), descending=True, stable=True).indices[: self.reads]
+            weights = torch.softmax(oneplus(head[size]) * similarity[chosen], 0)
+            self.weights[h] = torch.zeros_like(similarity).index_put((chosen,), weights)
+            self.read_words[h] = chosen.tolist()
+            occurrences += self.read_words[h]
+            reads.append(self.weights[h] @ self.memory)
+        total = sum(writes) + sum(self.weights)
+        for word in occurrences:
+            if total[word] > self.threshold:
+                self.order.remove(word)
+                self.order.append(word)
+        return torch.cat(reads)
+
+
+def largest(values: Tensor, limit: int) -> Tensor:
+    """The places of the largest positive values, largest first, ties to the lower number."""
+    order = torch.sort(values.detach(), descending=True, stable=True).indices[:limit]
+    return order[values.detach()[order] > 0]
+
+
+class Sdnc:
+    def __init__(
+        self, memory_size: int, word_size: int, num_heads: int, num_reads: int = 4, num_links: int = 8
+    ) -> None:
+        self.size, self.heads, self.reads, self.limit = word_size, num_heads, min(num_reads, memory_size), 8
+        self.threshold = 0.005
+        self.memory = torch.zeros(memory_size, word_size, dtype=torch.float64)
+        self.order = list(range(memory_size))
+        self.after, self.before = self.memory.new_zeros(2, memory_size, memory_size)
+        self.precedence = self.memory.new_zeros(memory_size)
+        self.weights = [self.memory.new_zeros(memory_size) for _ in range(num_heads)]
+        self.read_words: list[list[int]] = [[] for _ in range(num_heads)]
+
+    def update_links(self, write: Tensor) -> None:
+        off_diagonal = 1 - torch.eye(len(write), dtype=torch.float64)
+        kept = 1 - write
+        self.after = (kept[:, None] * self.after + write[:, None] * self.precedence) * off_diagonal
+        self.before = (kept * self.before + write * self.precedence[:, None]) * off_diagonal
+        self.precedence = (1 - write.sum()) * self.precedence + write
+        for row in (*self.after, *self.before, self.precedence):
+            cut = torch.ones_like(row)
+            cut[largest(row, self.limit)] = 0
+            row[cut > 0] = 0
+
+    def step(self, interface: Tensor) -> Tensor:
+        size = self.size
+        of_heads, word, write_gate, gamma = torch.split(interface, [self.heads * (size + 4), size, 1, 1])
+        alpha, gamma = write_gate.sigmoid(), gamma.sigmoid()
+        unused = self.order[0]
+        occurrences = [place for words in self.read_words for place in words] + [unused]
+        mean = torch.stack(self.weights).mean(0)
+        write = alpha * (gamma * mean + (1 - gamma) * one_hot(unused, self.memory))
+        self.memory = self.memory * (1 - one_hot(unused, self.memory))[:, None] + write[:, None] * word
+        self.update_links(write.detach())
+
+        reads = []
+        for h, head in enumerate(of_heads.view(self.heads, size + 4)):
+            similarity = cosine(head[:size], self.memory)
+            chosen = torch.sort(similarity.detach(), descending=True, stable=True).indices[: self.reads]
+            content = torch.softmax(oneplus(head[size]) * similarity[chosen], 0)
+            backward = (self.before * self.weights[h]).sum(1)
+            forward = (self.after * self.weights[h]).sum(1)
+            words_back, words_forth = largest(backward, self.reads), largest(forward, self.reads)
+            mode = torch.softmax(head[size + 1 :], 0)
+            found = torch.cat([words_back, chosen, words_forth])
+            shares = torch.cat([mode[0] * backward[words_back], mode[1] * content, mode[2] * forward[words_forth]])
+            self.weights[h] = torch.zeros_like(similarity).index_put((found,), shares, accumulate=True)
+            self.read_words[h] = list(dict.fromkeys(found.tolist()))
+            occurrences += self.read_words[h]
+            reads.append(self.weights[h] @ self.memory)
+        total = write + sum(self.weights)
+        for place in occurrences:
+            if total[place] > self.threshold:
+                self.order.remove(place)
+                self.order.append(place)
+        return torch.cat(reads)
+
+
+class Dam:
+    def __init__(self, memory_size: int, word_size: int, num_heads: int) -> None:
+        self.size, self.heads = word_size, num_heads
+        self.memory = torch.zeros(memory_size, word_size, dtype=torch.float64)
+        self.usage = self.memory.new_zeros(memory_size)
+        self.weights = [self.memory.new_zeros(memory_size) for _ in range(num_heads)]
+
+    def step(self, interface: Tensor) -> Tensor:
+        size = self.size
+        heads = interface.view(self.heads, 2 * size + 3)
+        unused = torch.sort(self.usage, stable=True).indices[: self.heads].tolist()
+        writes = []
+        for h, head in enumerate(heads):
+            alpha, gamma = head[2 * size + 1].sigmoid(), head[2 * size + 2].sigmoid()
+            writes.append(alpha * (gamma * self.weights[h] + (1 - gamma) * one_hot(unused[h], self.memory)))
+        kept = torch.ones(len(self.memory), 1, dtype=torch.float64)
+        kept[unused] = 0
+        self.memory = self.memory * kept
+        for head, write in zip(heads, writes, strict=True):
+            self.memory = self.memory + write[:, None] * head[size + 1 : 2 * size + 1]
+        self.weights = [torch.softmax(oneplus(h[size]) * cosine(h[:size], self.memory), 0) for h in heads]
+        self.usage = 0.99 * self.usage + (sum(writes) + sum(self.weights)).detach()
+        return torch.cat([weights @ self.memory for weights in self.weights])
+
+
+class Ntm:
+    def __init__(self, memory_size: int, word_size: int, num_heads: int) -> None:
+        self.size, self.heads = word_size, num_heads
+        self.memory = torch.full((memory_size, word_size), 1e-6, dtype=torch.float64)
+        self.read_weights = [one_hot(0, self.memory) for _ in range(num_heads)]
+        self.write_weights = [one_hot(0, self.memory) for _ in range(num_heads)]
+
+    def address(self, fields: Tensor, before: Tensor) -> Tensor:
+        size = self.size
+        strength, gate = F.softplus(fields[size]), fields[size + 1].sigmoid()
+        shift, sharpening = torch.softmax(fields[size + 2 : size + 5], 0), oneplus(fields[size + 5])
+        weights = gate * torch.softmax(strength * cosine(fields[:size], self.memory), 0) + (1 - gate) * before
+        weights = shift[0] * weights.roll(-1) + shift[1] * weights + shift[2] * weights.roll(1) + 1e-16
+        return weights**sharpening / (weights**sharpening).sum()
+
+    def step(self, interface: Tensor) -> Tensor:
+        size, addressing = self.size, self.size + 6
+        heads = interface.view(self.heads, -1)
+        kept, added = torch.ones_like(self.memory), torch.zeros_like(self.memory)
+        for h, head in enumerate(heads):
+            self.write_weights[h] = self.address(head[addressing : 2 * addressing], self.write_weights[h])
+        for head, weights in zip(heads, self.write_weights, strict=True):
+            erase, add = head[2 * addressing :][:size].sigmoid(), head[2 * addressing + size :]
+            kept = kept * (1 - weights[:, None] * erase)
+            added = added + weights[:, None] * add
+        self.memory = self.memory * kept + added
+        for h, head in enumerate(heads):
+            self.read_weights[h] = self.address(head[:addressing], self.read_weights[h])
+        return torch.cat([weights @ self.memory for weights in self.read_weights])
+
+
+class Dnc:
+    def __init__(self, memory_size: int, word_size: int, num_heads: int) -> None:
+        self.size, self.heads = word_size, num_heads
+        self.memory = torch.zeros(memory_size, word_size, dtype=torch.float64)
+        zeros = self.memory.new_zeros(memory_size)
+        self.usage, self.precedence, self.write = zeros, zeros, zeros
+        self.links = self.memory.new_zeros(memory_size, memory_size)
+        self.reads = [zeros for _ in range(num_heads)]
+
+    def step(self, interface: Tensor) -> Tensor:
+        w, r = self.size, self.heads
+        sizes = [r * w, r, w, 1, w, w, r, 1, 1, 3 * r]
+        keys, strengths, write_key, write_strength, erase, word, free, allocate, gate, modes = torch.split(
+            interface, sizes
+        )
+        retained = torch.ones_like(self.usage)
+        for h in range(r):
+            retained = retained * (1 - free[h].sigmoid() * self.reads[h])
+        written = self.write.detach()
+        self.usage = (self.usage + written - self.usage * written) * retained
+
+        usage = EPSILON + (1 - EPSILON) * self.usage
+        order = torch.sort(usage.detach(), stable=True).indices
+        in_order = usage[order]
+        before = torch.cat([usage.new_ones(1), torch.cumprod(in_order, 0)[:-1]])
+        allocation = torch.zeros_like(usage).index_put((order,), (1 - in_order) * before)
+        content = torch.softmax(oneplus(write_strength) * cosine(write_key, self.memory), 0)
+        share = allocate.sigmoid()
+        self.write = gate.sigmoid() * (share * allocation + (1 - share) * content)
+        written = self.write[:, None]
+        self.memory = self.memory * (1 - written * erase.sigmoid()) + written * word
+        links = (1 - written - written.T) * self.links + written * self.precedence
+        self.links = links * (1 - torch.eye(len(usage), dtype=torch.float64))
+        self.precedence = (1 - self.write.sum()) * self.precedence + self.write
+
+        for h in range(r):
+            mode = torch.softmax(modes[3 * h : 3 * h + 3], 0)
+            content = torch.softmax(oneplus(strengths[h]) * cosine(keys[h * w : (h + 1) * w], self.memory), 0)
+            backward, forward = self.links.T @ self.reads[h], self.links @ self.reads[h]
+            self.reads[h] = mode[0] * backward + mode[1] * content + mode[2] * forward
+        return torch.cat([weights @ self.memory for weights in self.reads])
+
+
+def run(model: Any, memory: Any, input: Tensor) -> Tensor:
+    """The outputs (T, O) of a module's network for one sequence (T, I), with ``memory`` beside its controller."""
+    parameters = dict(model.named_parameters())
+    hidden = model.hidden_size
+    h = c = input.new_zeros(hidden)
+    read = input.new_zeros(parameters["controller.weight_ih"].shape[1] - input.shape[1])
+    outputs = []
+    for x in input:
+        gates = parameters["controller.weight_ih"] @ torch.cat([x, read]) + parameters["controller.bias"]
+        i, f, g, o = torch.split(gates + parameters["controller.weight_hh"] @ h, hidden)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        read = memory.step(parameters["interface.weight"] @ h + parameters["interface.bias"])
+        output = torch.cat([h, read])
+        if model.output_size is not None:
+            output = parameters["output.weight"] @ output + parameters["output.bias"]
+        outputs.append(output)
+    return torch.stack(outputs)
