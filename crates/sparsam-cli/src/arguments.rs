@@ -182,6 +182,17 @@ pub struct BenchCommon {
     pub output: PathBuf,
 }
 
+/// Arguments of benchmarks of models.
+#[derive(Args, Debug)]
+pub struct BenchModels {
+    /// Models [default: all of them]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(BENCH_MODELS))]
+    pub models: Vec<String>,
+    /// Measure sparse models with an empty memory as well
+    #[arg(long)]
+    pub empty: bool,
+}
+
 /// Arguments of `sparsam bench step`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -194,12 +205,9 @@ Examples:
 Batch 8, 100 hidden units, 4 heads, 4 words read by a head, words of 32 numbers. Every memory is
 full of distinct words before the clock starts.")]
 pub struct BenchStep {
-    /// Models [default: all of them]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(BENCH_MODELS))]
-    pub models: Vec<String>,
-    /// Measure sparse models with an empty memory as well
-    #[arg(long)]
-    pub empty: bool,
+    /// What is measured.
+    #[command(flatten)]
+    pub models: BenchModels,
     /// What every benchmark takes.
     #[command(flatten)]
     pub bench: BenchCommon,
@@ -222,12 +230,9 @@ it. \"A sequence\" is what it took beyond what was there before it, \"in all\" i
 words. Dense states come in pages of 2 MiB, the first of which is there before, so that small ones
 seem to take less than they do. Linux only.")]
 pub struct BenchMemory {
-    /// Models [default: all of them]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(BENCH_MODELS))]
-    pub models: Vec<String>,
-    /// Measure sparse models with an empty memory as well
-    #[arg(long)]
-    pub empty: bool,
+    /// What is measured.
+    #[command(flatten)]
+    pub models: BenchModels,
     /// What every benchmark takes.
     #[command(flatten)]
     pub bench: BenchCommon,

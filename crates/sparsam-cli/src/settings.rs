@@ -221,22 +221,26 @@ fn evaluate(arguments: arguments::Eval) -> anyhow::Result<Evaluate> {
 }
 
 fn bench(arguments: arguments::Bench) -> anyhow::Result<Bench> {
-    let models = |names: &[String]| -> Vec<&'static str> {
+    let named = |names: &[String]| -> Vec<&'static str> {
         let wanted = |name: &&str| names.is_empty() || names.iter().any(|wanted| wanted == name);
         arguments::BENCH_MODELS.into_iter().filter(wanted).collect()
+    };
+    let models = |arguments: arguments::BenchModels, common| {
+        let arguments::BenchModels { models, empty } = arguments;
+        BenchModels { models: named(&models), empty, common }
     };
     Ok(match arguments {
         arguments::Bench::Step(arguments) => {
             let (json, threads) = (arguments.common.json, threads(&arguments.common));
             let common = bench_common(arguments.bench, json, threads)?;
-            Bench::Step(BenchModels { models: models(&arguments.models), empty: arguments.empty, common })
+            Bench::Step(models(arguments.models, common))
         }
         arguments::Bench::Memory(arguments) => {
             if !cfg!(target_os = "linux") {
                 mistake!("bench memory asks the operating system as only Linux can be asked; run it on Linux");
             }
             let common = bench_common(arguments.bench, arguments.json, Some(1))?;
-            Bench::Memory(BenchModels { models: models(&arguments.models), empty: arguments.empty, common })
+            Bench::Memory(models(arguments.models, common))
         }
         arguments::Bench::Index(arguments) => {
             let common = bench_common(arguments.bench, arguments.json, Some(1))?;
@@ -256,7 +260,7 @@ fn bench(arguments: arguments::Bench) -> anyhow::Result<Bench> {
             Bench::Index(BenchIndex { rounds, checks, common })
         }
         arguments::Bench::Point(arguments) => {
-            let Some(model) = models(std::slice::from_ref(&arguments.model)).pop() else {
+            let Some(model) = named(std::slice::from_ref(&arguments.model)).pop() else {
                 mistake!("--model {} is not known", arguments.model);
             };
             let index = indexes(arguments.index.as_slice()).pop().filter(|_| arguments.index.is_some());

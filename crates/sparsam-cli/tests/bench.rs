@@ -1,45 +1,14 @@
-//! `sparsam bench` as a user meets it: the real binary in a folder of its own, on sizes that take no time.
+//! `sparsam bench` as a user meets it, on sizes that take no time.
+
+mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
+use common::{is_mistake, send, sparsam, succeeds, text};
 use serde_json::Value;
 use tempfile::TempDir;
-
-fn sparsam(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sparsam"));
-    command.current_dir(folder).arg("bench").args(arguments);
-    command
-}
-
-fn run(folder: &Path, arguments: &[&str]) -> Output {
-    sparsam(folder, arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-#[track_caller]
-fn succeeds(folder: &Path, arguments: &[&str]) -> String {
-    let output = run(folder, arguments);
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{arguments:?} gave {:?}\n{out}\n{err}", output.status);
-    out
-}
-
-/// One sentence on standard error, which holds every one of `parts`; nothing on standard output; exit code 2.
-#[track_caller]
-fn is_mistake(folder: &Path, arguments: &[&str], parts: &[&str]) {
-    let output = run(folder, arguments);
-    let err = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {err}");
-    assert_eq!((text(&output.stdout), err.lines().count()), (String::new(), 1), "{err}");
-    for part in parts {
-        assert!(err.contains(part), "{part:?} is not in {err:?}");
-    }
-}
 
 fn report(folder: &Path, name: &str) -> Value {
     serde_json::from_slice(&fs::read(folder.join(format!("bench/{name}.json"))).unwrap()).unwrap()
@@ -61,7 +30,19 @@ fn steps_are_timed() {
     let folder = TempDir::new().unwrap();
     let out = succeeds(
         folder.path(),
-        &["step", "--sizes", "16,1k", "--models", "ntm,sam,sdnc", "--indexes", "linear", "--empty", "--repeats", "2"],
+        &[
+            "bench",
+            "step",
+            "--sizes",
+            "16,1k",
+            "--models",
+            "ntm,sam,sdnc",
+            "--indexes",
+            "linear",
+            "--empty",
+            "--repeats",
+            "2",
+        ],
     );
     for part in ["full of distinct words", "this takes about", "SAM linear, empty", "1,024", "bench/step-dnc.svg"] {
         assert!(out.contains(part), "{part} is not in {out}");
@@ -75,13 +56,13 @@ fn steps_are_timed() {
         assert!(spread["median"].as_f64().unwrap() > 0.0 && spread["repeats"] == 2, "{point}");
         assert_eq!(point["speedup"].is_number(), point["model"] != "sdnc", "{point}");
     }
-    is_written(folder.path(), "step", 10, &["step", "step-dnc"]);
+    is_written(folder.path(), "step", 10, &["bench", "step", "step-dnc"]);
 }
 
 #[test]
 fn indexes_are_measured() {
     let folder = TempDir::new().unwrap();
-    let arguments = ["index", "--sizes", "300", "--checks", "200", "--repeats", "2", "--rounds", "2"];
+    let arguments = ["bench", "index", "--sizes", "300", "--checks", "200", "--repeats", "2", "--rounds", "2"];
     let out = succeeds(folder.path(), &arguments);
     assert!(out.contains("300 words, clustered") && out.contains("after 2 rounds"), "{out}");
     let report = report(folder.path(), "index");
@@ -101,7 +82,8 @@ fn indexes_are_measured() {
 #[test]
 fn memory_is_measured_in_processes_of_their_own() {
     let folder = TempDir::new().unwrap();
-    let arguments = ["memory", "--quick", "--sizes", "64,2k", "--models", "ntm,sam,dnc,sdnc", "--indexes", "linear"];
+    let arguments =
+        ["bench", "memory", "--quick", "--sizes", "64,2k", "--models", "ntm,sam,dnc,sdnc", "--indexes", "linear"];
     let out = succeeds(folder.path(), &arguments);
     assert!(out.contains("full of distinct words") && out.contains("240 in Rae et al. 2016"), "{out}");
     let report = report(folder.path(), "memory");
@@ -113,14 +95,14 @@ fn memory_is_measured_in_processes_of_their_own() {
     // A hundred states of 2,048 × 48 numbers, but for those that share a huge page with the first; and a few words.
     assert!(bytes("NTM", 2048) > 90.0 * 2048.0 * 48.0 * 4.0 && bytes("SAM linear", 2048) < 4e6);
     assert!(bytes("DNC", 2048) > 1.5e8 && bytes("SDNC linear", 2048) < 8e6);
-    is_written(folder.path(), "memory", 8, &["memory", "memory-dnc"]);
+    is_written(folder.path(), "memory", 8, &["bench", "memory", "memory-dnc"]);
 }
 
 #[test]
 fn json_is_printed_for_a_program() {
     let folder = TempDir::new().unwrap();
     let arguments =
-        ["step", "--quick", "--sizes", "64", "--models", "dam", "--repeats", "1", "--json", "--threads", "1"];
+        ["bench", "step", "--quick", "--sizes", "64", "--models", "dam", "--repeats", "1", "--json", "--threads", "1"];
     let printed: Value = serde_json::from_str(&succeeds(folder.path(), &arguments)).unwrap();
     assert_eq!(printed, report(folder.path(), "step"));
     assert_eq!((&printed["benchmark"], &printed["machine"]["threads"]), (&Value::from("step"), &Value::from(1)));
@@ -130,21 +112,25 @@ fn json_is_printed_for_a_program() {
 fn mistakes_get_a_sentence_and_leave_nothing() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();
-    is_mistake(path, &["step", "--sizes", "sixty"], &["sixty", "64, 16k or 1M"]);
-    is_mistake(path, &["step", "--sizes", "3"], &["--sizes 3", "4 heads"]);
-    is_mistake(path, &["step", "--sizes", "3000M"], &["--sizes 3145728000", "2147483646"]);
-    is_mistake(path, &["step", "--models", "ntm", "--sizes", "64,2000M"], &["--sizes 2097152000", "NTM", "TiB"]);
-    is_mistake(path, &["step", "--models", "elephant"], &["elephant", "sdnc"]);
-    is_mistake(path, &["index", "--indexes", "alphabet"], &["alphabet", "linear"]);
-    is_mistake(path, &["index", "--sizes", "2000M"], &["--sizes 2097152000", "it needs", "available"]);
-    is_mistake(path, &["index", "--sizes", "20"], &["--sizes 20", "64"]);
-    is_mistake(path, &["index", "--checks", "0"], &["--checks 0"]);
-    is_mistake(path, &["step", "--repeats", "0"], &["--repeats"]);
+    is_mistake(path, &["bench", "step", "--sizes", "sixty"], &["sixty", "64, 16k or 1M"]);
+    is_mistake(path, &["bench", "step", "--sizes", "3"], &["--sizes 3", "4 heads"]);
+    is_mistake(path, &["bench", "step", "--sizes", "3000M"], &["--sizes 3145728000", "2147483646"]);
+    is_mistake(
+        path,
+        &["bench", "step", "--models", "ntm", "--sizes", "64,2000M"],
+        &["--sizes 2097152000", "NTM", "TiB"],
+    );
+    is_mistake(path, &["bench", "step", "--models", "elephant"], &["elephant", "sdnc"]);
+    is_mistake(path, &["bench", "index", "--indexes", "alphabet"], &["alphabet", "linear"]);
+    is_mistake(path, &["bench", "index", "--sizes", "2000M"], &["--sizes 2097152000", "it needs", "available"]);
+    is_mistake(path, &["bench", "index", "--sizes", "20"], &["--sizes 20", "64"]);
+    is_mistake(path, &["bench", "index", "--checks", "0"], &["--checks 0"]);
+    is_mistake(path, &["bench", "step", "--repeats", "0"], &["--repeats"]);
     #[cfg(target_os = "linux")]
-    is_mistake(path, &["memory", "--models", "ntm", "--sizes", "2000M"], &["--sizes 2097152000", "it needs"]);
+    is_mistake(path, &["bench", "memory", "--models", "ntm", "--sizes", "2000M"], &["--sizes 2097152000", "it needs"]);
     assert_eq!(fs::read_dir(path).unwrap().count(), 0);
     fs::write(path.join("file"), "").unwrap();
-    is_mistake(path, &["step", "--output", "file"], &["file is a file", "--output"]);
+    is_mistake(path, &["bench", "step", "--output", "file"], &["file is a file", "--output"]);
 }
 
 #[cfg(unix)]
@@ -153,12 +139,13 @@ fn what_was_measured_before_ctrl_c_is_written() {
     use std::io::{BufRead, BufReader};
 
     let folder = TempDir::new().unwrap();
-    let arguments = ["step", "--models", "sam", "--indexes", "linear", "--sizes", "64,64k", "--repeats", "100"];
+    let arguments =
+        ["bench", "step", "--models", "sam", "--indexes", "linear", "--sizes", "64,64k", "--repeats", "100"];
     let mut child = sparsam(folder.path(), &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     lines.find(|line| line.contains("SAM linear")).expect("the first size is told");
     std::thread::spawn(move || lines.for_each(drop));
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    send(&child, "-INT");
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
     // Whether it was measuring then, or storing words.
@@ -171,7 +158,12 @@ fn what_was_measured_before_ctrl_c_is_written() {
 #[test]
 fn help_explains_every_benchmark() {
     let folder = TempDir::new().unwrap();
-    for arguments in [&["--help"][..], &["step", "--help"], &["memory", "--help"], &["index", "--help"]] {
+    for arguments in [
+        &["bench", "--help"][..],
+        &["bench", "step", "--help"],
+        &["bench", "memory", "--help"],
+        &["bench", "index", "--help"],
+    ] {
         let out = succeeds(folder.path(), arguments);
         assert!(out.contains("Examples:\n  sparsam bench "), "{out}");
         assert!(out.lines().all(|line| line.chars().count() <= 100) && !out.contains("  point"), "{out}");

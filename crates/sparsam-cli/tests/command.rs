@@ -1,40 +1,21 @@
-//! The command as a user meets it: the real binary in a folder of its own.
+//! `sparsam train` and `sparsam eval` as a user meets them.
+
+mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Stdio};
 
+use common::{is_mistake, run, send, sparsam, succeeds, text};
 use tempfile::TempDir;
 
 /// A task small enough that hundreds of batches take no time.
 const SMALL: &[&str] =
     &["--bits", "3", "--max-length", "3", "--hidden-size", "8", "--memory-size", "32", "--word-size", "4"];
 
-fn sparsam(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sparsam"));
-    command.current_dir(folder).args(arguments);
-    command
-}
-
-fn run(folder: &Path, arguments: &[&str]) -> Output {
-    sparsam(folder, arguments).output().unwrap()
-}
-
 fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&["train", "copy"], SMALL, more].concat()
-}
-
-#[track_caller]
-fn succeeds(folder: &Path, arguments: &[&str]) -> String {
-    let output = run(folder, arguments);
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{arguments:?} gave {:?}\n{out}\n{err}", output.status);
-    out
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 /// The parameters and what was measured of them: what two equal runs share, whatever the clock said.
@@ -66,25 +47,6 @@ fn start_and_wait(folder: &Path, arguments: &[&str], lines: usize) -> Child {
     // The rest must be read, or the pipe would fill up, or close.
     std::thread::spawn(move || output.for_each(drop));
     child
-}
-
-#[cfg(unix)]
-fn send(child: &Child, signal: &str) {
-    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
-}
-
-/// One sentence on standard error, which holds every one of `parts`; nothing on standard output; exit code 2.
-#[track_caller]
-fn is_mistake(folder: &Path, arguments: &[&str], parts: &[&str]) {
-    let output = run(folder, arguments);
-    let err = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {err}");
-    assert_eq!(text(&output.stdout), "");
-    assert_eq!(err.lines().count(), 1, "{err}");
-    assert!(err.starts_with("sparsam: "), "{err}");
-    for part in parts {
-        assert!(err.contains(part), "{part:?} is not in {err:?}");
-    }
 }
 
 #[test]

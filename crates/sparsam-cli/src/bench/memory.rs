@@ -10,32 +10,29 @@ use serde_json::{Value, json};
 use sparsam::index::IndexKind;
 use sparsam::{Error, Network, Parameters, Runner};
 
-use super::plot::{Axis, Line, Mark, Picture, Unit, draw};
+use super::figure::{Figure, InPaper, Place, Subject};
+use super::plot::Unit;
 use super::step::{fill, inputs};
 use super::table::{bytes, ratio, row};
 use super::{
-    HEADS, HIDDEN, INPUT, OUTPUT, QUICK_SECONDS, READS, Report, Variant, WORD_SIZE, about, but_empty, no_room, room,
-    status_bytes,
+    HEADS, HIDDEN, INPUT, OUTPUT, QUICK_SECONDS, READS, Report, Variant, WORD_SIZE, about, but_empty, dense, is_linked,
+    no_room, room, status_bytes,
 };
 use crate::display::{grouped, print};
 use crate::failure::Mistake;
 use crate::settings::{BenchModels, BenchPoint};
 
-const SIZES: &[usize] = &[64, 256, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 10_000_000];
 const QUICK_SIZES: &[usize] = &[64, 1 << 10, 1 << 14, 1 << 16];
-/// For the models with temporal links, whose dense ones take N² numbers.
-const LINKED_SIZES: &[usize] = &[64, 128, 256, 512, 1 << 10, 1 << 11, 1 << 12];
-const QUICK_LINKED_SIZES: &[usize] = &[64, 512, 1 << 11];
 
 /// Time steps, as in the paper.
 const STEPS: usize = 100;
 const LINKED_STEPS: usize = 10;
 
-/// What the paper measured beyond the initial memory: line, words, bytes, and how it is told.
-const PAPER: [(&str, usize, f64, &str); 3] = [
-    ("NTM", 1 << 16, 29.0 * (1u64 << 30) as f64, "NTM 29 GiB"),
-    ("NTM", 64, 30.0 * (1 << 20) as f64, "NTM about 30 MiB"),
-    ("SAM linear", 1 << 16, 7.8 * (1 << 20) as f64, "SAM 7.8 MiB"),
+/// What the paper measured beyond the initial memory.
+const PAPER: [InPaper; 3] = [
+    InPaper { series: "NTM", words: 1 << 16, value: 29.0 * (1u64 << 30) as f64, told: "NTM 29 GiB" },
+    InPaper { series: "NTM", words: 64, value: 30.0 * (1 << 20) as f64, told: "NTM about 30 MiB" },
+    InPaper { series: "SAM linear", words: 1 << 16, value: 7.8 * (1 << 20) as f64, told: "SAM 7.8 MiB" },
 ];
 
 /// What a process measured of itself.
@@ -73,10 +70,6 @@ struct Point {
     total_saving: Option<f64>,
 }
 
-fn is_linked(model: &str) -> bool {
-    ["dnc", "sdnc"].contains(&model)
-}
-
 fn steps(model: &str) -> usize {
     if is_linked(model) { LINKED_STEPS } else { STEPS }
 }
@@ -84,11 +77,7 @@ fn steps(model: &str) -> usize {
 /// Runs the benchmark.
 pub fn run(settings: &BenchModels) -> anyhow::Result<ExitCode> {
     let common = &settings.common;
-    let mut variants = Variant::all(&settings.models, &common.indexes);
-    if settings.empty {
-        let empty = variants.iter().filter(|variant| variant.index.is_some()).map(|v| Variant { full: false, ..*v });
-        variants.extend(empty.collect::<Vec<_>>());
-    }
+    let variants = Variant::chosen(settings);
     let repeats = common.repeats.min(if common.quick { 1 } else { 3 });
     let options = json!({
         "batch": 1, "hidden_size": HIDDEN, "heads": HEADS, "reads": READS, "word_size": WORD_SIZE,
@@ -98,15 +87,7 @@ pub fn run(settings: &BenchModels) -> anyhow::Result<ExitCode> {
     let mut report = Report::new("memory", common, options)?;
     let mut plans = Vec::new();
     for variant in &variants {
-        let linked = is_linked(variant.model);
-        let sizes = match (&common.sizes[..], linked, common.quick) {
-            (chosen, ..) if !chosen.is_empty() => chosen,
-            (_, false, false) => SIZES,
-            (_, false, true) => QUICK_SIZES,
-            (_, true, false) => LINKED_SIZES,
-            (_, true, true) => QUICK_LINKED_SIZES,
-        };
-        for words in sizes {
+        for words in variant.sizes(common, QUICK_SIZES) {
             let needed = needed(*variant, *words);
             let seconds = cost(*variant, *words);
             if needed > room() {
@@ -154,7 +135,7 @@ pub fn run(settings: &BenchModels) -> anyhow::Result<ExitCode> {
             all.iter().map(|one| one.peak_bytes.saturating_sub(one.program_bytes) as f64).collect();
         totals.sort_by(f64::total_cmp);
         let (bytes, total_bytes) = (taken[taken.len() / 2], totals[totals.len() / 2]);
-        let dense = if is_linked(variant.model) { "dnc" } else { "ntm" };
+        let dense = dense(variant.model);
         let this = Some((variant.model, bytes, total_bytes)).filter(|this| this.0 == dense);
         let of_dense = points.iter().find(|point| point.model == dense && point.words == words);
         let of_dense = this.or(of_dense.map(|point| (point.model, point.bytes, point.total_bytes)));
@@ -176,14 +157,14 @@ pub fn run(settings: &BenchModels) -> anyhow::Result<ExitCode> {
         report.say(&line(&point, points.last().is_none_or(|last| last.words != words)))?;
         points.push(point);
         report.points = points.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>()?;
-        report.write(&pictures(&report, &points))?;
+        report.write(&figure(&report).pictures(&places(&points)))?;
     }
     report.complete = !report.stopped();
-    for line in beside_the_paper(&points) {
+    let (figure, places) = (figure(&report), places(&points));
+    for line in figure.beside_the_paper(&places) {
         report.say(&line)?;
     }
-    let pictures = pictures(&report, &points);
-    report.end(&pictures)
+    report.end(&figure.pictures(&places))
 }
 
 /// Bytes of physical memory that a point takes, about.
@@ -320,72 +301,33 @@ fn line(point: &Point, first: bool) -> String {
     ])
 }
 
-fn beside_the_paper(points: &[Point]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (name, words, _, told) in PAPER {
-        if let Some(point) = points.iter().find(|point| point.series == name && point.words == words) {
-            let (words, here) = (grouped(words as u64), bytes(point.bytes));
-            lines.push(format!("{words} words: {name} {here} here; {told} in Rae et al. 2016"));
-        }
-    }
-    for point in points.iter().filter(|point| point.model == "sdnc" && point.full && point.words == 2048) {
-        if let Some(times) = point.total_saving {
-            let (name, times) = (&point.series, ratio(times));
-            lines.push(format!(
-                "2,048 words: the DNC takes {times} times the memory of {name} in all here; 240 in Rae et al. 2016"
-            ));
-        }
-    }
-    if !lines.is_empty() {
-        lines.insert(0, String::new());
-    }
-    lines
+fn places<'a>(points: &'a [Point]) -> Vec<Place<'a>> {
+    let place = |point: &'a Point| {
+        let Point { series, model, words, full, bytes, total_bytes, saving, total_saving, .. } = point;
+        // The paper compares models with links by all of their memory.
+        let (value, of_dense) = if is_linked(model) { (*total_bytes, *total_saving) } else { (*bytes, *saving) };
+        Place { series, model, words: *words, full: *full, value, of_dense }
+    };
+    points.iter().map(place).collect()
 }
 
-fn pictures(report: &Report<'_>, points: &[Point]) -> Vec<(String, String)> {
-    let picture = |linked: bool| {
-        let mut lines: Vec<Line> = Vec::new();
-        for point in points.iter().filter(|point| is_linked(point.model) == linked) {
-            let place = (point.words as f64, if linked { point.total_bytes } else { point.bytes });
-            match lines.iter_mut().find(|line| line.name == point.series) {
-                Some(line) => line.points.push(place),
-                None => lines.push(Line { name: point.series.clone(), points: vec![place], faint: !point.full }),
-            }
-        }
-        let marks = PAPER.into_iter().filter(|(of, ..)| lines.iter().any(|line| line.name == *of));
-        let marks = marks.map(|(of, words, bytes, told)| Mark {
-            of: of.into(),
-            text: format!("Rae et al. 2016: {told}"),
-            point: (words as f64, bytes),
-        });
-        let marks = marks.collect();
-        let (title, label, paper) = if linked {
-            (
-                "Memory of ten steps with temporal links: DNC and SDNC",
-                "memory in all",
-                "; Rae et al. 2016: DNC ÷ SDNC = 240 at 2k",
-            )
-        } else {
-            (
-                "Memory of a sequence of 100 steps: dense and sparse memories",
-                "memory beyond that before the sequence",
-                "",
-            )
-        };
-        Picture {
-            title: title.into(),
-            subtitle: format!(
-                "one sequence forward and back, memory full of distinct words; sparsam {}{paper}",
-                report.machine.sparsam
-            ),
-            x: Axis { label: format!("words of {WORD_SIZE} numbers in memory"), unit: Unit::Words },
-            y: Axis { label: label.into(), unit: Unit::Bytes },
-            lines,
-            marks,
-        }
-    };
-    let all = [(".svg", picture(false)), ("-dnc.svg", picture(true))].into_iter();
-    all.filter(|(_, picture)| !picture.lines.is_empty()).map(|(e, picture)| (e.to_owned(), draw(&picture))).collect()
+fn figure(report: &Report<'_>) -> Figure {
+    let version = report.machine.sparsam;
+    Figure {
+        paper: &PAPER,
+        subjects: [
+            Subject {
+                title: "Memory of a sequence of 100 steps: dense and sparse memories",
+                label: "memory beyond that before the sequence",
+            },
+            Subject { title: "Memory of ten steps with temporal links: DNC and SDNC", label: "memory in all" },
+        ],
+        subtitle: format!("one sequence forward and back, memory full of distinct words; sparsam {version}"),
+        unit: Unit::Bytes,
+        tell: bytes,
+        more: "the memory in all of",
+        more_in_paper: 240.0,
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `sparsam bench`: what a step, a sequence and an index cost on this machine, beside what the paper measured.
 
+mod figure;
 pub mod index;
 pub mod memory;
 mod plot;
@@ -24,7 +25,7 @@ use sparsam::{Model, Network, NetworkConfig};
 
 use crate::display::{duration, grouped, live_line, print};
 use crate::failure::{INTERRUPTED, Mistake};
-use crate::settings::{Bench, BenchCommon, shell_word};
+use crate::settings::{Bench, BenchCommon, BenchModels, shell_word};
 
 /// Numbers in a word, W, as in the paper's measurements.
 const WORD_SIZE: usize = 32;
@@ -37,6 +38,12 @@ const OUTPUT: usize = 8;
 const HEADS: usize = 4;
 /// Words read by a head, K.
 const READS: usize = 4;
+
+/// Numbers of words.
+const SIZES: &[usize] = &[64, 256, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 10_000_000];
+/// For the models with temporal links, whose dense ones take N² numbers.
+const LINKED_SIZES: &[usize] = &[64, 128, 256, 512, 1 << 10, 1 << 11, 1 << 12];
+const QUICK_LINKED_SIZES: &[usize] = &[64, 512, 1 << 11];
 
 /// Share of the available memory that a measurement may take: what is left keeps the machine from swapping.
 const SHARE_OF_MEMORY: f64 = 0.85;
@@ -52,6 +59,16 @@ pub fn run(settings: Bench) -> anyhow::Result<ExitCode> {
         Bench::Index(settings) => index::run(&settings),
         Bench::Point(settings) => memory::run_point(&settings),
     }
+}
+
+/// Whether a model has temporal links.
+fn is_linked(model: &str) -> bool {
+    ["dnc", "sdnc"].contains(&model)
+}
+
+/// The dense model that a model is compared with.
+fn dense(model: &str) -> &'static str {
+    if is_linked(model) { "dnc" } else { "ntm" }
 }
 
 /// What a line in a picture is about: a model, and the index of a sparse one.
@@ -74,6 +91,28 @@ impl Variant {
             }
         };
         models.iter().flat_map(|model| of(model)).collect()
+    }
+
+    /// Those that are asked for.
+    fn chosen(settings: &BenchModels) -> Vec<Self> {
+        let mut variants = Self::all(&settings.models, &settings.common.indexes);
+        if settings.empty {
+            let sparse = variants.iter().filter(|variant| variant.index.is_some());
+            let empty = sparse.map(|variant| Self { full: false, ..*variant });
+            variants.extend(empty.collect::<Vec<_>>());
+        }
+        variants
+    }
+
+    /// The numbers of words to measure it with: those asked for, or all, or with `--quick` these.
+    fn sizes<'a>(self, common: &'a BenchCommon, quick: &'a [usize]) -> &'a [usize] {
+        match (&common.sizes[..], is_linked(self.model), common.quick) {
+            (chosen, ..) if !chosen.is_empty() => chosen,
+            (_, false, false) => SIZES,
+            (_, false, true) => quick,
+            (_, true, false) => LINKED_SIZES,
+            (_, true, true) => QUICK_LINKED_SIZES,
+        }
     }
 
     /// "SAM ivf", "NTM", "SAM linear, empty".

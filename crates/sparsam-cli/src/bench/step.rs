@@ -10,11 +10,12 @@ use sparsam::index::IndexKind;
 use sparsam::index::sample::{Distribution, Sample};
 use sparsam::{Error, Network, Parameters, Runner};
 
-use super::plot::{Axis, Line, Mark, Picture, Unit, draw};
+use super::figure::{Figure, InPaper, Place, Subject};
+use super::plot::Unit;
 use super::table::{ratio, row, seconds};
 use super::{
-    HEADS, HIDDEN, INPUT, OUTPUT, QUICK_SECONDS, READS, Report, Spread, Variant, WORD_SIZE, about, but_empty, no_room,
-    room, status_bytes,
+    HEADS, HIDDEN, INPUT, OUTPUT, QUICK_SECONDS, READS, Report, Spread, Variant, WORD_SIZE, about, but_empty, dense,
+    is_linked, no_room, room, status_bytes,
 };
 use crate::display::grouped;
 use crate::settings::BenchModels;
@@ -23,11 +24,7 @@ use crate::train::use_threads;
 /// Sequences at a time, as in the paper.
 const BATCH: usize = 8;
 
-const SIZES: &[usize] = &[64, 256, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 10_000_000];
 const QUICK_SIZES: &[usize] = &[64, 1 << 10, 1 << 14, 1 << 18, 1 << 20];
-/// For the models with temporal links, whose dense ones take N² numbers.
-const LINKED_SIZES: &[usize] = &[64, 128, 256, 512, 1 << 10, 1 << 11, 1 << 12];
-const QUICK_LINKED_SIZES: &[usize] = &[64, 512, 1 << 11];
 
 /// Seconds after which `--quick` starts nothing that does not end at once.
 const LATEST_QUICK_SECONDS: f64 = QUICK_SECONDS + 15.0;
@@ -43,13 +40,11 @@ const SHORTEST: f64 = 0.02;
 /// What it takes to get a byte of memory from the system, with all others of its page.
 const SECONDS_OF_BYTE: f64 = 0.5e-9;
 
-/// What the paper measured with a million words: line, seconds, and how it is told.
-const PAPER: [(&str, f64, &str); 3] = [
-    ("NTM", 12.0, "NTM 12 s"),
-    ("SAM linear", 0.12, "SAM linear under 120 ms"),
-    ("SAM kd-forest", 0.007, "SAM k-d trees 7 ms"),
+const PAPER: [InPaper; 3] = [
+    InPaper { series: "NTM", words: 1 << 20, value: 12.0, told: "NTM 12 s" },
+    InPaper { series: "SAM linear", words: 1 << 20, value: 0.12, told: "SAM linear under 120 ms" },
+    InPaper { series: "SAM kd-forest", words: 1 << 20, value: 0.007, told: "SAM k-d trees 7 ms" },
 ];
-const PAPER_WORDS: usize = 1 << 20;
 
 /// One measured point.
 #[derive(Clone, Debug, Serialize)]
@@ -195,11 +190,7 @@ pub(super) fn fill(runner: &mut Runner<f32>, words: usize) {
 pub fn run(settings: &BenchModels) -> anyhow::Result<ExitCode> {
     let common = &settings.common;
     use_threads(common.threads)?;
-    let mut variants = Variant::all(&settings.models, &common.indexes);
-    if settings.empty {
-        let empty = variants.iter().filter(|variant| variant.index.is_some()).map(|v| Variant { full: false, ..*v });
-        variants.extend(empty.collect::<Vec<_>>());
-    }
+    let variants = Variant::chosen(settings);
     let options = json!({
         "batch": BATCH, "hidden_size": HIDDEN, "heads": HEADS, "reads": READS, "word_size": WORD_SIZE,
         "input_size": INPUT, "output_size": OUTPUT, "quick": common.quick, "repeats": common.repeats,
@@ -207,19 +198,18 @@ pub fn run(settings: &BenchModels) -> anyhow::Result<ExitCode> {
     });
     let mut report = Report::new("step", common, options)?;
     report.show("measuring small memories to see how long it will take".into());
-    let wanted = |variant: &Variant| sizes(settings, *variant);
     let mut plans = Vec::new();
     for variant in &variants {
-        let sizes = wanted(variant);
+        let sizes = variant.sizes(common, QUICK_SIZES);
         if report.stopped() || sizes.is_empty() {
             continue;
         }
         let cost = calibrate(*variant)?;
         let per_word = sizes.last().map_or(Ok(0.0), |largest| bytes_of_index(*variant, *largest))?;
         for words in sizes {
-            match plan(*variant, words, &cost, per_word, settings) {
+            match plan(*variant, *words, &cost, per_word, settings) {
                 Ok(plan) => plans.push(plan),
-                Err(reason) => report.skip(variant.name(), words, reason),
+                Err(reason) => report.skip(variant.name(), *words, reason),
             }
         }
     }
@@ -241,25 +231,11 @@ pub fn run(settings: &BenchModels) -> anyhow::Result<ExitCode> {
     }
     let points = measure(&mut report, &plans)?;
     report.complete = !report.stopped();
-    for line in beside_the_paper(&points) {
+    let (figure, places) = (figure(&report), places(&points));
+    for line in figure.beside_the_paper(&places) {
         report.say(&line)?;
     }
-    let pictures = pictures(&report, &points);
-    report.end(&pictures)
-}
-
-/// The sizes to measure a variant with.
-fn sizes(settings: &BenchModels, variant: Variant) -> Vec<usize> {
-    let common = &settings.common;
-    let linked = ["dnc", "sdnc"].contains(&variant.model);
-    match (&common.sizes[..], linked, common.quick) {
-        (chosen, ..) if !chosen.is_empty() => chosen,
-        (_, false, false) => SIZES,
-        (_, false, true) => QUICK_SIZES,
-        (_, true, false) => LINKED_SIZES,
-        (_, true, true) => QUICK_LINKED_SIZES,
-    }
-    .to_vec()
+    report.end(&figure.pictures(&places))
 }
 
 /// Measures two small memories.
@@ -311,7 +287,7 @@ fn bytes_of_index(variant: Variant, largest: usize) -> Result<f64, Error> {
 /// How to measure a point; or why it cannot be.
 fn plan(variant: Variant, words: usize, cost: &Cost, index_bytes: f64, settings: &BenchModels) -> Result<Plan, String> {
     let quick = settings.common.quick;
-    let linked = ["dnc", "sdnc"].contains(&variant.model);
+    let linked = is_linked(variant.model);
     let most_steps = if linked { LINKED_STEPS } else { STEPS };
     let least_steps = if quick && !linked { 2 } else { LINKED_STEPS };
     let step = cost.step(variant, words);
@@ -400,11 +376,10 @@ fn measure(report: &mut Report<'_>, plans: &[Plan]) -> anyhow::Result<Vec<Point>
         }
         let order = |point: &Point| plans.iter().position(|p| p.variant.name() == point.series && p.words == words);
         here.sort_by_key(order);
-        let dense: Vec<(&str, f64)> = here.iter().map(|point| (point.model, point.seconds.median)).collect();
+        let medians: Vec<(&str, f64)> = here.iter().map(|point| (point.model, point.seconds.median)).collect();
         for point in &mut here {
-            let of = if ["dnc", "sdnc"].contains(&point.model) { "dnc" } else { "ntm" };
-            let dense = dense.iter().find(|(model, _)| *model == of);
-            point.speedup = dense.map(|(_, median)| median / point.seconds.median);
+            let of_dense = medians.iter().find(|(model, _)| *model == dense(point.model));
+            point.speedup = of_dense.map(|(_, median)| median / point.seconds.median);
         }
         for line in &lines(&here)[1..] {
             report.say(line)?;
@@ -414,7 +389,7 @@ fn measure(report: &mut Report<'_>, plans: &[Plan]) -> anyhow::Result<Vec<Point>
         }
         points.extend(here);
         report.points = points.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>()?;
-        report.write(&pictures(report, &points))?;
+        report.write(&figure(report).pictures(&places(&points)))?;
     }
     Ok(points)
 }
@@ -505,71 +480,29 @@ fn lines(points: &[Point]) -> Vec<String> {
     lines
 }
 
-/// What the paper measured, and what was measured here.
-fn beside_the_paper(points: &[Point]) -> Vec<String> {
-    let found = |name: &str, words: usize| points.iter().find(|point| point.series == name && point.words == words);
-    let mut lines = Vec::new();
-    for (name, _, told) in PAPER {
-        if let Some(point) = found(name, PAPER_WORDS) {
-            let here = seconds(point.seconds.median);
-            lines.push(format!("1M words: {here} here; {told} in Rae et al. 2016 (one Xeon E5-1650)"));
-        }
-    }
-    for point in points.iter().filter(|point| point.model == "sdnc" && point.full && point.words == 2048) {
-        if let Some(times) = point.speedup {
-            let (name, times) = (&point.series, ratio(times));
-            lines.push(format!(
-                "2,048 words: the DNC takes {times} times as long as {name} here; 440 in Rae et al. 2016"
-            ));
-        }
-    }
-    if !lines.is_empty() {
-        lines.insert(0, String::new());
-    }
-    lines
+fn places<'a>(points: &'a [Point]) -> Vec<Place<'a>> {
+    let place = |point: &'a Point| {
+        let Point { series, model, words, full, seconds, speedup, .. } = point;
+        Place { series, model, words: *words, full: *full, value: seconds.median, of_dense: *speedup }
+    };
+    points.iter().map(place).collect()
 }
 
-fn pictures(report: &Report<'_>, points: &[Point]) -> Vec<(String, String)> {
-    let picture = |linked: bool| {
-        let mine = |point: &&Point| ["dnc", "sdnc"].contains(&point.model) == linked;
-        let mut lines: Vec<Line> = Vec::new();
-        for point in points.iter().filter(mine) {
-            let place = (point.words as f64, point.seconds.median);
-            match lines.iter_mut().find(|line| line.name == point.series) {
-                Some(line) => line.points.push(place),
-                None => lines.push(Line { name: point.series.clone(), points: vec![place], faint: !point.full }),
-            }
-        }
-        let in_paper = PAPER.into_iter().filter(|(of, ..)| lines.iter().any(|line| line.name == *of));
-        let marks = in_paper.map(|(of, time, told)| Mark {
-            of: of.into(),
-            text: format!("Rae et al. 2016: {told}"),
-            point: (PAPER_WORDS as f64, time),
-        });
-        let marks = marks.collect();
-        let (subject, full) = if linked {
-            (
-                "One step with temporal links, forward and back: DNC and SDNC",
-                "; Rae et al. 2016: DNC ÷ SDNC = 440 at 2k",
-            )
-        } else {
-            ("One step forward and back: dense and sparse memories", "")
-        };
-        let machine = &report.machine;
-        Picture {
-            title: subject.into(),
-            subtitle: format!(
-                "batch {BATCH}, memories full of distinct words; {}, {} threads{full}",
-                machine.processor, machine.threads
-            ),
-            x: Axis { label: format!("words of {WORD_SIZE} numbers in memory"), unit: Unit::Words },
-            y: Axis { label: "time of a step".into(), unit: Unit::Seconds },
-            lines,
-            marks,
-        }
-    };
-    let all = [(".svg", picture(false)), ("-dnc.svg", picture(true))].into_iter();
-    all.filter(|(_, picture)| !picture.lines.is_empty()).map(|(e, picture)| (e.to_owned(), draw(&picture))).collect()
+fn figure(report: &Report<'_>) -> Figure {
+    let (processor, threads) = (&report.machine.processor, report.machine.threads);
+    let label = "time of a step";
+    Figure {
+        paper: &PAPER,
+        subjects: [
+            Subject { title: "One step forward and back: dense and sparse memories", label },
+            Subject { title: "One step with temporal links, forward and back: DNC and SDNC", label },
+        ],
+        subtitle: format!("batch {BATCH}, memories full of distinct words; {processor}, {threads} threads"),
+        unit: Unit::Seconds,
+        tell: seconds,
+        more: "as long as",
+        more_in_paper: 440.0,
+    }
 }
 
 #[cfg(test)]
