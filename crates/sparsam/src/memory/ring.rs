@@ -1,40 +1,38 @@
 //! The order in which the words of a memory were last accessed.
 
-use super::pages::Pages;
+use super::slots::Slots;
+use crate::Real;
 use crate::real::vector::position;
-use crate::{Error, Real};
 
-/// Set in a word's `next` entry once the word was accessed.
-const ACCESSED: u32 = 1 << 31;
 /// The place of the next word among a word's neighbours, and that of the previous one.
 const NEXT: usize = 0;
 const PREVIOUS: usize = 1;
 /// In the journal, in place of a former neighbour: the word was the least recent one.
-const WAS_OLDEST: u32 = ACCESSED - 1;
+const WAS_OLDEST: u32 = u32::MAX;
+/// Words whose neighbours lie side by side.
+const BLOCK: u32 = 16;
 
 /// The largest number of words in a ring.
-pub const LARGEST: usize = (ACCESSED - 2) as usize;
+pub const LARGEST: usize = (1 << 31) - 2;
 
 /// All words of a memory in the order of their last access, least recent first (Rae et al. 2016, section 3.2;
 /// ties and the order at the start as in [`Sam`](super::sam::Sam)'s documentation).
 ///
-/// A circular doubly linked list. Links are stored relative to the order 0, 1, …, N-1, so that zeroed pages already
-/// hold that order, and a ring of any length is made, and made anew, at the cost of the words it touched.
+/// A circular doubly linked list. Links are stored relative to the order 0, 1, …, N-1, and only those of words that
+/// were ever touched, in small blocks: a page for each would be a page for nearly every access in a large memory. So a ring
+/// of any length is made, and made anew, at the cost of the words it touched.
 #[derive(Debug)]
 pub struct Ring {
     words: u32,
-    /// The word accessed next after each word, and the one before it, side by side: an access needs both.
-    neighbours: Pages<[u32; 2]>,
+    /// The blocks that hold something.
+    slots: Slots,
+    /// The word accessed next after each word of a block, and the one before it, side by side: an access needs both.
+    neighbours: Vec<[[u32; 2]; BLOCK as usize]>,
     oldest: u32,
-    /// Words accessed since the ring was made or reset; they stand at the recent end.
-    accessed: u32,
     journal: Vec<Move>,
-    /// Scratch of [`reset`](Self::reset).
-    walked: Vec<u32>,
 }
 
-/// A word that went to the recent end: the word, and its former neighbour on the older side, with [`ACCESSED`] set
-/// if this was its first access.
+/// A word that went to the recent end: the word, and its former neighbour on the older side.
 #[derive(Clone, Copy, Debug)]
 struct Move {
     word: u32,
@@ -43,30 +41,35 @@ struct Move {
 
 impl Ring {
     /// A ring of `words` words in the order 0, 1, ….
-    ///
-    /// # Errors
-    /// [`Error::MemoryTooLarge`] if there is no address space for it.
-    pub fn new(words: u32) -> Result<Self, Error> {
+    pub fn new(words: u32) -> Self {
         assert!(words > 0 && words as usize <= LARGEST);
-        Ok(Self {
-            words,
-            neighbours: Pages::new(words as usize)?,
-            oldest: 0,
-            accessed: 0,
-            journal: Vec::new(),
-            walked: Vec::new(),
-        })
+        Self { words, slots: Slots::new(), neighbours: Vec::new(), oldest: 0, journal: Vec::new() }
+    }
+
+    /// The links of a word, relative to the first order.
+    #[inline(always)]
+    fn links(&self, word: u32) -> [u32; 2] {
+        self.slots.get(word / BLOCK).map_or([0; 2], |slot| self.neighbours[slot][(word % BLOCK) as usize])
+    }
+
+    #[inline(always)]
+    fn links_mut(&mut self, word: u32) -> &mut [u32; 2] {
+        let slot = self.slots.get(word / BLOCK).unwrap_or_else(|| {
+            self.neighbours.push(Default::default());
+            self.slots.add(word / BLOCK)
+        });
+        &mut self.neighbours[slot][(word % BLOCK) as usize]
     }
 
     /// The word accessed next after `word`.
     #[inline(always)]
     fn next(&self, word: u32) -> u32 {
-        (self.neighbours[word as usize][NEXT] & !ACCESSED) ^ self.identity_next(word)
+        self.links(word)[NEXT] ^ self.identity_next(word)
     }
 
     #[inline(always)]
     fn previous(&self, word: u32) -> u32 {
-        self.neighbours[word as usize][PREVIOUS] ^ self.identity_previous(word)
+        self.links(word)[PREVIOUS] ^ self.identity_previous(word)
     }
 
     #[inline(always)]
@@ -81,19 +84,13 @@ impl Ring {
 
     #[inline(always)]
     fn link(&mut self, older: u32, newer: u32) {
-        let flag = self.neighbours[older as usize][NEXT] & ACCESSED;
-        self.neighbours[older as usize][NEXT] = (newer ^ self.identity_next(older)) | flag;
-        self.neighbours[newer as usize][PREVIOUS] = older ^ self.identity_previous(newer);
+        self.links_mut(older)[NEXT] = newer ^ self.identity_next(older);
+        self.links_mut(newer)[PREVIOUS] = older ^ self.identity_previous(newer);
     }
 
     /// Moves `word` to the recent end. With `record`, [`undo`](Self::undo) can take it back.
     #[inline(always)]
     pub fn access(&mut self, word: u32, record: bool) {
-        let first = self.neighbours[word as usize][NEXT] & ACCESSED == 0;
-        if first {
-            self.neighbours[word as usize][NEXT] |= ACCESSED;
-            self.accessed += 1;
-        }
         let from = if word == self.oldest {
             self.oldest = self.next(word);
             WAS_OLDEST
@@ -108,7 +105,7 @@ impl Ring {
             older
         };
         if record {
-            self.journal.push(Move { word, from: from | if first { ACCESSED } else { 0 } });
+            self.journal.push(Move { word, from });
         }
     }
 
@@ -121,12 +118,7 @@ impl Ring {
     /// [`redo`](Self::redo). Moves between `down_to` and `up_to` must be the latest ones in force.
     pub fn undo(&mut self, down_to: usize, up_to: usize) {
         for i in (down_to..up_to).rev() {
-            let Move { word, from } = self.journal[i];
-            if from & ACCESSED != 0 {
-                self.neighbours[word as usize][NEXT] &= !ACCESSED;
-                self.accessed -= 1;
-            }
-            let older = from & !ACCESSED;
+            let Move { word, from: older } = self.journal[i];
             if older == WAS_OLDEST {
                 self.oldest = word;
             } else if self.previous(word) != older {
@@ -161,32 +153,12 @@ impl Ring {
         self.journal.truncate(length);
     }
 
-    /// Back to the order 0, 1, …, at the cost of the words accessed since it was last so.
+    /// Back to the order 0, 1, …, at the cost of the words touched since it was last so.
     pub fn reset(&mut self) {
-        let mut word = self.previous(self.oldest);
-        self.walked.clear();
-        for _ in 0..self.accessed {
-            self.walked.push(word);
-            word = self.previous(word);
-        }
-        // Links differ from the first order only at words that were accessed, at their neighbours in that order, and
-        // where the accessed words at the recent end meet the others.
-        self.restore_links(word);
-        self.restore_links(self.oldest);
-        for i in 0..self.walked.len() {
-            let word = self.walked[i];
-            self.restore_links(word);
-            self.restore_links(self.identity_next(word));
-            self.restore_links(self.identity_previous(word));
-        }
+        self.slots.truncate(0);
+        self.neighbours.clear();
         self.oldest = 0;
-        self.accessed = 0;
         self.journal.clear();
-    }
-
-    fn restore_links(&mut self, word: u32) {
-        self.neighbours[word as usize][NEXT] = 0;
-        self.neighbours[word as usize][PREVIOUS] = 0;
     }
 }
 
@@ -249,8 +221,8 @@ mod tests {
         std::iter::successors(Some(ring.oldest), |word| Some(ring.next(*word))).take(ring.words as usize).collect()
     }
 
-    fn bits(ring: &Ring) -> (Vec<[u32; 2]>, u32, u32) {
-        (ring.neighbours.to_vec(), ring.oldest, ring.accessed)
+    fn bits(ring: &Ring) -> (Vec<[u32; 2]>, u32) {
+        ((0..ring.words).map(|word| ring.links(word)).collect(), ring.oldest)
     }
 
     #[test]
@@ -267,10 +239,10 @@ mod tests {
     proptest! {
         #[test]
         fn behaves_as_a_naive_list(
-            words in 1u32..12, before in prop::collection::vec(0u32..1000, 0..20),
+            words in 1u32..40, before in prop::collection::vec(0u32..1000, 0..20),
             accesses in prop::collection::vec(0u32..1000, 0..40), cut in 0usize..40,
         ) {
-            let mut ring = Ring::new(words).unwrap();
+            let mut ring = Ring::new(words);
             let mut list: Vec<u32> = (0..words).collect();
             let mut access = |ring: &mut Ring, word: u32, record| {
                 let word = word % words;
@@ -295,7 +267,7 @@ mod tests {
             ring.redo(cut, ring.recorded());
             prop_assert_eq!(bits(&ring), end);
             ring.reset();
-            prop_assert_eq!(bits(&ring), bits(&Ring::new(words).unwrap()));
+            prop_assert_eq!(bits(&ring), bits(&Ring::new(words)));
         }
     }
 }

@@ -91,7 +91,7 @@ impl<T: Real> Store<T> {
             reads,
             writers,
             erased: Vec::new(),
-            ring: Ring::new(memory_size as u32)?,
+            ring: Ring::new(memory_size as u32),
             access_threshold: T::from_f64(access_threshold),
             accesses: Accesses::default(),
             moves: vec![0],
