@@ -61,10 +61,16 @@ impl<T: Zeroed> Pages<T> {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn dense(length: usize) -> Result<Self, Error> {
-        let pages = Self::reserve(length)?;
-        #[cfg(target_os = "linux")]
-        let _ = pages.map.advise(memmap2::Advice::HugePage);
+        let mut pages = Self::reserve(length)?;
+        pages.expect_all();
         Ok(pages)
+    }
+
+    /// All numbers will be used from now on: the operating system may hand out huge pages, of which a processor can
+    /// keep many more addresses at hand.
+    pub fn expect_all(&mut self) {
+        #[cfg(target_os = "linux")]
+        let _ = self.map.advise(memmap2::Advice::HugePage);
     }
 
     fn reserve(length: usize) -> Result<Self, Error> {

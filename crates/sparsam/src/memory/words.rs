@@ -111,6 +111,7 @@ impl<T: Real> Words<T> {
     /// Gives every word the content that `content` writes, as if written before the episode. The words must have been
     /// [`reset`](Self::reset).
     pub fn fill(&mut self, content: &mut dyn FnMut(usize, &mut [T])) {
+        self.contents.expect_all();
         for word in 0..self.memory_size() {
             content(word, &mut self.contents[word * self.word_size..][..self.word_size]);
             self.index.update(word as u32, &self.contents);

@@ -91,7 +91,6 @@ pub(super) struct Reach {
 impl Reach {
     /// From the mean cosine of members with `size` numbers to their mean direction.
     fn new(similarity: f32, size: usize) -> Self {
-        // Of some hundred normal numbers the largest lies three standard deviations out.
         let beside = (1.0 - similarity * similarity).max(0.0) / (size.max(2) - 1) as f32;
         Self { similarity, spread: LUCKIEST * beside.sqrt() }
     }
@@ -119,8 +118,8 @@ impl Lists {
             codes: Pages::dense(positions.saturating_mul(size.next_multiple_of(2)))?,
             scales: Pages::dense(positions)?,
             members: Pages::dense(positions)?,
-            places: Pages::new(members)?,
-            reaches: Pages::new(reaches)?,
+            places: Pages::dense(members)?,
+            reaches: Pages::dense(reaches)?,
             lengths: Vec::new(),
             changes: Vec::new(),
             sums: Vec::new(),
