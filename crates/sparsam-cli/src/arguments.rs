@@ -200,6 +200,7 @@ Examples:
   sparsam bench step --quick
   sparsam bench step --models sam,ntm --sizes 1k,16k,256k --threads 1
   sparsam bench step --models sdnc,dnc --output bench/dnc
+  sparsam bench step --models sdnc,sam --indexes ivf --steps 100
   sparsam bench step --json > step.json
 
 Batch 8, 100 hidden units, 4 heads, 4 words read by a head, words of 32 numbers. Every memory is
@@ -208,6 +209,9 @@ pub struct BenchStep {
     /// What is measured.
     #[command(flatten)]
     pub models: BenchModels,
+    /// Time steps of a sequence, at most: what takes long has fewer [default: 100, with dnc and sdnc 10, as in the paper]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(2..=10_000))]
+    pub steps: Option<u64>,
     /// What every benchmark takes.
     #[command(flatten)]
     pub bench: BenchCommon,

@@ -76,6 +76,8 @@ pub struct BenchCommon {
 pub struct BenchModels {
     pub models: Vec<&'static str>,
     pub empty: bool,
+    /// Time steps of a sequence, at most; none for the benchmark's own.
+    pub steps: Option<usize>,
     pub common: BenchCommon,
 }
 
@@ -225,22 +227,22 @@ fn bench(arguments: arguments::Bench) -> anyhow::Result<Bench> {
         let wanted = |name: &&str| names.is_empty() || names.iter().any(|wanted| wanted == name);
         arguments::BENCH_MODELS.into_iter().filter(wanted).collect()
     };
-    let models = |arguments: arguments::BenchModels, common| {
+    let models = |arguments: arguments::BenchModels, steps: Option<u64>, common| {
         let arguments::BenchModels { models, empty } = arguments;
-        BenchModels { models: named(&models), empty, common }
+        BenchModels { models: named(&models), empty, steps: steps.map(|steps| steps as usize), common }
     };
     Ok(match arguments {
         arguments::Bench::Step(arguments) => {
             let (json, threads) = (arguments.common.json, threads(&arguments.common));
             let common = bench_common(arguments.bench, json, threads)?;
-            Bench::Step(models(arguments.models, common))
+            Bench::Step(models(arguments.models, arguments.steps, common))
         }
         arguments::Bench::Memory(arguments) => {
             if !cfg!(target_os = "linux") {
                 mistake!("bench memory asks the operating system as only Linux can be asked; run it on Linux");
             }
             let common = bench_common(arguments.bench, arguments.json, Some(1))?;
-            Bench::Memory(models(arguments.models, common))
+            Bench::Memory(models(arguments.models, None, common))
         }
         arguments::Bench::Index(arguments) => {
             let common = bench_common(arguments.bench, arguments.json, Some(1))?;

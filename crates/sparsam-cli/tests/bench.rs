@@ -28,22 +28,8 @@ fn is_written(folder: &Path, name: &str, points: usize, pictures: &[&str]) {
 #[test]
 fn steps_are_timed() {
     let folder = TempDir::new().unwrap();
-    let out = succeeds(
-        folder.path(),
-        &[
-            "bench",
-            "step",
-            "--sizes",
-            "16,1k",
-            "--models",
-            "ntm,sam,sdnc",
-            "--indexes",
-            "linear",
-            "--empty",
-            "--repeats",
-            "2",
-        ],
-    );
+    let arguments = "bench step --sizes 16,1k --models ntm,sam,sdnc --indexes linear --empty --repeats 2 --steps 7";
+    let out = succeeds(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
     for part in ["full of distinct words", "this takes about", "SAM linear, empty", "1,024", "bench/step-dnc.svg"] {
         assert!(out.contains(part), "{part} is not in {out}");
     }
@@ -54,6 +40,7 @@ fn steps_are_timed() {
     for point in points {
         let spread = &point["seconds"];
         assert!(spread["median"].as_f64().unwrap() > 0.0 && spread["repeats"] == 2, "{point}");
+        assert_eq!(point["steps"], 7, "{point}");
         assert_eq!(point["speedup"].is_number(), point["model"] != "sdnc", "{point}");
     }
     is_written(folder.path(), "step", 10, &["bench", "step", "step-dnc"]);

@@ -288,8 +288,8 @@ fn bytes_of_index(variant: Variant, largest: usize) -> Result<f64, Error> {
 fn plan(variant: Variant, words: usize, cost: &Cost, index_bytes: f64, settings: &BenchModels) -> Result<Plan, String> {
     let quick = settings.common.quick;
     let linked = is_linked(variant.model);
-    let most_steps = if linked { LINKED_STEPS } else { STEPS };
-    let least_steps = if quick && !linked { 2 } else { LINKED_STEPS };
+    let most_steps = settings.steps.unwrap_or(if linked { LINKED_STEPS } else { STEPS });
+    let least_steps = if quick && !linked { 2 } else { LINKED_STEPS.min(most_steps) };
     let step = cost.step(variant, words);
     let room = room();
     // A sequence of about a second.
@@ -304,7 +304,7 @@ fn plan(variant: Variant, words: usize, cost: &Cost, index_bytes: f64, settings:
         }
         None => {
             let of_word = if variant.full { (4 * WORD_SIZE + 16) as f64 + index_bytes } else { 0.0 };
-            let steps = by_time.clamp(10, most_steps);
+            let steps = by_time.clamp(LINKED_STEPS.min(most_steps), most_steps);
             // The tapes, and whatever else does not grow with the words.
             (steps, (of_word * words as f64 * BATCH as f64) as u128 + (64 << 20))
         }
@@ -523,7 +523,7 @@ mod tests {
             json: false,
             threads: None,
         };
-        BenchModels { models: vec!["ntm", "sam"], empty: false, common }
+        BenchModels { models: vec!["ntm", "sam"], empty: false, steps: None, common }
     }
 
     #[test]
