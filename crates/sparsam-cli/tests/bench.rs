@@ -43,7 +43,7 @@ fn steps_are_timed() {
         assert_eq!(point["steps"], 7, "{point}");
         assert_eq!(point["speedup"].is_number(), point["model"] != "sdnc", "{point}");
     }
-    is_written(folder.path(), "step", 10, &["bench", "step", "step-dnc"]);
+    is_written(folder.path(), "step", 10, &["step", "step-dnc"]);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn memory_is_measured_in_processes_of_their_own() {
     // A hundred states of 2,048 × 48 numbers, but for those that share a huge page with the first; and a few words.
     assert!(bytes("NTM", 2048) > 90.0 * 2048.0 * 48.0 * 4.0 && bytes("SAM linear", 2048) < 4e6);
     assert!(bytes("DNC", 2048) > 1.5e8 && bytes("SDNC linear", 2048) < 8e6);
-    is_written(folder.path(), "memory", 8, &["bench", "memory", "memory-dnc"]);
+    is_written(folder.path(), "memory", 8, &["memory", "memory-dnc"]);
 }
 
 #[test]
