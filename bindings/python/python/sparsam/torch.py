@@ -568,7 +568,8 @@ class MemoryState:
     Steps that share a state share a graph, as with the hidden units of ``torch.nn.LSTMCell``: :meth:`detach` ends it.
     """
 
-    def __init__(self, core: _core.MemoryState, latest: Tensor | None) -> None:
+    def __init__(self, configuration: Configuration, core: _core.MemoryState, latest: Tensor | None) -> None:
+        self._configuration = configuration
         self._core = core
         # What the latest step gave beside its reads: it makes the next step's backward come before that step's.
         self._latest = latest
@@ -590,7 +591,7 @@ class MemoryState:
         Raises:
             RuntimeError: the state has moved on.
         """
-        return MemoryState(self._core.detach(), None)
+        return MemoryState(self._configuration, self._core.detach(), None)
 
     def reset(self, rows: Iterable[int] | None = None) -> MemoryState:
         """The state with these rows empty, the others as they stand; all rows if none are named. As :meth:`detach` for
@@ -600,7 +601,8 @@ class MemoryState:
             RuntimeError: the state has moved on.
             ValueError: ``rows`` names a row that is not there.
         """
-        return MemoryState(self._core.reset(list(range(self.rows) if rows is None else rows)), None)
+        core = self._core.reset(list(range(self.rows) if rows is None else rows))
+        return MemoryState(self._configuration, core, None)
 
     def __repr__(self) -> str:
         return f"MemoryState(rows={self.rows}{'' if self.is_current else ', moved on'})"
@@ -748,10 +750,14 @@ class SparseMemory(nn.Module):
             raise ValueError(f"interface has shape {found}, where (B, {size}) or, unbatched, ({size},) was expected")
         handle = self._handles.get(_checked_dtype(interface.dtype))
         rows = interface.shape[0]
+        if rows == 0:
+            raise ValueError("interface has no rows, where at least one sequence was expected")
         if state is None:
-            state = MemoryState(handle.start(rows), None)
+            state = MemoryState(self._configuration, handle.start(rows), None)
         elif not isinstance(state, MemoryState):
             raise TypeError(f"state is a {type(state).__name__}, where the state that a step returned was expected")
+        elif state._configuration != self._configuration:
+            raise ValueError("state belongs to another memory, of other sizes; start with state=None")
         elif state.rows != rows:
             raise ValueError(f"state has {state.rows} rows, where the interface has {rows}")
         latest = state._latest
@@ -759,9 +765,9 @@ class SparseMemory(nn.Module):
         if self.training and torch.is_grad_enabled() and wanted:
             holder = [state._core]
             read, this = _Step.apply(holder, interface, latest)
-            return read, MemoryState(holder[0], this)
+            return read, MemoryState(self._configuration, holder[0], this)
         numbers, core, _ = state._core.step(_array(interface), False)
-        return torch.from_numpy(numbers).to(interface.device), MemoryState(core, None)
+        return torch.from_numpy(numbers).to(interface.device), MemoryState(self._configuration, core, None)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self._configuration.options())
