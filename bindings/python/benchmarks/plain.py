@@ -27,14 +27,9 @@ class Store:
         self.rows, self.memory_size = rows, memory_size
         self.words = like.new_zeros(rows * memory_size, word_size)
         self.inverse_norms = like.new_full((rows * memory_size,), EPSILON**-0.5)
-        self.gradient: Tensor | None = None
+        self.gradient = self.words.new_empty(0)
         self.last_access = torch.arange(memory_size).repeat(rows, 1) - memory_size
         self.first = torch.arange(rows)[:, None] * memory_size
-
-    def gradients(self) -> Tensor:
-        if self.gradient is None:
-            self.gradient = torch.zeros_like(self.words)
-        return self.gradient
 
     def search(self, keys: Tensor, limit: int) -> Tensor:
         """The words most similar to each key, (B, H, W) to (B, H, K)."""
@@ -67,25 +62,27 @@ class Write(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, order: Tensor) -> tuple[None, Tensor, None, None, Tensor]:
-        gradients = ctx.store.gradients()
+        gradients = ctx.store.gradient
         over_added = gradients.index_select(0, ctx.where)
         gradients.index_fill_(0, ctx.erased, 0.0)
         return None, order, None, None, over_added
 
 
 class Read(torch.autograd.Function):
-    """The contents of words."""
+    """The contents of words. With ``last``, going back begins here."""
 
     @staticmethod
-    def forward(ctx: Any, store: Store, order: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.store, ctx.where = store, where
+    def forward(ctx: Any, store: Store, order: Tensor, where: Tensor, last: bool) -> tuple[Tensor, Tensor]:
+        ctx.store, ctx.where, ctx.last = store, where, last
         return store.words.index_select(0, where), order.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, over_read: Tensor, order: Tensor) -> tuple[None, Tensor, None]:
-        ctx.store.gradients().index_add_(0, ctx.where, over_read)
-        return None, order, None
+    def backward(ctx: Any, over_read: Tensor, order: Tensor) -> tuple[None, Tensor, None, None]:
+        if ctx.last:
+            ctx.store.gradient = torch.zeros_like(ctx.store.words)
+        ctx.store.gradient.index_add_(0, ctx.where, over_read)
+        return None, order, None, None
 
 
 class PlainSam(nn.Module):
@@ -127,7 +124,7 @@ class PlainSam(nn.Module):
             with torch.no_grad():
                 words = store.search(key, reads)
             read_words = (words.flatten(1) + store.first).flatten()
-            chosen, order = Read.apply(store, order, read_words)
+            chosen, order = Read.apply(store, order, read_words, t + 1 == len(input))
             chosen = chosen.view(rows, heads, reads, size)
             norms = (key.square().sum(2, keepdim=True) + EPSILON).sqrt() * (chosen.square().sum(3) + EPSILON).sqrt()
             cosine = torch.einsum("bhkw,bhw->bhk", chosen, key) / norms
