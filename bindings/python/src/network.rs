@@ -77,7 +77,13 @@ number!(f64, Double);
 #[pyclass(frozen, module = "sparsam._core")]
 pub struct Network(Either<Handle<f32>, Handle<f64>>);
 
-/// Controllers and memories of a batch, at one moment.
+/// The controllers and memories of a batch, at one moment.
+///
+/// A network's call returns it, and it goes into the next one. It can be used once: the call that is given it moves on,
+/// and returns the state to use from then on. Gradients stop where it enters a call.
+///
+/// It can be pickled, and `copy.deepcopy` makes one with memories of its own. Files, pickles and copies cost the words that
+/// were written, not those that there are.
 #[pyclass(frozen, module = "sparsam._core")]
 pub struct State(Either<Handhold<f32>, Handhold<f64>>);
 
@@ -449,7 +455,8 @@ impl State {
         each!(&self.0, handhold => py.detach(|| handhold.is_current()))
     }
 
-    /// The state with these rows as they are at the start; with all of them, if none are named.
+    /// The state with these rows as they are at the start, the others as they stand; all rows if none are named. This state
+    /// is used up.
     #[pyo3(signature = (rows=None))]
     fn reset(&self, py: Python<'_>, rows: Option<Vec<usize>>) -> PyResult<Self> {
         fn reset<T: Number>(py: Python<'_>, handhold: &Handhold<T>, rows: &[usize]) -> PyResult<State> {
@@ -467,13 +474,15 @@ impl State {
         each!(&self.0, handhold => reset(py, handhold, &rows))
     }
 
-    /// The state with row `target` as row `source` is.
+    /// The state with row `target` as row `source` is, the others as they stand. This state is used up.
     fn copy_row(&self, py: Python<'_>, source: usize, target: usize) -> PyResult<Self> {
         self.check_row("source", source)?;
         self.check_row("target", target)?;
         fn copy<T: Number>(py: Python<'_>, handhold: &Handhold<T>, source: usize, target: usize) -> PyResult<State> {
             let copy = |runner: &mut sparsam::Runner<T>| {
                 let row = runner.save_row(source);
+                // A row that could not be loaded would leave the target empty.
+                row.check_finite()?;
                 runner.load_row(target, row)
             };
             let copied = py.detach(|| handhold.go_on(copy)).map_err(|refusal| refuse(refusal, MOVED_ON))?;
@@ -482,7 +491,8 @@ impl State {
         each!(&self.0, handhold => copy(py, handhold, source, target))
     }
 
-    /// A state of its own whose rows are copies of these.
+    /// A state with memories of its own, whose rows are copies of these, in this order; one may be named more than once.
+    /// This state stays as it is.
     fn select(&self, py: Python<'_>, rows: Vec<usize>) -> PyResult<Self> {
         for row in &rows {
             self.check_row("rows", *row)?;
@@ -493,7 +503,8 @@ impl State {
         each!(&self.0, handhold => select(py, handhold, &rows))
     }
 
-    /// Writes the state to a file.
+    /// Writes the state to a safetensors file, for `load_state` of a model with the same configuration. This state stays as
+    /// it is.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         each!(&self.0, handhold => {
             py.detach(|| handhold.look(|runner| sparsam::state::save(&path, runner)))

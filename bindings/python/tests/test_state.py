@@ -127,8 +127,10 @@ def test_states_that_cannot_be_used(tmp_path: Path) -> None:
             use()
     model(torch.full((1, 2, 3), torch.nan), later)[1].reset([0])
     _, lost = model(torch.full((1, 2, 3), torch.nan))
-    with pytest.raises(ValueError, match="only finite ones are saved"):
-        lost.save(path)
+    for keep in (lambda: lost.save(path), lambda: lost.copy_row(0, 1), lambda: pickle.dumps(lost)):
+        with pytest.raises(ValueError, match="only finite ones are kept"):
+            keep()
+        assert lost.is_current
 
 
 # Traces.

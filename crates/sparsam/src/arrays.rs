@@ -74,6 +74,23 @@ impl<T: Real> Arrays<T> {
         self.0.insert(name.into(), array);
     }
 
+    /// Checks that every number is finite, as it must be to be loaded.
+    ///
+    /// # Errors
+    /// [`Error::State`] names the first array in which one is not.
+    pub fn check_finite(&self) -> Result<(), Error> {
+        for (name, array) in self.iter() {
+            if let Values::Real(values) = &array.values
+                && let Some(value) = values.iter().find(|value| !value.is_finite())
+            {
+                return Err(unusable(format!(
+                    "`{name}` has the number {value}, and only finite ones are kept; what was learnt or put in went wrong before"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Gives numbers a name and a shape.
     pub(crate) fn put_real(&mut self, name: impl Into<String>, shape: &[usize], values: Vec<T>) {
         self.put(name, Array::new(shape.to_vec(), Values::Real(values)));

@@ -81,6 +81,9 @@ fn encode<T: Real>(runner: &mut Runner<T>) -> Result<Vec<u8>, Fault> {
     let metadata =
         [(STATE, config), (ROWS, runner.rows().to_string()), (VERSION, CURRENT_VERSION.into())].map(text).into();
     let rows: Vec<Arrays<T>> = (0..runner.rows()).map(|row| runner.save_row(row)).collect();
+    for (row, arrays) in rows.iter().enumerate() {
+        arrays.check_finite().map_err(|error| of_row(row, error))?;
+    }
     let arrays = rows.iter().enumerate().flat_map(|(row, arrays)| {
         arrays.iter().map(move |(name, array)| {
             let numbers = match array.values() {
@@ -90,16 +93,15 @@ fn encode<T: Real>(runner: &mut Runner<T>) -> Result<Vec<u8>, Fault> {
             (format!("{row}.{name}"), array.shape().to_vec(), numbers)
         })
     });
-    for (name, _, numbers) in arrays.clone() {
-        if let Numbers::Real(values) = numbers
-            && let Some(value) = values.iter().find(|value| !value.is_finite())
-        {
-            refuse!(
-                "`{name}` has the number {value}, and only finite ones are saved; what was learnt or put in went wrong before"
-            );
-        }
-    }
     tensors::encode(metadata, arrays)
+}
+
+/// What is wrong with a row.
+fn of_row(row: usize, error: Error) -> Fault {
+    match error {
+        Error::State { reason, .. } => Fault::Reason(format!("in row {row} {reason}")),
+        error => Fault::Other(error),
+    }
 }
 
 fn text((key, text): (&str, String)) -> (String, String) {
@@ -123,11 +125,7 @@ fn decode<T: Real>(mut file: impl Read, length: u64, config: &NetworkConfig) -> 
     }
     let mut runner = Runner::with_config(config, rows).map_err(Fault::Other)?;
     for (row, arrays) in saved.into_iter().enumerate() {
-        match runner.load_row(row, arrays) {
-            Ok(()) => {}
-            Err(Error::State { reason, .. }) => refuse!("in row {row} {reason}"),
-            Err(error) => return Err(Fault::Other(error)),
-        }
+        runner.load_row(row, arrays).map_err(|error| of_row(row, error))?;
     }
     Ok(runner)
 }
@@ -345,7 +343,7 @@ mod tests {
         lost.infer(&single, &[f32::NAN; 6], &[3], &mut [0.0; 9]).unwrap();
         let before = std::fs::read(&path).unwrap();
         let error = save(&path, &mut lost).unwrap_err().to_string();
-        assert!(error.contains("state.safetensors: `0.") && error.contains("has the number NaN"), "{error}");
+        assert!(error.contains("state.safetensors: in row 0 `") && error.contains("has the number NaN"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 

@@ -1,7 +1,7 @@
 """Recurrent networks with an external memory of millions of words that train on an ordinary CPU.
 
-:mod:`sparsam.torch` has SAM, SDNC, DAM, NTM and DNC as modules that stand where ``torch.nn.LSTM`` stood. It asks for
-PyTorch. What is here does not: the same networks on NumPy arrays.
+:mod:`sparsam.torch` has SAM, SDNC, DAM, NTM and DNC as modules that stand where ``torch.nn.LSTM`` stood, and a sparse
+memory for a controller of your own. It asks for PyTorch. What is here does not: the same networks on NumPy arrays.
 
 - :class:`Network`: parameters; ``forward``, ``infer``, ``trace``, ``save``, ``load``, ``load_state``.
 - :class:`Tape`: goes back through one call.

@@ -4,6 +4,9 @@
 :class:`NTM` and :class:`DNC` are dense. All are called alike::
 
     output, state = model(input, state=None, lengths=None)
+    trace = model.trace(input)  # what the memory did
+
+:class:`SparseMemory` is the memory of the sparse ones, for a controller of your own.
 
 Work is done on the CPU, without the interpreter's lock. Tensors on another device are accepted; they are copied to the
 CPU, and results are copied back to the module's device.
