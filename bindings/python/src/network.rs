@@ -82,8 +82,8 @@ pub struct Network(Either<Handle<f32>, Handle<f64>>);
 /// A network's call returns it, and it goes into the next one. It can be used once: the call that is given it moves on,
 /// and returns the state to use from then on. Gradients stop where it enters a call.
 ///
-/// It can be pickled, and `copy.deepcopy` makes one with memories of its own. Files, pickles and copies cost the words that
-/// were written, not those that there are.
+/// It can be pickled, and `copy.deepcopy` makes one with memories of its own. Files, pickles and copies cost the words
+/// that were written, not those that there are.
 #[pyclass(frozen, module = "sparsam._core")]
 pub struct State(Either<Handhold<f32>, Handhold<f64>>);
 
@@ -177,8 +177,8 @@ impl Network {
         })
     }
 
-    /// Runs a batch of sequences from a state on, a fresh one if there is none, and tells what every memory did at every
-    /// step: output, state, and arrays by name, of shape (T, B, …). Arguments are those of `run`.
+    /// Runs a batch of sequences from a state on, a fresh one if there is none, and tells what every memory did at
+    /// every step: output, state, and arrays by name, of shape (T, B, …). Arguments are those of `run`.
     fn trace<'py>(
         &self,
         py: Python<'py>,
@@ -455,8 +455,8 @@ impl State {
         each!(&self.0, handhold => py.detach(|| handhold.is_current()))
     }
 
-    /// The state with these rows as they are at the start, the others as they stand; all rows if none are named. This state
-    /// is used up.
+    /// The state with these rows as they are at the start, the others as they stand; all rows if none are named. This
+    /// state is used up.
     #[pyo3(signature = (rows=None))]
     fn reset(&self, py: Python<'_>, rows: Option<Vec<usize>>) -> PyResult<Self> {
         fn reset<T: Number>(py: Python<'_>, handhold: &Handhold<T>, rows: &[usize]) -> PyResult<State> {
@@ -491,8 +491,8 @@ impl State {
         each!(&self.0, handhold => copy(py, handhold, source, target))
     }
 
-    /// A state with memories of its own, whose rows are copies of these, in this order; one may be named more than once.
-    /// This state stays as it is.
+    /// A state with memories of its own, whose rows are copies of these, in this order; one may be named more than
+    /// once. This state stays as it is.
     fn select(&self, py: Python<'_>, rows: Vec<usize>) -> PyResult<Self> {
         for row in &rows {
             self.check_row("rows", *row)?;
@@ -503,8 +503,8 @@ impl State {
         each!(&self.0, handhold => select(py, handhold, &rows))
     }
 
-    /// Writes the state to a safetensors file, for `load_state` of a model with the same configuration. This state stays as
-    /// it is.
+    /// Writes the state to a safetensors file, for `load_state` of a model with the same configuration. This state
+    /// stays as it is.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         each!(&self.0, handhold => {
             py.detach(|| handhold.look(|runner| sparsam::state::save(&path, runner)))

@@ -222,8 +222,8 @@ impl<T: Real> Handhold<T> {
         Ok(())
     }
 
-    /// Looks at the runner in the state of this moment, which stays the latest one. Afterwards nobody can go back a second
-    /// time through the run that led to it.
+    /// Looks at the runner in the state of this moment, which stays the latest one. Afterwards nobody can go back a
+    /// second time through the run that led to it.
     ///
     /// # Errors
     /// [`Refusal::MovedOn`], or what `look` says.

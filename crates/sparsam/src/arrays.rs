@@ -101,8 +101,8 @@ impl<T: Real> Arrays<T> {
         self.put(name, Array::new(shape.to_vec(), Values::Whole(values)));
     }
 
-    /// Puts an array in its place among `outer` ones of its shape. The places of others have 0 or [`NO_WORD`] until they are
-    /// put there.
+    /// Puts an array in its place among `outer` ones of its shape. The places of others have 0 or [`NO_WORD`] until
+    /// they are put there.
     pub(crate) fn put_part(&mut self, name: &str, outer: &[usize], number: usize, part: &Array<T>) {
         let count: usize = outer.iter().product();
         let all = self.0.entry(name.into()).or_insert_with(|| {

@@ -3,14 +3,15 @@
 //!
 //! A file holds what was ever written, not what could be: an almost empty memory of a billion words takes no more room
 //! than its few words. Each row has tensors of its own, whose names start with its number: `3.controller.hidden`,
-//! `3.words` (the numbers of the words written), `3.contents`, `3.order` (those accessed, least recent first), `3.read.words`
-//! and `3.read.weights` (what each head read last), and for the SDNC `3.links.…` and `3.precedence.…`; a dense memory
-//! has all `3.contents`, its weights, and what else it carries from step to step. The metadata has the
+//! `3.words` (the numbers of the words written), `3.contents`, `3.order` (those accessed, least recent first),
+//! `3.read.words` and `3.read.weights` (what each head read last), and for the SDNC `3.links.…` and `3.precedence.…`; a
+//! dense memory has all `3.contents`, its weights, and what else it carries from step to step. The metadata has the
 //! [`NetworkConfig`].
 //!
 //! What is loaded goes on to the bit as what was saved, if the index is exact
-//! ([`linear`](crate::index::IndexKind::Linear), and [`auto`](crate::index::IndexKind::Auto) as long as it is). Approximate
-//! indexes are not saved: they are built anew from the words, which takes as long as writing them did, and may find others.
+//! ([`linear`](crate::index::IndexKind::Linear), and [`auto`](crate::index::IndexKind::Auto) as long as it is).
+//! Approximate indexes are not saved: they are built anew from the words, which takes as long as writing them did, and
+//! may find others.
 //!
 //! A file takes the place of an older one at once ([`file::replace`]), and is believed only as far as it was checked:
 //! what does not fit is an [`Error::State`] that names it. Numbers are converted between `f32` and `f64` as they are
@@ -49,8 +50,8 @@ pub fn save<T: Real>(path: &Path, runner: &mut Runner<T>) -> Result<(), Error> {
 /// Makes a runner with the state of a file, for networks of this configuration.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read; [`Error::State`] if it is no saved state, a damaged one, or one of a network
-/// of another configuration; and as [`Runner::new`].
+/// [`Error::Io`] if the file cannot be read; [`Error::State`] if it is no saved state, a damaged one, or one of a
+/// network of another configuration; and as [`Runner::new`].
 pub fn load<T: Real>(path: &Path, config: &NetworkConfig) -> Result<Runner<T>, Error> {
     let file = tensors::open(path);
     file.and_then(|(file, length)| decode(file, length, config)).map_err(|fault| fault.at(path, unusable))

@@ -148,8 +148,8 @@ impl<T: Real> Links<T> {
         self.precedence.save(self.position, "precedence", to);
     }
 
-    /// Takes over links that were [`save`](Self::save)d, between the words ever written, by rising numbers: others could
-    /// not be [`forget`](Self::forget)ten with them. There must be no links, and the tape must be empty.
+    /// Takes over links that were [`save`](Self::save)d, between the words ever written, by rising numbers: others
+    /// could not be [`forget`](Self::forget)ten with them. There must be no links, and the tape must be empty.
     ///
     /// # Errors
     /// [`Error::State`] names what does not fit.

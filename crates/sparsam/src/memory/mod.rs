@@ -16,8 +16,8 @@
 //! * **[`replay`](Memory::replay)** takes all undone steps again, without computing them again: the memory is bit for
 //!   bit what it was before the first step back. So a memory can be trained on a piece of a sequence and then carried
 //!   on to the next piece.
-//! * **[`save`](Memory::save)** and **[`load`](Memory::load)** carry what it remembers to another memory, at the cost of
-//!   what was written: to a file, and over the end of the program.
+//! * **[`save`](Memory::save)** and **[`load`](Memory::load)** carry what it remembers to another memory, at the cost
+//!   of what was written: to a file, and over the end of the program.
 
 pub(crate) mod content;
 pub mod dam;
@@ -75,13 +75,13 @@ pub trait Memory<T: Real>: Send {
     /// Takes again, at once, every step that was undone.
     fn replay(&mut self);
 
-    /// Puts all that a later step could depend on into `to`: the words ever written, or all of a dense memory, with what
-    /// was accessed and read. Costs what it puts there. The tape stays as it is, and is not saved.
+    /// Puts all that a later step could depend on into `to`: the words ever written, or all of a dense memory, with
+    /// what was accessed and read. Costs what it puts there. The tape stays as it is, and is not saved.
     fn save(&mut self, to: &mut Arrays<T>);
 
     /// Makes the memory what a memory of the same configuration [`save`](Self::save)d, the tape empty, and takes the
-    /// arrays that tell of it. With an exact index it goes on from there to the bit; an approximate one is built anew from the
-    /// words, and may find others than the one that was saved would have found.
+    /// arrays that tell of it. With an exact index it goes on from there to the bit; an approximate one is built anew
+    /// from the words, and may find others than the one that was saved would have found.
     ///
     /// # Errors
     /// [`Error::State`] names the array that does not fit. The memory is good for nothing but a

@@ -142,7 +142,8 @@ enum Kind {
 /// * **Start.** Every number is 1e-6, and every addressing stands on word 0.
 ///
 /// A [trace](Memory::trace) has, for reads as for writes, `read_weights` (R × N), `read_strengths` β,
-/// `read_interpolation_gates` g, `read_sharpenings` γ (R each) and `read_shifts` s (R × 3: -1, 0, +1); `write_…` likewise.
+/// `read_interpolation_gates` g, `read_sharpenings` γ (R each) and `read_shifts` s (R × 3: -1, 0, +1); `write_…`
+/// likewise.
 pub struct Ntm<T> {
     heads: usize,
     fields: Fields,

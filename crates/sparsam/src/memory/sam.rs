@@ -115,8 +115,8 @@ impl Fields {
 /// * **Ties** go to the lower word number.
 ///
 /// A [trace](Memory::trace) has `write_words` and `write_weights` (R × (K+1): the words read before, then u_h),
-/// `erased_words` (R), `read_words` and `read_weights` (R × K, most similar first), `read_strengths` β, `write_gates` α and
-/// `interpolation_gates` γ (R each).
+/// `erased_words` (R), `read_words` and `read_weights` (R × K, most similar first), `read_strengths` β, `write_gates` α
+/// and `interpolation_gates` γ (R each).
 ///
 /// The gradient flows through weights, gates, words and keys; not through the choice of words or the ring. A step
 /// changes at most R (K+1) words and costs nothing proportional to N, the index's search aside.

@@ -165,8 +165,8 @@ const LINKED: [(usize, Direction); 2] = [(0, Direction::Backward), (2, Direction
 ///
 /// A [trace](Memory::trace) has `write_words` and `write_weights` (1 × (3RK+1)), `erased_words` (1); `read_words` and
 /// `read_weights` (R × 3K), and where they come from, each R × K: `backward_…` b_r, `content_…` c_r, `forward_…` f_r;
-/// `read_modes` π (R × 3: backward, content, forward), `read_strengths` β (R), `write_gates` α and `interpolation_gates` γ
-/// (1 each). Places without a word have [`NO_WORD`](crate::NO_WORD) and the weight 0.
+/// `read_modes` π (R × 3: backward, content, forward), `read_strengths` β (R), `write_gates` α and
+/// `interpolation_gates` γ (1 each). Places without a word have [`NO_WORD`](crate::NO_WORD) and the weight 0.
 ///
 /// The gradient flows as in SAM, and through w^R_r(t-1) in b_r and f_r and through the modes; links and precedence are
 /// constants to it. No step costs anything proportional to N, the index's search aside.

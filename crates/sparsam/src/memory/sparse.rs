@@ -242,8 +242,8 @@ impl<T: Real> Store<T> {
         gates.back(over_read, over_erased)
     }
 
-    /// The entries of [`reads`](Self::reads) before the latest step that is in force and after it, and the words that it
-    /// erased.
+    /// The entries of [`reads`](Self::reads) before the latest step that is in force and after it, and the words that
+    /// it erased.
     ///
     /// # Panics
     /// If no step is left on the tape.

@@ -122,8 +122,8 @@ impl<T: Real> Words<T> {
     /// The words ever written, by rising numbers, at the cost of their count.
     pub fn written(&mut self) -> Vec<u32> {
         self.update_index();
-        // What is erased or read first is what has the lowest number, so that written words have hardly any others below
-        // them.
+        // What is erased or read first is what has the lowest number, so that written words have hardly any others
+        // below them.
         let all = 0..self.memory_size() as u32;
         all.filter(|word| self.index.contains(*word)).take(self.index.len()).collect()
     }

@@ -131,9 +131,9 @@ impl<T: Real> Runner<T> {
         arrays
     }
 
-    /// Makes a row what [`save_row`](Self::save_row) told of, in this runner or in another of the same configuration. The
-    /// others keep the state that stands; no row has a tape any more. See [`Memory::load`](crate::memory::Memory::load)
-    /// for what is the same to the bit then.
+    /// Makes a row what [`save_row`](Self::save_row) told of, in this runner or in another of the same configuration.
+    /// The others keep the state that stands; no row has a tape any more. See
+    /// [`Memory::load`](crate::memory::Memory::load) for what is the same to the bit then.
     ///
     /// # Errors
     /// [`Error::State`] names what does not fit; the row is as it was made then.
@@ -198,10 +198,10 @@ impl<T: Real> Runner<T> {
         self.run(network, inputs, lengths, outputs, Shard::infer)
     }
 
-    /// Runs the network over sequences as [`infer`](Self::infer) does, and tells what every memory did at every step: arrays of
-    /// shape T × rows × the shape that the memory's documentation names (see
-    /// [`Memory::trace`](crate::memory::Memory::trace)), 0 or [`NO_WORD`](crate::NO_WORD) past a row's length. To be looked at, not to be
-    /// fast. A network without a memory gives none, nor does a batch without a step.
+    /// Runs the network over sequences as [`infer`](Self::infer) does, and tells what every memory did at every step:
+    /// arrays of shape T × rows × the shape that the memory's documentation names (see
+    /// [`Memory::trace`](crate::memory::Memory::trace)), 0 or [`NO_WORD`](crate::NO_WORD) past a row's length. To be
+    /// looked at, not to be fast. A network without a memory gives none, nor does a batch without a step.
     ///
     /// # Errors
     /// As [`infer`](Self::infer). If there is no room for the arrays, the state is that after the first step.

@@ -191,8 +191,8 @@ impl<T: Real> Shard<T> {
         }
     }
 
-    /// Takes over a row that was [`save`](Self::save_row)d; an episode must have been started, so that no tape is there.
-    /// After an error the row is as it was made.
+    /// Takes over a row that was [`save`](Self::save_row)d; an episode must have been started, so that no tape is
+    /// there. After an error the row is as it was made.
     pub fn load_row(&mut self, row: usize, from: &mut Arrays<T>) -> Result<(), Error> {
         let loaded = self.take_over(row, from);
         if loaded.is_err() {
@@ -307,7 +307,8 @@ impl<T: Real> Shard<T> {
         }
     }
 
-    /// Runs as [`infer`](Self::infer) does, step by step, and hands over what each row's memory did at each of its steps.
+    /// Runs as [`infer`](Self::infer) does, step by step, and hands over what each row's memory did at each of its
+    /// steps.
     pub fn trace(
         &mut self,
         weights: &PackedWeights<T>,
