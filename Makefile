@@ -1,4 +1,4 @@
-# make test     everything that must hold: formatting, lints, tests, documentation, the README's commands
+# make test     everything that must hold: formatting, lints, tests, documentation, the README's commands, the Python package
 # make bench    what a step costs on this machine
 # make docs     the library's documentation, in target/doc
 # make learning how many sequences each model needs to learn copy (hours)
@@ -16,6 +16,10 @@ ifneq ($(SPARSAM_PYTHON),)
 export SPARSAM_PYTHON
 endif
 
+PACKAGE := bindings/python
+PACKAGE_FOLDER := target/python-package
+PACKAGE_PYTHON := $(CURDIR)/$(PACKAGE_FOLDER)/bin/python
+
 PYTHON_SOURCES := benchmarks/learning.py benchmarks/indexes.py crates/sparsam-train/tests/read_events.py
 
 .PHONY: test format lint unit docs readme bench learning fuzz python python-package
@@ -23,10 +27,15 @@ PYTHON_SOURCES := benchmarks/learning.py benchmarks/indexes.py crates/sparsam-tr
 # One after another, whatever -j says: they share the build folder.
 .NOTPARALLEL:
 
-# The second make sees the Python that the first one made.
+# What cannot be set up, as without a network, is skipped, and the last lines say so; what is set up and fails is a
+# failure. The second make sees the Python that the first one made.
 test:
-	@$(MAKE) --no-print-directory python || echo "no Python with the packages of tests/requirements.txt: what needs it is skipped"
+	-@$(MAKE) --no-print-directory python
 	@$(MAKE) --no-print-directory format lint unit docs readme
+	@if $(MAKE) --no-print-directory $(PACKAGE_FOLDER)/ready; then $(MAKE) --no-print-directory python-package; \
+	else echo "make test: skipped the Python package, whose tools or PyTorch could not be installed (above)"; fi
+	@test -n "$(SPARSAM_PYTHON)" -o -e $(PYTHON_FOLDER)/ready || \
+	echo "make test: skipped what needs the Python packages of tests/requirements.txt, which could not be installed (above)"
 
 format:
 	$(CARGO) fmt --all --check
@@ -67,10 +76,6 @@ $(PYTHON_FOLDER)/ready: tests/requirements.txt
 	$(PYTHON_FOLDER)/bin/pip install --quiet --requirement tests/requirements.txt
 	touch $@
 
-PACKAGE := bindings/python
-PACKAGE_FOLDER := target/python-package
-PACKAGE_PYTHON := $(CURDIR)/$(PACKAGE_FOLDER)/bin/python
-
 # The wheel is what users get; the package's folder, which has no library in it, must not stand in its place.
 python-package: $(PACKAGE_FOLDER)/ready
 	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m ruff check . && $(PACKAGE_PYTHON) -m ruff format --check .
@@ -80,10 +85,11 @@ python-package: $(PACKAGE_FOLDER)/ready
 	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m mypy python tests examples benchmarks
 	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m pytest
 
-# PyTorch from PyPI, as users get it, unless one is there already.
+# PyTorch as users get it, unless python3 has one already: then its packages are seen after the folder's own.
 $(PACKAGE_FOLDER)/ready: $(PACKAGE)/tests/requirements.txt
-	if python3 -c "import torch" 2>/dev/null; then python3 -m venv --system-site-packages $(PACKAGE_FOLDER); \
-	else python3 -m venv $(PACKAGE_FOLDER); fi
+	python3 -m venv --clear $(PACKAGE_FOLDER)
 	$(PACKAGE_PYTHON) -m pip install --quiet --requirement $<
-	$(PACKAGE_PYTHON) -c "import torch" 2>/dev/null || $(PACKAGE_PYTHON) -m pip install --quiet torch
+	python3 -c "import os, torch; print(os.path.dirname(torch.__path__[0]))" 2>/dev/null \
+		>$$($(PACKAGE_PYTHON) -c "import site; print(site.getsitepackages()[0])")/torch.pth \
+		|| $(PACKAGE_PYTHON) -m pip install --quiet torch
 	touch $@

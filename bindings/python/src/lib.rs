@@ -5,6 +5,7 @@
 
 mod array;
 mod failure;
+mod memory;
 mod network;
 mod session;
 
@@ -14,5 +15,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::network::{Network, State, Tape, load_checkpoint};
+    use super::memory::{Memory, MemoryState, MemoryStep};
+    #[pymodule_export]
+    use super::network::{Network, State, Tape, load_checkpoint, restore_state};
 }

@@ -6,16 +6,20 @@ use std::sync::Arc;
 use numpy::{Element, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
 use sparsam::checkpoint::{self, Extra};
-use sparsam::{NetworkConfig, Parameters, Real};
+use sparsam::{Array, Error, NO_WORD, NetworkConfig, Parameters, Real, Values};
 
 use crate::array::{expect_shape, give, numbers, read};
 use crate::failure::exception;
+use crate::memory::{MemoryState, MemoryStep, Moment, StepOf};
 use crate::session::{Handhold, Handle, Refusal};
 
 /// The same thing in single and in double precision.
-enum Either<S, D> {
+pub enum Either<S, D> {
+    /// `f32`.
     Single(S),
+    /// `f64`.
     Double(D),
 }
 
@@ -28,6 +32,7 @@ macro_rules! each {
         }
     };
 }
+pub(crate) use each;
 
 /// What joins a number type of the library and one of NumPy, and puts what is generic into a class that is not.
 pub trait Number: Real + Element {
@@ -37,6 +42,10 @@ pub trait Number: Real + Element {
     fn of_state(state: &State) -> Option<&Handhold<Self>>;
     /// A tape in its class.
     fn tape(tape: TapeOf<Self>) -> Tape;
+    /// The state of some memories in its class.
+    fn memory_state(moment: Moment<Self>) -> MemoryState;
+    /// A step of some memories in its class.
+    fn memory_step(step: StepOf<Self>) -> MemoryStep;
 }
 
 macro_rules! number {
@@ -51,6 +60,12 @@ macro_rules! number {
             fn tape(tape: TapeOf<Self>) -> Tape {
                 Tape(Either::$variant(tape))
             }
+            fn memory_state(moment: Moment<Self>) -> MemoryState {
+                MemoryState(Either::$variant(moment))
+            }
+            fn memory_step(step: StepOf<Self>) -> MemoryStep {
+                MemoryStep(Either::$variant(step))
+            }
         }
     };
 }
@@ -62,7 +77,13 @@ number!(f64, Double);
 #[pyclass(frozen, module = "sparsam._core")]
 pub struct Network(Either<Handle<f32>, Handle<f64>>);
 
-/// Controllers and memories of a batch, at one moment.
+/// The controllers and memories of a batch, at one moment.
+///
+/// A network's call returns it, and it goes into the next one. It can be used once: the call that is given it moves on,
+/// and returns the state to use from then on. Gradients stop where it enters a call.
+///
+/// It can be pickled, and `copy.deepcopy` makes one with memories of its own. Files, pickles and copies cost the words
+/// that were written, not those that there are.
 #[pyclass(frozen, module = "sparsam._core")]
 pub struct State(Either<Handhold<f32>, Handhold<f64>>);
 
@@ -142,7 +163,47 @@ impl Network {
         record: bool,
     ) -> PyResult<(Bound<'py, PyAny>, State, Option<Tape>)> {
         let state = state.map(Bound::get);
-        each!(&self.0, handle => run(py, handle, &parameters, &input, lengths, state, record))
+        each!(&self.0, handle => {
+            let go = |runner: &mut sparsam::Runner<_>, network: &_, input: &_, lengths: &_, output: &mut _| {
+                if record {
+                    runner.forward(network, input, lengths, output)
+                } else {
+                    runner.infer(network, input, lengths, output)
+                }
+            };
+            let Run { output, end, network, .. } = run(py, handle, &parameters, &input, &lengths, state, go)?;
+            let tape = TapeOf { handhold: end.clone(), network, input: input.unbind(), lengths };
+            Ok((output, Number::state(end), record.then(|| Number::tape(tape))))
+        })
+    }
+
+    /// Runs a batch of sequences from a state on, a fresh one if there is none, and tells what every memory did at
+    /// every step: output, state, and arrays by name, of shape (T, B, …). Arguments are those of `run`.
+    fn trace<'py>(
+        &self,
+        py: Python<'py>,
+        parameters: Vec<Bound<'py, PyAny>>,
+        input: Bound<'py, PyAny>,
+        lengths: Vec<usize>,
+        state: Option<&Bound<'py, State>>,
+    ) -> PyResult<(Bound<'py, PyAny>, State, Bound<'py, PyDict>)> {
+        let state = state.map(Bound::get);
+        each!(&self.0, handle => {
+            let trace = |runner: &mut sparsam::Runner<_>, network: &_, input: &_, lengths: &_, output: &mut _| {
+                runner.trace(network, input, lengths, output)
+            };
+            let Run { output, end, gone: traced, .. } = run(py, handle, &parameters, &input, &lengths, state, trace)?;
+            let arrays = PyDict::new(py);
+            for (name, array) in traced.iter() {
+                arrays.set_item(name, give_array(py, array)?)?;
+            }
+            Ok((output, Number::state(end), arrays))
+        })
+    }
+
+    /// The state of a file that `State.save` wrote.
+    fn load_state(&self, py: Python<'_>, path: PathBuf) -> PyResult<State> {
+        each!(&self.0, handle => py.detach(|| handle.load(&path)).map(Number::state).map_err(exception))
     }
 
     /// Writes a checkpoint, which the command `sparsam` reads too.
@@ -194,15 +255,37 @@ fn read_parameters<'py, T: Number>(
     Ok(arrays)
 }
 
-fn run<'py, T: Number>(
+/// An array of the library as one of NumPy. Numbers of words are signed there: -1 where there is none.
+fn give_array<'py, T: Number>(py: Python<'py>, array: &Array<T>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match array.values() {
+        Values::Real(values) => give(py, values.clone(), array.shape())?.into_any(),
+        Values::Whole(words) => {
+            let signed = |word: &u32| if *word == NO_WORD { -1 } else { i64::from(*word) };
+            give(py, words.iter().map(signed).collect(), array.shape())?.into_any()
+        }
+    })
+}
+
+/// What a run leaves.
+struct Run<'py, T: Real, R> {
+    output: Bound<'py, PyAny>,
+    /// The state to go on from.
+    end: Handhold<T>,
+    /// What the runner gave beside the output.
+    gone: R,
+    network: Arc<sparsam::Network<T>>,
+}
+
+/// Lets `go` use a runner on a batch of sequences, from a state on.
+fn run<'py, T: Number, R: Send>(
     py: Python<'py>,
     handle: &Handle<T>,
     parameters: &[Bound<'py, PyAny>],
     input: &Bound<'py, PyAny>,
-    lengths: Vec<usize>,
+    lengths: &[usize],
     state: Option<&State>,
-    record: bool,
-) -> PyResult<(Bound<'py, PyAny>, State, Option<Tape>)> {
+    go: impl FnOnce(&mut sparsam::Runner<T>, &sparsam::Network<T>, &[T], &[usize], &mut [T]) -> Result<R, Error> + Send,
+) -> PyResult<Run<'py, T, R>> {
     let arrays = read_parameters(handle, parameters)?;
     let tensors = arrays.iter().map(numbers).collect::<PyResult<Vec<_>>>()?;
     let input_array = read::<T>("input", input)?;
@@ -255,26 +338,41 @@ fn run<'py, T: Number>(
             }
         };
         let mut output = vec![T::ZERO; steps * rows * output_len];
-        let end = start.go_on(|runner| {
-            if record {
-                runner.forward(&network, values, &lengths, &mut output)
-            } else {
-                runner.infer(&network, values, &lengths, &mut output)
-            }
-        })?;
-        Ok((network, output, end))
+        let (end, gone) = start.go_on(|runner| go(runner, &network, values, lengths, &mut output))?;
+        Ok((network, output, end, gone))
     });
-    let (network, output, end) = result.map_err(|refusal| {
+    let (network, output, end, gone) = result.map_err(|refusal| {
         refuse(
             refusal,
             "state has moved on: a later call was given it, or an equal one, already; pass the state that this call returned",
         )
     })?;
     let output = give(py, output, &[steps, rows, output_len])?.into_any();
-    let tape =
-        record.then(|| T::tape(TapeOf { handhold: end.clone(), network, input: input.clone().unbind(), lengths }));
-    Ok((output, T::state(end), tape))
+    Ok(Run { output, end, gone, network })
 }
+
+impl State {
+    fn check_row(&self, name: &str, row: usize) -> PyResult<()> {
+        let count = self.rows();
+        if row < count {
+            return Ok(());
+        }
+        Err(PyValueError::new_err(format!("{name} names row {row} of a state of {count} rows")))
+    }
+}
+
+/// The state that a pickle holds.
+#[pyfunction]
+pub fn restore_state(py: Python<'_>, config: &str, double: bool, bytes: &[u8]) -> PyResult<State> {
+    fn restore<T: Number>(py: Python<'_>, config: &NetworkConfig, bytes: &[u8]) -> PyResult<State> {
+        py.detach(|| Handhold::<T>::from_bytes(bytes, config)).map(T::state).map_err(exception)
+    }
+    let config = parse(config)?;
+    if double { restore::<f64>(py, &config, bytes) } else { restore::<f32>(py, &config, bytes) }
+}
+
+/// What is said of a state that somebody else went on from.
+const MOVED_ON: &str = "state has moved on: a later call was given it already; use the state that this call returned";
 
 fn refuse(refusal: Refusal, moved_on: &'static str) -> PyErr {
     match refusal {
@@ -340,6 +438,9 @@ fn backward<'py, T: Number>(
     Ok((gradients, input_gradient))
 }
 
+/// The function that makes a state again, and its arguments.
+type Pickle<'py> = (Bound<'py, PyAny>, (String, bool, Bound<'py, PyBytes>));
+
 #[pymethods]
 impl State {
     /// Sequences in the batch.
@@ -354,27 +455,81 @@ impl State {
         each!(&self.0, handhold => py.detach(|| handhold.is_current()))
     }
 
-    /// The state with these rows as they are at the start; with all of them, if none are named.
+    /// The state with these rows as they are at the start, the others as they stand; all rows if none are named. This
+    /// state is used up.
     #[pyo3(signature = (rows=None))]
     fn reset(&self, py: Python<'_>, rows: Option<Vec<usize>>) -> PyResult<Self> {
         fn reset<T: Number>(py: Python<'_>, handhold: &Handhold<T>, rows: &[usize]) -> PyResult<State> {
-            let count = handhold.rows();
-            if let Some(row) = rows.iter().find(|row| **row >= count) {
-                return Err(PyValueError::new_err(format!("rows names row {row} of a state of {count} rows")));
-            }
             let all = |runner: &mut sparsam::Runner<T>| {
                 rows.iter().for_each(|row| runner.reset_row(*row));
                 Ok(())
             };
-            py.detach(|| handhold.go_on(all)).map(T::state).map_err(|refusal| {
-                refuse(
-                    refusal,
-                    "state has moved on: a later call was given it already; reset the state that this call returned",
-                )
-            })
+            let reset = py.detach(|| handhold.go_on(all)).map_err(|refusal| refuse(refusal, MOVED_ON))?;
+            Ok(T::state(reset.0))
         }
         let rows = rows.unwrap_or_else(|| (0..self.rows()).collect());
+        for row in &rows {
+            self.check_row("rows", *row)?;
+        }
         each!(&self.0, handhold => reset(py, handhold, &rows))
+    }
+
+    /// The state with row `target` as row `source` is, the others as they stand. This state is used up.
+    fn copy_row(&self, py: Python<'_>, source: usize, target: usize) -> PyResult<Self> {
+        self.check_row("source", source)?;
+        self.check_row("target", target)?;
+        fn copy<T: Number>(py: Python<'_>, handhold: &Handhold<T>, source: usize, target: usize) -> PyResult<State> {
+            let copy = |runner: &mut sparsam::Runner<T>| {
+                let row = runner.save_row(source);
+                // A row that could not be loaded would leave the target empty.
+                row.check_finite()?;
+                runner.load_row(target, row)
+            };
+            let copied = py.detach(|| handhold.go_on(copy)).map_err(|refusal| refuse(refusal, MOVED_ON))?;
+            Ok(T::state(copied.0))
+        }
+        each!(&self.0, handhold => copy(py, handhold, source, target))
+    }
+
+    /// A state with memories of its own, whose rows are copies of these, in this order; one may be named more than
+    /// once. This state stays as it is.
+    fn select(&self, py: Python<'_>, rows: Vec<usize>) -> PyResult<Self> {
+        for row in &rows {
+            self.check_row("rows", *row)?;
+        }
+        fn select<T: Number>(py: Python<'_>, handhold: &Handhold<T>, rows: &[usize]) -> PyResult<State> {
+            py.detach(|| handhold.select(rows)).map(T::state).map_err(|refusal| refuse(refusal, MOVED_ON))
+        }
+        each!(&self.0, handhold => select(py, handhold, &rows))
+    }
+
+    /// Writes the state to a safetensors file, for `load_state` of a model with the same configuration. This state
+    /// stays as it is.
+    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        each!(&self.0, handhold => {
+            py.detach(|| handhold.look(|runner| sparsam::state::save(&path, runner)))
+                .map_err(|refusal| refuse(refusal, MOVED_ON))
+        })
+    }
+
+    fn __copy__(&self) -> PyResult<Self> {
+        Err(PyTypeError::new_err(
+            "a state is not copied by reference; copy.deepcopy(state) makes one with memories of its own",
+        ))
+    }
+
+    fn __deepcopy__(&self, py: Python<'_>, _memo: &Bound<'_, PyAny>) -> PyResult<Self> {
+        self.select(py, (0..self.rows()).collect())
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickle<'py>> {
+        let (config, bytes) = each!(&self.0, handhold => {
+            let bytes = py.detach(|| handhold.look(sparsam::state::to_bytes));
+            (handhold.config().clone(), bytes.map_err(|refusal| refuse(refusal, MOVED_ON))?)
+        });
+        let config = serde_json::to_string(&config).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let restore = py.import("sparsam._core")?.getattr("restore_state")?;
+        Ok((restore, (config, matches!(self.0, Either::Double(_)), PyBytes::new(py, &bytes))))
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {

@@ -1,5 +1,6 @@
 //! Runners in the hands of Python: who may go on with one, who may go back through it, and where it goes afterwards.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use sparsam::{Error, Network, NetworkConfig, Parameters, Real, Runner};
@@ -8,7 +9,7 @@ use sparsam::{Error, Network, NetworkConfig, Parameters, Real, Runner};
 type Idle<T> = Mutex<Vec<Runner<T>>>;
 
 /// Idle runners kept: one to train with and one to evaluate with.
-const MOST_IDLE: usize = 2;
+pub const MOST_IDLE: usize = 2;
 
 /// A network whose parameters come with each call, and the runners that wait for the next one.
 pub struct Handle<T: Real> {
@@ -73,10 +74,16 @@ impl<T: Real> Handle<T> {
             }
             None => Runner::new(&self.network(), rows)?,
         };
-        let live = Live { runner: Some(runner), moves: 0, at_start: false };
-        let config = self.network().config().clone();
-        let session = Session { live: Mutex::new(live), config, rows, idle: Arc::downgrade(&self.idle) };
-        Ok(Handhold { session: Arc::new(session), moves: 0 })
+        Ok(Handhold::new(runner, Arc::downgrade(&self.idle)))
+    }
+
+    /// The state of a file.
+    ///
+    /// # Errors
+    /// As [`sparsam::state::load`].
+    pub fn load(&self, path: &Path) -> Result<Handhold<T>, Error> {
+        let runner = sparsam::state::load(path, self.network().config())?;
+        Ok(Handhold::new(runner, Arc::downgrade(&self.idle)))
     }
 }
 
@@ -136,6 +143,34 @@ impl From<Error> for Refusal {
 }
 
 impl<T: Real> Handhold<T> {
+    /// The first moment of a runner, which joins the idle ones at the end, if these are still there.
+    fn new(runner: Runner<T>, idle: Weak<Idle<T>>) -> Self {
+        let (config, rows) = (runner.config().clone(), runner.rows());
+        let live = Live { runner: Some(runner), moves: 0, at_start: false };
+        Self { session: Arc::new(Session { live: Mutex::new(live), config, rows, idle }), moves: 0 }
+    }
+
+    /// The state that bytes hold.
+    ///
+    /// # Errors
+    /// As [`sparsam::state::from_bytes`].
+    pub fn from_bytes(bytes: &[u8], config: &NetworkConfig) -> Result<Self, Error> {
+        Ok(Self::new(sparsam::state::from_bytes(bytes, config)?, Weak::new()))
+    }
+
+    /// A state of its own whose rows are those named of this one, which stays as it is.
+    ///
+    /// # Errors
+    /// [`Refusal::MovedOn`], or [`Refusal::Library`] if there is no room for it or a number in it is not finite.
+    pub fn select(&self, rows: &[usize]) -> Result<Self, Refusal> {
+        let saved: Vec<_> = self.look(|runner| Ok(rows.iter().map(|row| runner.save_row(*row)).collect()))?;
+        let mut runner = Runner::with_config(self.config(), rows.len())?;
+        for (row, saved) in saved.into_iter().enumerate() {
+            runner.load_row(row, saved)?;
+        }
+        Ok(Self::new(runner, self.session.idle.clone()))
+    }
+
     /// Sequences that are run side by side.
     pub fn rows(&self) -> usize {
         self.session.rows
@@ -151,18 +186,19 @@ impl<T: Real> Handhold<T> {
         lock(&self.session.live).moves == self.moves
     }
 
-    /// Uses the runner, in the state of this moment; the session moves on to the moment returned if that works.
+    /// Uses the runner, in the state of this moment; the session moves on to the moment returned if that works, with
+    /// what `go` gave.
     ///
     /// # Errors
     /// [`Refusal::MovedOn`], or what `go` says.
-    pub fn go_on(&self, go: impl FnOnce(&mut Runner<T>) -> Result<(), Error>) -> Result<Self, Refusal> {
+    pub fn go_on<R>(&self, go: impl FnOnce(&mut Runner<T>) -> Result<R, Error>) -> Result<(Self, R), Refusal> {
         let mut live = self.latest()?;
         live.at_start = false;
         let runner = live.runner.as_mut().ok_or(Refusal::MovedOn)?;
         runner.replay();
-        go(runner)?;
+        let gone = go(runner)?;
         live.moves += 1;
-        Ok(Self { session: Arc::clone(&self.session), moves: live.moves })
+        Ok((Self { session: Arc::clone(&self.session), moves: live.moves }, gone))
     }
 
     /// Uses the runner to go back through the run that led to this moment. If somebody has gone back through it before,
@@ -186,6 +222,19 @@ impl<T: Real> Handhold<T> {
         Ok(())
     }
 
+    /// Looks at the runner in the state of this moment, which stays the latest one. Afterwards nobody can go back a
+    /// second time through the run that led to it.
+    ///
+    /// # Errors
+    /// [`Refusal::MovedOn`], or what `look` says.
+    pub fn look<R>(&self, look: impl FnOnce(&mut Runner<T>) -> Result<R, Error>) -> Result<R, Refusal> {
+        let mut live = self.latest()?;
+        live.at_start = false;
+        let runner = live.runner.as_mut().ok_or(Refusal::MovedOn)?;
+        runner.replay();
+        Ok(look(runner)?)
+    }
+
     fn latest(&self) -> Result<MutexGuard<'_, Live<T>>, Refusal> {
         // A session in which a panic happened is not gone on with.
         let live = self.session.live.lock().map_err(|_| Refusal::MovedOn)?;
@@ -194,6 +243,6 @@ impl<T: Real> Handhold<T> {
 }
 
 /// The lists behind these locks are whole at every moment, whatever panicked.
-fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
+pub fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

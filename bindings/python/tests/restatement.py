@@ -27,19 +27,32 @@ def one_hot(word: int, like: Tensor) -> Tensor:
     return vector
 
 
-class Sam:
-    def __init__(self, memory_size: int, word_size: int, num_heads: int, num_reads: int = 4) -> None:
-        self.size, self.heads, self.reads = word_size, num_heads, min(num_reads, memory_size)
-        self.threshold = 0.005
-        self.memory = torch.zeros(memory_size, word_size, dtype=torch.float64)
-        self.order = list(range(memory_size))
-        self.weights = [self.memory.new_zeros(memory_size) for _ in range(num_heads)]
-        self.read_words: list[list[int]] = [[] for _ in range(num_heads)]
+def most_similar(key: Tensor, words: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+    """The words most similar to a key, ties to the lower number, and their cosines."""
+    similarity = cosine(key, words)
+    chosen = torch.sort(similarity.detach(), descending=True, stable=True).indices[:limit]
+    return chosen, similarity[chosen]
 
-    def step(self, interface: Tensor) -> Tensor:
+
+def move_to_end(order: list[int], occurrences: list[int], total: Tensor, threshold: float) -> None:
+    """Moves the words whose weights sum to more than a threshold, each to where it occurs last."""
+    for word in occurrences:
+        if total[word] > threshold:
+            order.remove(word)
+            order.append(word)
+
+
+class Heads:
+    """What Sparse and Dense Access Memory share: heads that each write to the words they read and to an unused one."""
+
+    def __init__(self, memory_size: int, word_size: int, num_heads: int) -> None:
+        self.size, self.heads = word_size, num_heads
+        self.memory = torch.zeros(memory_size, word_size, dtype=torch.float64)
+        self.weights = [self.memory.new_zeros(memory_size) for _ in range(num_heads)]
+
+    def write(self, heads: Tensor, unused: list[int]) -> list[Tensor]:
+        """Erases the unused words, then writes; gives the write weights."""
         size = self.size
-        heads = interface.view(self.heads, 2 * size + 3)
-        unused = self.order[: self.heads]
         writes = []
         for h, head in enumerate(heads):
             alpha, gamma = head[2 * size + 1].sigmoid(), head[2 * size + 2].sigmoid()
@@ -49,25 +62,32 @@ class Sam:
         self.memory = self.memory * kept
         for head, write in zip(heads, writes, strict=True):
             self.memory = self.memory + write[:, None] * head[size + 1 : 2 * size + 1]
+        return writes
 
+
+class Sam(Heads):
+    def __init__(self, memory_size: int, word_size: int, num_heads: int, num_reads: int = 4) -> None:
+        super().__init__(memory_size, word_size, num_heads)
+        self.reads, self.threshold = num_reads, 0.005
+        self.order = list(range(memory_size))
+        self.read_words: list[list[int]] = [[] for _ in range(num_heads)]
+
+    def step(self, interface: Tensor) -> Tensor:
+        heads = interface.view(self.heads, -1)
+        unused = self.order[: self.heads]
+        self.writes = self.write(heads, unused)
         occurrences: list[int] = []
         for h in range(self.heads):
             occurrences += [*self.read_words[h], unused[h]]
         reads = []
         for h, head in enumerate(heads):
-            similarity = cosine(head[:size], self.memory)
-            # A stable sort, so that the lower word number goes first among equals.
-            chosen = torch.sort(similarity.detach(), descending=True, stable=True).indices[: self.reads]
-            weights = torch.softmax(oneplus(head[size]) * similarity[chosen], 0)
-            self.weights[h] = torch.zeros_like(similarity).index_put((chosen,), weights)
+            chosen, similarity = most_similar(head[: self.size], self.memory, self.reads)
+            weights = torch.softmax(oneplus(head[self.size]) * similarity, 0)
+            self.weights[h] = torch.zeros_like(self.weights[h]).index_put((chosen,), weights)
             self.read_words[h] = chosen.tolist()
             occurrences += self.read_words[h]
             reads.append(self.weights[h] @ self.memory)
-        total = sum(writes) + sum(self.weights)
-        for word in occurrences:
-            if total[word] > self.threshold:
-                self.order.remove(word)
-                self.order.append(word)
+        move_to_end(self.order, occurrences, torch.stack(self.writes + self.weights).sum(0), self.threshold)
         return torch.cat(reads)
 
 
@@ -81,7 +101,7 @@ class Sdnc:
     def __init__(
         self, memory_size: int, word_size: int, num_heads: int, num_reads: int = 4, num_links: int = 8
     ) -> None:
-        self.size, self.heads, self.reads, self.limit = word_size, num_heads, min(num_reads, memory_size), 8
+        self.size, self.heads, self.reads, self.limit = word_size, num_heads, num_reads, num_links
         self.threshold = 0.005
         self.memory = torch.zeros(memory_size, word_size, dtype=torch.float64)
         self.order = list(range(memory_size))
@@ -114,49 +134,35 @@ class Sdnc:
 
         reads = []
         for h, head in enumerate(of_heads.view(self.heads, size + 4)):
-            similarity = cosine(head[:size], self.memory)
-            chosen = torch.sort(similarity.detach(), descending=True, stable=True).indices[: self.reads]
-            content = torch.softmax(oneplus(head[size]) * similarity[chosen], 0)
+            chosen, similarity = most_similar(head[:size], self.memory, self.reads)
+            content = torch.softmax(oneplus(head[size]) * similarity, 0)
             backward = (self.before * self.weights[h]).sum(1)
             forward = (self.after * self.weights[h]).sum(1)
             words_back, words_forth = largest(backward, self.reads), largest(forward, self.reads)
             mode = torch.softmax(head[size + 1 :], 0)
             found = torch.cat([words_back, chosen, words_forth])
             shares = torch.cat([mode[0] * backward[words_back], mode[1] * content, mode[2] * forward[words_forth]])
-            self.weights[h] = torch.zeros_like(similarity).index_put((found,), shares, accumulate=True)
+            self.weights[h] = torch.zeros_like(mean).index_put((found,), shares, accumulate=True)
             self.read_words[h] = list(dict.fromkeys(found.tolist()))
             occurrences += self.read_words[h]
             reads.append(self.weights[h] @ self.memory)
-        total = write + sum(self.weights)
-        for place in occurrences:
-            if total[place] > self.threshold:
-                self.order.remove(place)
-                self.order.append(place)
+        self.writes = [write]
+        move_to_end(self.order, occurrences, torch.stack(self.writes + self.weights).sum(0), self.threshold)
         return torch.cat(reads)
 
 
-class Dam:
+class Dam(Heads):
     def __init__(self, memory_size: int, word_size: int, num_heads: int) -> None:
-        self.size, self.heads = word_size, num_heads
-        self.memory = torch.zeros(memory_size, word_size, dtype=torch.float64)
+        super().__init__(memory_size, word_size, num_heads)
         self.usage = self.memory.new_zeros(memory_size)
-        self.weights = [self.memory.new_zeros(memory_size) for _ in range(num_heads)]
 
     def step(self, interface: Tensor) -> Tensor:
         size = self.size
-        heads = interface.view(self.heads, 2 * size + 3)
+        heads = interface.view(self.heads, -1)
         unused = torch.sort(self.usage, stable=True).indices[: self.heads].tolist()
-        writes = []
-        for h, head in enumerate(heads):
-            alpha, gamma = head[2 * size + 1].sigmoid(), head[2 * size + 2].sigmoid()
-            writes.append(alpha * (gamma * self.weights[h] + (1 - gamma) * one_hot(unused[h], self.memory)))
-        kept = torch.ones(len(self.memory), 1, dtype=torch.float64)
-        kept[unused] = 0
-        self.memory = self.memory * kept
-        for head, write in zip(heads, writes, strict=True):
-            self.memory = self.memory + write[:, None] * head[size + 1 : 2 * size + 1]
+        self.writes = self.write(heads, unused)
         self.weights = [torch.softmax(oneplus(h[size]) * cosine(h[:size], self.memory), 0) for h in heads]
-        self.usage = 0.99 * self.usage + (sum(writes) + sum(self.weights)).detach()
+        self.usage = 0.99 * self.usage + torch.stack(self.writes + self.weights).sum(0).detach()
         return torch.cat([weights @ self.memory for weights in self.weights])
 
 
@@ -164,8 +170,8 @@ class Ntm:
     def __init__(self, memory_size: int, word_size: int, num_heads: int) -> None:
         self.size, self.heads = word_size, num_heads
         self.memory = torch.full((memory_size, word_size), 1e-6, dtype=torch.float64)
-        self.read_weights = [one_hot(0, self.memory) for _ in range(num_heads)]
-        self.write_weights = [one_hot(0, self.memory) for _ in range(num_heads)]
+        self.weights = [one_hot(0, self.memory) for _ in range(num_heads)]
+        self.writes = [one_hot(0, self.memory) for _ in range(num_heads)]
 
     def address(self, fields: Tensor, before: Tensor) -> Tensor:
         size = self.size
@@ -180,15 +186,15 @@ class Ntm:
         heads = interface.view(self.heads, -1)
         kept, added = torch.ones_like(self.memory), torch.zeros_like(self.memory)
         for h, head in enumerate(heads):
-            self.write_weights[h] = self.address(head[addressing : 2 * addressing], self.write_weights[h])
-        for head, weights in zip(heads, self.write_weights, strict=True):
+            self.writes[h] = self.address(head[addressing : 2 * addressing], self.writes[h])
+        for head, weights in zip(heads, self.writes, strict=True):
             erase, add = head[2 * addressing :][:size].sigmoid(), head[2 * addressing + size :]
             kept = kept * (1 - weights[:, None] * erase)
             added = added + weights[:, None] * add
         self.memory = self.memory * kept + added
         for h, head in enumerate(heads):
-            self.read_weights[h] = self.address(head[:addressing], self.read_weights[h])
-        return torch.cat([weights @ self.memory for weights in self.read_weights])
+            self.weights[h] = self.address(head[:addressing], self.weights[h])
+        return torch.cat([weights @ self.memory for weights in self.weights])
 
 
 class Dnc:
@@ -196,9 +202,9 @@ class Dnc:
         self.size, self.heads = word_size, num_heads
         self.memory = torch.zeros(memory_size, word_size, dtype=torch.float64)
         zeros = self.memory.new_zeros(memory_size)
-        self.usage, self.precedence, self.write = zeros, zeros, zeros
+        self.usage, self.precedence, self.writes = zeros, zeros, [zeros]
         self.links = self.memory.new_zeros(memory_size, memory_size)
-        self.reads = [zeros for _ in range(num_heads)]
+        self.weights = [zeros for _ in range(num_heads)]
 
     def step(self, interface: Tensor) -> Tensor:
         w, r = self.size, self.heads
@@ -208,8 +214,8 @@ class Dnc:
         )
         retained = torch.ones_like(self.usage)
         for h in range(r):
-            retained = retained * (1 - free[h].sigmoid() * self.reads[h])
-        written = self.write.detach()
+            retained = retained * (1 - free[h].sigmoid() * self.weights[h])
+        written = self.writes[0].detach()
         self.usage = (self.usage + written - self.usage * written) * retained
 
         usage = EPSILON + (1 - EPSILON) * self.usage
@@ -219,19 +225,20 @@ class Dnc:
         allocation = torch.zeros_like(usage).index_put((order,), (1 - in_order) * before)
         content = torch.softmax(oneplus(write_strength) * cosine(write_key, self.memory), 0)
         share = allocate.sigmoid()
-        self.write = gate.sigmoid() * (share * allocation + (1 - share) * content)
-        written = self.write[:, None]
+        write = gate.sigmoid() * (share * allocation + (1 - share) * content)
+        self.writes = [write]
+        written = write[:, None]
         self.memory = self.memory * (1 - written * erase.sigmoid()) + written * word
         links = (1 - written - written.T) * self.links + written * self.precedence
         self.links = links * (1 - torch.eye(len(usage), dtype=torch.float64))
-        self.precedence = (1 - self.write.sum()) * self.precedence + self.write
+        self.precedence = (1 - write.sum()) * self.precedence + write
 
         for h in range(r):
             mode = torch.softmax(modes[3 * h : 3 * h + 3], 0)
             content = torch.softmax(oneplus(strengths[h]) * cosine(keys[h * w : (h + 1) * w], self.memory), 0)
-            backward, forward = self.links.T @ self.reads[h], self.links @ self.reads[h]
-            self.reads[h] = mode[0] * backward + mode[1] * content + mode[2] * forward
-        return torch.cat([weights @ self.memory for weights in self.reads])
+            backward, forward = self.links.T @ self.weights[h], self.links @ self.weights[h]
+            self.weights[h] = mode[0] * backward + mode[1] * content + mode[2] * forward
+        return torch.cat([weights @ self.memory for weights in self.weights])
 
 
 def run(model: Any, memory: Any, input: Tensor) -> Tensor:

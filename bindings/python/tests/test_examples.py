@@ -33,8 +33,21 @@ def test_train_copy() -> None:
     assert losses[-1] < 0.69
 
 
-def test_stream() -> None:
-    assert "hour 2" in run("stream.py")
+def test_a_stream_survives_restarts(tmp_path: Path) -> None:
+    def stream(name: str, steps: int) -> list[str]:
+        options = ["--folder", str(tmp_path / name), "--steps", str(steps), "--save-every", "200"]
+        return run("stream.py", *options).splitlines()
+
+    stopped = [stream("stopped", steps) for steps in (250, 150, 100)]
+    assert [lines[0] for lines in stopped] == [f"going on from observation {n}" for n in (0, 250, 400)]
+    assert len(list((tmp_path / "stopped").iterdir())) == 2
+    straight = stream("straight", 500)
+    assert straight[-1].startswith("observation 500:")
+    assert straight[-1] == stopped[-1][-1]
+    # It remembers: without its memory it would go on differently.
+    for state in (tmp_path / "stopped").glob("state-*"):
+        state.unlink()
+    assert stream("stopped", 100)[-1].split("output")[1] != straight[-1].split("output")[1]
 
 
 def test_two_processes_learn_as_one_does() -> None:

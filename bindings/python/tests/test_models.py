@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import restatement
 import torch
+from sparsam import Trace
 from sparsam.torch import DAM, DNC, NTM, SAM, SDNC
 from torch import Tensor
 
@@ -87,24 +88,30 @@ RESTATEMENTS: dict[Any, Any] = {
 }
 
 
-@pytest.mark.parametrize("kind", RESTATEMENTS)
-@pytest.mark.parametrize("sizes", [(40, 6, 3), (5, 4, 2), (3, 3, 3)])
+SIZES: list[tuple[Any, tuple[int, ...]]] = [
+    *((kind, sizes) for kind in RESTATEMENTS if kind is not SDNC for sizes in [(40, 6, 3), (5, 4, 2), (3, 3, 3)]),
+    *((SAM, sizes) for sizes in [(40, 6, 3, 1), (90, 8, 2, 7)]),
+    # With one word found by content, no two words are read alike. Links of such words would tie where rows are cut, and
+    # rounding would decide.
+    *(
+        (SDNC, sizes)
+        for sizes in [(5, 4, 2, 4, 8), (3, 3, 3, 4, 8), (40, 6, 3, 1, 2), (100, 5, 1, 1, 4), (70, 3, 2, 1, 1)]
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "sizes"), SIZES)
 @pytest.mark.parametrize("output_size", [None, 2])
-def test_agrees_with_its_equations_in_plain_pytorch(
-    kind: Any, sizes: tuple[int, int, int], output_size: int | None
-) -> None:
-    memory_size, word_size, num_heads = sizes
-    if kind is SDNC and memory_size > 8:
-        pytest.skip(
-            "links to words that were read alike tie where rows are cut, and rounding decides; see the crate's tests"
-        )
-    options = {"memory_size": memory_size, "word_size": word_size, "num_heads": num_heads}
+def test_agrees_with_its_equations_in_plain_pytorch(kind: Any, sizes: tuple[int, ...], output_size: int | None) -> None:
+    options = dict(zip(["memory_size", "word_size", "num_heads", "num_reads", "num_links"], sizes, strict=False))
     for seed in range(3):
         model = module(kind, 3, 8, output_size, seed=seed, **options)
         input = torch.randn(25, 2, 3, dtype=torch.float64, requires_grad=True)
         output, _ = model(input)
-        expected = torch.stack([restatement.run(model, RESTATEMENTS[kind](*sizes), input[:, b]) for b in (0, 1)], 1)
+        memories = [RESTATEMENTS[kind](*sizes) for _ in range(2)]
+        expected = torch.stack([restatement.run(model, memory, input[:, b]) for b, memory in enumerate(memories)], 1)
         torch.testing.assert_close(output, expected, rtol=0, atol=1e-10)
+        check_trace(model.trace(input), memories)
 
         weights = torch.randn_like(output)
         wanted = [input, *model.parameters()]
@@ -112,6 +119,22 @@ def test_agrees_with_its_equations_in_plain_pytorch(
         theirs = torch.autograd.grad((expected * weights).sum(), wanted)
         for name, a, b in zip(["input", *dict(model.named_parameters())], mine, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8, msg=name)
+
+
+def check_trace(trace: Trace, memories: list[Any]) -> None:
+    """The last step's weights are those of the restatements, which have one for every word."""
+    for row, memory in enumerate(memories):
+        for kind, expected in (("read", memory.weights), ("write", memory.writes)):
+            shown, dense_expected = torch.from_numpy(trace[f"{kind}_weights"][-1, row]), torch.stack(expected).detach()
+            if f"{kind}_words" in trace:
+                # A word that a head writes both as read and as unused stands there twice.
+                words = torch.from_numpy(trace[f"{kind}_words"][-1, row])
+                dense = torch.zeros(len(words), len(memory.memory), dtype=torch.float64)
+                shown = dense.scatter_add(1, words.clamp(min=0), shown)
+            else:
+                # Which of the words that nobody has used yet is the least used one may be decided by rounding.
+                shown, dense_expected = shown.sort(1).values, dense_expected.sort(1).values
+            torch.testing.assert_close(shown, dense_expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("kind", MODELS)

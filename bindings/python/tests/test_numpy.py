@@ -146,7 +146,7 @@ def test_examples_in_documentation(name: str) -> None:
 
 def test_stubs_name_what_is_there() -> None:
     stub = (Path(_core.__file__).parent / "_core.pyi").read_text()
-    for owner in (_core, _core.Network, _core.State, _core.Tape):
+    for owner in (_core, *(kind for kind in vars(_core).values() if isinstance(kind, type))):
         for name in vars(owner):
             if not name.startswith("_"):
                 assert f" {name}(" in f" {stub}" or f"class {name}" in stub, name

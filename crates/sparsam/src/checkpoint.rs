@@ -13,15 +13,14 @@
 //! the tensor. Numbers are converted between `f32` and `f64` as they are read, rounded where they must be.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
-use serde::{Deserialize, Serialize};
 
 use crate::network::Tensor;
+use crate::tensors::{self, Fault, Numbers, read_header, read_numbers, refuse};
 use crate::{Error, Network, NetworkConfig, Parameters, Real, file};
 
 /// The metadata's key for the network's configuration.
@@ -34,12 +33,6 @@ const CURRENT_VERSION: &str = "1";
 const RESERVED: &str = "sparsam.";
 /// What the names of a trainer's tensors start with.
 const TRAINING: &str = "training.";
-/// The longest header that is read. A real one has a few kilobytes; parsing takes a multiple of its length.
-const LONGEST_HEADER: u64 = 16 << 20;
-/// Bytes in the number at the start of a file that says how long the header is.
-const PREFIX: u64 = 8;
-/// Bytes read or written at a time. A multiple of the length of every number.
-const BLOCK: usize = 1 << 16;
 
 /// What a trainer keeps beside the parameters.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,22 +43,13 @@ pub struct Extra<T> {
     pub tensors: Vec<(String, Vec<T>)>,
 }
 
-/// The header of a safetensors file.
-#[derive(Serialize, Deserialize)]
-struct Header {
-    #[serde(rename = "__metadata__", default)]
-    metadata: BTreeMap<String, String>,
-    #[serde(flatten)]
-    tensors: BTreeMap<String, TensorInfo>,
-}
-
 /// Writes a checkpoint in the place of any older one.
 ///
 /// # Errors
 /// [`Error::NotFinite`] if a parameter is infinite or NaN, [`Error::Checkpoint`] if a name in `extra` is not allowed,
 /// [`Error::Io`] if writing fails. In each case an older file stays as it was.
 pub fn save<T: Real>(path: &Path, network: &Network<T>, extra: &Extra<T>) -> Result<(), Error> {
-    let bytes = encode(network, extra).map_err(|fault| fault.at(path))?;
+    let bytes = encode(network, extra).map_err(|fault| fault.at(path, unusable))?;
     file::replace(path, &bytes).map_err(|source| Error::Io { path: path.display().to_string(), source })
 }
 
@@ -82,13 +66,7 @@ pub fn load<T: Real>(path: &Path) -> Result<Network<T>, Error> {
 /// # Errors
 /// As [`load`].
 pub fn load_with_extra<T: Real>(path: &Path) -> Result<(Network<T>, Extra<T>), Error> {
-    let io = |source| Error::Io { path: path.display().to_string(), source };
-    let file = File::open(path).map_err(io)?;
-    let about = file.metadata().map_err(io)?;
-    if !about.is_file() {
-        return Err(Fault::Reason("it is not a file".into()).at(path));
-    }
-    decode(file, about.len()).map_err(|fault| fault.at(path))
+    tensors::open(path).and_then(|(file, length)| decode(file, length)).map_err(|fault| fault.at(path, unusable))
 }
 
 /// The bytes of a checkpoint file.
@@ -96,7 +74,7 @@ pub fn load_with_extra<T: Real>(path: &Path) -> Result<(Network<T>, Extra<T>), E
 /// # Errors
 /// As [`save`], without [`Error::Io`].
 pub fn to_bytes<T: Real>(network: &Network<T>, extra: &Extra<T>) -> Result<Vec<u8>, Error> {
-    encode(network, extra).map_err(|fault| fault.at(Path::new("in memory")))
+    encode(network, extra).map_err(|fault| fault.at(Path::new("in memory"), unusable))
 }
 
 /// What the bytes of a checkpoint file hold.
@@ -104,90 +82,46 @@ pub fn to_bytes<T: Real>(network: &Network<T>, extra: &Extra<T>) -> Result<Vec<u
 /// # Errors
 /// [`Error::Checkpoint`] if they are not a checkpoint or a damaged one.
 pub fn from_bytes<T: Real>(bytes: &[u8]) -> Result<(Network<T>, Extra<T>), Error> {
-    decode(bytes, bytes.len() as u64).map_err(|fault| fault.at(Path::new("in memory")))
+    decode(bytes, bytes.len() as u64).map_err(|fault| fault.at(Path::new("in memory"), unusable))
 }
 
-/// What is wrong, before it is known with which file.
-enum Fault {
-    Reason(String),
-    Io(std::io::Error),
-    Other(Error),
-}
-
-impl Fault {
-    fn at(self, path: &Path) -> Error {
-        let path = path.display().to_string();
-        match self {
-            Self::Reason(reason) => Error::Checkpoint { path, reason },
-            Self::Io(source) => Error::Io { path, source },
-            Self::Other(error) => error,
-        }
-    }
-}
-
-/// Leaves the surrounding function with a reason.
-macro_rules! refuse {
-    ($($reason:tt)*) => { return Err(Fault::Reason(format!($($reason)*))) };
+fn unusable(path: String, reason: String) -> Error {
+    Error::Checkpoint { path, reason }
 }
 
 fn encode<T: Real>(network: &Network<T>, extra: &Extra<T>) -> Result<Vec<u8>, Fault> {
-    network.parameters().check_finite("the parameter").map_err(Fault::Other)?;
+    let parameters = network.parameters();
+    parameters.check_finite("the parameter").map_err(Fault::Other)?;
     let mut metadata = extra.metadata.clone();
     if let Some(key) = metadata.keys().find(|key| key.starts_with(RESERVED)) {
         refuse!("the metadata `{key}` of the training state has a name that starts with `{RESERVED}`, which is taken");
+    }
+    if let Some((name, _)) = extra.tensors.iter().find(|(name, _)| !name.starts_with(TRAINING)) {
+        refuse!("the tensor `{name}` of the training state has a name that does not start with `{TRAINING}`");
     }
     let config = serde_json::to_string(network.config()).map_err(|error| Fault::Reason(error.to_string()))?;
     metadata.insert(NETWORK.into(), config);
     metadata.insert(VERSION.into(), CURRENT_VERSION.into());
 
-    let mut header = Header { metadata, tensors: BTreeMap::new() };
-    let mut end = 0;
-    let mut place = |name: &str, shape: Vec<usize>, length: usize| {
-        let start = end;
-        end += length * size_of::<T>();
-        let info = TensorInfo { dtype: T::DTYPE, shape, data_offsets: (start, end) };
-        header.tensors.insert(name.into(), info).is_none()
-    };
-    for tensor in network.parameters().tensors() {
-        place(tensor.name, tensor.shape.clone(), tensor.shape.iter().product());
-    }
-    for (name, values) in &extra.tensors {
-        if !name.starts_with(TRAINING) {
-            refuse!("the tensor `{name}` of the training state has a name that does not start with `{TRAINING}`");
-        }
-        if !place(name, vec![values.len()], values.len()) {
-            refuse!("the training state has two tensors `{name}`");
-        }
-    }
-
-    let mut json = serde_json::to_vec(&header).map_err(|error| Fault::Reason(error.to_string()))?;
-    // Spaces, so that the numbers start at a multiple of their length and can be used where they lie.
-    json.resize(json.len().next_multiple_of(8), b' ');
-    if json.len() as u64 > LONGEST_HEADER {
-        refuse!("the training state has {} bytes of metadata, more than fit a checkpoint", json.len());
-    }
-    let mut bytes = Vec::with_capacity(PREFIX as usize + json.len() + end);
-    bytes.extend_from_slice(&(json.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(&json);
-    for values in std::iter::once(network.parameters().values()).chain(extra.tensors.iter().map(|(_, v)| v.as_slice()))
-    {
-        values.iter().for_each(|value| value.write_le(&mut bytes));
-    }
-    Ok(bytes)
+    let of_network = parameters.tensors().iter().map(|tensor| {
+        let values = parameters.get(tensor.name).unwrap_or_default();
+        (tensor.name.to_string(), tensor.shape.clone(), Numbers::Real(values))
+    });
+    let of_training =
+        extra.tensors.iter().map(|(name, values)| (name.clone(), vec![values.len()], Numbers::Real(values)));
+    tensors::encode(metadata, of_network.chain(of_training))
 }
 
 fn decode<T: Real>(mut file: impl Read, length: u64) -> Result<(Network<T>, Extra<T>), Fault> {
     let header = read_header(&mut file, length)?;
-    let (config, metadata) = read_metadata(header.metadata)?;
+    let (config, metadata) = read_metadata(&header.metadata)?;
     let expected = config.tensors();
     check_tensors(&config, &expected, &header.tensors)?;
 
     // From here on every size is known to be one that the file has.
-    let mut in_order: Vec<_> = header.tensors.into_iter().collect();
-    in_order.sort_by_key(|(_, info)| info.data_offsets);
     let mut parameters = Parameters::<T>::zeros(expected);
     let mut extra = Extra { metadata, tensors: Vec::new() };
-    for (name, info) in in_order {
+    for (name, info) in header.into_order() {
         if let Some(values) = parameters.get_mut(&name) {
             read_numbers(&mut file, info.dtype, values)?;
             if let Some((place, value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
@@ -206,68 +140,25 @@ fn decode<T: Real>(mut file: impl Read, length: u64) -> Result<(Network<T>, Extr
     Ok((network, extra))
 }
 
-/// Reads the header and checks it against the length of the file, and against itself.
-fn read_header(file: &mut impl Read, length: u64) -> Result<Header, Fault> {
-    if length < PREFIX {
-        refuse!("it has {length} bytes, where a safetensors file has at least {PREFIX}");
-    }
-    let mut prefix = [0; PREFIX as usize];
-    file.read_exact(&mut prefix).map_err(Fault::Io)?;
-    let header_length = u64::from_le_bytes(prefix);
-    let rest = length - PREFIX;
-    if header_length > rest || header_length > LONGEST_HEADER {
-        refuse!(
-            "its header should have {header_length} bytes, but {rest} follow (at most {LONGEST_HEADER} are read); it was cut off or is no safetensors file"
-        );
-    }
-    let mut json = vec![0; header_length as usize];
-    file.read_exact(&mut json).map_err(Fault::Io)?;
-    let header: Header = match serde_json::from_slice(&json) {
-        Ok(header) => header,
-        Err(error) => refuse!("its header is not that of a safetensors file: {error}"),
-    };
-
-    let mut places: Vec<_> = header.tensors.iter().collect();
-    places.sort_by_key(|(_, info)| info.data_offsets);
-    let mut next = 0;
-    for (name, info) in places {
-        let (start, end) = info.data_offsets;
-        let bits = info.shape.iter().try_fold(info.dtype.bitsize(), |bits, n| bits.checked_mul(*n));
-        if start != next || bits.is_none() || end.checked_sub(start) != bits.map(|bits| bits / 8) {
-            refuse!(
-                "tensor `{name}` of shape {:?} and type {} lies at bytes {start} to {end}, where it was expected from {next} on, its own length",
-                info.shape,
-                info.dtype
-            );
-        }
-        next = end;
-    }
-    let there = rest - header_length;
-    if next as u64 != there {
-        refuse!("its tensors have {next} bytes by its header, but {there} are there; it was cut off or added to");
-    }
-    Ok(header)
-}
-
 /// The configuration, and the metadata that is not this module's.
-fn read_metadata(mut metadata: BTreeMap<String, String>) -> Result<(NetworkConfig, BTreeMap<String, String>), Fault> {
-    let Some(json) = metadata.remove(NETWORK) else {
+fn read_metadata(metadata: &BTreeMap<String, String>) -> Result<(NetworkConfig, BTreeMap<String, String>), Fault> {
+    let Some(json) = metadata.get(NETWORK) else {
         refuse!("its metadata has no `{NETWORK}`, so it does not say which network it is of; sparsam did not write it");
     };
-    match metadata.remove(VERSION).as_deref() {
+    match metadata.get(VERSION).map(String::as_str) {
         Some(CURRENT_VERSION) => {}
         Some(version) => refuse!("it has format {version}, and this sparsam reads format {CURRENT_VERSION}"),
         None => refuse!("its metadata has no `{VERSION}`, where format {CURRENT_VERSION} was expected"),
     }
-    let config: NetworkConfig = match serde_json::from_str(&json) {
+    let config: NetworkConfig = match serde_json::from_str(json) {
         Ok(config) => config,
         Err(error) => refuse!("its `{NETWORK}` is not a network's configuration: {error}"),
     };
     if let Err(error) = config.validate() {
         refuse!("its `{NETWORK}` is of a network that cannot be: {error}");
     }
-    metadata.retain(|key, _| !key.starts_with(RESERVED));
-    Ok((config, metadata))
+    let of_training = metadata.iter().filter(|(key, _)| !key.starts_with(RESERVED));
+    Ok((config, of_training.map(|(key, text)| (key.clone(), text.clone())).collect()))
 }
 
 /// Checks that the tensors are those of the network, and a trainer's.
@@ -303,23 +194,6 @@ fn check_tensors(
         }
         if info.shape.len() != 1 {
             refuse!("tensor `{name}` has shape {:?}, where one dimension was expected", info.shape);
-        }
-    }
-    Ok(())
-}
-
-/// Reads as many numbers as `values` has room for. Single precision passes through double precision unchanged.
-fn read_numbers<T: Real>(file: &mut impl Read, dtype: Dtype, values: &mut [T]) -> Result<(), Fault> {
-    let size = dtype.bitsize() / 8;
-    let mut block = [0; BLOCK];
-    for values in values.chunks_mut(BLOCK / size) {
-        let bytes = &mut block[..values.len() * size];
-        file.read_exact(bytes).map_err(Fault::Io)?;
-        for (value, bytes) in values.iter_mut().zip(bytes.chunks_exact(size)) {
-            *value = T::from_f64(match dtype {
-                Dtype::F32 => f64::from(f32::read_le(bytes)),
-                _ => f64::read_le(bytes),
-            });
         }
     }
     Ok(())

@@ -100,6 +100,14 @@ pub enum Error {
         /// What is wrong with it, naming the tensor where it is one.
         reason: String,
     },
+    /// A saved state that cannot be used.
+    #[error("the saved state {path}: {reason}")]
+    State {
+        /// The file.
+        path: String,
+        /// What is wrong with it, naming the row and the tensor where it is one.
+        reason: String,
+    },
     /// A file that could not be read or written.
     #[error("{path}: {source}")]
     Io {

@@ -1,5 +1,6 @@
 //! Recurrent networks with an external memory of millions of words that train on an ordinary CPU.
 
+mod arrays;
 pub mod checkpoint;
 mod error;
 pub mod file;
@@ -8,7 +9,10 @@ pub mod memory;
 pub mod network;
 pub mod nn;
 pub mod real;
+pub mod state;
+mod tensors;
 
+pub use arrays::{Array, Arrays, NO_WORD, Values};
 pub use error::Error;
 pub use memory::Model;
 pub use network::{Network, NetworkConfig, Parameters, Runner};

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Batch, Numbers, network};
 use sparsam::memory::{dam, dnc, ntm, sam, sdnc};
-use sparsam::{Error, Model, Network, Runner};
+use sparsam::{Arrays, Error, Model, NO_WORD, Network, Runner, Values};
 
 fn models() -> Vec<Model> {
     let sam = sam::Config { memory_size: 50, word_size: 5, heads: 2, reads: 3, ..Default::default() };
@@ -245,4 +245,77 @@ fn arguments_that_do_not_fit_are_named() {
     let other = common::network(Model::Lstm, 3, 5, 2, 16);
     says(runner.forward(&other, &inputs, &[4, 4], &mut outputs), "configuration");
     assert!(Runner::new(&network, 0).is_err());
+}
+
+#[test]
+fn a_trace_is_an_inference_that_is_looked_at() {
+    for model in models() {
+        let network = network(model, 3, 8, 2, 30);
+        let batch = Batch::new(&network, &[20, 0, 7, 20, 1, 12], 31);
+        let [mut traced, mut plain] = [(); 2].map(|()| Runner::new(&network, batch.rows).expect("it fits"));
+        for _ in 0..2 {
+            let expected = batch.infer(&mut plain, &network);
+            let mut outputs = vec![f64::NAN; expected.len()];
+            let arrays =
+                traced.trace(&network, &batch.inputs, &batch.lengths, &mut outputs).expect("shapes and room fit");
+            // Inputs are multiplied step by step here, and many at once there.
+            assert!(outputs.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-9));
+            let error = traced.backward(&network, &outputs, &mut network.zeros(), None);
+            assert!(matches!(error, Err(Error::Order(_))), "a trace leaves no tape");
+
+            for (name, array) in arrays.iter() {
+                assert_eq!(array.shape()[..2], [20, 6], "{name}");
+                let width: usize = array.shape()[2..].iter().product();
+                for (place, step) in (7..20).map(|step| (step * 6 + 2, step)) {
+                    let nothing = match array.values() {
+                        Values::Real(values) => values[place * width..][..width].iter().all(|x| *x == 0.0),
+                        Values::Whole(words) => words[place * width..][..width].iter().all(|w| *w == NO_WORD),
+                    };
+                    assert!(nothing, "{name} past the end of row 2, at step {step}");
+                }
+            }
+            check_reads(&arrays, &traced.save_row(3));
+        }
+        let has_memory = network.config().memory != Model::Lstm;
+        let mut outputs = vec![0.0; 6 * 2];
+        let arrays = traced.trace(&network, &[0.5; 6 * 3], &[1; 6], &mut outputs).expect("shapes fit");
+        assert_eq!(arrays.get("read_weights").is_some(), has_memory);
+        let none = traced.trace(&network, &[], &[0; 6], &mut []).expect("nothing fits");
+        assert_eq!(none.iter().count(), 0);
+    }
+}
+
+/// What row 3 read at the last of 20 steps is what the traced words hold, by the traced weights.
+fn check_reads(arrays: &Arrays<f64>, row: &Arrays<f64>) {
+    let real = |arrays: &Arrays<f64>, name: &str| match arrays.get(name).map(|array| array.values()) {
+        Some(Values::Real(values)) => values.clone(),
+        _ => Vec::new(),
+    };
+    let whole = |arrays: &Arrays<f64>, name: &str| match arrays.get(name).map(|array| array.values()) {
+        Some(Values::Whole(values)) => values.clone(),
+        _ => Vec::new(),
+    };
+    let Some(shape) = arrays.get("read_weights").map(|array| array.shape()) else { return };
+    let (heads, places) = (shape[2], shape[3]);
+    let last = ((19 * 6) + 3) * heads * places;
+    let (weights, contents) = (real(arrays, "read_weights"), real(row, "contents"));
+    let (words, written) = (whole(arrays, "read_words"), whole(row, "words"));
+    let size = row.get("contents").map_or(0, |array| array.shape()[1]);
+    for (head, read) in real(row, "controller.read").chunks(size).enumerate() {
+        let mut sum = vec![0.0; size];
+        for place in 0..places {
+            let number = last + head * places + place;
+            // Sparse memories name words, and keep those that were written; dense ones have them all.
+            let held = match words.get(number) {
+                None => Some(place),
+                Some(word) => written.iter().position(|written| written == word),
+            };
+            if let Some(held) = held {
+                for (sum, content) in sum.iter_mut().zip(&contents[held * size..]) {
+                    *sum += weights[number] * content;
+                }
+            }
+        }
+        assert!(sum.iter().zip(read).all(|(a, b)| (a - b).abs() < 1e-9), "{sum:?} but {read:?}");
+    }
 }

@@ -1,11 +1,12 @@
 """Recurrent networks with an external memory of millions of words that train on an ordinary CPU.
 
-:mod:`sparsam.torch` has SAM, SDNC, DAM, NTM and DNC as modules that stand where ``torch.nn.LSTM`` stood. It asks for
-PyTorch. What is here does not: the same networks on NumPy arrays.
+:mod:`sparsam.torch` has SAM, SDNC, DAM, NTM and DNC as modules that stand where ``torch.nn.LSTM`` stood, and a sparse
+memory for a controller of your own. It asks for PyTorch. What is here does not: the same networks on NumPy arrays.
 
-- :class:`Network`: parameters; ``forward``, ``infer``, ``save``, ``load``.
+- :class:`Network`: parameters; ``forward``, ``infer``, ``trace``, ``save``, ``load``, ``load_state``.
 - :class:`Tape`: goes back through one call.
-- :class:`State`: controllers and memories, from one call to the next.
+- :class:`State`: controllers and memories, from one call to the next, or to a file.
+- :class:`Trace`: what the memories did at every step.
 
 Example:
     >>> import numpy as np
@@ -17,6 +18,6 @@ Example:
 """
 
 from sparsam._core import State
-from sparsam._network import Gradients, Network, Tape
+from sparsam._network import Gradients, Network, Tape, Trace
 
-__all__ = ["Gradients", "Network", "State", "Tape"]
+__all__ = ["Gradients", "Network", "State", "Tape", "Trace"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 # What the library calls the arguments that have another name in Python, where they follow torch.nn.
 _FIELDS = {"num_heads": "heads", "num_reads": "reads", "num_links": "links"}
@@ -40,13 +40,13 @@ def integer(name: str, value: object, least: int) -> int:
         TypeError: it is no integer.
         ValueError: it is too small.
     """
-    try:
-        number = value.__index__()  # type: ignore[attr-defined]
-    except AttributeError:
-        raise TypeError(f"{name} is {value!r}, where an integer was expected") from None
+    # Of every type that has __index__, NumPy's integers among them.
+    if not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} is {value!r}, where an integer was expected")
+    number = value.__index__()
     if number < least:
         raise ValueError(f"{name} is {number}, where at least {least} was expected")
-    return int(number)
+    return number
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,10 @@ class Configuration:
     def options(self) -> Iterable[tuple[str, Any]]:
         """The memory's options by their Python names, with their values."""
         return ((name, self.option(name)) for name in OPTIONS[self.model])
+
+    def memory_to_json(self) -> str:
+        """The memory alone, as the library reads it."""
+        return json.dumps(dict(self.memory))
 
     def to_json(self) -> str:
         """As the library reads it. An output size of 0 stands for no output layer there."""

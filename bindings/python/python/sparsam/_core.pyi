@@ -18,6 +18,14 @@ class Network:
         state: State | None,
         record: bool,
     ) -> tuple[NDArray[Any], State, Tape | None]: ...
+    def trace(
+        self,
+        parameters: Sequence[NDArray[Any]],
+        input: NDArray[Any],
+        lengths: Sequence[int],
+        state: State | None,
+    ) -> tuple[NDArray[Any], State, dict[str, NDArray[Any]]]: ...
+    def load_state(self, path: str | PathLike[str]) -> State: ...
     def save_checkpoint(self, path: str | PathLike[str], parameters: Sequence[NDArray[Any]]) -> None: ...
 
 class State:
@@ -25,6 +33,10 @@ class State:
 
     A network's call returns it, and it goes into the next one. It can be used once: the call that is given it moves
     on, and returns the state to use from then on. Gradients stop where it enters a call.
+
+    It can be pickled, and :func:`copy.deepcopy` makes one with memories of its own. Files, pickles and copies cost the
+    words that were written, not those that there are. They go on to the bit as the state itself would while the index
+    is exact; an approximate index is built anew from the words.
     """
 
     @property
@@ -37,13 +49,63 @@ class State:
 
     def reset(self, rows: Sequence[int] | None = None) -> State:
         """The state with these rows as they are at the start, the others as they stand; all rows if none are named.
+        This state is used up.
 
         Raises:
             RuntimeError: the state has moved on.
             ValueError: ``rows`` names a row that is not there.
         """
 
+    def copy_row(self, source: int, target: int) -> State:
+        """The state with row ``target`` as row ``source`` is, the others as they stand. This state is used up.
+
+        Raises:
+            RuntimeError: the state has moved on.
+            ValueError: there is no such row, or a number in it is not finite.
+        """
+
+    def select(self, rows: Sequence[int]) -> State:
+        """A state with memories of its own, whose rows are copies of these, in this order; one may be named more than
+        once. This state stays as it is.
+
+        Raises:
+            RuntimeError: the state has moved on.
+            ValueError: ``rows`` is empty or names a row that is not there, or a number in one is not finite.
+            MemoryError: this machine has no room for the memories.
+        """
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Writes the state to a safetensors file, for ``load_state`` of a model with the same configuration. This state
+        stays as it is.
+
+        Raises:
+            RuntimeError: the state has moved on.
+            ValueError: a number in it is not finite.
+            OSError: writing failed; an older file is as it was.
+        """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> State: ...
+
 class Tape:
     def backward(self, output_gradient: NDArray[Any], with_input: bool) -> tuple[NDArray[Any], NDArray[Any] | None]: ...
 
+class Memory:
+    def __new__(cls, config: str, double: bool) -> Memory: ...
+    def interface_len(self) -> int: ...
+    def read_len(self) -> int: ...
+    def start(self, rows: int) -> MemoryState: ...
+
+class MemoryState:
+    @property
+    def rows(self) -> int: ...
+    @property
+    def is_current(self) -> bool: ...
+    def step(self, interface: NDArray[Any], record: bool) -> tuple[NDArray[Any], MemoryState, MemoryStep | None]: ...
+    def detach(self) -> MemoryState: ...
+    def reset(self, rows: Sequence[int]) -> MemoryState: ...
+
+class MemoryStep:
+    def backward(self, read_gradient: NDArray[Any] | None, afresh: bool) -> NDArray[Any]: ...
+
+def restore_state(config: str, double: bool, bytes: bytes) -> State: ...
 def load_checkpoint(path: str | PathLike[str], double: bool) -> tuple[str, NDArray[Any]]: ...

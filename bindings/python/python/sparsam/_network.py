@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -138,16 +138,42 @@ class Network:
         output, state, _ = self._run(input, state, lengths, record=False)
         return output, state
 
+    def trace(self, input: ArrayLike, state: State | None = None, lengths: Iterable[int] | None = None) -> Trace:
+        """Runs sequences as :meth:`infer` does, and tells what the memories did. Arguments and errors are those of
+        :meth:`forward`.
+
+        Example:
+            >>> import numpy as np
+            >>> from sparsam import Network
+            >>> trace = Network("sam", 3, 20, 2, memory_size=1000).trace(np.ones((7, 1, 3), np.float32))
+            >>> trace["read_words"].shape  # steps, sequences, heads, words
+            (7, 1, 4, 4)
+        """
+        array, checked = self._check(input, lengths)
+        return Trace(*self._core.trace(list(self.parameters.values()), array, checked, state))
+
+    def load_state(self, path: str | PathLike[str]) -> State:
+        """The state that ``state.save`` wrote, to go on from.
+
+        Raises:
+            ValueError: it is no saved state, a damaged one, or one of a network of another configuration.
+            OSError: it cannot be read.
+        """
+        return self._core.load_state(path)
+
     def _run(
         self, input: ArrayLike, state: State | None, lengths: Iterable[int] | None, record: bool
     ) -> tuple[Array, State, _core.Tape | None]:
+        array, checked = self._check(input, lengths)
+        return self._core.run(list(self.parameters.values()), array, checked, state, record)
+
+    def _check(self, input: ArrayLike, lengths: Iterable[int] | None) -> tuple[Array, list[int]]:
         array = _numbers("input", input, self.dtype)
         if array.ndim != 3 or array.shape[2] != self._configuration.input_size:
             expected = f"(T, B, {self._configuration.input_size})"
             raise ValueError(f"input has shape {array.shape}, where {expected} was expected")
         steps, rows = array.shape[:2]
-        checked = [steps] * rows if lengths is None else check_lengths(lengths, rows, steps)
-        return self._core.run(list(self.parameters.values()), array, checked, state, record)
+        return array, [steps] * rows if lengths is None else check_lengths(lengths, rows, steps)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes a checkpoint, a safetensors file that the command ``sparsam`` and :meth:`load` read.
@@ -196,6 +222,55 @@ class Gradients:
     """The same numbers by name, in their shapes."""
     input: Array
     """Of the input, (T, B, I)."""
+
+
+class Trace(Mapping[str, NDArray[Any]]):
+    """What the memories of a call did at every step: arrays by name, of shape (T, B, …), where the call's output has
+    (T, B, O).
+
+    Words are numbered from 0; -1 stands where there is no word, as past a sequence's length, where all else is 0. For N
+    words, R heads, and K words read by a head:
+
+    - ``sam``: ``read_words``, ``read_weights`` (R, K; most similar first), ``read_strengths`` (R); ``write_words``,
+      ``write_weights`` (R, K + 1; those read before, then the one erased), ``erased_words``, ``write_gates``,
+      ``interpolation_gates`` (R).
+    - ``sdnc``: ``read_words``, ``read_weights`` (R, 3K), and where they come from: ``backward_words``,
+      ``backward_weights``, ``content_…``, ``forward_…`` (R, K), mixed by ``read_modes`` (R, 3: backward, content,
+      forward); ``read_strengths`` (R); ``write_words``, ``write_weights`` (1, 3RK + 1), ``erased_words``,
+      ``write_gates``, ``interpolation_gates`` (1).
+    - ``dam``: ``read_weights``, ``write_weights`` (R, N), ``usage`` (1, N), ``erased_words``, ``read_strengths``,
+      ``write_gates``, ``interpolation_gates`` (R).
+    - ``ntm``: ``read_weights`` (R, N), ``read_strengths``, ``read_interpolation_gates``, ``read_sharpenings`` (R),
+      ``read_shifts`` (R, 3: -1, 0, +1), and the same with ``write_``.
+    - ``dnc``: ``read_weights``, ``backward_weights``, ``content_weights``, ``forward_weights`` (R, N), ``read_modes``
+      (R, 3: backward, content, forward), ``read_strengths``, ``free_gates`` (R); ``write_weights``,
+      ``allocation_weights``, ``write_content_weights``, ``usage`` (1, N), ``write_strengths``, ``allocation_gates``,
+      ``write_gates`` (1).
+
+    Strengths, gates and modes are as they act, not as the controller puts them out.
+
+    Attributes:
+        output: of the call.
+        state: to go on from.
+    """
+
+    def __init__(self, output: Array, state: State, arrays: dict[str, NDArray[Any]]) -> None:
+        self.output = output
+        self.state = state
+        self._arrays = arrays
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        shapes = "".join(f"\n  {name}: {array.dtype} {array.shape}" for name, array in self.items())
+        return f"Trace of output {self.output.shape}{shapes}"
 
 
 class Tape:

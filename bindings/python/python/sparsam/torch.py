@@ -4,6 +4,9 @@
 :class:`NTM` and :class:`DNC` are dense. All are called alike::
 
     output, state = model(input, state=None, lengths=None)
+    trace = model.trace(input)  # what the memory did
+
+:class:`SparseMemory` is the memory of the sparse ones, for a controller of your own.
 
 Work is done on the CPU, without the interpreter's lock. Tensors on another device are accepted; they are copied to the
 CPU, and results are copied back to the module's device.
@@ -20,9 +23,9 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from os import PathLike
-from typing import Any, overload
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,14 +46,18 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from sparsam import _core
 from sparsam._configuration import Configuration, check_lengths
 from sparsam._core import State
+from sparsam._network import Trace
 
-__all__ = ["DAM", "DNC", "NTM", "SAM", "SDNC", "State", "load_checkpoint"]
+__all__ = ["DAM", "DNC", "NTM", "SAM", "SDNC", "MemoryState", "SparseMemory", "State", "Trace", "load_checkpoint"]
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
     """The tensor's numbers in C order: its own memory, where that is how they lie there."""
     array: NDArray[Any] = tensor.detach().cpu().resolve_neg().contiguous().numpy()
     return array
+
+
+_Laid = TypeVar("_Laid", Tensor, NDArray[Any])
 
 
 class _Call:
@@ -107,6 +114,29 @@ class _Parameters(nn.Module):
         return ", ".join(f"{name}={tuple(parameter.shape)}" for name, parameter in self.named_parameters())
 
 
+_Core = TypeVar("_Core")
+
+
+class _Handles(Generic[_Core]):
+    """What runs a module, for each dtype that it was called with. Copies and pickles get their own when they first run:
+    runners and their memories stay here."""
+
+    def __init__(self, kind: Callable[[str, bool], _Core], configuration: str) -> None:
+        self._kind = kind
+        self._configuration = configuration
+        self._cores: dict[torch.dtype, _Core] = {}
+
+    def get(self, dtype: torch.dtype) -> _Core:
+        core = self._cores.get(dtype)
+        if core is None:
+            # Of two threads that come here at once, both go on with the same one.
+            core = self._cores.setdefault(dtype, self._kind(self._configuration, dtype == torch.float64))
+        return core
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cores": {}}
+
+
 class _Recurrent(nn.Module):
     """What the five modules share."""
 
@@ -114,7 +144,7 @@ class _Recurrent(nn.Module):
         super().__init__()
         self.batch_first = batch_first
         self._configuration = configuration
-        self._handles: dict[torch.dtype, _core.Network] = {}
+        self._handles = _Handles(_core.Network, configuration.to_json())
         groups: dict[str, dict[str, list[int]]] = {}
         for full_name, shape in self._core(_checked_dtype(dtype)).tensors():
             group, name = full_name.split(".")
@@ -124,12 +154,7 @@ class _Recurrent(nn.Module):
         self.reset_parameters()
 
     def _core(self, dtype: torch.dtype) -> _core.Network:
-        core = self._handles.get(dtype)
-        if core is None:
-            core = _core.Network(self._configuration.to_json(), dtype == torch.float64)
-            # Of two threads that come here at once, both go on with the same one.
-            core = self._handles.setdefault(dtype, core)
-        return core
+        return self._handles.get(dtype)
 
     @property
     def input_size(self) -> int:
@@ -211,12 +236,47 @@ class _Recurrent(nn.Module):
             return PackedSequence(data, input.batch_sizes, in_order, input.unsorted_indices), state
         if not isinstance(input, Tensor):
             raise TypeError(f"input is a {type(input).__name__}, where a Tensor or PackedSequence was expected")
+        batch, checked = self._lay_out(input, lengths)
+        output, state = self._run(batch, state, checked)
+        return self._as_given(output, input), state
+
+    def trace(self, input: Tensor, state: State | None = None, lengths: Tensor | Iterable[int] | None = None) -> Trace:
+        """Runs sequences without a tape, and tells what the memories did at every step.
+
+        Args:
+            input, state, lengths: as in a call; no ``PackedSequence``.
+
+        Returns:
+            NumPy arrays by name, and ``output`` and ``state``; see :class:`sparsam.Trace` for what is there. Their
+            first dimensions are those of ``input``.
+
+        Raises:
+            As a call.
+
+        Example:
+            >>> import torch
+            >>> from sparsam.torch import SAM
+            >>> trace = SAM(8, 64, 4, memory_size=10_000).trace(torch.randn(30, 2, 8))
+            >>> trace["write_gates"].shape  # steps, sequences, heads
+            (30, 2, 4)
+        """
+        if not isinstance(input, Tensor):
+            raise TypeError(f"input is a {type(input).__name__}, where a Tensor was expected")
+        batch, checked = self._lay_out(input, lengths)
+        parameters = self._check(batch, state)
+        arrays = [_array(parameter) for parameter in parameters]
+        output, state, traced = self._core(batch.dtype).trace(arrays, _array(batch), checked, state)
+        return Trace(
+            self._as_given(output, input), state, {name: self._as_given(array, input) for name, array in traced.items()}
+        )
+
+    def _lay_out(self, input: Tensor, lengths: Tensor | Iterable[int] | None) -> tuple[Tensor, list[int]]:
+        """The input as (T, B, I), and its lengths."""
         width = self.input_size
         if input.dim() == 2 and input.shape[1] == width:
             if lengths is not None:
                 raise ValueError("lengths was given with an unbatched input, whose one sequence has T steps")
-            output, state = self._run(input.unsqueeze(1), state, [input.shape[0]])
-            return output.squeeze(1), state
+            return input.unsqueeze(1), [input.shape[0]]
         if input.dim() != 3 or input.shape[2] != width:
             batched = f"(B, T, {width})" if self.batch_first else f"(T, B, {width})"
             found = tuple(input.shape)
@@ -225,24 +285,22 @@ class _Recurrent(nn.Module):
             input = input.transpose(0, 1)
         steps, rows = input.shape[:2]
         if lengths is None:
-            checked = [steps] * rows
-        else:
-            checked = check_lengths(lengths.tolist() if isinstance(lengths, Tensor) else lengths, rows, steps)
-        output, state = self._run(input, state, checked)
-        return output.transpose(0, 1) if self.batch_first else output, state
+            return input, [steps] * rows
+        return input, check_lengths(lengths.tolist() if isinstance(lengths, Tensor) else lengths, rows, steps)
+
+    def _as_given(self, array: _Laid, input: Tensor) -> _Laid:
+        """What has shape (T, B, …), laid out as the input."""
+        if input.dim() == 2:
+            return array.squeeze(1)
+        return array.swapaxes(0, 1) if self.batch_first else array
 
     def _run(self, input: Tensor, state: State | None, lengths: list[int]) -> tuple[Tensor, State]:
         """Runs sequences of shape (T, B, I)."""
         if torch.compiler.is_compiling():
             # Nothing here can be traced: the graph breaks, and this part runs as ever.
             torch._dynamo.graph_break()
-        parameters = list(self.parameters())
-        dtype = _checked_dtype(parameters[0].dtype)
-        if input.dtype != dtype:
-            raise TypeError(f"input has dtype {input.dtype}, where the parameters' {dtype} was expected")
-        if state is not None and not isinstance(state, State):
-            raise TypeError(f"state is a {type(state).__name__}, where the state that a call returned was expected")
-        call = _Call(self._core(dtype), lengths, state)
+        parameters = self._check(input, state)
+        call = _Call(self._core(input.dtype), lengths, state)
         wanted = input.requires_grad or any(parameter.requires_grad for parameter in parameters)
         if self.training and torch.is_grad_enabled() and wanted:
             output: Tensor = _Taped.apply(call, input, *parameters)
@@ -250,6 +308,25 @@ class _Recurrent(nn.Module):
             output = call.run(input, parameters, record=False)
         assert call.state is not None
         return output, call.state
+
+    def _check(self, input: Tensor, state: State | None) -> list[nn.Parameter]:
+        """Checks types; gives the parameters."""
+        parameters = list(self.parameters())
+        dtype = _checked_dtype(parameters[0].dtype)
+        if input.dtype != dtype:
+            raise TypeError(f"input has dtype {input.dtype}, where the parameters' {dtype} was expected")
+        if state is not None and not isinstance(state, State):
+            raise TypeError(f"state is a {type(state).__name__}, where the state that a call returned was expected")
+        return parameters
+
+    def load_state(self, path: str | PathLike[str]) -> State:
+        """The state that ``state.save`` wrote, to go on from.
+
+        Raises:
+            ValueError: it is no saved state, a damaged one, or one of a network of another configuration.
+            OSError: it cannot be read.
+        """
+        return self._core(next(self.parameters()).dtype).load_state(path)
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
         """Writes the configuration and the parameters to a safetensors file that the command ``sparsam`` and
@@ -266,10 +343,6 @@ class _Recurrent(nn.Module):
         sizes = f"{self.input_size}, {self.hidden_size}, {self.output_size}"
         options = "".join(f", {name}={value!r}" for name, value in self._configuration.options())
         return sizes + options + (", batch_first=True" if self.batch_first else "")
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Runners and their memories stay here; copies get their own when they first run.
-        return {**self.__dict__, "_handles": {}}
 
 
 def _checked_dtype(dtype: torch.dtype | None) -> torch.dtype:
@@ -391,7 +464,7 @@ class SDNC(_Recurrent):
 class DAM(_Recurrent):
     """Dense Access Memory (Rae et al. 2016): SAM's dense twin, which reads and writes every word.
 
-    A step costs a pass over the memory, and going back keeps the memory of every step; hence the small default.
+    A step costs a pass over the memory, and going back keeps the memory of every step; hence a default of 128 words.
 
     Args:
         memory_size: words in memory, N.
@@ -431,10 +504,33 @@ class DAM(_Recurrent):
         super().__init__(configuration, batch_first, device, dtype)
 
 
-class NTM(_Recurrent):
+class _Dense(_Recurrent):
+    """What the constructors of dense models share that have no option of their own."""
+
+    _model: str
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        output_size: int | None = None,
+        memory_size: int = 128,
+        *,
+        word_size: int = 32,
+        num_heads: int = 4,
+        batch_first: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        options = {"memory_size": memory_size, "word_size": word_size, "num_heads": num_heads}
+        configuration = Configuration.new(self._model, input_size, hidden_size, output_size, options)
+        super().__init__(configuration, batch_first, device, dtype)
+
+
+class NTM(_Dense):
     """The neural Turing machine (Graves et al. 2014): heads find words by content and by shifting where they were.
 
-    A step costs passes over the memory, and going back keeps the memory of every step; hence the small default.
+    A step costs passes over the memory, and going back keeps the memory of every step; hence a default of 128 words.
 
     Arguments are those of :class:`SAM`, without those of sparse access.
 
@@ -446,30 +542,15 @@ class NTM(_Recurrent):
         torch.Size([30, 2, 4])
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        output_size: int | None = None,
-        memory_size: int = 128,
-        *,
-        word_size: int = 32,
-        num_heads: int = 4,
-        batch_first: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        options = {"memory_size": memory_size, "word_size": word_size, "num_heads": num_heads}
-        configuration = Configuration.new("ntm", input_size, hidden_size, output_size, options)
-        super().__init__(configuration, batch_first, device, dtype)
+    _model = "ntm"
 
 
-class DNC(_Recurrent):
+class DNC(_Dense):
     """The differentiable neural computer (Graves et al. 2016): one write head, ``num_heads`` read heads, and a matrix
     of links between all pairs of words.
 
-    A step costs passes over the memory and over N² links, and going back keeps both of every step; hence the small
-    default.
+    A step costs passes over the memory and over N² links, and going back keeps both of every step; hence a default of
+    128 words.
 
     Arguments are those of :class:`SAM`, without those of sparse access.
 
@@ -481,25 +562,221 @@ class DNC(_Recurrent):
         torch.Size([30, 2, 4])
     """
 
+    _model = "dnc"
+
+
+class MemoryState:
+    """The memories of a batch that :class:`SparseMemory` steps, at one moment. It can be used once.
+
+    Steps that share a state share a graph, as with the hidden units of ``torch.nn.LSTMCell``: :meth:`detach` ends it.
+    """
+
+    def __init__(self, configuration: Configuration, core: _core.MemoryState, latest: Tensor | None) -> None:
+        self._configuration = configuration
+        self._core = core
+        # What the latest step gave beside its reads: it makes the next step's backward come before that step's.
+        self._latest = latest
+
+    @property
+    def rows(self) -> int:
+        """Sequences in the batch, B."""
+        return self._core.rows
+
+    @property
+    def is_current(self) -> bool:
+        """Whether no later call was given this state."""
+        return self._core.is_current
+
+    def detach(self) -> MemoryState:
+        """The state as it stands, from which gradients do not flow to the steps before it; these cannot be gone back
+        through any more. This state is used up.
+
+        Raises:
+            RuntimeError: the state has moved on.
+        """
+        return MemoryState(self._configuration, self._core.detach(), None)
+
+    def reset(self, rows: Iterable[int] | None = None) -> MemoryState:
+        """The state with these rows empty, the others as they stand; all rows if none are named. As :meth:`detach` for
+        gradients. This state is used up.
+
+        Raises:
+            RuntimeError: the state has moved on.
+            ValueError: ``rows`` names a row that is not there.
+        """
+        core = self._core.reset(list(range(self.rows) if rows is None else rows))
+        return MemoryState(self._configuration, core, None)
+
+    def __repr__(self) -> str:
+        return f"MemoryState(rows={self.rows}{'' if self.is_current else ', moved on'})"
+
+
+class _Step(torch.autograd.Function):
+    """A step of memories that can be gone back through.
+
+    What passes from step to step stays in the memories. That the engine goes back through steps in their order is the
+    work of a number that each step hands to the next; the gradient of it tells a step that the one after it was gone
+    back through just before.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, holder: list[_core.MemoryState], interface: Tensor, latest: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        read, holder[0], ctx.step = holder[0].step(_array(interface), True)
+        this = interface.new_zeros(())
+        ctx.set_materialize_grads(False)
+        # PyTorch then says so when a graph that was not retained is gone back through again.
+        ctx.save_for_backward(this)
+        return torch.from_numpy(read).to(interface.device), this
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, read_gradient: Tensor | None, later: Tensor | None
+    ) -> tuple[None, Tensor | None, Tensor | None]:
+        (this,) = ctx.saved_tensors
+        gradient = ctx.step.backward(None if read_gradient is None else _array(read_gradient), later is None)
+        _, with_interface, with_latest = ctx.needs_input_grad
+        return (
+            None,
+            torch.from_numpy(gradient).to(this.device) if with_interface else None,
+            torch.ones_like(this) if with_latest else None,
+        )
+
+
+class SparseMemory(nn.Module):
+    """The memory of :class:`SAM` or, with ``num_links``, of :class:`SDNC`, for a controller of your own: it takes what
+    your network puts out, step by step, and gives back what was read. It has no parameters.
+
+    An interface vector has P = ``interface_size`` numbers, any that a linear layer puts out: gates pass through the
+    logistic function, strengths through 1 + softplus, modes through softmax. For R heads and words of W numbers:
+
+    - without links, head after head: key (W), strength (1), word to write (W), write gate (1), interpolation gate (1).
+      A head reads the ``num_reads`` words most similar to its key, weighed by the softmax of strength times cosine.
+      Before that it erases the least recently accessed word, then writes its word, as far as the write gate is open:
+      where it read last (interpolation gate open) or to the word erased (closed);
+    - with links, head after head: key (W), strength (1), read modes (3: backward along the links, by content, forward);
+      then once: word to write (W), write gate (1), interpolation gate (1).
+
+    Args:
+        memory_size: words in memory, N.
+        word_size: numbers in a word, W.
+        num_heads: access heads, R; all read, and without links all write.
+        num_reads: words that a head reads, K.
+        num_links: links kept for a word each way; ``None`` for a memory without links.
+        access_threshold: a word whose weights sum to more than this in a step counts as accessed.
+        index: how similar words are found, as in :class:`SAM`.
+
+    Example:
+        >>> import torch
+        >>> from sparsam.torch import SparseMemory
+        >>> memory = SparseMemory(10_000, word_size=16, num_heads=2)
+        >>> cell = torch.nn.GRUCell(8 + memory.read_size, 64)
+        >>> to_memory = torch.nn.Linear(64, memory.interface_size)
+        >>> h, read, state = torch.zeros(3, 64), torch.zeros(3, memory.read_size), None
+        >>> for x in torch.randn(20, 3, 8):
+        ...     h = cell(torch.cat([x, read], 1), h)
+        ...     read, state = memory(to_memory(h), state)
+        >>> read.square().mean().backward()  # through all steps
+        >>> state = state.detach()  # to go on without what came before
+    """
+
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
-        output_size: int | None = None,
-        memory_size: int = 128,
+        memory_size: int = 65536,
         *,
         word_size: int = 32,
         num_heads: int = 4,
-        batch_first: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        num_reads: int = 4,
+        num_links: int | None = None,
+        access_threshold: float = 0.005,
+        index: str = "auto",
     ) -> None:
-        options = {"memory_size": memory_size, "word_size": word_size, "num_heads": num_heads}
-        configuration = Configuration.new("dnc", input_size, hidden_size, output_size, options)
-        super().__init__(configuration, batch_first, device, dtype)
+        super().__init__()
+        options = {
+            "memory_size": memory_size,
+            "word_size": word_size,
+            "num_heads": num_heads,
+            "num_reads": num_reads,
+            "access_threshold": access_threshold,
+            "index": index,
+        }
+        if num_links is not None:
+            options["num_links"] = num_links
+        # The sizes are those of a network that is not there.
+        self._configuration = Configuration.new("sam" if num_links is None else "sdnc", 1, 1, None, options)
+        self._handles = _Handles(_core.Memory, self._configuration.memory_to_json())
+        handle = self._handles.get(torch.float32)
+        self._sizes = (handle.interface_len(), handle.read_len())
+
+    @property
+    def interface_size(self) -> int:
+        """Numbers in an interface vector, P."""
+        return self._sizes[0]
+
+    @property
+    def read_size(self) -> int:
+        """Numbers that a step reads, R·W."""
+        return self._sizes[1]
+
+    def forward(self, interface: Tensor, state: MemoryState | None = None) -> tuple[Tensor, MemoryState]:
+        """Writes, then reads, once.
+
+        While the module trains, gradients are enabled, and the interface or a step before requires one, the step can be
+        gone back through: the gradient of what was read reaches the interfaces of this step and of all before it, back
+        to where a state was detached or none was given.
+
+        Args:
+            interface: of shape (B, P), or (P,) for a single sequence.
+            state: where to go on from: the one that the step before returned, which this one uses up. Without it,
+                every memory is empty.
+
+        Returns:
+            What was read, (B, R·W) or (R·W,), head after head; and the state to go on from.
+
+        Raises:
+            TypeError: a dtype other than ``float32`` or ``float64``, or than the state's.
+            ValueError: a shape that does not fit.
+            RuntimeError: the state has moved on.
+            MemoryError: this machine has no room for the memories.
+        """
+        if torch.compiler.is_compiling():
+            torch._dynamo.graph_break()
+        if not isinstance(interface, Tensor):
+            raise TypeError(f"interface is a {type(interface).__name__}, where a Tensor was expected")
+        if interface.dim() == 1:
+            read, state = self(interface.unsqueeze(0), state)
+            return read.squeeze(0), state
+        if interface.dim() != 2 or interface.shape[1] != self.interface_size:
+            found, size = tuple(interface.shape), self.interface_size
+            raise ValueError(f"interface has shape {found}, where (B, {size}) or, unbatched, ({size},) was expected")
+        handle = self._handles.get(_checked_dtype(interface.dtype))
+        rows = interface.shape[0]
+        if rows == 0:
+            raise ValueError("interface has no rows, where at least one sequence was expected")
+        if state is None:
+            state = MemoryState(self._configuration, handle.start(rows), None)
+        elif not isinstance(state, MemoryState):
+            raise TypeError(f"state is a {type(state).__name__}, where the state that a step returned was expected")
+        elif state._configuration != self._configuration:
+            raise ValueError("state belongs to another memory, of other sizes; start with state=None")
+        elif state.rows != rows:
+            raise ValueError(f"state has {state.rows} rows, where the interface has {rows}")
+        latest = state._latest
+        wanted = interface.requires_grad or (latest is not None and latest.requires_grad)
+        if self.training and torch.is_grad_enabled() and wanted:
+            holder = [state._core]
+            read, this = _Step.apply(holder, interface, latest)
+            return read, MemoryState(self._configuration, holder[0], this)
+        numbers, core, _ = state._core.step(_array(interface), False)
+        return torch.from_numpy(numbers).to(interface.device), MemoryState(self._configuration, core, None)
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self._configuration.options())
 
 
-_MODULES: dict[str, type[_Recurrent]] = {"sam": SAM, "sdnc": SDNC, "dam": DAM, "ntm": NTM, "dnc": DNC}
+_MODULES: dict[str, type[SAM | SDNC | DAM | NTM | DNC]] = {"sam": SAM, "sdnc": SDNC, "dam": DAM, "ntm": NTM, "dnc": DNC}
 
 
 def load_checkpoint(
@@ -529,4 +806,4 @@ def load_checkpoint(
             end = start + parameter.numel()
             parameter.copy_(torch.from_numpy(np.asarray(values[start:end])).view(parameter.shape))
             start = end
-    return module  # type: ignore[return-value]
+    return module

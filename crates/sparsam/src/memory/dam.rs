@@ -21,11 +21,12 @@ use super::dense::{
 use super::gates::Gates;
 use super::pages::Pages;
 use super::sam::{self, Fields};
+use super::sparse::put_heads;
 use super::{Memory, MemoryConfig};
 use crate::real::lanes::{LANES, Lanes};
 use crate::real::simd::{InstructionSet, vector_fn};
 use crate::real::vector::dot;
-use crate::{Error, Real};
+use crate::{Arrays, Error, Real};
 
 /// The configuration of a [`Dam`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,6 +78,9 @@ impl MemoryConfig for Config {
 ///   every u_h is zeroed, then M(i) += w^W_h(i) a_h.
 /// * **Read.** w^R_h = softmax(β_h cos(q_h, M(i))) over all words; r_h = Σ w^R_h(i) M(i).
 /// * **Usage.** U_t = λ U_{t-1} + Σ_h (w^W_h + w^R_h); the heads at t go by U_{t-1}. Ties go to the lower word number.
+///
+/// A [trace](Memory::trace) has `write_weights` and `read_weights` (R × N), `usage` U_t (1 × N), `erased_words` u_h,
+/// `read_strengths` β, `write_gates` α and `interpolation_gates` γ (R each).
 ///
 /// The gradient flows through weights, gates, words and keys; not through the usage or the choice of words.
 pub struct Dam<T> {
@@ -213,6 +217,42 @@ impl<T: Real> Memory<T> for Dam<T> {
     }
 
     life_in_frames!();
+
+    fn save(&mut self, to: &mut Arrays<T>) {
+        let now = Frame::cut(self.layout, self.heads, self.frames.now());
+        self.layout.save_contents(now.contents, to);
+        self.layout.save_vectors("read_weights", now.weights, to);
+        self.layout.save_vectors("usage", now.usage, to);
+    }
+
+    fn load(&mut self, from: &mut Arrays<T>) -> Result<(), Error> {
+        self.reset();
+        let now = FrameMut::cut(self.layout, self.heads, self.frames.now_mut());
+        self.layout.load_contents(now.contents, from)?;
+        self.layout.load_vectors("read_weights", now.weights, from)?;
+        self.layout.load_vectors("usage", now.usage, from)
+    }
+
+    fn trace(&self, interface: &[T], to: &mut Arrays<T>) {
+        let (layout, fields) = (self.layout, self.fields);
+        let (before, now) = self.frames.latest();
+        let (before, now) = (Frame::cut(layout, self.heads, before), Frame::cut(layout, self.heads, now));
+        let heads = || interface.chunks_exact(Fields::len(fields.word_size));
+        let gates: Vec<_> = heads().map(|head| fields.gates(head)).collect();
+        let unused = &self.least_used[(self.frames.position() - 1) * self.heads..][..self.heads];
+        let mut writes = before.weights.to_vec();
+        for ((weights, gates), unused) in writes.chunks_exact_mut(layout.blocks()).zip(&gates).zip(unused) {
+            let weights = weights.as_flattened_mut();
+            weights.iter_mut().for_each(|weight| *weight *= gates.of_first());
+            weights[*unused] += gates.of_second();
+        }
+        layout.save_vectors("write_weights", &writes, to);
+        layout.save_vectors("read_weights", now.weights, to);
+        layout.save_vectors("usage", now.usage, to);
+        to.put_whole("erased_words", &[unused.len()], unused.iter().map(|word| *word as u32).collect());
+        put_heads(heads().map(|head| head[fields.strength()].oneplus()), "read_strengths", to);
+        Gates::trace(&gates, to);
+    }
 }
 
 /// The words with the smallest `usage`, one for each place in `words`, the least used first.

@@ -24,7 +24,7 @@ use super::pages::{Pages, available_bytes};
 use crate::real::lanes::{LANES, Lanes};
 use crate::real::simd::{InstructionSet, vector_fn};
 use crate::real::vector::dot;
-use crate::{Error, Real};
+use crate::{Arrays, Error, Real};
 
 /// The same number of sixteen words.
 pub type Sixteen<T> = [T; LANES];
@@ -99,6 +99,53 @@ impl Layout {
                 }
             }
         }
+    }
+
+    /// Puts what the words hold into `to`, word after word.
+    pub fn save_contents<T: Real>(self, contents: &[Sixteen<T>], to: &mut Arrays<T>) {
+        let mut values = Vec::with_capacity(self.memory_size * self.word_size);
+        for word in 0..self.memory_size {
+            let block = &contents[word / LANES * self.word_size..][..self.word_size];
+            values.extend(block.iter().map(|numbers| numbers[word % LANES]));
+        }
+        to.put_real("contents", &[self.memory_size, self.word_size], values);
+    }
+
+    /// Takes over words that [`save_contents`](Self::save_contents) wrote.
+    ///
+    /// # Errors
+    /// [`Error::State`] names what does not fit.
+    pub fn load_contents<T: Real>(self, contents: &mut [Sixteen<T>], from: &mut Arrays<T>) -> Result<(), Error> {
+        let values = from.take_real("contents", &[self.memory_size, self.word_size])?;
+        self.fill(contents, &mut |word, numbers| {
+            numbers.copy_from_slice(&values[word * self.word_size..][..self.word_size])
+        });
+        Ok(())
+    }
+
+    /// Puts vectors with a number for each word into `to`, one after another.
+    pub fn save_vectors<T: Real>(self, name: &str, vectors: &[Sixteen<T>], to: &mut Arrays<T>) {
+        let words = vectors.chunks_exact(self.blocks()).flat_map(|vector| &vector.as_flattened()[..self.memory_size]);
+        let values: Vec<T> = words.copied().collect();
+        to.put_real(name, &[values.len() / self.memory_size, self.memory_size], values);
+    }
+
+    /// Takes over vectors that [`save_vectors`](Self::save_vectors) wrote. What stands beyond the last word stays.
+    ///
+    /// # Errors
+    /// [`Error::State`] names what does not fit.
+    pub fn load_vectors<T: Real>(
+        self,
+        name: &str,
+        vectors: &mut [Sixteen<T>],
+        from: &mut Arrays<T>,
+    ) -> Result<(), Error> {
+        let values = from.take_real(name, &[vectors.len() / self.blocks(), self.memory_size])?;
+        let vectors = vectors.chunks_exact_mut(self.blocks());
+        for (vector, values) in vectors.zip(values.chunks_exact(self.memory_size)) {
+            vector.as_flattened_mut()[..self.memory_size].copy_from_slice(values);
+        }
+        Ok(())
     }
 
     /// Sets what stands beyond the last word in a vector with a number for each word.
@@ -1063,7 +1110,6 @@ impl<T: Real> Frames<T> {
         (self.position, self.steps) = (0, 0);
     }
 
-    #[cfg(test)]
     /// The frame of the latest step in force.
     pub fn now(&self) -> &[Sixteen<T>] {
         self.frame(self.position)
@@ -1138,6 +1184,15 @@ impl<T: Real> Frames<T> {
         assert!(self.position > 0, "no step is left on the tape");
         self.position -= 1;
         (self.frame(self.position), self.frame(self.position + 1))
+    }
+
+    /// The frame before the latest step in force, and its own.
+    ///
+    /// # Panics
+    /// If no step is left on the tape.
+    pub fn latest(&self) -> (&[Sixteen<T>], &[Sixteen<T>]) {
+        assert!(self.position > 0, "no step is left on the tape");
+        (self.frame(self.position - 1), self.frame(self.position))
     }
 
     /// Takes again every step that was undone.

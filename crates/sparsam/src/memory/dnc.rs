@@ -26,12 +26,13 @@ use super::dense::{
 };
 use super::gates::Gates;
 use super::links::{sharpen, sharpen_back};
+use super::sparse::put_heads;
 use super::{Memory, MemoryConfig};
 use crate::index::EPSILON;
 use crate::real::lanes::{LANES, Lanes};
 use crate::real::simd::{InstructionSet, vector_fn};
 use crate::real::vector::dot;
-use crate::{Error, Real};
+use crate::{Arrays, Error, Real};
 
 /// The configuration of a [`Dnc`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -193,6 +194,11 @@ impl Fields {
 ///   p = (1 - Σ w^W) p + w^W.
 /// * **Read** f_r = L w^R_r, b_r = Lᵀ w^R_r, w^R_r = π_1 b_r + π_2 c_r + π_3 f_r, c_r by content in the memory after the
 ///   write; r_r = Σ w^R_r(i) M(i).
+///
+/// A [trace](Memory::trace) has `write_weights` w^W, `allocation_weights` a, `write_content_weights` c_w and `usage` u
+/// (1 × N each); `read_weights` w^R, `backward_weights` b, `content_weights` c and `forward_weights` f (R × N each);
+/// `read_modes` π (R × 3: backward, content, forward), `read_strengths` and `free_gates` (R), `write_strengths`,
+/// `allocation_gates` and `write_gates` (1).
 ///
 /// The [`Config`] tells what its options change. Fields of the interface, in order: read keys (R·W), read strengths (R),
 /// write key (W), write strength (1), erase (W), write word (W), free gates (R), allocation gate (1), write gate (1),
@@ -951,6 +957,11 @@ impl<T: Real> Dnc<T> {
     }
 }
 
+/// The vectors that pass from step to step, with their names in a saved state.
+fn state_vectors<V>(usage: V, precedence: V, write: V, read: V) -> [(&'static str, V); 4] {
+    [("usage", usage), ("precedence", precedence), ("write_weights", write), ("read_weights", read)]
+}
+
 impl<T: Real> Memory<T> for Dnc<T> {
     fn interface_len(&self) -> usize {
         self.fields.len()
@@ -966,6 +977,59 @@ impl<T: Real> Memory<T> for Dnc<T> {
     }
 
     life_in_frames!();
+
+    fn save(&mut self, to: &mut Arrays<T>) {
+        let layout = self.layout;
+        let now = Frame::cut(layout, self.fields, self.frames.now());
+        layout.save_contents(now.contents, to);
+        let of_words = layout.memory_size * layout.blocks();
+        layout.save_vectors("links", &now.links[..of_words], to);
+        for (name, vectors) in state_vectors(now.usage, now.precedence, now.write, now.read) {
+            layout.save_vectors(name, vectors, to);
+        }
+    }
+
+    fn load(&mut self, from: &mut Arrays<T>) -> Result<(), Error> {
+        self.reset();
+        let layout = self.layout;
+        let now = FrameMut::cut(layout, self.fields, self.frames.now_mut());
+        layout.load_contents(now.contents, from)?;
+        let of_words = layout.memory_size * layout.blocks();
+        layout.load_vectors("links", &mut now.links[..of_words], from)?;
+        for (name, vectors) in state_vectors(now.usage, now.precedence, now.write, now.read) {
+            layout.load_vectors(name, vectors, from)?;
+        }
+        Ok(())
+    }
+
+    fn trace(&self, interface: &[T], to: &mut Arrays<T>) {
+        let (layout, fields) = (self.layout, self.fields);
+        let now = Frame::cut(layout, fields, self.frames.latest().1);
+        let [backward, forward] = match fields.sharpened_links {
+            true => [now.sharp_backward, now.sharp_forward],
+            false => [now.backward, now.forward],
+        };
+        for (name, vectors) in [
+            ("write_weights", now.write),
+            ("allocation_weights", now.allocation),
+            ("write_content_weights", now.write_content),
+            ("usage", now.usage),
+            ("read_weights", now.read),
+            ("backward_weights", backward),
+            ("content_weights", now.read_content),
+            ("forward_weights", forward),
+        ] {
+            layout.save_vectors(name, vectors, to);
+        }
+        let mut modes = interface[fields.read_modes()].to_vec();
+        modes.chunks_exact_mut(3).for_each(softmax);
+        to.put_real("read_modes", &[fields.heads, 3], modes);
+        put_heads(interface[fields.read_strengths()].iter().map(|x| x.oneplus()), "read_strengths", to);
+        put_heads(std::iter::once(interface[fields.write_strength()].oneplus()), "write_strengths", to);
+        put_heads(interface[fields.free_gates()].iter().map(|x| x.sigmoid()), "free_gates", to);
+        put_heads(std::iter::once(interface[fields.allocation_gate()].sigmoid()), "allocation_gates", to);
+        put_heads(std::iter::once(interface[fields.write_gate()].sigmoid()), "write_gates", to);
+    }
 }
 
 vector_fn! {

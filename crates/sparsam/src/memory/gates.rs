@@ -1,6 +1,6 @@
 //! The two gates of a write, and their gradients: how much is written, and which of two kinds of words it goes to.
 
-use crate::Real;
+use crate::{Arrays, Real};
 
 /// A write gate α and an interpolation gate γ between two weights a and b: w = α (γ a + (1-γ) b).
 ///
@@ -19,6 +19,12 @@ impl<T: Real> Gates<T> {
     #[inline(always)]
     pub fn new(write: T, interpolation: T) -> Self {
         Self { write: write.sigmoid(), interpolation: interpolation.sigmoid() }
+    }
+
+    /// Puts the gates of several writes into `to`.
+    pub fn trace(gates: &[Self], to: &mut Arrays<T>) {
+        to.put_real("write_gates", &[gates.len()], gates.iter().map(|gates| gates.write).collect());
+        to.put_real("interpolation_gates", &[gates.len()], gates.iter().map(|gates| gates.interpolation).collect());
     }
 
     /// αγ, the share of a.

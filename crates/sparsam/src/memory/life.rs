@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::Memory;
+use crate::Arrays;
 
 /// An interface vector that is different at each step.
 pub fn interface(length: usize, step: usize, seed: u64) -> Vec<f32> {
@@ -78,6 +79,20 @@ impl Life {
             }
         }
         assert_eq!(state(&mut memory), states[0], "after going back");
+        let mut gradients = vec![vec![0.0; length]; steps];
+        for _ in 0..2 {
+            memory.replay();
+            assert_eq!(state(&mut memory), states[steps], "after a replay");
+            let mut again = gradients.clone();
+            for (step, gradient) in again.iter_mut().enumerate().rev() {
+                let reads = interface(memory.read_len(), step, seed + 6);
+                memory.step_back(&interface(length, step, seed), &reads, gradient);
+            }
+            if gradients.iter().flatten().any(|x| *x != 0.0) {
+                assert_eq!(again, gradients, "going back twice gives the same gradients");
+            }
+            gradients = again;
+        }
         memory.replay();
         assert_eq!(state(&mut memory), states[steps], "after a replay");
 
@@ -98,6 +113,28 @@ impl Life {
             other.step(&interface(length, step, seed + 3), &mut read, false);
         }
         assert_eq!(state(&mut memory), state(&mut other), "on from step {kept}, against a stream");
+
+        // Saved with a tape, into a memory that holds something else.
+        let mut saved = Arrays::default();
+        memory.save(&mut saved);
+        for step in 0..steps {
+            other.step(&interface(length, step, seed + 4), &mut read, true);
+        }
+        other.load(&mut saved.clone()).expect("it was saved by a memory of the same configuration");
+        assert_eq!(state(&mut memory), state(&mut other), "what was saved comes back");
+        other.replay();
+        for step in 0..kept {
+            other.step(&interface(length, step, seed + 5), &mut read, true);
+        }
+        for step in (0..kept).rev() {
+            let reads = interface(other.read_len(), step, seed + 2);
+            other.step_back(&interface(length, step, seed + 5), &reads, &mut vec![0.0; length]);
+        }
+        let mut again = Arrays::default();
+        other.save(&mut again);
+        assert_eq!(again, saved, "going back leads to what was loaded");
+        other.reset();
+        assert_eq!(state(&mut other), fresh, "after a reset of what was loaded");
 
         // A reset in the middle of going back; after it the memory lives as one just made.
         if more > 0 {

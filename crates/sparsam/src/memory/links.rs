@@ -3,10 +3,11 @@
 use super::content::{softmax, softmax_back};
 use super::pages::Pages;
 use super::sparse::Reads;
+use crate::arrays::{check_distinct, last_word, unusable};
 use crate::index::EPSILON;
 use crate::real::lanes::{LANES, Lanes};
 use crate::real::simd::{InstructionSet, vector_fn};
-use crate::{Error, Real};
+use crate::{Arrays, Error, Real};
 
 /// The temporal links of the sparse DNC (Rae et al. 2016, supplement D).
 ///
@@ -138,6 +139,29 @@ impl<T: Real> Links<T> {
         self.steps.truncate(1);
         self.cut_tapes(Taped::default());
         self.position = 0;
+    }
+
+    /// Puts the links of the words ever written, and what was written last, into `to`.
+    pub fn save(&self, written: &[u32], to: &mut Arrays<T>) {
+        self.after.save("links.after", written, to);
+        self.before.save("links.before", written, to);
+        self.precedence.save(self.position, "precedence", to);
+    }
+
+    /// Takes over links that were [`save`](Self::save)d, between the words ever written, by rising numbers: others
+    /// could not be [`forget`](Self::forget)ten with them. There must be no links, and the tape must be empty.
+    ///
+    /// # Errors
+    /// [`Error::State`] names what does not fit.
+    pub fn load(&mut self, written: &[u32], from: &mut Arrays<T>) -> Result<(), Error> {
+        self.after.load("links.after", written, from)?;
+        self.before.load("links.before", written, from)?;
+        self.precedence.load("precedence", self.after.words(), from)?;
+        let (last, weights) = self.precedence.of(0, 0);
+        if let Some(word) = last.iter().find(|word| written.binary_search(word).is_err()) {
+            return Err(unusable(format!("`precedence.words` names word {word}, which was never written")));
+        }
+        check_not_negative("precedence.weights", weights)
     }
 
     /// Takes note that words were written, each named once, with weights that sum to at most one. Without `record`,
@@ -526,6 +550,56 @@ impl<T: Real> Matrix<T> {
         self.values[place] = value;
     }
 
+    /// Number of rows.
+    fn words(&self) -> usize {
+        self.columns.len() / self.limit
+    }
+
+    /// Puts the rows of words that have entries into `to`, as they lie, under names that start with `name`.
+    fn save(&self, name: &str, words: &[u32], to: &mut Arrays<T>) {
+        let has_entry = |row: &u32| self.columns[self.row(*row)].iter().any(|column| *column != 0);
+        let rows: Vec<u32> = words.iter().copied().filter(has_entry).collect();
+        let shape = [rows.len(), self.limit];
+        let columns = rows.iter().flat_map(|row| &self.columns[self.row(*row)]).copied().collect();
+        let values = rows.iter().flat_map(|row| &self.values[self.row(*row)]).copied().collect();
+        to.put_whole(format!("{name}.columns"), &[shape[0] * shape[1]], columns);
+        to.put_real(format!("{name}.values"), &shape, values);
+        to.put_whole(format!("{name}.rows"), &[shape[0]], rows);
+    }
+
+    /// Takes over rows that were [`save`](Self::save)d, with entries between the given words, by rising numbers. The
+    /// matrix must be empty.
+    ///
+    /// # Errors
+    /// [`Error::State`] names what does not fit.
+    fn load(&mut self, name: &str, words: &[u32], from: &mut Arrays<T>) -> Result<(), Error> {
+        let [rows, columns, values] = ["rows", "columns", "values"].map(|part| format!("{name}.{part}"));
+        let all_rows = from.take_words(&rows, self.words())?;
+        let shape = [all_rows.len(), self.limit];
+        let all_columns = from.take_whole(&columns, Some(shape[0] * shape[1]), last_word(self.words()) + 1)?;
+        let all_values = from.take_real(&values, &shape)?;
+        check_not_negative(&values, &all_values)?;
+        let known = |word: u32| words.binary_search(&word).is_ok();
+        let entries = all_columns.chunks_exact(self.limit).zip(all_values.chunks_exact(self.limit));
+        for (row, (of_row, values)) in all_rows.iter().zip(entries) {
+            let held: Vec<u32> = of_row.iter().filter_map(|column| column.checked_sub(1)).collect();
+            check_distinct(&columns, &held)?;
+            if let Some(word) = held.iter().chain([row]).find(|word| !known(**word)) {
+                return Err(unusable(format!("`{name}` links word {word}, which was never written")));
+            }
+            if held.contains(row) {
+                return Err(unusable(format!("`{name}` links word {row} to itself")));
+            }
+            for ((place, column), value) in self.row(*row).zip(of_row).zip(values) {
+                if *column == 0 && *value != T::ZERO {
+                    return Err(unusable(format!("`{name}` has a weight without a word in the row of word {row}")));
+                }
+                self.replace(*row, place, *column, *value);
+            }
+        }
+        Ok(())
+    }
+
     /// Empties the row and the column of a word. Every word that shares an entry with it must be emptied too.
     fn clear(&mut self, word: u32) {
         let range = self.row(word);
@@ -632,6 +706,13 @@ impl<T: Real> Matrix<T> {
     #[inline(always)]
     fn entry(&self, place: usize) -> (u32, T) {
         (self.columns[place].wrapping_sub(1), self.values[place])
+    }
+}
+
+fn check_not_negative<T: Real>(name: &str, weights: &[T]) -> Result<(), Error> {
+    match weights.iter().find(|weight| **weight < T::ZERO) {
+        None => Ok(()),
+        Some(weight) => Err(unusable(format!("`{name}` has the weight {weight}, where none below 0 was expected"))),
     }
 }
 

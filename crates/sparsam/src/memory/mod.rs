@@ -16,6 +16,8 @@
 //! * **[`replay`](Memory::replay)** takes all undone steps again, without computing them again: the memory is bit for
 //!   bit what it was before the first step back. So a memory can be trained on a piece of a sequence and then carried
 //!   on to the next piece.
+//! * **[`save`](Memory::save)** and **[`load`](Memory::load)** carry what it remembers to another memory, at the cost
+//!   of what was written: to a file, and over the end of the program.
 
 pub(crate) mod content;
 pub mod dam;
@@ -38,7 +40,7 @@ pub use pages::available_bytes;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Real};
+use crate::{Arrays, Error, Real};
 
 /// An external memory. See the [module](self) for its life.
 pub trait Memory<T: Real>: Send {
@@ -72,6 +74,27 @@ pub trait Memory<T: Real>: Send {
 
     /// Takes again, at once, every step that was undone.
     fn replay(&mut self);
+
+    /// Puts all that a later step could depend on into `to`: the words ever written, or all of a dense memory, with
+    /// what was accessed and read. Costs what it puts there. The tape stays as it is, and is not saved.
+    fn save(&mut self, to: &mut Arrays<T>);
+
+    /// Makes the memory what a memory of the same configuration [`save`](Self::save)d, the tape empty, and takes the
+    /// arrays that tell of it. With an exact index it goes on from there to the bit; an approximate one is built anew
+    /// from the words, and may find others than the one that was saved would have found.
+    ///
+    /// # Errors
+    /// [`Error::State`] names the array that does not fit. The memory is good for nothing but a
+    /// [`reset`](Self::reset) then.
+    fn load(&mut self, from: &mut Arrays<T>) -> Result<(), Error>;
+
+    /// Tells what the latest step on the tape that is in force wrote and read, and with what weights and gates;
+    /// `interface` is what drove it. The arrays have the same names and shapes at every step: a memory's documentation
+    /// lists them. Steps themselves do nothing for this.
+    ///
+    /// # Panics
+    /// If no step is left on the tape.
+    fn trace(&self, interface: &[T], to: &mut Arrays<T>);
 
     /// Bytes that the tape of `steps` steps may take beyond those already taken, where that can exceed a machine. A
     /// memory whose tape is small beside the memory itself says 0.

@@ -28,11 +28,12 @@ use super::dense::{
     products, spread, sum,
 };
 use super::pages::Pages;
+use super::sparse::put_heads;
 use super::{Memory, MemoryConfig};
 use crate::real::lanes::{LANES, Lanes};
 use crate::real::simd::{InstructionSet, vector_fn};
 use crate::real::vector::dot;
-use crate::{Error, Real};
+use crate::{Arrays, Error, Real};
 
 /// The configuration of an [`Ntm`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -139,6 +140,10 @@ enum Kind {
 /// * **Write.** M(i) = M(i) Π_h (1 - w_h(i) e_h) + Σ_h w_h(i) a_h, by content as it was before the step.
 /// * **Read.** r_h = Σ w_h(i) M(i), by content as the step wrote it.
 /// * **Start.** Every number is 1e-6, and every addressing stands on word 0.
+///
+/// A [trace](Memory::trace) has, for reads as for writes, `read_weights` (R × N), `read_strengths` β,
+/// `read_interpolation_gates` g, `read_sharpenings` γ (R each) and `read_shifts` s (R × 3: -1, 0, +1); `write_…`
+/// likewise.
 pub struct Ntm<T> {
     heads: usize,
     fields: Fields,
@@ -455,6 +460,37 @@ impl<T: Real> Memory<T> for Ntm<T> {
     }
 
     life_in_frames!();
+
+    fn save(&mut self, to: &mut Arrays<T>) {
+        let now = Frame::cut(self.layout, self.heads, self.frames.now());
+        self.layout.save_contents(now.contents, to);
+        self.layout.save_vectors("read_weights", now.read_weights, to);
+        self.layout.save_vectors("write_weights", now.write_weights, to);
+    }
+
+    fn load(&mut self, from: &mut Arrays<T>) -> Result<(), Error> {
+        self.reset();
+        let now = FrameMut::cut(self.layout, self.heads, self.frames.now_mut());
+        self.layout.load_contents(now.contents, from)?;
+        self.layout.load_vectors("read_weights", now.read_weights, from)?;
+        self.layout.load_vectors("write_weights", now.write_weights, from)
+    }
+
+    fn trace(&self, interface: &[T], to: &mut Arrays<T>) {
+        let now = Frame::cut(self.layout, self.heads, self.frames.latest().1);
+        for (name, kind, weights) in [("read", Kind::Read, now.read_weights), ("write", Kind::Write, now.write_weights)]
+        {
+            self.layout.save_vectors(&format!("{name}_weights"), weights, to);
+            let heads = || interface.chunks_exact(self.fields.len()).map(|head| &head[self.fields.addressing(kind)]);
+            let focus: Vec<_> = heads().map(|head| Focus::new(self.fields, head)).collect();
+            let strengths = heads().map(|head| head[self.fields.strength()].softplus());
+            put_heads(strengths, &format!("{name}_strengths"), to);
+            put_heads(focus.iter().map(|focus| focus.gate), &format!("{name}_interpolation_gates"), to);
+            put_heads(focus.iter().map(|focus| focus.sharpening), &format!("{name}_sharpenings"), to);
+            let shifts = focus.iter().flat_map(|focus| focus.shift).collect();
+            to.put_real(format!("{name}_shifts"), &[self.heads, 3], shifts);
+        }
+    }
 }
 
 /// From the exponentials of all heads' content logits to their weights, short of a factor.

@@ -148,6 +148,16 @@ impl Ring {
         }
     }
 
+    /// The words accessed since the ring was made or reset, least recent first.
+    pub fn in_order(&self) -> Vec<u32> {
+        let newest = self.previous(self.oldest);
+        let mut words: Vec<u32> = std::iter::successors(Some(newest), |word| Some(self.previous(*word)))
+            .take(self.accessed as usize)
+            .collect();
+        words.reverse();
+        words
+    }
+
     /// Forgets the recorded moves from number `length` on.
     pub fn truncate_record(&mut self, length: usize) {
         self.journal.truncate(length);

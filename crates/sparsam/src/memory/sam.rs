@@ -8,7 +8,7 @@ use super::words::Addition;
 use super::{Memory, MemoryConfig, content};
 use crate::index::{Found, IndexKind};
 use crate::real::simd::vector_fn;
-use crate::{Error, Real};
+use crate::{Arrays, Error, Real};
 
 /// The configuration of a [`Sam`]. Defaults are the paper's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,6 +114,10 @@ impl Fields {
 ///   similar first; a word that occurs twice stands where it occurs last.
 /// * **Ties** go to the lower word number.
 ///
+/// A [trace](Memory::trace) has `write_words` and `write_weights` (R × (K+1): the words read before, then u_h),
+/// `erased_words` (R), `read_words` and `read_weights` (R × K, most similar first), `read_strengths` β, `write_gates` α
+/// and `interpolation_gates` γ (R each).
+///
 /// The gradient flows through weights, gates, words and keys; not through the choice of words or the ring. A step
 /// changes at most R (K+1) words and costs nothing proportional to N, the index's search aside.
 pub struct Sam<T> {
@@ -191,6 +195,34 @@ impl<T: Real> Memory<T> for Sam<T> {
     fn replay(&mut self) {
         self.store.replay();
     }
+
+    fn save(&mut self, to: &mut Arrays<T>) {
+        self.store.save(to);
+    }
+
+    fn load(&mut self, from: &mut Arrays<T>) -> Result<(), Error> {
+        self.reset();
+        self.store.load(from)
+    }
+
+    fn trace(&self, interface: &[T], to: &mut Arrays<T>) {
+        let (before, now, erased) = self.store.latest();
+        let heads = || interface.chunks_exact(Fields::len(self.fields.word_size));
+        let gates: Vec<_> = heads().map(|head| self.fields.gates(head)).collect();
+        let written = (0..self.heads).map(|h| writes(gates[h], self.store.reads.of(before, h), erased[h]));
+        sparse::put_pairs(written, self.reads + 1, "write", to);
+        to.put_whole("erased_words", &[erased.len()], erased.to_vec());
+        self.store.reads.trace(now, 0..self.heads, "read", to);
+        sparse::put_heads(heads().map(|head| head[self.fields.strength()].oneplus()), "read_strengths", to);
+        Gates::trace(&gates, to);
+    }
+}
+
+/// The words that a head writes, with its write weights: those it read before, then the one erased for it.
+#[inline(always)]
+fn writes<T: Real>(gates: Gates<T>, (words, weights): (&[u32], &[T]), erased: u32) -> impl Iterator<Item = (u32, T)> {
+    let read = words.iter().zip(weights).map(move |(word, weight)| (*word, gates.of_first() * *weight));
+    read.chain(std::iter::once((erased, gates.of_second())))
 }
 
 vector_fn! {
@@ -202,16 +234,9 @@ vector_fn! {
 
         let scratch = &mut sam.scratch;
         scratch.additions.clear();
-        for h in 0..heads {
-            let head = &interface[h * head_len..(h + 1) * head_len];
-            let gates = fields.gates(head);
-            let (words, weights) = sam.store.reads.of(before, h);
-            for (word, weight) in words.iter().zip(weights) {
-                let weight = gates.of_first() * *weight;
-                scratch.additions.push(Addition { word: *word, weight, head: h as u32 });
-            }
-            let word = sam.store.erased()[h];
-            scratch.additions.push(Addition { word, weight: gates.of_second(), head: h as u32 });
+        for (h, head) in interface.chunks_exact(head_len).enumerate() {
+            let writes = writes(fields.gates(head), sam.store.reads.of(before, h), sam.store.erased()[h]);
+            scratch.additions.extend(writes.map(|(word, weight)| Addition { word, weight, head: h as u32 }));
         }
         let write_word = |h: u32| &interface[h as usize * head_len..][fields.write_word()];
         sam.store.write::<I>(&scratch.additions, write_word, record);

@@ -10,7 +10,7 @@ use super::words::Addition;
 use super::{Memory, MemoryConfig, content, sam};
 use crate::index::{Found, IndexKind};
 use crate::real::simd::vector_fn;
-use crate::{Error, Real};
+use crate::{Arrays, Error, Real};
 
 /// The configuration of a [`Sdnc`]. Defaults are the paper's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -163,6 +163,11 @@ const LINKED: [(usize, Direction); 2] = [(0, Direction::Backward), (2, Direction
 /// * **Access** as in SAM. A head's words stand in this order: those of b_r, largest first, then those of c_r, most
 ///   similar first, then those of f_r, largest first, each where it occurs first.
 ///
+/// A [trace](Memory::trace) has `write_words` and `write_weights` (1 × (3RK+1)), `erased_words` (1); `read_words` and
+/// `read_weights` (R × 3K), and where they come from, each R × K: `backward_…` b_r, `content_…` c_r, `forward_…` f_r;
+/// `read_modes` π (R × 3: backward, content, forward), `read_strengths` β (R), `write_gates` α and
+/// `interpolation_gates` γ (1 each). Places without a word have [`NO_WORD`](crate::NO_WORD) and the weight 0.
+///
 /// The gradient flows as in SAM, and through w^R_r(t-1) in b_r and f_r and through the modes; links and precedence are
 /// constants to it. No step costs anything proportional to N, the index's search aside.
 pub struct Sdnc<T> {
@@ -260,6 +265,35 @@ impl<T: Real> Memory<T> for Sdnc<T> {
         self.store.replay();
         self.links.redo_updates();
     }
+
+    fn save(&mut self, to: &mut Arrays<T>) {
+        self.store.save(to);
+        self.links.save(&self.store.words.written(), to);
+    }
+
+    fn load(&mut self, from: &mut Arrays<T>) -> Result<(), Error> {
+        self.reset();
+        self.store.load(from)?;
+        self.links.load(&self.store.words.written(), from)
+    }
+
+    fn trace(&self, interface: &[T], to: &mut Arrays<T>) {
+        let (before, now, erased) = self.store.latest();
+        let heads = 0..self.fields.heads;
+        let gates = self.fields.gates(interface);
+        let mut writes = Accesses::default();
+        find_writes(&self.store, before, gates, erased[0], heads.len(), &mut writes);
+        sparse::put_pairs(std::iter::once(writes.each()), heads.len() * MODES * self.reads + 1, "write", to);
+        to.put_whole("erased_words", &[erased.len()], erased.to_vec());
+        self.store.reads.trace(now, heads.clone(), "read", to);
+        for (mode, name) in ["backward", "content", "forward"].into_iter().enumerate() {
+            self.tape.found.trace(before, heads.clone().map(|h| MODES * h + mode), name, to);
+        }
+        let modes = heads.clone().flat_map(|h| modes(&interface[self.fields.modes(h)])).collect();
+        to.put_real("read_modes", &[heads.len(), MODES], modes);
+        sparse::put_heads(heads.map(|h| interface[self.fields.strength(h)].oneplus()), "read_strengths", to);
+        Gates::trace(&[gates], to);
+    }
 }
 
 vector_fn! {
@@ -274,17 +308,10 @@ vector_fn! {
             raw.resize(now * heads * MODES * reads, T::ZERO);
         }
 
-        let gates = fields.gates(interface);
         let scratch = &mut sdnc.scratch;
         scratch.writes.clear();
-        let share = gates.of_first() / T::from_f64(heads as f64);
-        for h in 0..heads {
-            let (words, weights) = sdnc.store.reads.of(before, h);
-            for (word, weight) in words.iter().zip(weights) {
-                scratch.writes.add(*word, share * *weight);
-            }
-        }
-        scratch.writes.add(sdnc.store.erased()[0], gates.of_second());
+        let erased = sdnc.store.erased()[0];
+        find_writes(&sdnc.store, before, fields.gates(interface), erased, heads, &mut scratch.writes);
         scratch.additions.clear();
         scratch.additions.extend(scratch.writes.each().map(|(word, weight)| Addition { word, weight, head: 0 }));
         let write_word = |_| &interface[fields.write_word()];
@@ -342,6 +369,26 @@ vector_fn! {
         }
         sdnc.store.end_step(record);
     }
+}
+
+/// The words that the write head writes, with its weights.
+#[inline(always)]
+fn find_writes<T: Real>(
+    store: &Store<T>,
+    before: usize,
+    gates: Gates<T>,
+    erased: u32,
+    heads: usize,
+    writes: &mut Accesses<T>,
+) {
+    let share = gates.of_first() / T::from_f64(heads as f64);
+    for head in 0..heads {
+        let (words, weights) = store.reads.of(before, head);
+        for (word, weight) in words.iter().zip(weights) {
+            writes.add(*word, share * *weight);
+        }
+    }
+    writes.add(erased, gates.of_second());
 }
 
 /// m ⊙ m, with m = σ(m̂).

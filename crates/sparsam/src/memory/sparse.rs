@@ -5,10 +5,11 @@ use std::ops::Range;
 use super::gates::Gates;
 use super::ring::{self, Accesses, Ring};
 use super::words::{Addition, Words};
+use crate::arrays::{NO_WORD, check_distinct, last_word};
 use crate::index::Index;
 use crate::real::simd::InstructionSet;
 use crate::real::vector::{axpy, dot};
-use crate::{Error, Real};
+use crate::{Arrays, Error, Real};
 
 /// Checks the sizes of a sparse memory with so many `heads` that read, and `writers` that write.
 ///
@@ -116,6 +117,27 @@ impl<T: Real> Store<T> {
         self.position = 0;
     }
 
+    /// Puts words, the order of their accesses, and what the heads read into `to`.
+    pub fn save(&mut self, to: &mut Arrays<T>) {
+        self.words.save(to);
+        let order = self.ring.in_order();
+        to.put_whole("order", &[order.len()], order);
+        self.reads.save(self.position, "read", to);
+    }
+
+    /// Takes over what was [`save`](Self::save)d. The store must have been [`reset`](Self::reset).
+    ///
+    /// # Errors
+    /// [`Error::State`] names what does not fit.
+    pub fn load(&mut self, from: &mut Arrays<T>) -> Result<(), Error> {
+        self.words.load(from)?;
+        let memory_size = self.words.memory_size();
+        for word in from.take_words("order", memory_size)? {
+            self.ring.access(word, false);
+        }
+        self.reads.load("read", memory_size, from)
+    }
+
     /// Starts a step: what was undone can no longer be replayed. Gives the entries of [`reads`](Self::reads) before the
     /// step and after it.
     #[inline(always)]
@@ -220,6 +242,17 @@ impl<T: Real> Store<T> {
         gates.back(over_read, over_erased)
     }
 
+    /// The entries of [`reads`](Self::reads) before the latest step that is in force and after it, and the words that
+    /// it erased.
+    ///
+    /// # Panics
+    /// If no step is left on the tape.
+    pub fn latest(&self) -> (usize, usize, &[u32]) {
+        assert!(self.position > 0, "no step is left on the tape");
+        let before = self.position - 1;
+        (before, self.position, &self.erased[before * self.writers..self.position * self.writers])
+    }
+
     /// Undoes the latest step that is in force.
     #[inline(always)]
     pub fn undo_step(&mut self) {
@@ -272,6 +305,34 @@ impl<T: Real> Store<T> {
     }
 }
 
+/// Puts words with weights, of several heads, into `to`, `name` followed by `_words` and `_weights`. Every head has
+/// `capacity` places; those without a word have [`NO_WORD`] and the weight 0.
+pub fn put_pairs<T: Real>(
+    heads: impl Iterator<Item = impl Iterator<Item = (u32, T)>>,
+    capacity: usize,
+    name: &str,
+    to: &mut Arrays<T>,
+) {
+    let (mut words, mut weights, mut count) = (Vec::new(), Vec::new(), 0);
+    for head in heads {
+        for (word, weight) in head {
+            words.push(word);
+            weights.push(weight);
+        }
+        count += 1;
+        words.resize(count * capacity, NO_WORD);
+        weights.resize(count * capacity, T::ZERO);
+    }
+    to.put_whole(format!("{name}_words"), &[count, capacity], words);
+    to.put_real(format!("{name}_weights"), &[count, capacity], weights);
+}
+
+/// Puts a number of each head into `to`.
+pub fn put_heads<T: Real>(numbers: impl Iterator<Item = T>, name: &str, to: &mut Arrays<T>) {
+    let numbers: Vec<T> = numbers.collect();
+    to.put_real(name, &[numbers.len()], numbers);
+}
+
 /// What each head read at each step on the tape: words and weights. Entry 0 is the state at the start of the episode;
 /// a head that has not read yet has no words there.
 #[derive(Debug, Default)]
@@ -315,6 +376,50 @@ impl<T: Real> Reads<T> {
     pub fn clear(&mut self) {
         self.start_entry(0);
         self.counts.fill(0);
+    }
+
+    /// Puts what some heads read at an entry into `to`, as [`put_pairs`] does.
+    pub fn trace(&self, entry: usize, heads: impl Iterator<Item = usize>, name: &str, to: &mut Arrays<T>) {
+        let pairs = heads.map(|head| {
+            let (words, weights) = self.of(entry, head);
+            words.iter().copied().zip(weights.iter().copied())
+        });
+        put_pairs(pairs, self.capacity, name, to);
+    }
+
+    /// Puts one entry into `to`, under names that start with `name`.
+    pub fn save(&self, entry: usize, name: &str, to: &mut Arrays<T>) {
+        let heads = (0..self.heads).map(|head| self.of(entry, head));
+        let (mut counts, mut all_words, mut all_weights) = (Vec::new(), Vec::new(), Vec::new());
+        for (words, weights) in heads {
+            counts.push(words.len() as u32);
+            all_words.extend_from_slice(words);
+            all_weights.extend_from_slice(weights);
+        }
+        to.put_whole(format!("{name}.counts"), &[counts.len()], counts);
+        to.put_whole(format!("{name}.words"), &[all_words.len()], all_words);
+        to.put_real(format!("{name}.weights"), &[all_weights.len()], all_weights);
+    }
+
+    /// Makes an entry that was [`save`](Self::save)d the first one, and the only one. There are `memory_size` words.
+    ///
+    /// # Errors
+    /// [`Error::State`] names what does not fit.
+    pub fn load(&mut self, name: &str, memory_size: usize, from: &mut Arrays<T>) -> Result<(), Error> {
+        let [counts, words, weights] = ["counts", "words", "weights"].map(|part| format!("{name}.{part}"));
+        let counts = from.take_whole(&counts, Some(self.heads), self.capacity.min(u32::MAX as usize) as u32)?;
+        let total = counts.iter().map(|count| *count as usize).sum();
+        let all_words = from.take_whole(&words, Some(total), last_word(memory_size))?;
+        let all_weights = from.take_real(&weights, &[total])?;
+        self.clear();
+        let mut start = 0;
+        for (head, count) in counts.iter().enumerate() {
+            let range = start..start + *count as usize;
+            check_distinct(&words, &all_words[range.clone()])?;
+            self.set_words(0, head, &all_words[range.clone()]).copy_from_slice(&all_weights[range]);
+            start += *count as usize;
+        }
+        Ok(())
     }
 
     /// The words that a head read, and their weights.

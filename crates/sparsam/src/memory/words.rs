@@ -5,7 +5,7 @@ use super::slots::Slots;
 use crate::index::{Found, Index};
 use crate::real::simd::InstructionSet;
 use crate::real::vector::{axpy, position};
-use crate::{Error, Real};
+use crate::{Arrays, Error, Real};
 
 /// N words of W numbers, all zero at first, with an index over those that were ever written.
 ///
@@ -120,6 +120,40 @@ impl<T: Real> Words<T> {
         self.lowest_unwritten_at_start = self.lowest_unwritten;
     }
 
+    /// The words ever written, by rising numbers, at the cost of their count.
+    pub fn written(&mut self) -> Vec<u32> {
+        self.update_index();
+        // What is erased or read first is what has the lowest number, so that written words have hardly any others
+        // below them.
+        let all = 0..self.memory_size() as u32;
+        all.filter(|word| self.index.contains(*word)).take(self.index.len()).collect()
+    }
+
+    /// Puts the words ever written, and what they hold, into `to`.
+    pub fn save(&mut self, to: &mut Arrays<T>) {
+        let words = self.written();
+        let contents = words.iter().flat_map(|word| self.content(*word)).copied().collect();
+        to.put_real("contents", &[words.len(), self.word_size], contents);
+        to.put_whole("words", &[words.len()], words);
+    }
+
+    /// Takes over words that were [`save`](Self::save)d. The words must have been [`reset`](Self::reset).
+    ///
+    /// # Errors
+    /// [`Error::State`] names what does not fit.
+    pub fn load(&mut self, from: &mut Arrays<T>) -> Result<(), Error> {
+        let words = from.take_words("words", self.memory_size())?;
+        let contents = from.take_real("contents", &[words.len(), self.word_size])?;
+        for (word, content) in words.iter().zip(contents.chunks_exact(self.word_size)) {
+            let start = *word as usize * self.word_size;
+            self.contents[start..start + self.word_size].copy_from_slice(content);
+            self.index.update(*word, &self.contents);
+        }
+        self.pass_written();
+        self.lowest_unwritten_at_start = self.lowest_unwritten;
+        Ok(())
+    }
+
     /// Keeps the words as they stand and empties the journal, at the cost of the words in it.
     pub fn start_episode(&mut self) {
         self.update_index();
@@ -167,9 +201,7 @@ impl<T: Real> Words<T> {
         for word in &self.distinct {
             self.index.update(*word, &self.contents);
         }
-        while (self.lowest_unwritten as usize) < self.memory_size() && self.index.contains(self.lowest_unwritten) {
-            self.lowest_unwritten += 1;
-        }
+        self.pass_written();
     }
 
     #[inline(always)]
@@ -202,6 +234,7 @@ impl<T: Real> Words<T> {
             self.position += 1;
             self.index_stale = true;
         }
+        self.gradients.clear();
     }
 
     fn entries(&self, step: usize) -> std::ops::Range<usize> {
@@ -256,6 +289,12 @@ impl<T: Real> Words<T> {
                 self.index.forget(word);
             }
         }
+        self.pass_written();
+    }
+
+    /// Goes on to the lowest word that is not written.
+    #[inline(always)]
+    fn pass_written(&mut self) {
         while (self.lowest_unwritten as usize) < self.memory_size() && self.index.contains(self.lowest_unwritten) {
             self.lowest_unwritten += 1;
         }

@@ -1,9 +1,9 @@
 use rayon::prelude::*;
 
 use super::shard::{PackedWeights, Place, SHARD_ROWS, Shard};
-use super::{Network, Parameters};
+use super::{Network, NetworkConfig, Parameters};
 use crate::memory::pages::available_bytes;
-use crate::{Error, Real};
+use crate::{Arrays, Error, Real};
 
 /// What a shard does with its rows of a batch's inputs.
 type Pass<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], &[usize], Place);
@@ -21,6 +21,9 @@ type Pass<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], &[usiz
 /// | [`backward`](Self::backward) | the one that `forward` left | the one that `forward` started from, bit for bit |
 /// | [`replay`](Self::replay) | the one that `backward` left | the one that `forward` had left, bit for bit |
 /// | [`infer`](Self::infer) | the one that stands | the one after the last step; no tape |
+/// | [`trace`](Self::trace) | the one that stands | the one after the last step; no tape |
+/// | [`save_row`](Self::save_row) | the one that stands | the same |
+/// | [`load_row`](Self::load_row) | | in one row the one that was saved, in the others the one that stood; no tape |
 ///
 /// So `forward`, `backward`, `forward`, … trains every batch from the same (empty) memory; `forward`, `backward`,
 /// `replay`, `forward`, … carries the memory from batch to batch, with gradients stopping between them; and `infer`
@@ -32,9 +35,8 @@ type Pass<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], &[usiz
 /// Work is shared out over the threads of the current rayon pool; results do not depend on their number.
 pub struct Runner<T: Real> {
     shards: Vec<Shard<T>>,
+    config: NetworkConfig,
     rows: usize,
-    input_size: usize,
-    output_len: usize,
     weights: PackedWeights<T>,
     /// Version of the network whose weights are packed.
     version: u64,
@@ -54,30 +56,40 @@ impl<T: Real> Runner<T> {
     /// [`Error::MemoryTooLarge`], [`Error::MemoryDoesNotFit`] or [`Error::MappingRefused`] if the memories do not fit;
     /// [`Error::Config`] if `rows` is 0, or so large that no memory fits.
     pub fn new(network: &Network<T>, rows: usize) -> Result<Self, Error> {
+        Self::with_config(network.config(), rows)
+    }
+
+    /// As [`new`](Self::new), for networks that are not there yet, or elsewhere.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`Error::Config`] if no network can have the configuration.
+    pub fn with_config(config: &NetworkConfig, rows: usize) -> Result<Self, Error> {
+        config.validate()?;
         if rows == 0 {
             let reason = "a batch has at least one sequence".into();
             return Err(Error::Config { field: "batch_size", value: "0".into(), reason });
         }
-        let config = network.config();
         config.check_memories::<T>(rows)?;
         let shards = (0..rows)
             .step_by(SHARD_ROWS)
             .map(|first| Shard::new(config, SHARD_ROWS.min(rows - first)))
             .collect::<Result<_, _>>()?;
-        let mut runner = Self {
+        Ok(Self {
             shards,
+            config: config.clone(),
             rows,
-            input_size: config.input_size,
-            output_len: config.output_len(),
             weights: PackedWeights::new(config),
             version: 0,
             gradients: Vec::new(),
             taped: vec![0; rows],
             steps: 0,
             has_tape: false,
-        };
-        runner.pack(network);
-        Ok(runner)
+        })
+    }
+
+    /// The configuration of the networks that it runs.
+    pub fn config(&self) -> &NetworkConfig {
+        &self.config
     }
 
     /// Rows of the batch.
@@ -104,11 +116,41 @@ impl<T: Real> Runner<T> {
 
     /// Makes one row as it was when made. The others keep the state that stands; no row has a tape any more.
     pub fn reset_row(&mut self, row: usize) {
+        self.end_episode();
+        self.shards[row / SHARD_ROWS].reset_row(row % SHARD_ROWS);
+    }
+
+    /// A row's controller and memory as they stand, at the cost of the words written to it. Everything stays as it is,
+    /// the tape included. See [`state`](crate::state) for files.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn save_row(&mut self, row: usize) -> Arrays<T> {
+        let mut arrays = Arrays::default();
+        self.shards[row / SHARD_ROWS].save_row(row % SHARD_ROWS, &mut arrays);
+        arrays
+    }
+
+    /// Makes a row what [`save_row`](Self::save_row) told of, in this runner or in another of the same configuration.
+    /// The others keep the state that stands; no row has a tape any more. See
+    /// [`Memory::load`](crate::memory::Memory::load) for what is the same to the bit then.
+    ///
+    /// # Errors
+    /// [`Error::State`] names what does not fit; the row is as it was made then.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn load_row(&mut self, row: usize, mut arrays: Arrays<T>) -> Result<(), Error> {
+        self.end_episode();
+        self.shards[row / SHARD_ROWS].load_row(row % SHARD_ROWS, &mut arrays)
+    }
+
+    /// Keeps the state that stands, without a tape.
+    fn end_episode(&mut self) {
         self.has_tape = false;
         for shard in &mut self.shards {
             shard.start_episode();
         }
-        self.shards[row / SHARD_ROWS].reset_row(row % SHARD_ROWS);
     }
 
     /// Runs the network over sequences and keeps a tape for [`backward`](Self::backward).
@@ -156,6 +198,60 @@ impl<T: Real> Runner<T> {
         self.run(network, inputs, lengths, outputs, Shard::infer)
     }
 
+    /// Runs the network over sequences as [`infer`](Self::infer) does, and tells what every memory did at every step:
+    /// arrays of shape T × rows × the shape that the memory's documentation names (see
+    /// [`Memory::trace`](crate::memory::Memory::trace)), 0 or [`NO_WORD`](crate::NO_WORD) past a row's length. To be
+    /// looked at, not to be fast. A network without a memory gives none, nor does a batch without a step.
+    ///
+    /// # Errors
+    /// As [`infer`](Self::infer). If there is no room for the arrays, the state is that after the first step.
+    pub fn trace(
+        &mut self,
+        network: &Network<T>,
+        inputs: &[T],
+        lengths: &[usize],
+        outputs: &mut [T],
+    ) -> Result<Arrays<T>, Error> {
+        let steps = self.start_run(network, inputs, lengths, outputs)?;
+        let (weights, batch) = (&self.weights, self.rows);
+        let mut all = Arrays::default();
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            let place = Place { first_row: number * SHARD_ROWS, batch };
+            shard.trace(weights, network.parameters(), inputs, lengths, place, |step, row, arrays| {
+                if all.iter().next().is_none() {
+                    let numbers: usize = arrays.iter().map(|(_, array)| array.shape().iter().product::<usize>()).sum();
+                    check_room(steps, (steps * batch) as u128 * (numbers * size_of::<T>()) as u128)?;
+                }
+                for (name, array) in arrays.iter() {
+                    all.put_part(name, &[steps, batch], step * batch + place.first_row + row, array);
+                }
+                Ok(())
+            })?;
+        }
+        self.write_outputs(outputs);
+        Ok(all)
+    }
+
+    fn start_run(
+        &mut self,
+        network: &Network<T>,
+        inputs: &[T],
+        lengths: &[usize],
+        outputs: &[T],
+    ) -> Result<usize, Error> {
+        let steps = self.check_shapes(network, inputs, lengths, outputs)?;
+        self.pack(network);
+        self.steps = steps;
+        self.has_tape = false;
+        Ok(steps)
+    }
+
+    fn write_outputs(&self, outputs: &mut [T]) {
+        for (number, shard) in self.shards.iter().enumerate() {
+            shard.write_outputs(Place { first_row: number * SHARD_ROWS, batch: self.rows }, outputs);
+        }
+    }
+
     fn run(
         &mut self,
         network: &Network<T>,
@@ -164,18 +260,13 @@ impl<T: Real> Runner<T> {
         outputs: &mut [T],
         run: Pass<T>,
     ) -> Result<(), Error> {
-        let steps = self.check_shapes(network, inputs, lengths, outputs)?;
-        self.pack(network);
-        self.steps = steps;
-        self.has_tape = false;
+        self.start_run(network, inputs, lengths, outputs)?;
         let (weights, batch) = (&self.weights, self.rows);
         for_each(&mut self.shards, |number, shard| {
             let place = Place { first_row: number * SHARD_ROWS, batch };
             run(shard, weights, network.parameters(), inputs, lengths, place);
         });
-        for (number, shard) in self.shards.iter().enumerate() {
-            shard.write_outputs(Place { first_row: number * SHARD_ROWS, batch }, outputs);
-        }
+        self.write_outputs(outputs);
         Ok(())
     }
 
@@ -201,9 +292,9 @@ impl<T: Real> Runner<T> {
             ));
         }
         let batch = self.rows;
-        expect_len("output_gradients", output_gradients.len(), self.steps, batch, self.output_len)?;
+        expect_len("output_gradients", output_gradients.len(), self.steps, batch, self.config.output_len())?;
         if let Some(gradients) = &input_gradients {
-            expect_len("input_gradients", gradients.len(), self.steps, batch, self.input_size)?;
+            expect_len("input_gradients", gradients.len(), self.steps, batch, self.config.input_size)?;
         }
         if gradients.tensors() != network.parameters().tensors() {
             return Err(Error::Shape {
@@ -276,13 +367,11 @@ impl<T: Real> Runner<T> {
         lengths: &[usize],
         outputs: &[T],
     ) -> Result<usize, Error> {
-        let steps = inputs.len() / (self.rows * self.input_size);
-        expect_len("inputs", inputs.len(), steps, self.rows, self.input_size)?;
-        expect_len("outputs", outputs.len(), steps, self.rows, self.output_len)?;
-        let config = network.config();
-        if (config.input_size, config.output_len()) != (self.input_size, self.output_len)
-            || !self.shards.iter().all(|shard| shard.fits(config))
-        {
+        let NetworkConfig { input_size, .. } = self.config;
+        let steps = inputs.len() / (self.rows * input_size);
+        expect_len("inputs", inputs.len(), steps, self.rows, input_size)?;
+        expect_len("outputs", outputs.len(), steps, self.rows, self.config.output_len())?;
+        if *network.config() != self.config {
             return Err(Error::Order("a runner runs networks of the configuration that it was made for"));
         }
         if lengths.len() != self.rows {

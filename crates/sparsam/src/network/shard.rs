@@ -7,13 +7,18 @@ use crate::memory::Memory;
 use crate::nn::lstm::{cell, cell_back};
 use crate::real::matrix::{Packed, TILE_ROWS, View, multiply};
 use crate::real::vector::add;
-use crate::{Error, Real};
+use crate::{Arrays, Error, Real};
 
 /// Sequences in a shard. Fixed, so that sums over a batch do not depend on the number of threads.
 pub const SHARD_ROWS: usize = TILE_ROWS;
 
 /// Time steps whose outputs are handled at once, and the length of a piece of an untaped run.
 const BLOCK: usize = 32;
+
+/// What is saved of a controller: its hidden units, its cells, and what was read last.
+const HIDDEN: &str = "controller.hidden";
+const CELL: &str = "controller.cell";
+const READ: &str = "controller.read";
 
 /// The weights that every time step uses, laid out for it.
 #[derive(Debug)]
@@ -58,7 +63,7 @@ impl<T: Real> PackedWeights<T> {
 }
 
 /// Lengths of the vectors of one row.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 struct Sizes {
     input: usize,
     hidden: usize,
@@ -163,11 +168,6 @@ impl<T: Real> Shard<T> {
         })
     }
 
-    /// Whether networks of this configuration have vectors of the lengths that the shard was made for.
-    pub fn fits(&self, config: &NetworkConfig) -> bool {
-        self.sizes == Sizes::new(config)
-    }
-
     /// Makes a row as it was when made; an episode must have been started, so that no tape is there.
     pub fn reset_row(&mut self, row: usize) {
         let Sizes { hidden, state, .. } = self.sizes;
@@ -176,6 +176,41 @@ impl<T: Real> Shard<T> {
         if let Some(memory) = self.memories.get_mut(row) {
             memory.reset();
         }
+    }
+
+    /// Puts a row's controller and memory, as they stand, into `to`. The tape stays.
+    pub fn save_row(&mut self, row: usize, to: &mut Arrays<T>) {
+        let Sizes { hidden, read, state, .. } = self.sizes;
+        let entry = if self.at_end { self.steps } else { 0 } * self.rows + row;
+        let now = &self.states[entry * state..][..state];
+        to.put_real(HIDDEN, &[hidden], now[..hidden].to_vec());
+        to.put_real(CELL, &[hidden], self.cells[entry * hidden..][..hidden].to_vec());
+        if let Some(memory) = self.memories.get_mut(row) {
+            to.put_real(READ, &[read], now[hidden..].to_vec());
+            memory.save(to);
+        }
+    }
+
+    /// Takes over a row that was [`save`](Self::save_row)d; an episode must have been started, so that no tape is
+    /// there. After an error the row is as it was made.
+    pub fn load_row(&mut self, row: usize, from: &mut Arrays<T>) -> Result<(), Error> {
+        let loaded = self.take_over(row, from);
+        if loaded.is_err() {
+            self.reset_row(row);
+        }
+        loaded
+    }
+
+    fn take_over(&mut self, row: usize, from: &mut Arrays<T>) -> Result<(), Error> {
+        let Sizes { hidden, read, state, .. } = self.sizes;
+        let now = &mut self.states[row * state..][..state];
+        now[..hidden].copy_from_slice(&from.take_real(HIDDEN, &[hidden])?);
+        self.cells[row * hidden..][..hidden].copy_from_slice(&from.take_real(CELL, &[hidden])?);
+        if let Some(memory) = self.memories.get_mut(row) {
+            now[hidden..].copy_from_slice(&from.take_real(READ, &[read])?);
+            memory.load(from)?;
+        }
+        from.check_empty()
     }
 
     /// Stores every word of every row's memory; the rows must have been reset.
@@ -270,6 +305,36 @@ impl<T: Real> Shard<T> {
             self.steps = count;
             self.start_episode();
         }
+    }
+
+    /// Runs as [`infer`](Self::infer) does, step by step, and hands over what each row's memory did at each of its
+    /// steps.
+    pub fn trace(
+        &mut self,
+        weights: &PackedWeights<T>,
+        parameters: &Parameters<T>,
+        inputs: &[T],
+        lengths: &[usize],
+        place: Place,
+        mut traced: impl FnMut(usize, usize, Arrays<T>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.start_episode();
+        let steps = self.set_lengths(lengths, place);
+        fit(&mut self.outputs, steps * self.rows * self.sizes.output);
+        for t in 0..steps {
+            self.run(weights, parameters, inputs, place, t, 1, true);
+            self.steps = 1;
+            let interfaces = self.interfaces.chunks_exact(self.sizes.interface.max(1));
+            for (row, (memory, interface)) in self.memories.iter().zip(interfaces).enumerate() {
+                if t < self.lengths[row] {
+                    let mut arrays = Arrays::default();
+                    memory.trace(interface, &mut arrays);
+                    traced(t, row, arrays)?;
+                }
+            }
+            self.start_episode();
+        }
+        Ok(())
     }
 
     fn set_lengths(&mut self, lengths: &[usize], place: Place) -> usize {

@@ -1,0 +1,334 @@
+//! Memories beside a controller that is somebody else's, one time step at a time.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use numpy::PyUntypedArrayMethods;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use rayon::prelude::*;
+use sparsam::memory::Memory as Steps;
+use sparsam::{Error, Model};
+
+use crate::array::{expect_shape, give, numbers, read};
+use crate::failure::exception;
+use crate::network::{Either, Number, each};
+use crate::session::{MOST_IDLE, lock};
+
+/// Memories of one sequence each, that wait to be used again.
+type Idle<T> = Mutex<Vec<Vec<Box<dyn Steps<T>>>>>;
+
+/// Memories that a thread steps before another is worth the while.
+const ON_ONE_THREAD: usize = 4;
+
+/// What makes memories of one model and number type.
+#[pyclass(frozen, module = "sparsam._core")]
+pub struct Memory {
+    model: Model,
+    idle: Either<Arc<Idle<f32>>, Arc<Idle<f64>>>,
+}
+
+/// The memories of a batch, at one moment.
+#[pyclass(frozen, module = "sparsam._core")]
+pub struct MemoryState(pub Either<Moment<f32>, Moment<f64>>);
+
+/// A step that can be gone back through.
+#[pyclass(frozen, module = "sparsam._core")]
+pub struct MemoryStep(pub Either<StepOf<f32>, StepOf<f64>>);
+
+/// A moment in the life of some memories. Only who holds the latest may go on.
+pub struct Moment<T> {
+    memories: Arc<Mutex<Memories<T>>>,
+    rows: usize,
+    moves: u64,
+}
+
+/// A [`MemoryStep`] of one number type: its place on the tape of an episode.
+pub struct StepOf<T> {
+    memories: Arc<Mutex<Memories<T>>>,
+    episode: u64,
+    place: usize,
+}
+
+/// Memories, and what going back through their steps needs.
+struct Memories<T> {
+    /// One for each row.
+    memories: Vec<Box<dyn Steps<T>>>,
+    interface_len: usize,
+    read_len: usize,
+    /// Of the steps on the tape, row after row in each.
+    interfaces: Vec<T>,
+    /// Steps on the tape.
+    steps: usize,
+    /// Those of them that are in force.
+    position: usize,
+    /// Episodes that ended.
+    episode: u64,
+    /// How often somebody went on.
+    moves: u64,
+    idle: Weak<Idle<T>>,
+}
+
+impl<T> Drop for Memories<T> {
+    fn drop(&mut self) {
+        let Some(idle) = self.idle.upgrade() else { return };
+        let mut idle = lock(&idle);
+        idle.truncate(MOST_IDLE - 1);
+        idle.insert(0, std::mem::take(&mut self.memories));
+    }
+}
+
+impl<T: Number> Memories<T> {
+    fn new(model: &Model, idle: &Arc<Idle<T>>, rows: usize) -> Result<Self, Error> {
+        let waiting = {
+            let mut idle = lock(idle);
+            idle.iter().position(|memories| memories.len() == rows).map(|place| idle.remove(place))
+        };
+        let memories = match waiting {
+            Some(mut memories) => {
+                memories.iter_mut().for_each(|memory| memory.reset());
+                memories
+            }
+            None => {
+                let mut memories = Vec::with_capacity(rows);
+                for _ in 0..rows {
+                    memories.extend(model.build()?);
+                }
+                memories
+            }
+        };
+        Ok(Self {
+            memories,
+            interface_len: model.interface_len(),
+            read_len: model.read_len(),
+            interfaces: Vec::new(),
+            steps: 0,
+            position: 0,
+            episode: 0,
+            moves: 0,
+            idle: Arc::downgrade(idle),
+        })
+    }
+
+    /// Takes again what was undone.
+    fn replay(&mut self) {
+        if self.position < self.steps {
+            self.memories.iter_mut().for_each(|memory| memory.replay());
+            self.position = self.steps;
+        }
+    }
+
+    fn end_episode(&mut self) {
+        self.replay();
+        self.memories.iter_mut().for_each(|memory| memory.start_episode());
+        self.interfaces.clear();
+        self.episode += 1;
+        (self.steps, self.position) = (0, 0);
+    }
+
+    fn step(&mut self, interface: &[T], record: bool) -> Vec<T> {
+        if record {
+            self.replay();
+            self.interfaces.extend_from_slice(interface);
+            self.steps += 1;
+            self.position += 1;
+        } else {
+            self.end_episode();
+        }
+        let mut read = vec![T::ZERO; self.memories.len() * self.read_len];
+        let rows = interface.par_chunks_exact(self.interface_len).zip(read.par_chunks_exact_mut(self.read_len));
+        self.memories.par_iter_mut().zip(rows).with_min_len(ON_ONE_THREAD).for_each(|(memory, (interface, read))| {
+            memory.step(interface, read, record);
+        });
+        read
+    }
+
+    /// Goes back through the latest step in force: the gradient of its interface.
+    fn step_back(&mut self, read_gradient: &[T]) -> Vec<T> {
+        self.position -= 1;
+        let length = self.memories.len() * self.interface_len;
+        let mut gradient = vec![T::ZERO; length];
+        let interfaces = self.interfaces[self.position * length..][..length].par_chunks_exact(self.interface_len);
+        let gradients =
+            read_gradient.par_chunks_exact(self.read_len).zip(gradient.par_chunks_exact_mut(self.interface_len));
+        self.memories.par_iter_mut().zip(interfaces).zip(gradients).with_min_len(ON_ONE_THREAD).for_each(
+            |((memory, interface), (read_gradient, gradient))| memory.step_back(interface, read_gradient, gradient),
+        );
+        gradient
+    }
+}
+
+impl<T> Moment<T> {
+    /// Lets `go` use the memories, if this is still their latest moment.
+    fn go_on<R>(&self, go: impl FnOnce(&mut Memories<T>) -> R) -> Option<(Self, R)> {
+        // Memories in which a panic happened are not gone on with.
+        let mut memories = self.memories.lock().ok().filter(|memories| memories.moves == self.moves)?;
+        let gone = go(&mut memories);
+        memories.moves += 1;
+        Some((Self { memories: Arc::clone(&self.memories), rows: self.rows, moves: memories.moves }, gone))
+    }
+}
+
+fn moved_on() -> PyErr {
+    PyRuntimeError::new_err(
+        "state has moved on: a later call was given it already; use the state that this call returned",
+    )
+}
+
+#[pymethods]
+impl Memory {
+    /// `config` is a memory's configuration as JSON; `double` chooses double precision.
+    #[new]
+    fn new(config: &str, double: bool) -> PyResult<Self> {
+        let model: Model = serde_json::from_str(config).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        model.validate().map_err(exception)?;
+        Ok(Self { model, idle: if double { Either::Double(Arc::default()) } else { Either::Single(Arc::default()) } })
+    }
+
+    /// Length of an interface vector.
+    fn interface_len(&self) -> usize {
+        self.model.interface_len()
+    }
+
+    /// Length of what a step reads.
+    fn read_len(&self) -> usize {
+        self.model.read_len()
+    }
+
+    /// Empty memories for `rows` sequences.
+    fn start(&self, py: Python<'_>, rows: usize) -> PyResult<MemoryState> {
+        each!(&self.idle, idle => {
+            let memories = py.detach(|| Memories::new(&self.model, idle, rows)).map_err(exception)?;
+            Ok(Number::memory_state(Moment { memories: Arc::new(Mutex::new(memories)), rows, moves: 0 }))
+        })
+    }
+}
+
+#[pymethods]
+impl MemoryState {
+    /// Sequences in the batch.
+    #[getter]
+    fn rows(&self) -> usize {
+        each!(&self.0, moment => moment.rows)
+    }
+
+    /// Whether no later call was given this state.
+    #[getter]
+    fn is_current(&self) -> bool {
+        each!(&self.0, moment => lock(&moment.memories).moves == moment.moves)
+    }
+
+    /// Writes, then reads, in every row: what was read, the state to go on from, and with `record` the step.
+    fn step<'py>(
+        &self,
+        py: Python<'py>,
+        interface: Bound<'py, PyAny>,
+        record: bool,
+    ) -> PyResult<(Bound<'py, PyAny>, Self, Option<MemoryStep>)> {
+        fn step<'py, T: Number>(
+            py: Python<'py>,
+            moment: &Moment<T>,
+            interface: &Bound<'py, PyAny>,
+            record: bool,
+        ) -> PyResult<(Bound<'py, PyAny>, MemoryState, Option<MemoryStep>)> {
+            let interface = read::<T>("interface", interface)?;
+            let (width, read_len) = {
+                let memories = lock(&moment.memories);
+                (memories.interface_len, memories.read_len)
+            };
+            expect_shape("interface", interface.shape(), &[moment.rows, width], "B, P")?;
+            let vectors = numbers(&interface)?;
+            let (next, (numbers, episode, place)) = py
+                .detach(|| {
+                    moment.go_on(|memories| {
+                        let numbers = memories.step(vectors, record);
+                        (numbers, memories.episode, memories.position.saturating_sub(1))
+                    })
+                })
+                .ok_or_else(moved_on)?;
+            let step = record.then(|| StepOf { memories: Arc::clone(&moment.memories), episode, place });
+            let numbers = give(py, numbers, &[moment.rows, read_len])?.into_any();
+            Ok((numbers, T::memory_state(next), step.map(T::memory_step)))
+        }
+        each!(&self.0, moment => step(py, moment, &interface, record))
+    }
+
+    /// The state with an empty tape: gradients stop here.
+    fn detach(&self, py: Python<'_>) -> PyResult<Self> {
+        each!(&self.0, moment => {
+            let (next, ()) = py.detach(|| moment.go_on(Memories::end_episode)).ok_or_else(moved_on)?;
+            Ok(Number::memory_state(next))
+        })
+    }
+
+    /// The state with these rows empty, and with an empty tape.
+    fn reset(&self, py: Python<'_>, rows: Vec<usize>) -> PyResult<Self> {
+        let count = self.rows();
+        if let Some(row) = rows.iter().find(|row| **row >= count) {
+            return Err(PyValueError::new_err(format!("rows names row {row} of a state of {count} rows")));
+        }
+        each!(&self.0, moment => {
+            let reset = |memories: &mut Memories<_>| {
+                memories.end_episode();
+                rows.iter().for_each(|row| memories.memories[*row].reset());
+            };
+            let (next, ()) = py.detach(|| moment.go_on(reset)).ok_or_else(moved_on)?;
+            Ok(Number::memory_state(next))
+        })
+    }
+}
+
+#[pymethods]
+impl MemoryStep {
+    /// The gradient of the step's interface, from that of what it read (zero if none is given). Steps after it that are
+    /// still in force are undone first, as steps whose reads had no gradient; with `afresh`, whatever came back from
+    /// later steps before is forgotten.
+    fn backward<'py>(
+        &self,
+        py: Python<'py>,
+        read_gradient: Option<Bound<'py, PyAny>>,
+        afresh: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        fn backward<'py, T: Number>(
+            py: Python<'py>,
+            step: &StepOf<T>,
+            read_gradient: Option<Bound<'py, PyAny>>,
+            afresh: bool,
+        ) -> PyResult<Bound<'py, PyAny>> {
+            let (rows, read_len, interface_len) = {
+                let memories = lock(&step.memories);
+                (memories.memories.len(), memories.read_len, memories.interface_len)
+            };
+            let array = read_gradient.as_ref().map(|array| read::<T>("read_gradient", array)).transpose()?;
+            let zeros = vec![T::ZERO; rows * read_len];
+            let mut gradient = &zeros[..];
+            if let Some(array) = &array {
+                expect_shape("read_gradient", array.shape(), &[rows, read_len], "the shape of what was read")?;
+                gradient = numbers(array)?;
+            }
+            let back = py.detach(|| {
+                let mut memories = step.memories.lock().map_err(|_| TOO_LATE)?;
+                if memories.episode != step.episode {
+                    return Err(TOO_LATE);
+                }
+                if afresh {
+                    memories.replay();
+                    while memories.position > step.place + 1 {
+                        memories.step_back(&zeros);
+                    }
+                }
+                if memories.position != step.place + 1 {
+                    return Err(
+                        "backward goes through the steps of a memory from the last to the first, in one thread",
+                    );
+                }
+                Ok(memories.step_back(gradient))
+            });
+            let back = back.map_err(PyRuntimeError::new_err)?;
+            Ok(give(py, back, &[rows, interface_len])?.into_any())
+        }
+        each!(&self.0, step => backward(py, step, read_gradient, afresh))
+    }
+}
+
+const TOO_LATE: &str = "backward comes too late: the memory's state was detached or reset since, or went through a step without \
+                        gradients; go back before that";

@@ -1,0 +1,55 @@
+"""What the command writes, the package reads, and back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sparsam import Network
+from sparsam.torch import load_checkpoint
+
+WORKSPACE = Path(__file__).parents[3]
+
+
+def sparsam(*arguments: object) -> list[dict[str, Any]]:
+    """What the command says, an object a line. Cargo builds it, if that was not done before."""
+    if shutil.which("cargo") is None:
+        pytest.skip("there is no cargo to build the command with")
+    cargo = ["cargo", "run", "--quiet", "--locked", "--release", "--manifest-path", str(WORKSPACE / "Cargo.toml"), "--"]
+    command = [*cargo, *map(str, arguments), "--json"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("model", ["sam", "sdnc", "dam", "ntm", "dnc"])
+def test_a_run_goes_into_a_module_and_back(model: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    sizes = ["--hidden-size", 20, "--memory-size", 40, "--word-size", 6, "--heads", 2]
+    training = ["--batches", 3, "--evaluate-every", 3, "--evaluation-sequences", 8]
+    sparsam("train", "copy", "--model", model, "--run", run, *sizes, *training)
+    evaluate = ["eval", run, "--sequences", 8]
+    (before,) = sparsam(*evaluate)
+
+    trained = run / "checkpoints" / "newest.safetensors"
+    module = load_checkpoint(trained)
+    assert type(module).__name__.lower() == model
+    assert (module.hidden_size, module.output_size) == (20, 8)
+    input = torch.randn(9, 3, module.input_size)
+    expected, _ = module(input)
+    torch.testing.assert_close(torch.from_numpy(Network.load(trained).infer(input.numpy())[0]), expected)
+
+    # Twice as large: a power of two, so that halves of it are what there was, to the bit.
+    for factor, same in ((2.0, False), (0.5, True)):
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.mul_(factor)
+        module.save_checkpoint(trained)
+        (after,) = sparsam(*evaluate)
+        assert (after["loss"] == before["loss"]) == same
+    torch.testing.assert_close(load_checkpoint(trained)(input)[0], expected, rtol=0, atol=0)
