@@ -3,10 +3,10 @@
 //!
 //! A file holds what was ever written, not what could be: an almost empty memory of a billion words takes no more room
 //! than its few words. Each row has tensors of its own, whose names start with its number: `3.controller.hidden`,
-//! `3.words` (the numbers of the words written), `3.contents`, `3.order` (those accessed, least recent first),
-//! `3.read.words` and `3.read.weights` (what each head read last), and for the SDNC `3.links.…` and `3.precedence.…`; a
-//! dense memory has all `3.contents`, its weights, and what else it carries from step to step. The metadata has the
-//! [`NetworkConfig`].
+//! `3.words` (the numbers of the words written), `3.contents`, `3.order` (all words, least recently accessed first, as
+//! the first and last of each run of rising numbers), `3.read.words` and `3.read.weights` (what each head read last),
+//! and for the SDNC `3.links.…` and `3.precedence.…`; a dense memory has all `3.contents`, its weights, and what else it
+//! carries from step to step. The metadata has the [`NetworkConfig`].
 //!
 //! What is loaded goes on to the bit as what was saved, if the index is exact
 //! ([`linear`](crate::index::IndexKind::Linear), and [`auto`](crate::index::IndexKind::Auto) as long as it is).
@@ -396,7 +396,10 @@ mod tests {
     fn what_does_not_fit_is_named() {
         let twice = "word 1 occurs twice in";
         refused(1, "words", whole(|words| words[0] = 1), &format!("{twice} `words`"));
-        refused(1, "order", whole(|words| words[..2].fill(1)), &format!("{twice} `order`"));
+        let no_order = "`order` is not an order of all 20 words";
+        refused(1, "order", whole(|words| words[0] = (words[0] + 1) % 20), no_order);
+        refused(1, "order", whole(|words| words.push(0)), no_order);
+        refused(1, "order", whole(|words| words.clear()), no_order);
         refused(1, "read.words", whole(|words| words[2..4].fill(1)), &format!("{twice} `read.words`"));
         let range = "is 20, where at most 19 was expected";
         refused(1, "words", whole(|words| words[0] = 20), &format!("number 0 of `words` {range}"));

@@ -148,14 +148,45 @@ impl Ring {
         }
     }
 
-    /// The words accessed since the ring was made or reset, least recent first.
-    pub fn in_order(&self) -> Vec<u32> {
+    /// The whole order, least recent first, as runs of rising numbers: the first and last word of each. There are at
+    /// most twice as many as accesses were made, and two more.
+    pub fn runs(&self) -> Vec<[u32; 2]> {
+        let blocks = self.neighbours.iter().enumerate().flat_map(|(slot, block)| {
+            let first = self.slots.word(slot) * BLOCK;
+            (first..).zip(block).filter_map(|(word, links)| (links[NEXT] != 0).then_some(word))
+        });
         let newest = self.previous(self.oldest);
-        let mut words: Vec<u32> = std::iter::successors(Some(newest), |word| Some(self.previous(*word)))
-            .take(self.accessed as usize)
-            .collect();
-        words.reverse();
-        words
+        let mut ends: Vec<u32> = blocks.chain([newest, self.words - 1]).collect();
+        ends.sort_unstable();
+        let mut runs = Vec::new();
+        let mut first = self.oldest;
+        loop {
+            let last = ends[ends.partition_point(|end| *end < first)];
+            runs.push([first, last]);
+            if last == newest {
+                return runs;
+            }
+            first = self.next(last);
+        }
+    }
+
+    /// Takes over the order that [`runs`](Self::runs) told, if it is one of all words. The ring must have been
+    /// [`reset`](Self::reset).
+    pub fn set_runs(&mut self, runs: &[[u32; 2]]) -> bool {
+        let mut rising = runs.to_vec();
+        rising.sort_unstable();
+        let starts = std::iter::once(Some(0)).chain(rising.iter().map(|run| run[1].checked_add(1)));
+        let ends = rising.iter().map(|run| Some(run[0])).chain([Some(self.words)]);
+        if rising.iter().any(|run| run[0] > run[1]) || !starts.eq(ends) {
+            return false;
+        }
+        self.oldest = runs[0][0];
+        for (run, next) in runs.iter().zip(runs.iter().cycle().skip(1)) {
+            if self.identity_next(run[1]) != next[0] {
+                self.link(run[1], next[0]);
+            }
+        }
+        true
     }
 
     /// Forgets the recorded moves from number `length` on.
@@ -246,10 +277,22 @@ mod tests {
         assert_eq!(accesses.above(0.0).count(), 0);
     }
 
+    #[test]
+    fn what_is_no_order_of_all_words_is_refused() {
+        let wrong: [&[[u32; 2]]; 7] =
+            [&[], &[[0, 3]], &[[0, 5]], &[[1, 4]], &[[0, 2], [2, 4]], &[[0, 1], [3, 4]], &[[3, 1], [0, 4]]];
+        for runs in wrong {
+            assert!(!Ring::new(5).set_runs(runs), "{runs:?}");
+        }
+        let mut ring = Ring::new(5);
+        assert!(ring.set_runs(&[[3, 4], [0, 1], [2, 2]]));
+        assert_eq!(order(&ring), [3, 4, 0, 1, 2]);
+    }
+
     proptest! {
         #[test]
         fn behaves_as_a_naive_list(
-            words in 1u32..40, before in prop::collection::vec(0u32..1000, 0..20),
+            words in 1u32..100, before in prop::collection::vec(0u32..1000, 0..20),
             accesses in prop::collection::vec(0u32..1000, 0..40), cut in 0usize..40,
         ) {
             let mut ring = Ring::new(words);
@@ -276,6 +319,10 @@ mod tests {
             ring.redo(0, cut);
             ring.redo(cut, ring.recorded());
             prop_assert_eq!(bits(&ring), end);
+            let mut other = Ring::new(words);
+            prop_assert!(other.set_runs(&ring.runs()));
+            prop_assert_eq!(bits(&other), bits(&ring));
+            prop_assert!(ring.runs().len() <= 2 * (accesses.len() + 20) + 2);
             ring.reset();
             prop_assert_eq!(bits(&ring), bits(&Ring::new(words)));
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::gates::Gates;
 use super::ring::{self, Accesses, Ring};
 use super::words::{Addition, Words};
-use crate::arrays::{NO_WORD, check_distinct, last_word};
+use crate::arrays::{NO_WORD, check_distinct, last_word, unusable};
 use crate::index::Index;
 use crate::real::simd::InstructionSet;
 use crate::real::vector::{axpy, dot};
@@ -120,8 +120,8 @@ impl<T: Real> Store<T> {
     /// Puts words, the order of their accesses, and what the heads read into `to`.
     pub fn save(&mut self, to: &mut Arrays<T>) {
         self.words.save(to);
-        let order = self.ring.in_order();
-        to.put_whole("order", &[order.len()], order);
+        let order = self.ring.runs();
+        to.put_whole("order", &[2 * order.len()], order.into_flattened());
         self.reads.save(self.position, "read", to);
     }
 
@@ -132,8 +132,10 @@ impl<T: Real> Store<T> {
     pub fn load(&mut self, from: &mut Arrays<T>) -> Result<(), Error> {
         self.words.load(from)?;
         let memory_size = self.words.memory_size();
-        for word in from.take_words("order", memory_size)? {
-            self.ring.access(word, false);
+        let order = from.take_whole("order", None, last_word(memory_size))?;
+        let (runs, rest) = order.as_chunks::<2>();
+        if !rest.is_empty() || !self.ring.set_runs(runs) {
+            return Err(unusable(format!("`order` is not an order of all {memory_size} words")));
         }
         self.reads.load("read", memory_size, from)
     }
