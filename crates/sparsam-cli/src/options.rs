@@ -49,6 +49,7 @@ const fn flag(
 }
 
 const TRAINING: &str = "Training";
+const CURRICULUM: &str = "Curriculum";
 const NETWORK: &str = "Network";
 const TASK: &str = "Task";
 const OPTIMISATION: &str = "Optimiser";
@@ -65,6 +66,16 @@ static FLAGS: &[Flag] = &[
     flag("evaluate-every", &["evaluate_every"], Kind::Whole, TRAINING, "Batches between evaluations"),
     flag("evaluation-sequences", &["evaluation_sequences"], Kind::Whole, TRAINING, "Sequences in an evaluation"),
     flag("checkpoint-every", &["checkpoint_every"], Kind::Whole, TRAINING, "Batches between checkpoints"),
+
+    flag("curriculum", &["curriculum", "on"], Kind::Switch, CURRICULUM,
+        "Draw each batch's level up to one that doubles as the network learns"),
+    flag("curriculum-threshold", &["curriculum", "threshold"], Kind::Number, CURRICULUM,
+        "Mean loss below which it doubles, in bits for each bit or class wanted"),
+    flag("curriculum-episodes", &["curriculum", "episodes"], Kind::Whole, CURRICULUM,
+        "Sequences over which the mean is taken"),
+    flag("curriculum-start", &["curriculum", "start"], Kind::Whole, CURRICULUM,
+        "Highest level at first; 0: the task's"),
+    flag("curriculum-end", &["curriculum", "end"], Kind::Whole, CURRICULUM, "Highest level at last"),
 
     flag("optimiser", OPTIMISER, Kind::Word(optimisers), OPTIMISATION, "The optimiser"),
     flag("learning-rate", &["optimiser", "learning_rate"], Kind::Number, OPTIMISATION, "Step size"),
@@ -381,7 +392,8 @@ mod tests {
                 let config = given(&["--optimiser", optimiser]).apply(base(task, model)).unwrap();
                 let mut table = Table::try_from(config).unwrap();
                 all.extend(FLAGS.iter().filter(|flag| find(&mut table, flag.place).is_some()).map(|flag| flag.name));
-                let tables = [&["task"][..], &["network", "memory"], &["network"], &["optimiser"], &[]];
+                let tables =
+                    [&["task"][..], &["network", "memory"], &["network"], &["optimiser"], &["curriculum"], &[]];
                 for place in tables {
                     let inner = if place.is_empty() { None } else { find(&mut table, place).cloned() };
                     for (field, value) in inner.as_ref().and_then(Value::as_table).unwrap_or(&table.clone()) {

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use sparsam::nn::loss;
 
-use crate::random::{Random, Stream};
-use crate::task::{Split, Task};
+use crate::random::Stream;
+use crate::task::{Draw, Task};
 
 /// What the targets of a task are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,22 @@ impl Targets {
         match kind {
             TargetKind::Bits => Self::Bits { values: Vec::new(), mask: Vec::new() },
             TargetKind::Classes => Self::Classes(Vec::new()),
+        }
+    }
+
+    /// How many bits (a logit above 0 says 1) of an output are wrong, or whether its class (the largest logit) is; none
+    /// if it has no target.
+    fn wrong(&self, place: usize, output: &[f32]) -> Option<u64> {
+        match self {
+            Self::Bits { values, mask } => mask[place].then(|| {
+                let bits = &values[place * output.len()..(place + 1) * output.len()];
+                output.iter().zip(bits).filter(|(output, bit)| (**output > 0.0) != (**bit > 0.5)).count() as u64
+            }),
+            Self::Classes(classes) => classes[place].map(|class| {
+                let right = output[class];
+                let wins = output.iter().enumerate().all(|(other, output)| other == class || *output < right);
+                u64::from(!wins)
+            }),
         }
     }
 
@@ -251,30 +267,20 @@ impl Batch {
         }
     }
 
+    /// How many bits or classes are wanted in the whole batch.
+    pub fn wanted(&self) -> u64 {
+        let count = match &self.targets {
+            Targets::Bits { mask, .. } => mask.iter().filter(|used| **used).count() * self.output_size,
+            Targets::Classes(classes) => classes.iter().flatten().count(),
+        };
+        count as u64
+    }
+
     /// How many bits (a logit above 0 says 1) or classes (the largest logit) of `outputs` (T × B × O) are wrong in the
     /// whole batch.
     pub fn wrong(&self, outputs: &[f32]) -> u64 {
-        let width = self.output_size;
-        match &self.targets {
-            Targets::Bits { values, mask } => {
-                let runs = mask.iter().zip(outputs.chunks_exact(width).zip(values.chunks_exact(width)));
-                runs.filter(|(used, _)| **used)
-                    .map(|(_, (outputs, bits))| {
-                        outputs.iter().zip(bits).filter(|(output, bit)| (**output > 0.0) != (**bit > 0.5)).count()
-                            as u64
-                    })
-                    .sum()
-            }
-            Targets::Classes(classes) => classes
-                .iter()
-                .zip(outputs.chunks_exact(width))
-                .filter_map(|(class, outputs)| class.map(|class| (class, outputs)))
-                .filter(|(class, outputs)| {
-                    let right = outputs[*class];
-                    !outputs.iter().enumerate().all(|(other, output)| other == *class || *output < right)
-                })
-                .count() as u64,
-        }
+        let places = outputs.chunks_exact(self.output_size).enumerate();
+        places.filter_map(|(place, output)| self.targets.wrong(place, output)).sum()
     }
 }
 
@@ -302,12 +308,10 @@ impl Sampler {
         stream: Stream,
         numbers: std::ops::Range<u64>,
     ) -> &Batch {
-        let split = if stream == Stream::Training { Split::Training } else { Split::Evaluation };
         let mut filled = 0;
         for (sequence, number) in self.sequences.iter_mut().zip(numbers) {
-            let mut random = Random::new(seed, stream, number);
             sequence.clear();
-            task.generate(random.within(levels), split, &mut random, sequence);
+            task.generate(Draw::new(levels, seed, stream, number), sequence);
             filled += 1;
         }
         self.batch.fill(&self.sequences[..filled]);

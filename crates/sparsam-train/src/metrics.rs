@@ -26,6 +26,9 @@ pub struct Metrics {
     pub seconds: f64,
     /// Sequences trained on per second of wall-clock time since the line before.
     pub sequences_per_second: f64,
+    /// The highest level trained and evaluated on; only a curriculum changes it, and only its runs have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<usize>,
 }
 
 impl Metrics {

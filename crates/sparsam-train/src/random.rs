@@ -14,6 +14,8 @@ pub enum Stream {
     Validation,
     /// Sequences that a finished network is evaluated on.
     Evaluation,
+    /// Levels of the batches of a curriculum.
+    Levels,
 }
 
 /// The random numbers of one sequence.

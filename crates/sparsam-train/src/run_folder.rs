@@ -28,6 +28,8 @@ use sparsam::checkpoint::{self, Extra};
 use sparsam::file;
 use sparsam::nn::optimiser::Optimiser;
 
+use crate::curriculum::Curriculum;
+use crate::task::Task;
 use crate::{Config, Error, Metrics, draw_curve, tensorboard};
 
 const CONFIG: &str = "config.toml";
@@ -143,8 +145,14 @@ pub(crate) struct Progress {
     pub updates: u64,
     /// Bytes of `metrics.jsonl`.
     pub metrics_bytes: u64,
-    /// The lowest loss of an evaluation so far.
+    /// The lowest loss of an evaluation so far; with a curriculum, of those on its highest level.
     pub best_loss: Option<f64>,
+    /// That level.
+    #[serde(default)]
+    pub best_level: Option<usize>,
+    /// How far the curriculum has come; none without one.
+    #[serde(default)]
+    pub curriculum: Option<Curriculum>,
     /// Seconds spent in training.
     pub seconds: f64,
     /// What has been summed up since the last line of metrics.
@@ -162,6 +170,22 @@ pub(crate) struct Sums {
     pub seconds: f64,
 }
 
+/// What the quantities of a task are counted in.
+#[derive(Clone, Copy, Debug)]
+pub struct Units {
+    /// What may be wrong: "bits".
+    pub wrong: &'static str,
+    /// What a level counts: "items".
+    pub level: &'static str,
+}
+
+impl Units {
+    /// Those of a task.
+    pub fn of(task: &dyn Task) -> Self {
+        Self { wrong: task.target_kind().unit(), level: task.level_unit() }
+    }
+}
+
 /// A folder whose run is being trained, locked against other processes.
 pub(crate) struct OpenRun {
     path: PathBuf,
@@ -169,7 +193,7 @@ pub(crate) struct OpenRun {
     metrics: Vec<Metrics>,
     events: tensorboard::Writer,
     title: String,
-    unit: &'static str,
+    units: Units,
     /// What [`RESUME`] keeps of the configuration.
     kept_config: String,
     _lock: File,
@@ -187,9 +211,10 @@ impl OpenRun {
     pub fn create(
         path: &Path,
         config: &Config,
-        unit: &'static str,
+        units: Units,
         network: &Network<f32>,
         optimiser: &Optimiser<f32>,
+        progress: &Progress,
     ) -> Result<Self, Error> {
         let checkpoints = path.join(CHECKPOINTS);
         before_operation(&checkpoints)?;
@@ -204,7 +229,7 @@ impl OpenRun {
         let metrics_file =
             OpenOptions::new().append(true).create(true).open(&metrics_path).map_err(Error::at(&metrics_path))?;
         let kept_config = kept_config(config)?;
-        save_resume(path, &kept_config, network, optimiser, &Progress::default())?;
+        save_resume(path, &kept_config, network, optimiser, progress)?;
         replace(path, CONFIG, config.to_toml()?.as_bytes())?;
         before_operation(&path.join("events"))?;
         let events = tensorboard::Writer::create(path, None)?;
@@ -214,14 +239,14 @@ impl OpenRun {
             metrics: Vec::new(),
             events,
             title: title(config),
-            unit,
+            units,
             kept_config,
             _lock: lock,
         })
     }
 
     /// Opens a run where its last checkpoint left it.
-    pub fn resume(path: &Path, config: &Config, unit: &'static str) -> Result<(Self, Resumed), Error> {
+    pub fn resume(path: &Path, config: &Config, units: Units) -> Result<(Self, Resumed), Error> {
         let lock = lock(path)?;
         let resumed = load_resume(path, config)?;
         remove_temporary_files(path)?;
@@ -249,7 +274,7 @@ impl OpenRun {
             metrics,
             events,
             title: title(config),
-            unit,
+            units,
             kept_config: kept_config(config)?,
             _lock: lock,
         };
@@ -287,6 +312,9 @@ impl OpenRun {
         ] {
             self.events.scalar(metrics.batch, tag, value);
         }
+        if let Some(level) = metrics.level {
+            self.events.scalar(metrics.batch, "level", level as f64);
+        }
         before_operation(self.events.path())?;
         self.events.flush()?;
         self.metrics.push(metrics);
@@ -311,7 +339,7 @@ impl OpenRun {
         self.events.sync()?;
         save_resume(&self.path, &self.kept_config, network, optimiser, progress)?;
         self.save_network(Checkpoint::Newest, network)?;
-        let curve = draw_curve(&self.metrics, &self.title, self.unit);
+        let curve = draw_curve(&self.metrics, &self.title, self.units);
         replace(&self.path, CURVE, curve.as_bytes())
     }
 
@@ -407,6 +435,12 @@ fn load_resume(folder: &Path, config: &Config) -> Result<Resumed, Error> {
     let plausible = [progress.batch, progress.sequences, progress.updates, progress.since.sequences];
     if plausible.into_iter().any(|count| count > i64::MAX as u64) {
         return Err(Error::damaged(&path, format!("its {PROGRESS} counts beyond all bounds; restore the file")));
+    }
+    let levels = config.levels(&*task)?;
+    let fits = |curriculum: &Curriculum| config.curriculum.on && levels.contains(&curriculum.level);
+    if !progress.curriculum.as_ref().map_or(!config.curriculum.on, fits) {
+        let reason = format!("its {PROGRESS} does not fit the curriculum of {CONFIG}; restore the file");
+        return Err(Error::damaged(&path, reason));
     }
     let mut optimiser = Optimiser::new(config.optimiser, network.parameters().values().len())?;
     let names = optimiser.moments().map(|(name, _)| name);

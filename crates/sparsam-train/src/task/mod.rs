@@ -1,4 +1,7 @@
 //! Tasks: what sequences look like and what is wanted at their outputs. One file for each task.
+//!
+//! A task makes a sequence [piece by piece](Source), so that the same code serves training, which needs the whole of it,
+//! and evaluation, which runs through sequences of any length and keeps none of what it has passed.
 
 mod copy;
 mod recall;
@@ -13,7 +16,7 @@ pub use recall::Recall;
 pub use sort::Sort;
 
 use crate::batch::{Sequence, TargetKind};
-use crate::{Error, Random};
+use crate::{Error, Random, Stream};
 
 /// Which part of a data set a sequence comes from. Tasks that make their sequences have nothing to part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +47,34 @@ pub trait Task: Send + Sync {
     /// Time steps of a sequence of this level, or the most there can be.
     fn steps(&self, level: usize) -> usize;
 
-    /// Batches of training that are known to suffice with the default settings.
-    fn default_batches(&self) -> u64;
+    /// Starts a sequence, whose level is a possible one. The same draw gives the same sequence, to the bit.
+    fn start(&self, draw: Draw) -> Source<'_>;
+}
 
-    /// Makes a sequence of this level, which is a possible one; `sequence` is empty and of this task's sizes.
-    fn generate(&self, level: usize, split: Split, random: &mut Random, sequence: &mut Sequence);
+/// What is left of a sequence. Each call appends its next time steps, as few as suit the task, to a sequence of the task's
+/// sizes, and says whether there were any.
+pub type Source<'a> = Box<dyn FnMut(&mut Sequence) -> bool + Send + 'a>;
+
+/// All that decides a sequence of a task.
+#[derive(Clone, Debug)]
+pub struct Draw {
+    /// Its level.
+    pub level: usize,
+    /// Which part of a data set it comes from.
+    pub split: Split,
+    /// Its number among the sequences of its stream.
+    pub number: u64,
+    /// Random numbers of its own.
+    pub random: Random,
+}
+
+impl Draw {
+    /// The sequence of this number in a stream of a seed, of a level drawn from `levels`.
+    pub fn new(levels: &RangeInclusive<usize>, seed: u64, stream: Stream, number: u64) -> Self {
+        let mut random = Random::new(seed, stream, number);
+        let split = if stream == Stream::Training { Split::Training } else { Split::Evaluation };
+        Self { level: random.within(levels), split, number, random }
+    }
 }
 
 /// What the inputs and outputs of a time step are.
@@ -124,6 +150,12 @@ impl dyn Task + '_ {
         Ok(())
     }
 
+    /// Appends a whole sequence to `sequence`, which is of this task's sizes.
+    pub fn generate(&self, draw: Draw, sequence: &mut Sequence) {
+        let mut source = self.start(draw);
+        while source(sequence) {}
+    }
+
     /// An empty sequence of this task's sizes.
     pub fn sequence(&self) -> Sequence {
         Sequence::new(self.input_size(), self.output_size(), self.target_kind())
@@ -144,6 +176,24 @@ fn check_option(field: &'static str, value: usize, possible: RangeInclusive<usiz
         return Ok(());
     }
     Err(Error::option(field, value, format!("it lies from {} to {}", possible.start(), possible.end())))
+}
+
+/// What is known of a task's options before anything is read or made.
+trait Options {
+    /// Batches of training that are known to suffice with the default settings.
+    const BATCHES: u64;
+
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// [`Error::Option`] names the one that does not fit.
+    fn check(&self) -> Result<(), Error>;
+
+    /// Checks the options and makes the task.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    fn build(&self) -> Result<Box<dyn Task>, Error>;
 }
 
 /// The registry of tasks: one line for each.
@@ -175,6 +225,16 @@ macro_rules! tasks {
                 }
             }
 
+            /// Batches of training that are known to suffice with the default settings.
+            pub fn default_batches(&self) -> u64 {
+                fn of<O: Options>(_: &O) -> u64 {
+                    O::BATCHES
+                }
+                match self {
+                    $(Self::$variant(options) => of(options),)*
+                }
+            }
+
             /// Checks the options and makes the task.
             ///
             /// # Errors
@@ -200,7 +260,6 @@ tasks! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Stream;
 
     #[test]
     fn every_task_makes_what_it_says() {
@@ -212,15 +271,23 @@ mod tests {
             task.check_levels(&task.default_levels()).unwrap();
             let first = *task.possible_levels().start();
             for level in task.default_levels().chain([first, 33]) {
+                let draw = Draw::new(&(level..=level), 5, Stream::Training, level as u64);
                 let mut sequence = task.sequence();
-                let mut random = Random::new(5, Stream::Training, level as u64);
-                task.generate(level, Split::Training, &mut random, &mut sequence);
+                task.generate(draw.clone(), &mut sequence);
                 assert_eq!(sequence.steps(), task.steps(level), "{name} at level {level}");
                 assert!((0..sequence.steps()).any(|step| sequence.bits(step).is_some()));
-                let mut again = task.sequence();
-                let mut random = Random::new(5, Stream::Training, level as u64);
-                task.generate(level, Split::Training, &mut random, &mut again);
-                assert_eq!(sequence, again);
+                // In pieces that are thrown away as soon as they are made.
+                let (mut source, mut piece, mut steps) = (task.start(draw), task.sequence(), 0);
+                while source(&mut piece) {
+                    for step in 0..piece.steps() {
+                        assert_eq!(piece.input(step), sequence.input(steps + step));
+                        assert_eq!(piece.bits(step), sequence.bits(steps + step));
+                    }
+                    steps += piece.steps();
+                    piece.clear();
+                }
+                assert_eq!(steps, sequence.steps());
+                assert!(!source(&mut piece) && piece.steps() == 0, "a source that has ended stays so");
             }
         }
         assert!(TaskConfig::by_name("juggle").is_none());
