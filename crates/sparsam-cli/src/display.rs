@@ -119,7 +119,12 @@ impl Display {
                     self.best_metrics = Some(metrics.clone());
                 }
                 if let (true, Some(report)) = (self.bar.is_hidden(), self.latest_batch) {
-                    self.line(&plain(&report, metrics.loss, metrics.wrong, self.units));
+                    let errors = metrics.mean_error.map(|mean| {
+                        let failed = metrics.failed.map_or_else(String::new, |failed| format!(", {failed} failed"));
+                        format!("; mean error {:.1} %{failed}", 100.0 * mean)
+                    });
+                    let text = plain(&report, metrics.loss, metrics.wrong, self.units);
+                    self.line(&(text + &errors.unwrap_or_default()));
                 }
             }
             Event::Saved { .. } => {}
@@ -207,18 +212,17 @@ pub fn live_line(wanted: bool, template: &str) -> ProgressBar {
 #[derive(Clone)]
 pub struct EvaluationLine {
     bar: ProgressBar,
-    sequences: u64,
 }
 
 impl EvaluationLine {
-    /// A line for so many sequences; hidden if a program reads.
-    pub fn new(json: bool, sequences: u64) -> Self {
-        Self { bar: live_line(!json, "{prefix} {bar:16} {msg}, {elapsed}"), sequences }
+    /// A line that is yet to begin; hidden if a program reads.
+    pub fn new(json: bool) -> Self {
+        Self { bar: live_line(!json, "{prefix} {bar:16} {msg}, {elapsed}") }
     }
 
-    /// Shows the line for the first time.
-    pub fn begin(&self, task: &'static str) {
-        self.bar.set_length(self.sequences);
+    /// Shows the line for the first time, for so many sequences.
+    pub fn begin(&self, task: &'static str, sequences: u64) {
+        self.bar.set_length(sequences);
         self.bar.set_prefix(task);
         self.show(0);
         // A batch of long sequences takes minutes; meanwhile the clock shows that it is being worked on.
@@ -227,7 +231,8 @@ impl EvaluationLine {
 
     /// Shows how many sequences are done.
     pub fn show(&self, done: u64) {
-        self.bar.set_message(format!("{}/{} sequences", grouped(done), grouped(self.sequences)));
+        let sequences = self.bar.length().unwrap_or(0);
+        self.bar.set_message(format!("{}/{} sequences", grouped(done), grouped(sequences)));
         self.bar.set_position(done);
     }
 

@@ -21,6 +21,8 @@ use crate::failure::Mistake;
 enum Kind {
     Whole,
     Number,
+    /// Any text.
+    Text,
     /// One of these words.
     Word(fn() -> &'static [&'static str]),
     /// Nothing, for true; or `=false`.
@@ -118,6 +120,12 @@ static FLAGS: &[Flag] = &[
     flag("max-items", &["task", "max_items"], Kind::Whole, TASK, "recall: items in the longest list"),
     flag("count", &["task", "count"], Kind::Whole, TASK, "sort: vectors in a sequence"),
     flag("top", &["task", "top"], Kind::Whole, TASK, "sort: vectors wanted"),
+    flag("data", &["task", "data"], Kind::Text, TASK, "babi, omniglot: the folder of the official archives"),
+    flag("subset", &["task", "subset"], Kind::Text, TASK, "babi: the folder of its files: en-10k or en"),
+    flag("labels", &["task", "labels"], Kind::Whole, TASK, "omniglot: labels that there are"),
+    flag("min-characters", &["task", "min_characters"], Kind::Whole, TASK, "omniglot: characters in the shortest episode"),
+    flag("max-characters", &["task", "max_characters"], Kind::Whole, TASK, "omniglot: characters in the longest episode"),
+    flag("only", &["task", "only"], Kind::Whole, TASK, "babi: the one task to learn, 1 to 20; 0: all"),
 ];
 
 fn optimisers() -> &'static [&'static str] {
@@ -228,6 +236,7 @@ impl clap::Args for Options {
                 // TOML's whole numbers end here.
                 Kind::Whole => ("N", ValueParser::from(value_parser!(i64).range(0..))),
                 Kind::Number => ("X", value_parser!(f64).into()),
+                Kind::Text => ("TEXT", value_parser!(String)),
                 Kind::Word(names) => ("NAME", PossibleValuesParser::new(names()).into()),
                 Kind::Switch => ("true|false", value_parser!(bool)),
             };
@@ -266,7 +275,7 @@ impl FromArgMatches for Options {
                 let value = match flag.kind {
                     Kind::Whole => matches.get_one::<i64>(flag.name).copied().map(Value::Integer),
                     Kind::Number => matches.get_one::<f64>(flag.name).copied().map(Value::Float),
-                    Kind::Word(_) => matches.get_one::<String>(flag.name).cloned().map(Value::String),
+                    Kind::Word(_) | Kind::Text => matches.get_one::<String>(flag.name).cloned().map(Value::String),
                     Kind::Switch => matches.get_one::<bool>(flag.name).copied().map(Value::Boolean),
                 };
                 value.map(|value| (flag, value))

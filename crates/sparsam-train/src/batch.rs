@@ -84,12 +84,15 @@ pub struct Sequence {
     steps: usize,
     inputs: Vec<f32>,
     targets: Targets,
+    /// Of each step: the category of its answer, and whether the answer began at a step before.
+    answers: Vec<(u32, bool)>,
 }
 
 impl Sequence {
     /// An empty sequence of steps of `input_size` and `output_size` numbers.
     pub fn new(input_size: usize, output_size: usize, kind: TargetKind) -> Self {
-        Self { input_size, output_size, steps: 0, inputs: Vec::new(), targets: Targets::new(kind) }
+        let (inputs, targets, answers) = (Vec::new(), Targets::new(kind), Vec::new());
+        Self { input_size, output_size, steps: 0, inputs, targets, answers }
     }
 
     /// Forgets every time step and keeps the room.
@@ -97,6 +100,7 @@ impl Sequence {
         self.steps = 0;
         self.inputs.clear();
         self.targets.clear(0, self.output_size);
+        self.answers.clear();
     }
 
     /// Time steps.
@@ -132,6 +136,7 @@ impl Sequence {
         let start = self.inputs.len();
         self.steps += 1;
         self.inputs.resize(start + self.input_size, 0.0);
+        self.answers.push((0, false));
         match &mut self.targets {
             Targets::Bits { values, mask } => {
                 values.resize(self.steps * self.output_size, 0.0);
@@ -170,6 +175,24 @@ impl Sequence {
         let last = classes.len() - 1;
         classes[last] = Some(class);
         &mut self.inputs[last * self.input_size..]
+    }
+}
+
+impl Sequence {
+    /// Says of which [category](crate::Categories) the target of the last time step is, and whether it goes on with the
+    /// answer of the target before it: an answer is right if all of its targets are. Otherwise every target is an answer
+    /// of its own, of category 0.
+    pub fn set_answer(&mut self, category: usize, goes_on: bool) {
+        if let Some(last) = self.answers.last_mut() {
+            *last = (category as u32, goes_on);
+        }
+    }
+
+    /// How an output does at a time step: how many bits or classes are wrong, the category of the answer, and whether the
+    /// answer goes on with the one before; none if the step has no target.
+    pub(crate) fn score(&self, step: usize, output: &[f32]) -> Option<(u64, usize, bool)> {
+        let (category, goes_on) = self.answers[step];
+        self.targets.wrong(step, output).map(|wrong| (wrong, category as usize, goes_on))
     }
 }
 

@@ -64,7 +64,7 @@ impl Config {
             batches,
             clip_norm: 10.0,
             evaluate_every: 500,
-            evaluation_sequences: 256,
+            evaluation_sequences: task.default_evaluation_sequences(),
             checkpoint_every: 500,
             task,
             network: NetworkOptions { hidden_size: 100, memory: model },
@@ -179,13 +179,38 @@ impl Config {
         if self.curriculum.on { Ok(*levels.start()..=*self.curriculum.levels(task)?.end()) } else { Ok(levels) }
     }
 
-    /// Checks that every field has a value that works.
+    /// Checks that every field has a value that works, as far as that can be known without the task's files.
     ///
     /// # Errors
     /// [`Error::Option`], or [`sparsam::Error::Config`] within [`Error::Library`], names the field.
     pub fn validate(&self) -> Result<(), Error> {
-        let task = self.task.build()?;
-        self.network_config(&*task).validate()?;
+        if !self.task.reads_files() {
+            return self.validate_with(&*self.task.build()?);
+        }
+        // What sizes the data will have is not known yet; none is smaller than this.
+        let memory = self.network.memory.clone();
+        let sizes = NetworkConfig { input_size: 1, hidden_size: self.network.hidden_size, output_size: 1, memory };
+        sizes.validate()?;
+        self.validate_fields()
+    }
+
+    /// [`validate`](Self::validate) with the task built, and so with the sizes of its data.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate).
+    pub fn validate_with(&self, task: &dyn Task) -> Result<(), Error> {
+        self.network_config(task).validate()?;
+        self.validate_fields()?;
+        let levels = self.levels(task)?;
+        task.check_levels(&levels)?;
+        task.check_batch(&levels, self.batch_size).map_err(|error| match error {
+            Error::Option { reason, .. } if self.curriculum.on => Error::option("end", self.curriculum.end, reason),
+            error => error,
+        })
+    }
+
+    fn validate_fields(&self) -> Result<(), Error> {
+        self.task.check()?;
         self.optimiser.validate()?;
         self.curriculum.check()?;
         if self.clip_norm.is_nan() || self.clip_norm <= 0.0 {
@@ -206,12 +231,7 @@ impl Config {
         if u128::from(self.batches) * self.batch_size as u128 > u128::from(LARGEST) {
             return Err(Error::option("batches", self.batches, "with this batch_size there are too many sequences"));
         }
-        let levels = self.levels(&*task)?;
-        task.check_levels(&levels)?;
-        task.check_batch(&levels, self.batch_size).map_err(|error| match error {
-            Error::Option { reason, .. } if self.curriculum.on => Error::option("end", self.curriculum.end, reason),
-            error => error,
-        })
+        Ok(())
     }
 }
 

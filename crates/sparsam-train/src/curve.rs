@@ -179,6 +179,9 @@ mod tests {
             seconds: 1.0,
             sequences_per_second: 8.0,
             level: None,
+            mean_error: None,
+            failed: None,
+            errors: Vec::new(),
         }
     }
 

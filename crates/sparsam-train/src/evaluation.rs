@@ -12,7 +12,7 @@ use crate::random::Stream;
 use crate::task::{Draw, Source, Task};
 
 /// What an evaluation measured.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
     /// Sequences evaluated.
     pub sequences: u64,
@@ -20,6 +20,40 @@ pub struct Evaluation {
     pub loss: f64,
     /// Wrong bits (or classes, see [`TargetKind`](crate::TargetKind)) per sequence.
     pub wrong: f64,
+    /// The answers, category by category, if the task has [categories](crate::Categories).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<CategoryScore>,
+}
+
+/// The answers of a category.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CategoryScore {
+    /// Its name.
+    pub name: String,
+    /// Answers that were asked for.
+    pub answers: u64,
+    /// Those that were wrong, in any of their targets.
+    pub wrong: u64,
+}
+
+impl CategoryScore {
+    /// The share of the answers that were wrong; none if none was asked for.
+    pub fn error(&self) -> Option<f64> {
+        (self.answers > 0).then(|| self.wrong as f64 / self.answers as f64)
+    }
+}
+
+impl Evaluation {
+    /// The mean of the categories' errors, those without answers left out; none if there are none.
+    pub fn mean_error(&self) -> Option<f64> {
+        let errors: Vec<f64> = self.categories.iter().filter_map(CategoryScore::error).collect();
+        (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64)
+    }
+
+    /// How many categories have an error above this.
+    pub fn failed(&self, above: f64) -> usize {
+        self.categories.iter().filter_map(CategoryScore::error).filter(|error| *error > above).count()
+    }
 }
 
 /// Evaluates a network on fresh sequences of a task: their levels are drawn from `levels` (the task's own if `None`),
@@ -115,7 +149,8 @@ impl Evaluator {
         if sequences == 0 {
             return Err(Error::option("sequences", 0, "an evaluation takes at least 1"));
         }
-        let (mut loss, mut wrong, mut done) = (0.0, 0, 0);
+        let (mut loss, mut done) = (0.0, 0);
+        let mut scores = Scores::new(task, runner.rows());
         let mut rows: Vec<Option<Source<'_>>> = (0..runner.rows()).map(|_| None).collect();
         runner.reset();
         loop {
@@ -124,6 +159,7 @@ impl Evaluator {
                     && let Some(number) = numbers.next()
                 {
                     runner.reset_row(row);
+                    scores.end_answer(row);
                     *source = Some(task.start(Draw::new(&levels, seed, stream, number)));
                 }
             }
@@ -153,7 +189,7 @@ impl Evaluator {
                     return Err(error.into());
                 }
             };
-            wrong += self.batch.wrong(&self.outputs);
+            scores.add(&self.pieces, &self.outputs, task.output_size());
             if done > before {
                 watch(done);
             }
@@ -163,7 +199,59 @@ impl Evaluator {
         }
         runner.reset();
         let seen = sequences as f64;
-        Ok(Evaluation { sequences, loss: loss * BITS / seen, wrong: wrong as f64 / seen })
+        let (wrong, categories) = scores.end();
+        Ok(Evaluation { sequences, loss: loss * BITS / seen, wrong: wrong as f64 / seen, categories })
+    }
+}
+
+/// What is counted of outputs, piece by piece.
+struct Scores {
+    /// Wrong bits or classes.
+    wrong: u64,
+    categories: Vec<CategoryScore>,
+    /// The answer that each row is in: its category, and whether it is wrong so far.
+    answers: Vec<Option<(usize, bool)>>,
+}
+
+impl Scores {
+    fn new(task: &dyn Task, rows: usize) -> Self {
+        let names = task.categories().map(|categories| categories.names).unwrap_or_default();
+        let categories = names.into_iter().map(|name| CategoryScore { name, answers: 0, wrong: 0 }).collect();
+        Self { wrong: 0, categories, answers: vec![None; rows] }
+    }
+
+    /// Counts the answer that a row was in: it is over.
+    fn end_answer(&mut self, row: usize) {
+        let Some((category, wrong)) = self.answers[row].take() else { return };
+        if let Some(score) = self.categories.get_mut(category) {
+            score.answers += 1;
+            score.wrong += u64::from(wrong);
+        }
+    }
+
+    /// Takes the next piece of each row, and what the network put out at its steps (T × rows × `width`).
+    fn add(&mut self, pieces: &[Sequence], outputs: &[f32], width: usize) {
+        for (row, piece) in pieces.iter().enumerate() {
+            for step in 0..piece.steps() {
+                let output = &outputs[(step * pieces.len() + row) * width..][..width];
+                let Some((wrong, category, goes_on)) = piece.score(step, output) else { continue };
+                self.wrong += wrong;
+                match &mut self.answers[row] {
+                    Some((_, wrong_before)) if goes_on => *wrong_before |= wrong > 0,
+                    _ => {
+                        self.end_answer(row);
+                        self.answers[row] = Some((category, wrong > 0));
+                    }
+                }
+            }
+        }
+    }
+
+    fn end(mut self) -> (u64, Vec<CategoryScore>) {
+        for row in 0..self.answers.len() {
+            self.end_answer(row);
+        }
+        (self.wrong, self.categories)
     }
 }
 

@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `config.toml` | the configuration with nothing left out: it alone starts the same run again |
+//! | `task.json` | what networks trained on data know of them, such as the vocabulary; not there for other tasks |
 //! | `metrics.jsonl` | a line of [`Metrics`] for each evaluation |
 //! | `events.out.tfevents.*` | the same for TensorBoard, one file for each time the run was started or resumed |
 //! | `checkpoints/newest.safetensors` | the network as it was last saved |
@@ -20,19 +21,22 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sparsam::Network;
 use sparsam::checkpoint::{self, Extra};
 use sparsam::file;
 use sparsam::nn::optimiser::Optimiser;
 
 use crate::curriculum::Curriculum;
-use crate::task::Task;
+use crate::task::{Given, Task};
 use crate::{Config, Error, Metrics, draw_curve, tensorboard};
 
 const CONFIG: &str = "config.toml";
+const KEPT: &str = "task.json";
 const METRICS: &str = "metrics.jsonl";
 const CURVE: &str = "curve.svg";
 const CHECKPOINTS: &str = "checkpoints";
@@ -93,6 +97,26 @@ impl RunFolder {
         Config::read(&self.path.join(CONFIG), None, None)
     }
 
+    /// The run's task, to evaluate its networks: on the sequences held out of its data or, if there are any, on those of
+    /// files of one's own.
+    ///
+    /// # Errors
+    /// As [`config`](Self::config) and [`TaskConfig::build_with`](crate::TaskConfig::build_with).
+    pub fn task(&self, evaluation_files: Option<&Path>) -> Result<Box<dyn Task>, Error> {
+        let kept = read_kept(&self.path)?;
+        self.config()?.task.build_with(Given { kept: kept.as_ref(), evaluation_files })
+    }
+
+    /// The levels that the run's training has drawn from of late.
+    ///
+    /// # Errors
+    /// As [`metrics`](Self::metrics).
+    pub fn levels(&self, task: &dyn Task) -> Result<RangeInclusive<usize>, Error> {
+        let levels = task.default_levels();
+        let highest = self.metrics()?.last().and_then(|line| line.level);
+        Ok(*levels.start()..=highest.unwrap_or(*levels.end()))
+    }
+
     /// Where a checkpoint is.
     pub fn checkpoint_path(&self, which: Checkpoint) -> PathBuf {
         self.path.join(which.file())
@@ -121,6 +145,17 @@ impl RunFolder {
         bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
         parse_metrics(&path, &bytes)
     }
+}
+
+/// What the run in a folder keeps of its task's data.
+fn read_kept(folder: &Path) -> Result<Option<Value>, Error> {
+    let path = folder.join(KEPT);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = fs::read(&path).map_err(Error::at(&path))?;
+    let wrong = |error| Error::damaged(&path, format!("it is no JSON ({error}); restore the file"));
+    serde_json::from_slice(&bytes).map(Some).map_err(wrong)
 }
 
 fn parse_metrics(path: &Path, bytes: &[u8]) -> Result<Vec<Metrics>, Error> {
@@ -211,7 +246,7 @@ impl OpenRun {
     pub fn create(
         path: &Path,
         config: &Config,
-        units: Units,
+        task: &dyn Task,
         network: &Network<f32>,
         optimiser: &Optimiser<f32>,
         progress: &Progress,
@@ -230,6 +265,9 @@ impl OpenRun {
             OpenOptions::new().append(true).create(true).open(&metrics_path).map_err(Error::at(&metrics_path))?;
         let kept_config = kept_config(config)?;
         save_resume(path, &kept_config, network, optimiser, progress)?;
+        if let Some(kept) = task.kept() {
+            replace(path, KEPT, format!("{kept}\n").as_bytes())?;
+        }
         replace(path, CONFIG, config.to_toml()?.as_bytes())?;
         before_operation(&path.join("events"))?;
         let events = tensorboard::Writer::create(path, None)?;
@@ -239,16 +277,21 @@ impl OpenRun {
             metrics: Vec::new(),
             events,
             title: title(config),
-            units,
+            units: Units::of(task),
             kept_config,
             _lock: lock,
         })
     }
 
     /// Opens a run where its last checkpoint left it.
-    pub fn resume(path: &Path, config: &Config, units: Units) -> Result<(Self, Resumed), Error> {
+    pub fn resume(path: &Path, config: &Config, task: &dyn Task) -> Result<(Self, Resumed), Error> {
         let lock = lock(path)?;
-        let resumed = load_resume(path, config)?;
+        if read_kept(path)? != task.kept() {
+            let reason =
+                format!("the data of the task have changed since ({KEPT} is of others); put them back to go on");
+            return Err(Error::data(path.display(), reason));
+        }
+        let resumed = load_resume(path, config, task)?;
         remove_temporary_files(path)?;
 
         let metrics_path = path.join(METRICS);
@@ -274,7 +317,7 @@ impl OpenRun {
             metrics,
             events,
             title: title(config),
-            units,
+            units: Units::of(task),
             kept_config: kept_config(config)?,
             _lock: lock,
         };
@@ -408,7 +451,7 @@ fn save_resume(
     Ok(checkpoint::save(&path, network, &extra)?)
 }
 
-fn load_resume(folder: &Path, config: &Config) -> Result<Resumed, Error> {
+fn load_resume(folder: &Path, config: &Config, task: &dyn Task) -> Result<Resumed, Error> {
     let path = folder.join(RESUME);
     if !path.exists() {
         return Err(Error::NoRun { folder: folder.to_owned(), missing: RESUME });
@@ -418,8 +461,7 @@ fn load_resume(folder: &Path, config: &Config) -> Result<Resumed, Error> {
     if let Some(kept) = extra.metadata.get(KEPT_CONFIG) {
         check_config(folder, kept, config)?;
     }
-    let task = config.task.build()?;
-    let expected = config.network_config(&*task);
+    let expected = config.network_config(task);
     if *network.config() != expected {
         let reason = format!(
             "it holds {:?}, but {CONFIG} asks for {expected:?}; restore {CONFIG}, or start another run",
@@ -436,7 +478,7 @@ fn load_resume(folder: &Path, config: &Config) -> Result<Resumed, Error> {
     if plausible.into_iter().any(|count| count > i64::MAX as u64) {
         return Err(Error::damaged(&path, format!("its {PROGRESS} counts beyond all bounds; restore the file")));
     }
-    let levels = config.levels(&*task)?;
+    let levels = config.levels(task)?;
     let fits = |curriculum: &Curriculum| config.curriculum.on && levels.contains(&curriculum.level);
     if !progress.curriculum.as_ref().map_or(!config.curriculum.on, fits) {
         let reason = format!("its {PROGRESS} does not fit the curriculum of {CONFIG}; restore the file");

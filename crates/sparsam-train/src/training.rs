@@ -14,9 +14,9 @@ use crate::batch::Sampler;
 use crate::curriculum::Curriculum;
 use crate::evaluation::Evaluator;
 use crate::random::Stream;
-use crate::run_folder::{Checkpoint, OpenRun, Progress, Resumed, RunFolder, Units};
+use crate::run_folder::{Checkpoint, OpenRun, Progress, Resumed, RunFolder};
 use crate::task::Task;
-use crate::{Config, Error, Evaluation, Metrics};
+use crate::{CategoryScore, Config, Error, Evaluation, Metrics};
 
 /// One batch of training. A loss is in bits per sequence; `wrong` counts wrong bits (or classes) per sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -141,6 +141,7 @@ impl Trainer {
     pub fn new(config: Config, folder: &Path) -> Result<Self, Error> {
         config.validate()?;
         let task = config.task.build()?;
+        config.validate_with(&*task)?;
         let sizes = config.network_config(&*task);
         let moments = if matches!(config.optimiser, OptimiserConfig::RmsProp { .. }) { 3 } else { 2 };
         let last = *config.levels(&*task)?.end();
@@ -160,7 +161,7 @@ impl Trainer {
         let optimiser = Optimiser::new(config.optimiser, network.parameters().values().len())?;
         // Before the folder is made: a memory that does not fit should leave nothing behind.
         let runner = Runner::new(&network, config.batch_size)?;
-        let run = OpenRun::create(folder, &config, Units::of(&*task), &network, &optimiser, &progress)?;
+        let run = OpenRun::create(folder, &config, &*task, &network, &optimiser, &progress)?;
         Self::assemble(config, task, runner, run, Resumed { network, optimiser, progress })
     }
 
@@ -172,7 +173,7 @@ impl Trainer {
     pub fn resume(folder: &Path) -> Result<Self, Error> {
         let config = RunFolder::open(folder)?.config()?;
         let task = config.task.build()?;
-        let (run, resumed) = OpenRun::resume(folder, &config, Units::of(&*task))?;
+        let (run, resumed) = OpenRun::resume(folder, &config, &*task)?;
         let runner = Runner::new(&resumed.network, config.batch_size)?;
         Self::assemble(config, task, runner, run, resumed)
     }
@@ -415,6 +416,9 @@ impl Trainer {
             seconds: self.progress.seconds,
             sequences_per_second: since.sequences as f64 / since.seconds.max(1e-9),
             level: self.progress.curriculum.as_ref().map(|it| it.level),
+            mean_error: evaluation.mean_error(),
+            failed: self.task.categories().and_then(|it| it.failed_above).map(|above| evaluation.failed(above)),
+            errors: evaluation.categories.iter().map(CategoryScore::error).collect(),
         };
         // Longer sequences are harder: only losses on those of one level can be compared.
         let best =

@@ -2,7 +2,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Channels, Draw, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
+use super::{Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
 use crate::Error;
 
 /// Copy (Graves et al. 2014, section 4.1): after a sequence of random vectors of bits, repeat it.
@@ -35,7 +35,7 @@ impl Options for Copy {
         check_option("min_length", self.min_length, 1..=self.max_length)
     }
 
-    fn build(&self) -> Result<Box<dyn Task>, Error> {
+    fn build(&self, _: Given<'_>) -> Result<Box<dyn Task>, Error> {
         self.check()?;
         Ok(Box::new(self.clone()))
     }
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn outputs_repeat_inputs() {
-        let task = Copy::default().build().unwrap();
+        let task = Copy::default().build(Given::default()).unwrap();
         let mut sequence = task.sequence();
         task.generate(Draw::new(&(3..=3), 1, Stream::Training, 1), &mut sequence);
         assert_eq!(sequence.steps(), 8);
@@ -123,7 +123,7 @@ mod tests {
             (Copy { min_length: 0, ..Default::default() }, "min_length"),
             (Copy { max_length: usize::MAX, ..Default::default() }, "max_length"),
         ] {
-            let error = copy.build().err().unwrap().to_string();
+            let error = copy.check().err().unwrap().to_string();
             assert!(error.starts_with(field), "{error}");
         }
     }

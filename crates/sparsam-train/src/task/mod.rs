@@ -3,29 +3,26 @@
 //! A task makes a sequence [piece by piece](Source), so that the same code serves training, which needs the whole of it,
 //! and evaluation, which runs through sequences of any length and keeps none of what it has passed.
 
+pub(crate) mod babi;
 mod copy;
+pub(crate) mod omniglot;
 mod recall;
 mod sort;
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+pub use babi::Babi;
 pub use copy::Copy;
+pub use omniglot::Omniglot;
 pub use recall::Recall;
 pub use sort::Sort;
 
 use crate::batch::{Sequence, TargetKind};
 use crate::{Error, Random, Stream};
-
-/// Which part of a data set a sequence comes from. Tasks that make their sequences have nothing to part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// What is trained on.
-    Training,
-    /// What is evaluated on, and never trained on.
-    Evaluation,
-}
 
 /// A task: makes sequences, each of a level, the task's own measure of difficulty.
 pub trait Task: Send + Sync {
@@ -49,6 +46,34 @@ pub trait Task: Send + Sync {
 
     /// Starts a sequence, whose level is a possible one. The same draw gives the same sequence, to the bit.
     fn start(&self, draw: Draw) -> Source<'_>;
+
+    /// The kinds of answers that an evaluation counts apart; none if all are alike.
+    fn categories(&self) -> Option<Categories> {
+        None
+    }
+
+    /// How many sequences a whole evaluation has, where they come from a data set: those numbered from 0 on in
+    /// [`Stream::Evaluation`] are then all of them. None if there is always a fresh one.
+    fn evaluation_sequences(&self) -> Option<u64> {
+        None
+    }
+
+    /// What a run keeps of the task's data, so that its networks can be used with other data of the same kind, and only
+    /// with such: a vocabulary. The task is [built](TaskConfig::build_with) with it again.
+    fn kept(&self) -> Option<Value> {
+        None
+    }
+}
+
+/// Kinds of answers that an evaluation counts apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Categories {
+    /// What one is, such as "task".
+    pub unit: &'static str,
+    /// Their names; [`Sequence::set_answer`] refers to them by their places.
+    pub names: Vec<String>,
+    /// The share of wrong answers above which a category counts as failed, where the literature has one.
+    pub failed_above: Option<f64>,
 }
 
 /// What is left of a sequence. Each call appends its next time steps, as few as suit the task, to a sequence of the task's
@@ -60,8 +85,8 @@ pub type Source<'a> = Box<dyn FnMut(&mut Sequence) -> bool + Send + 'a>;
 pub struct Draw {
     /// Its level.
     pub level: usize,
-    /// Which part of a data set it comes from.
-    pub split: Split,
+    /// What it is for: a data set has parts that are never trained on.
+    pub stream: Stream,
     /// Its number among the sequences of its stream.
     pub number: u64,
     /// Random numbers of its own.
@@ -72,8 +97,7 @@ impl Draw {
     /// The sequence of this number in a stream of a seed, of a level drawn from `levels`.
     pub fn new(levels: &RangeInclusive<usize>, seed: u64, stream: Stream, number: u64) -> Self {
         let mut random = Random::new(seed, stream, number);
-        let split = if stream == Stream::Training { Split::Training } else { Split::Evaluation };
-        Self { level: random.within(levels), split, number, random }
+        Self { level: random.within(levels), stream, number, random }
     }
 }
 
@@ -183,6 +207,12 @@ trait Options {
     /// Batches of training that are known to suffice with the default settings.
     const BATCHES: u64;
 
+    /// Sequences in an evaluation during training.
+    const EVALUATION_SEQUENCES: u64 = 256;
+
+    /// Whether building the task reads files.
+    const READS_FILES: bool = false;
+
     /// Checks the options.
     ///
     /// # Errors
@@ -192,8 +222,17 @@ trait Options {
     /// Checks the options and makes the task.
     ///
     /// # Errors
-    /// As [`check`](Self::check).
-    fn build(&self) -> Result<Box<dyn Task>, Error>;
+    /// As [`check`](Self::check); [`Error::Data`] names the file that is missing or malformed.
+    fn build(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error>;
+}
+
+/// What a task may be built from beside its options.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Given<'a> {
+    /// What the [run kept](Task::kept) whose networks are to be used.
+    pub kept: Option<&'a Value>,
+    /// The folder or archive of the sequences to evaluate on, instead of those held out; nothing else is read then.
+    pub evaluation_files: Option<&'a Path>,
 }
 
 /// The registry of tasks: one line for each.
@@ -235,13 +274,56 @@ macro_rules! tasks {
                 }
             }
 
-            /// Checks the options and makes the task.
+            /// Sequences in an evaluation during training.
+            pub fn default_evaluation_sequences(&self) -> u64 {
+                fn of<O: Options>(_: &O) -> u64 {
+                    O::EVALUATION_SEQUENCES
+                }
+                match self {
+                    $(Self::$variant(options) => of(options),)*
+                }
+            }
+
+            /// Whether the task's sequences come from files, which [`build`](Self::build) reads.
+            pub fn reads_files(&self) -> bool {
+                fn of<O: Options>(_: &O) -> bool {
+                    O::READS_FILES
+                }
+                match self {
+                    $(Self::$variant(options) => of(options),)*
+                }
+            }
+
+            /// Checks the options, without reading any file.
             ///
             /// # Errors
             /// [`Error::Option`] names the option that does not fit.
-            pub fn build(&self) -> Result<Box<dyn Task>, Error> {
+            pub fn check(&self) -> Result<(), Error> {
                 match self {
-                    $(Self::$variant(options) => options.build(),)*
+                    $(Self::$variant(options) => options.check(),)*
+                }
+            }
+
+            /// Checks the options and makes the task.
+            ///
+            /// # Errors
+            /// [`Error::Option`] names the option that does not fit, [`Error::Data`] the file that is missing or
+            /// malformed.
+            pub fn build(&self) -> Result<Box<dyn Task>, Error> {
+                self.build_with(Given::default())
+            }
+
+            /// [`build`](Self::build) with what a run kept, or for an evaluation on files of one's own.
+            ///
+            /// # Errors
+            /// As [`build`](Self::build); [`Error::Option`] if there are files and the task reads none.
+            pub fn build_with(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error> {
+                if let (Some(files), false) = (given.evaluation_files, self.reads_files()) {
+                    let reason = format!("the task {} makes its sequences; leave the files out", self.name());
+                    return Err(Error::option("test_files", files.display(), reason));
+                }
+                match self {
+                    $(Self::$variant(options) => options.build(given),)*
                 }
             }
         }
@@ -255,6 +337,10 @@ tasks! {
     Recall = "recall",
     /// Repeat the vectors of highest priority, highest first.
     Sort = "sort",
+    /// Answer questions about stories.
+    Babi = "babi",
+    /// Tell handwritten characters apart that come for the first time.
+    Omniglot = "omniglot",
 }
 
 #[cfg(test)]
@@ -266,8 +352,12 @@ mod tests {
         for name in TaskConfig::NAMES {
             let config = TaskConfig::by_name(name).unwrap();
             assert_eq!(config.name(), *name);
+            if config.reads_files() {
+                continue;
+            }
             let task = config.build().unwrap();
             assert_eq!(task.name(), *name);
+            assert!(config.build_with(Given { evaluation_files: Some(Path::new("x")), ..Given::default() }).is_err());
             task.check_levels(&task.default_levels()).unwrap();
             let first = *task.possible_levels().start();
             for level in task.default_levels().chain([first, 33]) {

@@ -2,7 +2,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Channels, Draw, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
+use super::{Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
 use crate::Error;
 
 /// Associative recall (Graves et al. 2014, section 4.3): after a list of items and one of them again as a query, give
@@ -40,7 +40,7 @@ impl Options for Recall {
         check_option("min_items", self.min_items, 2..=self.max_items)
     }
 
-    fn build(&self) -> Result<Box<dyn Task>, Error> {
+    fn build(&self, _: Given<'_>) -> Result<Box<dyn Task>, Error> {
         self.check()?;
         Ok(Box::new(self.clone()))
     }
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn outputs_are_the_item_after_the_queried_one() {
-        let task = Recall::default().build().unwrap();
+        let task = Recall::default().build(Given::default()).unwrap();
         let mut queried_items = [0; 4];
         for number in 0..100 {
             let mut sequence = task.sequence();
@@ -149,7 +149,7 @@ mod tests {
             (Recall { min_items: 9, ..Default::default() }, "min_items"),
             (Recall { max_items: usize::MAX, ..Default::default() }, "max_items"),
         ] {
-            let error = recall.build().err().unwrap().to_string();
+            let error = recall.check().err().unwrap().to_string();
             assert!(error.starts_with(field), "{error}");
         }
     }

@@ -2,7 +2,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Channels, Draw, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
+use super::{Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
 use crate::Error;
 
 /// Priority sort (Graves et al. 2014, section 4.5): after random vectors of bits, each with a priority, give those of
@@ -43,7 +43,7 @@ impl Options for Sort {
         Ok(())
     }
 
-    fn build(&self) -> Result<Box<dyn Task>, Error> {
+    fn build(&self, _: Given<'_>) -> Result<Box<dyn Task>, Error> {
         self.check()?;
         Ok(Box::new(self.clone()))
     }
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn outputs_are_the_top_in_descending_order() {
-        let task = Sort::default().build().unwrap();
+        let task = Sort::default().build(Given::default()).unwrap();
         let mut sequence = task.sequence();
         task.generate(Draw::new(&(20..=20), 1, Stream::Training, 1), &mut sequence);
         assert_eq!(sequence.steps(), 20 + 1 + 16);
@@ -146,10 +146,10 @@ mod tests {
             (Sort { top: 21, ..Default::default() }, "top"),
             (Sort { top: 0, ..Default::default() }, "top"),
         ] {
-            let error = sort.build().err().unwrap().to_string();
+            let error = sort.check().err().unwrap().to_string();
             assert!(error.starts_with(field), "{error}");
         }
-        let error = Sort { count: 3, ..Default::default() }.build().err().unwrap().to_string();
+        let error = Sort { count: 3, ..Default::default() }.check().err().unwrap().to_string();
         assert!(error.contains("top = 16") && error.contains("a count of at least 16, not 3"), "{error}");
     }
 }
