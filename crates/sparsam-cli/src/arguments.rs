@@ -94,6 +94,8 @@ Examples:
   sparsam train recall --optimiser adam --seed 2
   sparsam train --config runs/copy-sam-1/config.toml
                                                    The same run once more
+  sparsam train recall --curriculum                Sequences that grow as it learns
+  sparsam train --data mine.npz                    Sequences of your own
   sparsam train sort --json > sort.jsonl           For a program to read
 
 What is left out takes the paper's value. Results do not depend on --threads.";

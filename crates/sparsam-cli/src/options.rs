@@ -120,7 +120,7 @@ static FLAGS: &[Flag] = &[
     flag("max-items", &["task", "max_items"], Kind::Whole, TASK, "recall: items in the longest list"),
     flag("count", &["task", "count"], Kind::Whole, TASK, "sort: vectors in a sequence"),
     flag("top", &["task", "top"], Kind::Whole, TASK, "sort: vectors wanted"),
-    flag("data", &["task", "data"], Kind::Text, TASK, "babi, omniglot: the folder of the official archives"),
+    flag("data", &["task", "data"], Kind::Text, TASK, "babi, omniglot: the folder of the official archives; sequences: the file, .jsonl or .npz"),
     flag("subset", &["task", "subset"], Kind::Text, TASK, "babi: the folder of its files: en-10k or en"),
     flag("labels", &["task", "labels"], Kind::Whole, TASK, "omniglot: labels that there are"),
     flag("min-characters", &["task", "min_characters"], Kind::Whole, TASK, "omniglot: characters in the shortest episode"),
@@ -217,6 +217,7 @@ impl Defaults {
 /// A value as it would be typed.
 fn typed(value: &Value) -> String {
     match value {
+        Value::String(text) if text.is_empty() => "none".into(),
         Value::String(text) => text.clone(),
         // As short as it can be: 1e-8, and 10 for 10.0.
         Value::Float(number) => format!("{number:?}").trim_end_matches(".0").to_owned(),

@@ -169,7 +169,10 @@ fn resume(folder: PathBuf, options: &Options) -> anyhow::Result<Start> {
 }
 
 fn configure(arguments: &arguments::Train) -> anyhow::Result<Config> {
-    let (task, model) = (arguments.task.as_deref(), arguments.model.as_deref());
+    let model = arguments.model.as_deref();
+    // Whoever names nothing but data means sequences of their own.
+    let own = arguments.config.is_none() && arguments.options.iter().any(|flag| flag == "data");
+    let task = arguments.task.as_deref().or(own.then_some("sequences"));
     let base = match (&arguments.config, task) {
         (Some(file), _) if !file.is_file() => {
             mistake!("there is no file {}; name a configuration, such as the config.toml of a run", file.display())

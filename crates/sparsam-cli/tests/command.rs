@@ -192,6 +192,29 @@ fn stories_are_learnt_and_other_files_evaluated() {
 }
 
 #[test]
+fn sequences_of_ones_own_are_learnt() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    // Which of two inputs was 1 at the first step?
+    let line = |number: usize| {
+        let inputs = [[number % 2, 1 - number % 2], [0, 0], [0, 0]];
+        format!("{}\n", serde_json::json!({"inputs": inputs, "targets": [null, null, number % 2]}))
+    };
+    let lines = |numbers: std::ops::Range<usize>| numbers.map(line).collect::<String>();
+    fs::write(path.join("mine.jsonl"), lines(0..40)).unwrap();
+    fs::write(path.join("other.jsonl"), lines(0..6)).unwrap();
+    let settings = ["--hidden-size", "8", "--memory-size", "16", "--batches", "150", "--optimiser", "adam"];
+    let out = succeeds(path, &[&["train", "--data", "mine.jsonl", "--learning-rate", "0.01"][..], &settings].concat());
+    assert!(out.contains("on sequences in runs/sequences-sam-1"), "{out}");
+    let out = succeeds(path, &["eval", "runs/sequences-sam-1", "--test-files", "other.jsonl"]);
+    assert!(out.starts_with("sam on sequences, 6 sequences: ") && out.contains("0.0000 wrong classes"), "{out}");
+    is_mistake(path, &["train", "sequences"], &["data = \"\"", ".jsonl or .npz"]);
+    is_mistake(path, &["train", "--data", "none.npz"], &["none.npz: there is no such file"]);
+    fs::write(path.join("bad.jsonl"), lines(0..9) + "{}\n").unwrap();
+    is_mistake(path, &["train", "--data", "bad.jsonl"], &["bad.jsonl: line 10: ", "was expected"]);
+}
+
+#[test]
 fn data_are_taken_and_checked() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();

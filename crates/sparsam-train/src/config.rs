@@ -57,19 +57,20 @@ impl Config {
     /// The paper's settings (hidden size 100, batches of 8, RMSProp at 10⁻⁴, gradients clipped at a norm of 10) with as
     /// many batches as the task is known to take. [`build`](TaskConfig::build) says whether the task's options fit.
     pub fn default_for(task: TaskConfig, model: Model) -> Self {
-        let batches = task.default_batches();
+        let (batches, threshold) = (task.default_batches(), task.default_threshold());
+        let evaluation_sequences = task.default_evaluation_sequences();
         Self {
             seed: 1,
             batch_size: 8,
             batches,
             clip_norm: 10.0,
             evaluate_every: 500,
-            evaluation_sequences: task.default_evaluation_sequences(),
+            evaluation_sequences,
             checkpoint_every: 500,
             task,
             network: NetworkOptions { hidden_size: 100, memory: model },
             optimiser: OptimiserConfig::rms_prop(1e-4),
-            curriculum: CurriculumConfig::default(),
+            curriculum: CurriculumConfig { threshold, ..CurriculumConfig::default() },
         }
     }
 

@@ -25,7 +25,7 @@ pub struct CurriculumConfig {
     pub episodes: u64,
     /// The first h; 0 stands for the task's highest level.
     pub start: usize,
-    /// The largest h. Before training starts it is made sure that sequences of this level fit the machine.
+    /// The largest h, or the task's largest level if that is lower. Before training starts it is made sure that sequences of this level fit the machine.
     pub end: usize,
 }
 
@@ -55,20 +55,24 @@ impl CurriculumConfig {
     /// [`Error::Option`] if the task has no such level, or they are in the wrong order.
     pub(crate) fn levels(&self, task: &dyn Task) -> Result<RangeInclusive<usize>, Error> {
         let (lowest, highest) = task.default_levels().into_inner();
-        let start = if self.start == 0 { highest.min(self.end) } else { self.start };
         let possible = task.possible_levels();
+        let end = self.end.min(*possible.end());
+        let start = if self.start == 0 { highest.min(end) } else { self.start };
         let (unit, name) = (task.level_unit(), task.name());
+        if possible.start() == possible.end() {
+            let reason = format!("the sequences of {name} have no levels that a curriculum could raise; leave it out");
+            return Err(Error::option("on", true, reason));
+        }
         if start < lowest {
             let reason = format!("a curriculum of {name} draws from {lowest} {unit} on; choose at least that");
             let field = if self.start == 0 { "end" } else { "start" };
             return Err(Error::option(field, start, reason));
         }
-        if self.end < start || !possible.contains(&self.end) {
-            let last = possible.end();
-            let reason = format!("a curriculum of {name} that starts at {start} ends at {start} to {last} {unit}");
-            return Err(Error::option("end", self.end, reason));
+        if end < start {
+            let reason = format!("a curriculum of {name} that starts at {start} {unit} ends there or later");
+            return Err(Error::option("end", end, reason));
         }
-        Ok(start..=self.end)
+        Ok(start..=end)
     }
 }
 
@@ -144,12 +148,10 @@ mod tests {
         assert_eq!(levels(0, 4096).unwrap(), 6..=4096);
         assert_eq!(levels(3, 3).unwrap(), 3..=3);
         assert_eq!(levels(0, 4).unwrap(), 4..=4);
-        for (start, end, named) in [
-            (2, 100, "start = 2 does not work"),
-            (9, 8, "end = 8 does not work"),
-            (0, 2, "end = 2 does not work"),
-            (0, usize::MAX, "end = 18446744073709551615 does not work"),
-        ] {
+        assert_eq!(levels(0, usize::MAX).unwrap(), 6..=*task.possible_levels().end());
+        for (start, end, named) in
+            [(2, 100, "start = 2 does not work"), (9, 8, "end = 8 does not work"), (0, 2, "end = 2 does not work")]
+        {
             let error = levels(start, end).unwrap_err().to_string();
             assert!(error.contains(named) && error.contains("recall"), "{error}");
         }

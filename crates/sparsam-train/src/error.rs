@@ -33,6 +33,14 @@ pub enum Error {
         /// What is wrong with it, and where; or what was expected.
         reason: String,
     },
+    /// A download that failed.
+    #[error("{address}: {reason}; try again, or get the file elsewhere and name it with --from")]
+    Download {
+        /// The address.
+        address: String,
+        /// What the network or the server said.
+        reason: String,
+    },
     /// A folder that holds a run already.
     #[error("{} already holds a run; resume it, or choose another folder", .folder.display())]
     RunExists {

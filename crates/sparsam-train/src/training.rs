@@ -141,6 +141,15 @@ impl Trainer {
     pub fn new(config: Config, folder: &Path) -> Result<Self, Error> {
         config.validate()?;
         let task = config.task.build()?;
+        Self::with_task(config, task, folder)
+    }
+
+    /// [`new`](Self::new) for a task of one's own, whatever the configuration says of it;
+    /// [`TaskConfig::Own`](crate::TaskConfig::Own) is what it should say.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_task(config: Config, task: Box<dyn Task>, folder: &Path) -> Result<Self, Error> {
         config.validate_with(&*task)?;
         let sizes = config.network_config(&*task);
         let moments = if matches!(config.optimiser, OptimiserConfig::RmsProp { .. }) { 3 } else { 2 };
@@ -171,8 +180,16 @@ impl Trainer {
     /// [`Error::NoRun`]; [`Error::Locked`]; [`Error::Config`], [`Error::Damaged`] or
     /// [`sparsam::Error::Checkpoint`] if a file is not as it was written; [`Error::Io`].
     pub fn resume(folder: &Path) -> Result<Self, Error> {
+        let task = RunFolder::open(folder)?.config()?.task.build()?;
+        Self::resume_with(task, folder)
+    }
+
+    /// [`resume`](Self::resume) for a run of [`with_task`](Self::with_task), whose task is to be the same.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume).
+    pub fn resume_with(task: Box<dyn Task>, folder: &Path) -> Result<Self, Error> {
         let config = RunFolder::open(folder)?.config()?;
-        let task = config.task.build()?;
         let (run, resumed) = OpenRun::resume(folder, &config, &*task)?;
         let runner = Runner::new(&resumed.network, config.batch_size)?;
         Self::assemble(config, task, runner, run, resumed)
@@ -717,6 +734,18 @@ mod tests {
         let error = Trainer::new(long, &path).err().unwrap();
         assert!(error.is_usage() && error.to_string().starts_with("end = 16777216 does not work: at the"), "{error}");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_task_of_ones_own_trains_and_resumes() {
+        let own = Config { task: TaskConfig::Own(crate::task::Own { title: "mine".into() }), ..config() };
+        let copy = || config().task.build().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        stop_at(&mut Trainer::with_task(own, copy(), folder.path()).unwrap(), 4);
+        let error = Trainer::resume(folder.path()).err().unwrap();
+        assert!(error.is_usage() && error.to_string().contains("\"mine\" does not work: only the program"), "{error}");
+        go_on(&mut Trainer::resume_with(copy(), folder.path()).unwrap()).unwrap();
+        assert!(result(folder.path()) == uninterrupted());
     }
 
     #[test]

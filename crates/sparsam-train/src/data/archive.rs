@@ -36,7 +36,7 @@ pub struct Entry {
 /// Folders in folders that are looked into.
 const DEEPEST: usize = 8;
 
-/// Reads the files that are `wanted` by name from a folder, or from an archive that ends in `.tar.gz`, `.tgz` or `.zip`;
+/// Reads the files that are `wanted` by name from a folder, or from an archive that ends in `.tar.gz`, `.tgz`, `.zip` or `.npz`;
 /// in the order of their names.
 ///
 /// # Errors
@@ -51,7 +51,7 @@ pub fn read(path: &Path, limits: Limits, wanted: &dyn Fn(&str) -> bool) -> Resul
         return Err(Error::data(path.display(), "there is no such file or folder"));
     } else if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
         reader.tar_gz()?;
-    } else if name.ends_with(".zip") {
+    } else if name.ends_with(".zip") || name.ends_with(".npz") {
         reader.zip()?;
     } else {
         return Err(Error::data(path.display(), "it is neither a folder nor a .tar.gz or .zip archive"));

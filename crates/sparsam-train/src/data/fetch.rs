@@ -31,7 +31,7 @@ pub struct Progress<'a> {
 /// is an official one, and its contents are right; what does not match is removed.
 ///
 /// # Errors
-/// [`Error::Data`] if the file cannot be had or is not what it should be; [`Error::Io`].
+/// [`Error::Download`] if the file cannot be had; [`Error::Data`] if it is not what it should be; [`Error::Io`].
 pub fn fetch(file: &DataFile, folder: &Path, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Found, Error> {
     if folder.join(file.name).exists() {
         return file.check(folder);
@@ -92,9 +92,8 @@ fn put_in_place(file: &DataFile, folder: &Path, part: &Path, only_official: bool
 
 /// Downloads to a file, from where that one ends.
 fn download(address: &str, path: &Path, watch: &mut dyn FnMut(Progress<'_>)) -> Result<(), Error> {
-    let failed = |error: &dyn std::fmt::Display| {
-        Error::data(address, format!("{error}; try again, or get the file elsewhere and name it with --from"))
-    };
+    let failed =
+        |error: &dyn std::fmt::Display| Error::Download { address: address.to_owned(), reason: error.to_string() };
     let agent: Agent = Agent::config_builder()
         // Only tests have addresses without.
         .https_only(address.starts_with("https:"))
@@ -235,7 +234,7 @@ mod tests {
         };
         let file = data_file(serve(2, cut), None);
         let error = fetch(&file, folder.path(), &mut |_| ()).unwrap_err();
-        assert!(error.is_usage() && error.to_string().contains("--from"), "{error}");
+        assert!(!error.is_usage() && error.to_string().contains("--from"), "{error}");
         assert_eq!(names(folder.path()), [".part-a.txt"]);
         let mut first = None;
         let found = fetch(&file, folder.path(), &mut |progress| first = first.or(Some(progress.bytes))).unwrap();

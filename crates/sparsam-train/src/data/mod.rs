@@ -5,6 +5,7 @@
 pub(crate) mod archive;
 #[cfg(feature = "fetch")]
 mod fetch;
+pub(crate) mod npy;
 
 use std::fs::File;
 use std::io::Read;

@@ -7,6 +7,7 @@ pub(crate) mod babi;
 mod copy;
 pub(crate) mod omniglot;
 mod recall;
+mod sequences;
 mod sort;
 
 use std::ops::RangeInclusive;
@@ -19,12 +20,70 @@ pub use babi::Babi;
 pub use copy::Copy;
 pub use omniglot::Omniglot;
 pub use recall::Recall;
+pub use sequences::Sequences;
 pub use sort::Sort;
 
 use crate::batch::{Sequence, TargetKind};
 use crate::{Error, Random, Stream};
 
 /// A task: makes sequences, each of a level, the task's own measure of difficulty.
+///
+/// A task of one's own implements this and is given to [`Trainer::with_task`](crate::Trainer::with_task) or
+/// [`evaluate`](crate::evaluate()). One that makes a sequence at once is as short as this:
+///
+/// ```
+/// use std::ops::RangeInclusive;
+/// use sparsam_train::{Channels, Draw, Source, TargetKind, Task};
+///
+/// /// Is the number of ones so far odd?
+/// struct Parity;
+///
+/// impl Task for Parity {
+///     fn name(&self) -> &'static str {
+///         "parity"
+///     }
+///
+///     fn channels(&self) -> Channels {
+///         Channels { input_size: 1, output_size: 1, target_kind: TargetKind::Bits }
+///     }
+///
+///     fn level_unit(&self) -> &'static str {
+///         "bits"
+///     }
+///
+///     fn default_levels(&self) -> RangeInclusive<usize> {
+///         1..=8
+///     }
+///
+///     fn possible_levels(&self) -> RangeInclusive<usize> {
+///         1..=1_000_000
+///     }
+///
+///     fn steps(&self, level: usize) -> usize {
+///         level
+///     }
+///
+///     fn start(&self, draw: Draw) -> Source<'_> {
+///         let (mut random, mut odd) = (draw.random, false);
+///         let mut steps = 0..draw.level;
+///         // Called until it says that there is no more; each time it adds a step.
+///         Box::new(move |sequence| {
+///             if steps.next().is_none() {
+///                 return false;
+///             }
+///             let bit = random.below(2) == 1;
+///             odd ^= bit;
+///             sequence.step_with_bits(&[f32::from(u8::from(odd))])[0] = f32::from(u8::from(bit));
+///             true
+///         })
+///     }
+/// }
+///
+/// let parity: &dyn Task = &Parity;
+/// let mut sequence = parity.sequence();
+/// parity.generate(Draw::new(&(5..=5), 1, sparsam_train::Stream::Training, 0), &mut sequence);
+/// assert_eq!(sequence.steps(), 5);
+/// ```
 pub trait Task: Send + Sync {
     /// The task's name.
     fn name(&self) -> &'static str;
@@ -210,6 +269,9 @@ trait Options {
     /// Sequences in an evaluation during training.
     const EVALUATION_SEQUENCES: u64 = 256;
 
+    /// The loss below which a curriculum goes on, in bits for each bit or class wanted.
+    const THRESHOLD: f64 = 0.01;
+
     /// Whether building the task reads files.
     const READS_FILES: bool = false;
 
@@ -235,6 +297,29 @@ pub struct Given<'a> {
     pub evaluation_files: Option<&'a Path>,
 }
 
+/// The task of a program that brings it along: what a configuration says of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Own {
+    /// What the program calls it.
+    pub title: String,
+}
+
+impl Options for Own {
+    const BATCHES: u64 = 10_000;
+    // What the program's task reads is not known here; only the program can build it.
+    const READS_FILES: bool = true;
+
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn build(&self, _: Given<'_>) -> Result<Box<dyn Task>, Error> {
+        let reason = "only the program that made the run has this task; train and evaluate it there";
+        Err(Error::option("title", format!("{:?}", self.title), reason))
+    }
+}
+
 /// The registry of tasks: one line for each.
 macro_rules! tasks {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
@@ -243,16 +328,19 @@ macro_rules! tasks {
         #[serde(tag = "name", rename_all = "lowercase")]
         pub enum TaskConfig {
             $($(#[$doc])* $variant($variant),)*
+            /// A task that a program brings itself: see [`Trainer::with_task`](crate::Trainer::with_task).
+            Own(Own),
         }
 
         impl TaskConfig {
-            /// The names of all tasks.
+            /// The names of all tasks, but for [`Own`](Self::Own), which nobody can choose by name alone.
             pub const NAMES: &[&str] = &[$($name),*];
 
             /// The task of that name with its default options.
             pub fn by_name(name: &str) -> Option<Self> {
                 match name {
                     $($name => Some(Self::$variant(Default::default())),)*
+                    "own" => Some(Self::Own(Own::default())),
                     _ => None,
                 }
             }
@@ -261,6 +349,7 @@ macro_rules! tasks {
             pub fn name(&self) -> &'static str {
                 match self {
                     $(Self::$variant(_) => $name,)*
+                    Self::Own(_) => "own",
                 }
             }
 
@@ -271,6 +360,7 @@ macro_rules! tasks {
                 }
                 match self {
                     $(Self::$variant(options) => of(options),)*
+                    Self::Own(options) => of(options),
                 }
             }
 
@@ -281,6 +371,18 @@ macro_rules! tasks {
                 }
                 match self {
                     $(Self::$variant(options) => of(options),)*
+                    Self::Own(options) => of(options),
+                }
+            }
+
+            /// The loss below which a curriculum goes on, in bits for each bit or class wanted.
+            pub fn default_threshold(&self) -> f64 {
+                fn of<O: Options>(_: &O) -> f64 {
+                    O::THRESHOLD
+                }
+                match self {
+                    $(Self::$variant(options) => of(options),)*
+                    Self::Own(options) => of(options),
                 }
             }
 
@@ -291,6 +393,7 @@ macro_rules! tasks {
                 }
                 match self {
                     $(Self::$variant(options) => of(options),)*
+                    Self::Own(options) => of(options),
                 }
             }
 
@@ -301,6 +404,7 @@ macro_rules! tasks {
             pub fn check(&self) -> Result<(), Error> {
                 match self {
                     $(Self::$variant(options) => options.check(),)*
+                    Self::Own(options) => options.check(),
                 }
             }
 
@@ -324,6 +428,7 @@ macro_rules! tasks {
                 }
                 match self {
                     $(Self::$variant(options) => options.build(given),)*
+                    Self::Own(options) => options.build(given),
                 }
             }
         }
@@ -341,6 +446,8 @@ tasks! {
     Babi = "babi",
     /// Tell handwritten characters apart that come for the first time.
     Omniglot = "omniglot",
+    /// Sequences of one's own, from a file.
+    Sequences = "sequences",
 }
 
 #[cfg(test)]
