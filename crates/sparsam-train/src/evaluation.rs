@@ -329,6 +329,18 @@ mod tests {
     }
 
     #[test]
+    fn a_long_sequence_takes_no_more_room_than_a_piece() {
+        let (task, network) = network("recall");
+        let mut runner = Runner::new(&network, 2).unwrap();
+        let mut evaluator = Evaluator::new(&*task, 2);
+        evaluator.run(&network, &mut runner, &*task, 3000..=3000, 0..2, 7, Stream::Evaluation, &mut |_| ()).unwrap();
+        // A source may add an item, or the query with its answer, beyond a piece.
+        let most = PIECE + 8;
+        assert!(evaluator.outputs.capacity() <= 2 * 2 * most * task.output_size());
+        assert!(evaluator.pieces.iter().all(|piece| piece.steps() <= most));
+    }
+
+    #[test]
     fn what_does_not_fit_is_named() {
         let (task, network) = network("copy");
         let message = |result: Result<Evaluation, Error>| result.unwrap_err().to_string();

@@ -355,8 +355,11 @@ impl OpenRun {
         ] {
             self.events.scalar(metrics.batch, tag, value);
         }
-        if let Some(level) = metrics.level {
-            self.events.scalar(metrics.batch, "level", level as f64);
+        let level = metrics.level.map(|level| level as f64);
+        for (tag, value) in [("level", level), ("error/mean", metrics.mean_error)] {
+            if let Some(value) = value {
+                self.events.scalar(metrics.batch, tag, value);
+            }
         }
         before_operation(self.events.path())?;
         self.events.flush()?;
