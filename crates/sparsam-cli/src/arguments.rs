@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use sparsam::Model;
 use sparsam::index::IndexKind;
 use sparsam_train::TaskConfig;
+use sparsam_train::data::DATA_SETS;
 
 use crate::options::Options;
 
@@ -40,6 +41,9 @@ pub enum Verb {
     /// Measure steps, memory and indexes on this machine, beside what the paper measured
     #[command(subcommand, after_help = BENCH_EXAMPLES)]
     Bench(Bench),
+    /// Get the data sets that tasks are trained on, or check those that are there
+    #[command(subcommand, after_help = DATA_EXAMPLES)]
+    Data(Data),
     /// Write the completions for a shell
     #[command(after_help = "\
 Examples:
@@ -90,6 +94,8 @@ Examples:
   sparsam train recall --optimiser adam --seed 2
   sparsam train --config runs/copy-sam-1/config.toml
                                                    The same run once more
+  sparsam train recall --curriculum                Sequences that grow as it learns
+  sparsam train --data mine.npz                    Sequences of your own
   sparsam train sort --json > sort.jsonl           For a program to read
 
 What is left out takes the paper's value. Results do not depend on --threads.";
@@ -100,12 +106,15 @@ What is left out takes the paper's value. Results do not depend on --threads.";
 pub struct Eval {
     /// Folder of a run, or a checkpoint in one
     pub run: PathBuf,
-    /// Level of the sequences, such as the number of vectors to copy [default: those trained on]
+    /// Level of the sequences, such as the number of vectors to copy [default: those trained on of late]
     #[arg(long)]
     pub level: Option<usize>,
-    /// Number of sequences
-    #[arg(long, default_value_t = 256)]
-    pub sequences: u64,
+    /// Number of sequences [default: 256; where they come from data, all that were held out]
+    #[arg(long)]
+    pub sequences: Option<u64>,
+    /// Evaluate on the test files in this folder or archive instead of what was held out
+    #[arg(long, value_name = "PATH")]
+    pub test_files: Option<PathBuf>,
     /// Which checkpoint [default: newest]
     #[arg(long, value_enum)]
     pub checkpoint: Option<Which>,
@@ -121,7 +130,68 @@ const EVAL_EXAMPLES: &str = "\
 Examples:
   sparsam eval runs/copy-sam-1             As hard as in training
   sparsam eval runs/copy-sam-1 --level 40  Twice as long as any trained on
-  sparsam eval runs/copy-sam-1 --checkpoint best --json";
+  sparsam eval runs/copy-sam-1 --checkpoint best --json
+  sparsam eval runs/babi-sdnc-1 --test-files tasks_1-20_v1-2.tar.gz
+                                           On the official test questions
+
+Sequences of any length run in the memory that the words they store take.";
+
+/// What to do with data sets.
+#[derive(Debug, Subcommand)]
+pub enum Data {
+    /// Download the official files of a data set, or take them from this machine
+    Fetch(DataFetch),
+    /// Say what the files of a data set hold, and whether they are whole
+    Check(DataCheck),
+}
+
+const DATA_EXAMPLES: &str = "\
+Examples:
+  sparsam data fetch babi                 Into the folder data, where sparsam train looks for it
+  sparsam data fetch omniglot --from ~/Downloads
+  sparsam data check omniglot --data /srv/data
+
+Archives stay packed: tasks read out of them what they need.";
+
+fn data_set_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(DATA_SETS.iter().map(|set| set.name))
+}
+
+/// Arguments of `sparsam data fetch`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sparsam data fetch babi
+  sparsam data fetch babi --from tasks_1-20_v1-2.tar.gz
+
+An interrupted download goes on where it ended. Files are checked before they get their names: by
+their MD5 sums where those are known (omniglot), and in any case by reading all that they hold.")]
+pub struct DataFetch {
+    /// The data set
+    #[arg(value_parser = data_set_names())]
+    pub name: String,
+    /// Folder for the files
+    #[arg(long, value_name = "FOLDER", default_value = "data")]
+    pub data: PathBuf,
+    /// Take the files from this folder, or this file, instead of downloading them
+    #[arg(long, value_name = "PATH")]
+    pub from: Option<PathBuf>,
+}
+
+/// Arguments of `sparsam data check`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sparsam data check babi
+  sparsam data check omniglot --data /srv/data")]
+pub struct DataCheck {
+    /// The data set
+    #[arg(value_parser = data_set_names())]
+    pub name: String,
+    /// Folder of the files
+    #[arg(long, value_name = "FOLDER", default_value = "data")]
+    pub data: PathBuf,
+}
 
 /// What to measure.
 #[derive(Debug, Subcommand)]

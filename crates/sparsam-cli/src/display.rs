@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
-use sparsam_train::{BatchReport, Event, Metrics, Observer, Outcome};
+use sparsam_train::{BatchReport, Event, Metrics, Observer, Outcome, Units};
 
 use crate::settings::{Style, shell_word};
 
@@ -33,8 +33,7 @@ pub struct Display {
     style: Style,
     /// The live line; hidden unless standard error is a terminal.
     bar: ProgressBar,
-    /// What wrong outputs are counted in.
-    unit: &'static str,
+    units: Units,
     task: &'static str,
     folder: PathBuf,
     latest_metrics: Option<Metrics>,
@@ -48,13 +47,13 @@ pub struct Display {
 
 impl Display {
     /// `stop` is set when nobody reads any more.
-    pub fn new(style: Style, task: &'static str, unit: &'static str, stop: Arc<AtomicBool>) -> Self {
+    pub fn new(style: Style, task: &'static str, units: Units, stop: Arc<AtomicBool>) -> Self {
         let bar = live_line(style == Style::Human, "{prefix} {bar:16} {wide_msg}");
         let last_word = Instant::now();
         Self {
             style,
             bar,
-            unit,
+            units,
             task,
             folder: PathBuf::new(),
             latest_metrics: None,
@@ -109,9 +108,9 @@ impl Display {
                 self.latest_batch = Some(*report);
                 self.bar.set_position(report.batch);
                 if !self.bar.is_hidden() {
-                    self.bar.set_message(live(report, self.unit));
+                    self.bar.set_message(live(report, self.units));
                 } else if self.last_word.elapsed() >= LONGEST_SILENCE {
-                    self.line(&plain(report, report.running_loss, report.running_wrong, self.unit));
+                    self.line(&plain(report, report.running_loss, report.running_wrong, self.units));
                 }
             }
             Event::Evaluated { metrics, best } => {
@@ -120,13 +119,18 @@ impl Display {
                     self.best_metrics = Some(metrics.clone());
                 }
                 if let (true, Some(report)) = (self.bar.is_hidden(), self.latest_batch) {
-                    self.line(&plain(&report, metrics.loss, metrics.wrong, self.unit));
+                    let errors = metrics.mean_error.map(|mean| {
+                        let failed = metrics.failed.map_or_else(String::new, |failed| format!(", {failed} failed"));
+                        format!("; mean error {:.1} %{failed}", 100.0 * mean)
+                    });
+                    let text = plain(&report, metrics.loss, metrics.wrong, self.units);
+                    self.line(&(text + &errors.unwrap_or_default()));
                 }
             }
             Event::Saved { .. } => {}
             Event::Ended { outcome, batch } => {
                 if let (Outcome::Finished, Some(metrics)) = (outcome, self.latest_metrics.take()) {
-                    let (batches, unit) = (grouped(batch), self.unit);
+                    let (batches, unit) = (grouped(batch), self.units.wrong);
                     let (loss, wrong, time) = (metrics.loss, metrics.wrong, duration(metrics.seconds));
                     self.line(&format!(
                         "finished {batches} batches in {time}: {loss:.4} bits and {wrong:.4} wrong {unit} per fresh sequence"
@@ -208,18 +212,17 @@ pub fn live_line(wanted: bool, template: &str) -> ProgressBar {
 #[derive(Clone)]
 pub struct EvaluationLine {
     bar: ProgressBar,
-    sequences: u64,
 }
 
 impl EvaluationLine {
-    /// A line for so many sequences; hidden if a program reads.
-    pub fn new(json: bool, sequences: u64) -> Self {
-        Self { bar: live_line(!json, "{prefix} {bar:16} {msg}, {elapsed}"), sequences }
+    /// A line that is yet to begin; hidden if a program reads.
+    pub fn new(json: bool) -> Self {
+        Self { bar: live_line(!json, "{prefix} {bar:16} {msg}, {elapsed}") }
     }
 
-    /// Shows the line for the first time.
-    pub fn begin(&self, task: &'static str) {
-        self.bar.set_length(self.sequences);
+    /// Shows the line for the first time, for so many sequences.
+    pub fn begin(&self, task: &'static str, sequences: u64) {
+        self.bar.set_length(sequences);
         self.bar.set_prefix(task);
         self.show(0);
         // A batch of long sequences takes minutes; meanwhile the clock shows that it is being worked on.
@@ -228,7 +231,8 @@ impl EvaluationLine {
 
     /// Shows how many sequences are done.
     pub fn show(&self, done: u64) {
-        self.bar.set_message(format!("{}/{} sequences", grouped(done), grouped(self.sequences)));
+        let sequences = self.bar.length().unwrap_or(0);
+        self.bar.set_message(format!("{}/{} sequences", grouped(done), grouped(sequences)));
         self.bar.set_position(done);
     }
 
@@ -245,26 +249,35 @@ fn with_name(name: &str, value: serde_json::Result<Value>) -> Value {
 }
 
 /// The live line behind the bar.
-fn live(report: &BatchReport, unit: &str) -> String {
+fn live(report: &BatchReport, units: Units) -> String {
     format!(
-        "{}/{}  loss {:.3} bits  {:.3} wrong {unit}  {:.0} sequences/s  {} left",
+        "{}/{}  {}loss {:.3} bits  {:.3} wrong {}  {} sequences/s  {} left",
         grouped(report.batch),
         grouped(report.batches),
+        report.level.map_or_else(String::new, |level| format!("up to {} {}  ", grouped(level as u64), units.level)),
         report.running_loss,
         report.running_wrong,
-        report.sequences_per_second,
+        units.wrong,
+        rate(report.sequences_per_second),
         duration(report.seconds_left),
     )
 }
 
-fn plain(report: &BatchReport, loss: f64, wrong: f64, unit: &str) -> String {
+fn plain(report: &BatchReport, loss: f64, wrong: f64, units: Units) -> String {
     format!(
-        "batch {} of {}: {loss:.4} bits and {wrong:.4} wrong {unit} per sequence; {:.0} sequences/s, {} left",
+        "batch {} of {}{}: {loss:.4} bits and {wrong:.4} wrong {} per sequence; {} sequences/s, {} left",
         grouped(report.batch),
         grouped(report.batches),
-        report.sequences_per_second,
+        report.level.map_or_else(String::new, |level| format!(", up to {} {}", grouped(level as u64), units.level)),
+        units.wrong,
+        rate(report.sequences_per_second),
         duration(report.seconds_left),
     )
+}
+
+/// Long sequences are fewer than one a second.
+fn rate(per_second: f64) -> String {
+    if per_second < 10.0 { format!("{per_second:.2}") } else { format!("{per_second:.0}") }
 }
 
 /// A count with its thousands apart: 20,000.

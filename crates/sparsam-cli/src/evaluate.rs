@@ -1,21 +1,25 @@
 //! `sparsam eval`.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::json;
 use sparsam::checkpoint;
-use sparsam_train::evaluate_watched;
+use sparsam_train::{CategoryScore, Evaluation, Task, evaluate_watched};
 
 use crate::display::{EvaluationLine, grouped, print};
 use crate::failure::INTERRUPTED;
 use crate::settings::Evaluate;
 use crate::train::use_threads;
 
+/// Sequences of an evaluation unless told otherwise, where there are always fresh ones.
+const SEQUENCES: u64 = 256;
+
 /// Measures a network on sequences that it has not seen.
 pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
     // Nothing is kept that would have to be saved: the answer to Ctrl-C is to be gone.
-    let line = EvaluationLine::new(settings.json, settings.sequences);
+    let line = EvaluationLine::new(settings.json);
     let shown = line.clone();
     ctrlc::set_handler(move || {
         shown.end();
@@ -24,22 +28,24 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
     .context("the system does not tell of Ctrl-C")?;
     use_threads(settings.threads)?;
     let config = settings.run.config()?;
-    let task = config.task.build()?;
+    let task = settings.run.task(settings.test_files.as_deref())?;
     let network = checkpoint::load(&settings.network).map_err(sparsam_train::Error::from)?;
-    let levels = settings.level.map(|level| level..=level);
+    let levels = match settings.level {
+        Some(level) => level..=level,
+        None => settings.run.levels(&*task)?,
+    };
     let rows = config.batch_size;
-    let (sequences, seed) = (settings.sequences, settings.seed);
-    line.begin(task.name());
+    let sequences = settings.sequences.or(task.evaluation_sequences()).unwrap_or(SEQUENCES);
+    line.begin(task.name(), sequences);
     let mut watch = |done| line.show(done);
-    let found = evaluate_watched(&network, &*task, levels.clone(), sequences, rows, seed, &mut watch);
+    let found = evaluate_watched(&network, &*task, Some(levels.clone()), sequences, rows, settings.seed, &mut watch);
     line.end();
     let found = found?;
 
-    let levels = levels.unwrap_or_else(|| task.default_levels());
     let (first, last) = levels.into_inner();
-    let (unit, wrong_unit, model) = (task.level_unit(), task.target_kind().unit(), config.network.memory.name());
-    let line = if settings.json {
-        let value = json!({
+    let model = config.network.memory.name();
+    let text = if settings.json {
+        let mut value = json!({
             "event": "evaluated",
             "checkpoint": settings.network.display().to_string(),
             "task": task.name(),
@@ -51,17 +57,50 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
             "loss": found.loss,
             "wrong": found.wrong,
         });
-        value.to_string()
+        if let Some(mean) = found.mean_error() {
+            value["mean_error"] = mean.into();
+            value["categories"] = serde_json::to_value(&found.categories)?;
+        }
+        format!("{value}\n")
     } else {
-        let levels = if first == last { grouped(first as u64) } else { format!("{first} to {last}") };
+        let unit = task.level_unit();
+        let which = if task.evaluation_sequences().is_some() {
+            format!("{} {unit}", grouped(found.sequences))
+        } else if first == last {
+            format!("{} fresh sequences of {} {unit}", grouped(found.sequences), grouped(first as u64))
+        } else {
+            format!("{} fresh sequences of {first} to {last} {unit}", grouped(found.sequences))
+        };
+        let wrong_unit = task.target_kind().unit();
         format!(
-            "{model} on {}, {} fresh sequences of {levels} {unit}: {:.4} bits and {:.4} wrong {wrong_unit} per sequence",
+            "{model} on {}, {which}: {:.4} bits and {:.4} wrong {wrong_unit} per sequence\n{}",
             task.name(),
-            grouped(found.sequences),
             found.loss,
             found.wrong,
+            table(&*task, &found),
         )
     };
-    print(format!("{line}\n").as_bytes())?;
+    print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The errors of the task's categories, a line each, and what they come to.
+fn table(task: &dyn Task, found: &Evaluation) -> String {
+    let (Some(categories), Some(mean)) = (task.categories(), found.mean_error()) else { return String::new() };
+    let unit = categories.unit;
+    let width = categories.names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for score in found.categories.iter().filter(|score| score.answers > 0) {
+        let CategoryScore { name, answers, wrong } = score;
+        let (error, answers) = (100.0 * *wrong as f64 / *answers as f64, grouped(*answers));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{unit} {name:width$}  {error:6.2} % of {answers} answers wrong");
+    }
+    let _ = write!(text, "mean error of the {unit}s {:.2} %", 100.0 * mean);
+    if let Some(above) = categories.failed_above {
+        let count = found.categories.iter().filter(|score| score.answers > 0).count();
+        let _ = write!(text, "; failed (above {:.0} %) {} of {count}", 100.0 * above, found.failed(above));
+    }
+    text.push('\n');
+    text
 }

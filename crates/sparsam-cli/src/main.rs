@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod data;
 mod display;
 mod evaluate;
 mod failure;
@@ -28,6 +29,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Settings::Train(settings) => train::run(settings),
         Settings::Evaluate(settings) => evaluate::run(&settings),
         Settings::Bench(settings) => bench::run(settings),
+        Settings::Data(settings) => data::run(&settings),
         Settings::Completions(shell) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "sparsam", &mut script);

@@ -21,6 +21,8 @@ use crate::failure::Mistake;
 enum Kind {
     Whole,
     Number,
+    /// Any text.
+    Text,
     /// One of these words.
     Word(fn() -> &'static [&'static str]),
     /// Nothing, for true; or `=false`.
@@ -49,6 +51,7 @@ const fn flag(
 }
 
 const TRAINING: &str = "Training";
+const CURRICULUM: &str = "Curriculum";
 const NETWORK: &str = "Network";
 const TASK: &str = "Task";
 const OPTIMISATION: &str = "Optimiser";
@@ -65,6 +68,16 @@ static FLAGS: &[Flag] = &[
     flag("evaluate-every", &["evaluate_every"], Kind::Whole, TRAINING, "Batches between evaluations"),
     flag("evaluation-sequences", &["evaluation_sequences"], Kind::Whole, TRAINING, "Sequences in an evaluation"),
     flag("checkpoint-every", &["checkpoint_every"], Kind::Whole, TRAINING, "Batches between checkpoints"),
+
+    flag("curriculum", &["curriculum", "on"], Kind::Switch, CURRICULUM,
+        "Draw each batch's level up to one that doubles as the network learns"),
+    flag("curriculum-threshold", &["curriculum", "threshold"], Kind::Number, CURRICULUM,
+        "Mean loss below which it doubles, in bits for each bit or class wanted"),
+    flag("curriculum-episodes", &["curriculum", "episodes"], Kind::Whole, CURRICULUM,
+        "Sequences over which the mean is taken"),
+    flag("curriculum-start", &["curriculum", "start"], Kind::Whole, CURRICULUM,
+        "Highest level at first; 0: the task's"),
+    flag("curriculum-end", &["curriculum", "end"], Kind::Whole, CURRICULUM, "Highest level at last"),
 
     flag("optimiser", OPTIMISER, Kind::Word(optimisers), OPTIMISATION, "The optimiser"),
     flag("learning-rate", &["optimiser", "learning_rate"], Kind::Number, OPTIMISATION, "Step size"),
@@ -107,6 +120,12 @@ static FLAGS: &[Flag] = &[
     flag("max-items", &["task", "max_items"], Kind::Whole, TASK, "recall: items in the longest list"),
     flag("count", &["task", "count"], Kind::Whole, TASK, "sort: vectors in a sequence"),
     flag("top", &["task", "top"], Kind::Whole, TASK, "sort: vectors wanted"),
+    flag("data", &["task", "data"], Kind::Text, TASK, "babi, omniglot: the folder of the official archives; sequences: the file, .jsonl or .npz"),
+    flag("subset", &["task", "subset"], Kind::Text, TASK, "babi: the folder of its files: en-10k or en"),
+    flag("labels", &["task", "labels"], Kind::Whole, TASK, "omniglot: labels that there are"),
+    flag("min-characters", &["task", "min_characters"], Kind::Whole, TASK, "omniglot: characters in the shortest episode"),
+    flag("max-characters", &["task", "max_characters"], Kind::Whole, TASK, "omniglot: characters in the longest episode"),
+    flag("only", &["task", "only"], Kind::Whole, TASK, "babi: the one task to learn, 1 to 20; 0: all"),
 ];
 
 fn optimisers() -> &'static [&'static str] {
@@ -198,6 +217,7 @@ impl Defaults {
 /// A value as it would be typed.
 fn typed(value: &Value) -> String {
     match value {
+        Value::String(text) if text.is_empty() => "none".into(),
         Value::String(text) => text.clone(),
         // As short as it can be: 1e-8, and 10 for 10.0.
         Value::Float(number) => format!("{number:?}").trim_end_matches(".0").to_owned(),
@@ -217,6 +237,7 @@ impl clap::Args for Options {
                 // TOML's whole numbers end here.
                 Kind::Whole => ("N", ValueParser::from(value_parser!(i64).range(0..))),
                 Kind::Number => ("X", value_parser!(f64).into()),
+                Kind::Text => ("TEXT", value_parser!(String)),
                 Kind::Word(names) => ("NAME", PossibleValuesParser::new(names()).into()),
                 Kind::Switch => ("true|false", value_parser!(bool)),
             };
@@ -255,7 +276,7 @@ impl FromArgMatches for Options {
                 let value = match flag.kind {
                     Kind::Whole => matches.get_one::<i64>(flag.name).copied().map(Value::Integer),
                     Kind::Number => matches.get_one::<f64>(flag.name).copied().map(Value::Float),
-                    Kind::Word(_) => matches.get_one::<String>(flag.name).cloned().map(Value::String),
+                    Kind::Word(_) | Kind::Text => matches.get_one::<String>(flag.name).cloned().map(Value::String),
                     Kind::Switch => matches.get_one::<bool>(flag.name).copied().map(Value::Boolean),
                 };
                 value.map(|value| (flag, value))
@@ -381,7 +402,8 @@ mod tests {
                 let config = given(&["--optimiser", optimiser]).apply(base(task, model)).unwrap();
                 let mut table = Table::try_from(config).unwrap();
                 all.extend(FLAGS.iter().filter(|flag| find(&mut table, flag.place).is_some()).map(|flag| flag.name));
-                let tables = [&["task"][..], &["network", "memory"], &["network"], &["optimiser"], &[]];
+                let tables =
+                    [&["task"][..], &["network", "memory"], &["network"], &["optimiser"], &["curriculum"], &[]];
                 for place in tables {
                     let inner = if place.is_empty() { None } else { find(&mut table, place).cloned() };
                     for (field, value) in inner.as_ref().and_then(Value::as_table).unwrap_or(&table.clone()) {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use clap_complete::Shell;
 use sparsam::Model;
 use sparsam::index::IndexKind;
+use sparsam_train::data::DataSet;
 use sparsam_train::{Checkpoint, Config, RunFolder, TaskConfig};
 
-use crate::arguments::{self, Arguments, Common, Verb, Which};
+use crate::arguments::{self, Arguments, Common, DataCheck, DataFetch, Verb, Which};
 use crate::failure::Mistake;
 use crate::options::Options;
 
@@ -16,6 +17,7 @@ pub enum Settings {
     Train(Train),
     Evaluate(Evaluate),
     Bench(Bench),
+    Data(Data),
     Completions(Shell),
 }
 
@@ -45,10 +47,24 @@ pub struct Evaluate {
     pub run: RunFolder,
     pub network: PathBuf,
     pub level: Option<usize>,
-    pub sequences: u64,
+    pub sequences: Option<u64>,
+    pub test_files: Option<PathBuf>,
     pub seed: u64,
     pub json: bool,
     pub threads: Option<usize>,
+}
+
+/// Which data set, and what to do with it.
+pub struct Data {
+    pub set: &'static DataSet,
+    pub folder: PathBuf,
+    pub action: DataAction,
+}
+
+/// What to do with a data set.
+pub enum DataAction {
+    Fetch { from: Option<PathBuf> },
+    Check,
 }
 
 /// What to measure.
@@ -111,6 +127,7 @@ impl TryFrom<Arguments> for Settings {
             Verb::Train(arguments) => train(arguments).map(Self::Train),
             Verb::Eval(arguments) => evaluate(arguments).map(Self::Evaluate),
             Verb::Bench(arguments) => bench(arguments).map(Self::Bench),
+            Verb::Data(arguments) => data(arguments).map(Self::Data),
             Verb::Completions { shell } => Ok(Self::Completions(shell)),
         }
     }
@@ -154,7 +171,10 @@ fn resume(folder: PathBuf, options: &Options) -> anyhow::Result<Start> {
 }
 
 fn configure(arguments: &arguments::Train) -> anyhow::Result<Config> {
-    let (task, model) = (arguments.task.as_deref(), arguments.model.as_deref());
+    let model = arguments.model.as_deref();
+    // Whoever names nothing but data means sequences of their own.
+    let own = arguments.config.is_none() && arguments.options.iter().any(|flag| flag == "data");
+    let task = arguments.task.as_deref().or(own.then_some("sequences"));
     let base = match (&arguments.config, task) {
         (Some(file), _) if !file.is_file() => {
             mistake!("there is no file {}; name a configuration, such as the config.toml of a run", file.display())
@@ -219,7 +239,26 @@ fn evaluate(arguments: arguments::Eval) -> anyhow::Result<Evaluate> {
     let Common { json, .. } = arguments.common;
     let threads = threads(&arguments.common);
     let (level, sequences, seed) = (arguments.level, arguments.sequences, arguments.seed);
-    Ok(Evaluate { run, network, level, sequences, seed, json, threads })
+    let test_files = arguments.test_files;
+    Ok(Evaluate { run, network, level, sequences, test_files, seed, json, threads })
+}
+
+fn data(arguments: arguments::Data) -> anyhow::Result<Data> {
+    let (name, folder, action) = match arguments {
+        arguments::Data::Fetch(DataFetch { name, data, from }) => (name, data, DataAction::Fetch { from }),
+        arguments::Data::Check(DataCheck { name, data }) => (name, data, DataAction::Check),
+    };
+    let Some(set) = DataSet::by_name(&name) else { mistake!("there is no data set {name}") };
+    if let DataAction::Fetch { from: Some(from) } = &action
+        && set.files.len() > 1
+        && from.is_file()
+    {
+        mistake!("{name} has several files; name the folder that they are in with --from");
+    }
+    if folder.is_file() {
+        mistake!("{} is a file; name a folder for the data", folder.display());
+    }
+    Ok(Data { set, folder, action })
 }
 
 fn bench(arguments: arguments::Bench) -> anyhow::Result<Bench> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use indicatif::ProgressBar;
-use sparsam_train::{Outcome, Trainer};
+use sparsam_train::{Outcome, Trainer, Units};
 
 use crate::display::{Display, grouped};
 use crate::failure::INTERRUPTED;
@@ -27,8 +27,8 @@ pub fn run(settings: Train) -> anyhow::Result<ExitCode> {
         }
     };
     let stop = Arc::new(AtomicBool::new(false));
-    let (task, unit) = (trainer.task().name(), trainer.task().target_kind().unit());
-    let mut display = Display::new(settings.style, task, unit, stop.clone());
+    let (task, units) = (trainer.task().name(), Units::of(trainer.task()));
+    let mut display = Display::new(settings.style, task, units, stop.clone());
     let interrupted = Arc::new(AtomicBool::new(false));
     stop_on_signal(stop.clone(), interrupted.clone(), display.bar())?;
 

@@ -92,13 +92,114 @@ fn a_network_is_trained_and_evaluated() {
 #[test]
 fn every_task_trains_with_every_model() {
     let folder = TempDir::new().unwrap();
-    for task in sparsam_train::TaskConfig::NAMES {
+    let makes = |task: &&&str| sparsam_train::TaskConfig::by_name(task).is_some_and(|task| !task.reads_files());
+    for task in sparsam_train::TaskConfig::NAMES.iter().filter(makes) {
         for model in sparsam::Model::NAMES {
             let name = format!("{task} {model}");
             succeeds(folder.path(), &["train", task, "--model", model, "--batches", "2", "--run", &name]);
             succeeds(folder.path(), &["eval", &name, "--sequences", "2"]);
         }
     }
+}
+
+/// Files of all twenty bAbI tasks, in simple words.
+fn write_babi(folder: &Path, part: &str, word: &str) {
+    fs::create_dir_all(folder).unwrap();
+    for task in 1..=20 {
+        let story = |number: usize| {
+            let room = ["hall", "garden"][number / 3 % 2];
+            format!("1 Mary went to the {room}.\n2 Where is Mary?\t{room}\t1\n3 Who {word} there?\tmary,{word}\t1\n")
+        };
+        let text: String = (0..20).map(story).collect();
+        fs::write(folder.join(format!("qa{task}_a-task_{part}.txt")), text).unwrap();
+    }
+}
+
+#[test]
+fn stories_are_learnt_and_other_files_evaluated() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    write_babi(&path.join("data/en-10k"), "train", "is");
+    let network = ["--hidden-size", "16", "--memory-size", "64", "--word-size", "8", "--seed", "3"];
+    let training = ["--optimiser", "adam", "--batches", "150", "--evaluate-every", "75", "--run", "whole"];
+    let out = succeeds(path, &[&["train", "babi", "--model", "sdnc"][..], &network, &training].concat());
+    assert!(out.lines().any(|line| line.contains("mean error") && line.contains("failed")), "{out}");
+    let line = fs::read_to_string(path.join("whole/metrics.jsonl")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line.lines().last().unwrap()).unwrap();
+    assert!(line["errors"].as_array().unwrap().len() == 20 && line["mean_error"].as_f64().unwrap() < 0.5, "{line}");
+
+    let out = succeeds(path, &["eval", "whole"]);
+    assert!(out.starts_with("sdnc on babi, 40 stories: "), "{out}");
+    let last = out.lines().last().unwrap();
+    assert!(
+        out.lines().count() == 22 && last.starts_with("mean error of the tasks ") && last.ends_with(" of 20"),
+        "{out}"
+    );
+    write_babi(&path.join("other"), "test", "is");
+    fs::remove_dir_all(path.join("data")).unwrap();
+    let out = succeeds(path, &["eval", "whole", "--test-files", "other", "--json"]);
+    let line: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(line["sequences"] == 400 && line["categories"][0]["answers"] == 40, "{out}");
+    write_babi(&path.join("strange"), "test", "sleeps");
+    is_mistake(path, &["eval", "whole", "--test-files", "strange"], &["qa1_a-task_test.txt: line 3", "sleeps"]);
+    is_mistake(path, &["eval", "whole", "--test-files", "none"], &["none: there is no such file"]);
+    is_mistake(path, &["train", "babi"], &["data: there is no such file or folder"]);
+    is_mistake(path, &["train", "--resume", "whole"], &["data: there is no such file or folder"]);
+
+    // Words that changed under a run would be other words to its network.
+    write_babi(&path.join("data/en-10k"), "train", "sleeps");
+    is_mistake(path, &["train", "--resume", "whole", "--batches", "160"], &["whole", "data of the task have changed"]);
+    succeeds(path, &small(&["--batches", "2", "--run", "a"]));
+    is_mistake(path, &["eval", "a", "--test-files", "other"], &["test_files = other", "makes its sequences"]);
+}
+
+#[test]
+fn sequences_of_ones_own_are_learnt() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    // Which of two inputs was 1 at the first step?
+    let line = |number: usize| {
+        let inputs = [[number % 2, 1 - number % 2], [0, 0], [0, 0]];
+        format!("{}\n", serde_json::json!({"inputs": inputs, "targets": [null, null, number % 2]}))
+    };
+    let lines = |numbers: std::ops::Range<usize>| numbers.map(line).collect::<String>();
+    fs::write(path.join("mine.jsonl"), lines(0..40)).unwrap();
+    fs::write(path.join("other.jsonl"), lines(0..6)).unwrap();
+    let settings = ["--hidden-size", "8", "--memory-size", "16", "--batches", "150", "--optimiser", "adam"];
+    let out = succeeds(path, &[&["train", "--data", "mine.jsonl", "--learning-rate", "0.01"][..], &settings].concat());
+    assert!(out.contains("on sequences in runs/sequences-sam-1"), "{out}");
+    let out = succeeds(path, &["eval", "runs/sequences-sam-1", "--test-files", "other.jsonl"]);
+    assert!(out.starts_with("sam on sequences, 6 sequences: ") && out.contains("0.0000 wrong classes"), "{out}");
+    is_mistake(path, &["train", "sequences"], &["data = \"\"", ".jsonl or .npz"]);
+    is_mistake(path, &["train", "--data", "none.npz"], &["none.npz: there is no such file"]);
+    fs::write(path.join("bad.jsonl"), lines(0..9) + "{}\n").unwrap();
+    is_mistake(path, &["train", "--data", "bad.jsonl"], &["bad.jsonl: line 10: ", "was expected"]);
+}
+
+#[test]
+fn data_are_taken_and_checked() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    is_mistake(path, &["data", "check", "babi"], &["data/tasks_1-20_v1-2.tar.gz", "missing", "sparsam data fetch"]);
+    is_mistake(path, &["data", "fetch", "babi", "--from", "none"], &["none", "no such file"]);
+    is_mistake(path, &["data", "fetch", "cifar"], &["cifar", "babi, omniglot"]);
+    fs::write(path.join("tasks_1-20_v1-2.tar.gz"), "rubbish").unwrap();
+    is_mistake(path, &["data", "fetch", "babi", "--from", "."], &["tasks_1-20_v1-2.tar.gz: it is no whole archive"]);
+    is_mistake(path, &["data", "fetch", "omniglot", "--from", "tasks_1-20_v1-2.tar.gz"], &["several files", "folder"]);
+    is_mistake(path, &["train", "omniglot"], &["data: it holds no images_background.zip", "sparsam data fetch"]);
+    let Some(data) = std::env::var_os("SPARSAM_DATA") else {
+        eprintln!("skipped: SPARSAM_DATA names no folder with the real data");
+        return;
+    };
+    let out = succeeds(path, &["data", "fetch", "babi", "--from", data.to_str().unwrap()]);
+    assert!(out.contains(" stories of 20 tasks in en-10k, and test files of 0; ") && out.contains("SHA-256"), "{out}");
+    assert_eq!(succeeds(path, &["data", "check", "babi"]), out);
+    assert_eq!(fs::read_dir(path.join("data")).unwrap().count(), 1);
+    let settings = ["--only", "1", "--hidden-size", "8", "--memory-size", "32", "--batches", "2"];
+    succeeds(path, &[&["train", "babi"][..], &settings].concat());
+    let output = run(path, &["data", "check", "omniglot", "--data", data.to_str().unwrap()]);
+    let out = text(&output.stdout);
+    assert!(out.starts_with("images_background.zip: 19280 drawings of 964 characters"), "{out}");
 }
 
 #[test]
@@ -258,7 +359,15 @@ fn a_damaged_checkpoint_is_a_failure_that_names_the_file() {
 #[test]
 fn help_and_completions_are_there() {
     let folder = TempDir::new().unwrap();
-    for arguments in [&["--help"][..], &["train", "--help"], &["eval", "--help"], &["completions", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["train", "--help"],
+        &["eval", "--help"],
+        &["data", "--help"],
+        &["data", "fetch", "--help"],
+        &["data", "check", "--help"],
+        &["completions", "--help"],
+    ] {
         let out = succeeds(folder.path(), arguments);
         assert!(out.contains("Examples:\n  sparsam "), "{out}");
         assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use sparsam::nn::loss;
 
-use crate::random::{Random, Stream};
-use crate::task::{Split, Task};
+use crate::random::Stream;
+use crate::task::{Draw, Task};
 
 /// What the targets of a task are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,22 @@ impl Targets {
         }
     }
 
+    /// How many bits (a logit above 0 says 1) of an output are wrong, or whether its class (the largest logit) is; none
+    /// if it has no target.
+    fn wrong(&self, place: usize, output: &[f32]) -> Option<u64> {
+        match self {
+            Self::Bits { values, mask } => mask[place].then(|| {
+                let bits = &values[place * output.len()..(place + 1) * output.len()];
+                output.iter().zip(bits).filter(|(output, bit)| (**output > 0.0) != (**bit > 0.5)).count() as u64
+            }),
+            Self::Classes(classes) => classes[place].map(|class| {
+                let right = output[class];
+                let wins = output.iter().enumerate().all(|(other, output)| other == class || *output < right);
+                u64::from(!wins)
+            }),
+        }
+    }
+
     /// Room for `outputs` outputs of `width` numbers, without targets.
     fn clear(&mut self, outputs: usize, width: usize) {
         match self {
@@ -68,12 +84,15 @@ pub struct Sequence {
     steps: usize,
     inputs: Vec<f32>,
     targets: Targets,
+    /// Of each step: the category of its answer, and whether the answer began at a step before.
+    answers: Vec<(u32, bool)>,
 }
 
 impl Sequence {
     /// An empty sequence of steps of `input_size` and `output_size` numbers.
     pub fn new(input_size: usize, output_size: usize, kind: TargetKind) -> Self {
-        Self { input_size, output_size, steps: 0, inputs: Vec::new(), targets: Targets::new(kind) }
+        let (inputs, targets, answers) = (Vec::new(), Targets::new(kind), Vec::new());
+        Self { input_size, output_size, steps: 0, inputs, targets, answers }
     }
 
     /// Forgets every time step and keeps the room.
@@ -81,6 +100,7 @@ impl Sequence {
         self.steps = 0;
         self.inputs.clear();
         self.targets.clear(0, self.output_size);
+        self.answers.clear();
     }
 
     /// Time steps.
@@ -116,6 +136,7 @@ impl Sequence {
         let start = self.inputs.len();
         self.steps += 1;
         self.inputs.resize(start + self.input_size, 0.0);
+        self.answers.push((0, false));
         match &mut self.targets {
             Targets::Bits { values, mask } => {
                 values.resize(self.steps * self.output_size, 0.0);
@@ -154,6 +175,36 @@ impl Sequence {
         let last = classes.len() - 1;
         classes[last] = Some(class);
         &mut self.inputs[last * self.input_size..]
+    }
+}
+
+impl Sequence {
+    /// Appends a time step of another sequence of the same sizes, with its target.
+    pub(crate) fn push_step_of(&mut self, other: &Self, step: usize) {
+        let input = match (other.bits(step), other.class(step)) {
+            (Some(bits), _) => self.step_with_bits(bits),
+            (None, Some(class)) => self.step_with_class(class),
+            (None, None) => self.step(),
+        };
+        input.copy_from_slice(other.input(step));
+        let (category, goes_on) = other.answers[step];
+        self.set_answer(category as usize, goes_on);
+    }
+
+    /// Says of which [category](crate::Categories) the target of the last time step is, and whether it goes on with the
+    /// answer of the target before it: an answer is right if all of its targets are. Otherwise every target is an answer
+    /// of its own, of category 0.
+    pub fn set_answer(&mut self, category: usize, goes_on: bool) {
+        if let Some(last) = self.answers.last_mut() {
+            *last = (category as u32, goes_on);
+        }
+    }
+
+    /// How an output does at a time step: how many bits or classes are wrong, the category of the answer, and whether the
+    /// answer goes on with the one before; none if the step has no target.
+    pub(crate) fn score(&self, step: usize, output: &[f32]) -> Option<(u64, usize, bool)> {
+        let (category, goes_on) = self.answers[step];
+        self.targets.wrong(step, output).map(|wrong| (wrong, category as usize, goes_on))
     }
 }
 
@@ -251,30 +302,20 @@ impl Batch {
         }
     }
 
+    /// How many bits or classes are wanted in the whole batch.
+    pub fn wanted(&self) -> u64 {
+        let count = match &self.targets {
+            Targets::Bits { mask, .. } => mask.iter().filter(|used| **used).count() * self.output_size,
+            Targets::Classes(classes) => classes.iter().flatten().count(),
+        };
+        count as u64
+    }
+
     /// How many bits (a logit above 0 says 1) or classes (the largest logit) of `outputs` (T × B × O) are wrong in the
     /// whole batch.
     pub fn wrong(&self, outputs: &[f32]) -> u64 {
-        let width = self.output_size;
-        match &self.targets {
-            Targets::Bits { values, mask } => {
-                let runs = mask.iter().zip(outputs.chunks_exact(width).zip(values.chunks_exact(width)));
-                runs.filter(|(used, _)| **used)
-                    .map(|(_, (outputs, bits))| {
-                        outputs.iter().zip(bits).filter(|(output, bit)| (**output > 0.0) != (**bit > 0.5)).count()
-                            as u64
-                    })
-                    .sum()
-            }
-            Targets::Classes(classes) => classes
-                .iter()
-                .zip(outputs.chunks_exact(width))
-                .filter_map(|(class, outputs)| class.map(|class| (class, outputs)))
-                .filter(|(class, outputs)| {
-                    let right = outputs[*class];
-                    !outputs.iter().enumerate().all(|(other, output)| other == *class || *output < right)
-                })
-                .count() as u64,
-        }
+        let places = outputs.chunks_exact(self.output_size).enumerate();
+        places.filter_map(|(place, output)| self.targets.wrong(place, output)).sum()
     }
 }
 
@@ -302,12 +343,10 @@ impl Sampler {
         stream: Stream,
         numbers: std::ops::Range<u64>,
     ) -> &Batch {
-        let split = if stream == Stream::Training { Split::Training } else { Split::Evaluation };
         let mut filled = 0;
         for (sequence, number) in self.sequences.iter_mut().zip(numbers) {
-            let mut random = Random::new(seed, stream, number);
             sequence.clear();
-            task.generate(random.within(levels), split, &mut random, sequence);
+            task.generate(Draw::new(levels, seed, stream, number), sequence);
             filled += 1;
         }
         self.batch.fill(&self.sequences[..filled]);

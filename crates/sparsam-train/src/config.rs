@@ -1,5 +1,6 @@
 //! The configuration of a run: everything that decides its result.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use crate::task::Task;
-use crate::{Error, TaskConfig};
+use crate::{CurriculumConfig, Error, TaskConfig};
 
 /// The configuration of a run. In TOML every field may be left out and takes its default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub struct Config {
     pub network: NetworkOptions,
     /// The optimiser and its options.
     pub optimiser: OptimiserConfig,
+    /// How levels are drawn.
+    pub curriculum: CurriculumConfig,
 }
 
 /// The sizes of a network that its task leaves open.
@@ -54,18 +57,20 @@ impl Config {
     /// The paper's settings (hidden size 100, batches of 8, RMSProp at 10⁻⁴, gradients clipped at a norm of 10) with as
     /// many batches as the task is known to take. [`build`](TaskConfig::build) says whether the task's options fit.
     pub fn default_for(task: TaskConfig, model: Model) -> Self {
-        let batches = task.build().map_or(20_000, |task| task.default_batches());
+        let (batches, threshold) = (task.default_batches(), task.default_threshold());
+        let evaluation_sequences = task.default_evaluation_sequences();
         Self {
             seed: 1,
             batch_size: 8,
             batches,
             clip_norm: 10.0,
             evaluate_every: 500,
-            evaluation_sequences: 256,
+            evaluation_sequences,
             checkpoint_every: 500,
             task,
             network: NetworkOptions { hidden_size: 100, memory: model },
             optimiser: OptimiserConfig::rms_prop(1e-4),
+            curriculum: CurriculumConfig { threshold, ..CurriculumConfig::default() },
         }
     }
 
@@ -166,14 +171,49 @@ impl Config {
         }
     }
 
-    /// Checks that every field has a value that works.
+    /// Every level that training may draw.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if there is a curriculum and it does not fit the task.
+    pub fn levels(&self, task: &dyn Task) -> Result<RangeInclusive<usize>, Error> {
+        let levels = task.default_levels();
+        if self.curriculum.on { Ok(*levels.start()..=*self.curriculum.levels(task)?.end()) } else { Ok(levels) }
+    }
+
+    /// Checks that every field has a value that works, as far as that can be known without the task's files.
     ///
     /// # Errors
     /// [`Error::Option`], or [`sparsam::Error::Config`] within [`Error::Library`], names the field.
     pub fn validate(&self) -> Result<(), Error> {
-        let task = self.task.build()?;
-        self.network_config(&*task).validate()?;
+        if !self.task.reads_files() {
+            return self.validate_with(&*self.task.build()?);
+        }
+        // What sizes the data will have is not known yet; none is smaller than this.
+        let memory = self.network.memory.clone();
+        let sizes = NetworkConfig { input_size: 1, hidden_size: self.network.hidden_size, output_size: 1, memory };
+        sizes.validate()?;
+        self.validate_fields()
+    }
+
+    /// [`validate`](Self::validate) with the task built, and so with the sizes of its data.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate).
+    pub fn validate_with(&self, task: &dyn Task) -> Result<(), Error> {
+        self.network_config(task).validate()?;
+        self.validate_fields()?;
+        let levels = self.levels(task)?;
+        task.check_levels(&levels)?;
+        task.check_batch(&levels, self.batch_size).map_err(|error| match error {
+            Error::Option { reason, .. } if self.curriculum.on => Error::option("end", self.curriculum.end, reason),
+            error => error,
+        })
+    }
+
+    fn validate_fields(&self) -> Result<(), Error> {
+        self.task.check()?;
         self.optimiser.validate()?;
+        self.curriculum.check()?;
         if self.clip_norm.is_nan() || self.clip_norm <= 0.0 {
             return Err(Error::option("clip_norm", self.clip_norm, "it must be above 0"));
         }
@@ -192,7 +232,7 @@ impl Config {
         if u128::from(self.batches) * self.batch_size as u128 > u128::from(LARGEST) {
             return Err(Error::option("batches", self.batches, "with this batch_size there are too many sequences"));
         }
-        task.check_batch(&task.default_levels(), self.batch_size)
+        Ok(())
     }
 }
 

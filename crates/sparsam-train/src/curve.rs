@@ -6,8 +6,15 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use crate::Metrics;
+use crate::run_folder::Units;
 
-const SIZE: (u32, u32) = (860, 640);
+const WIDTH: u32 = 860;
+
+/// Height of a chart.
+const HEIGHT: u32 = 305;
+
+/// Height of the title.
+const TITLE: u32 = 30;
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(60, 60, 67);
 const GRID: RGBColor = RGBColor(232, 232, 236);
@@ -17,12 +24,12 @@ const EVALUATION: RGBColor = RGBColor(29, 78, 216);
 /// The smallest loss that is drawn apart from 0, which a logarithmic axis cannot show.
 const SMALLEST_LOSS: f64 = 1e-4;
 
-/// Draws a learning curve: loss (on a logarithmic axis) and wrong outputs, counted in `unit` ("bits"), over the
-/// sequences trained on.
-pub fn draw(metrics: &[Metrics], title: &str, unit: &str) -> String {
+/// Draws a learning curve: loss (on a logarithmic axis) and wrong outputs over the sequences trained on; and, where there
+/// was a curriculum, its highest level.
+pub fn draw(metrics: &[Metrics], title: &str, units: Units) -> String {
     let mut svg = String::new();
     // Drawing to a string cannot fail; should it ever, a curve is not worth a run.
-    let _ = draw_to(&mut svg, metrics, title, unit);
+    let _ = draw_to(&mut svg, metrics, title, units);
     svg
 }
 
@@ -53,11 +60,14 @@ impl Curves {
 
 type Drawing = Result<(), Box<dyn std::error::Error>>;
 
-fn draw_to(svg: &mut String, metrics: &[Metrics], title: &str, unit: &str) -> Drawing {
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+fn draw_to(svg: &mut String, metrics: &[Metrics], title: &str, units: Units) -> Drawing {
+    let grows = metrics.iter().any(|line| line.level.is_some());
+    let charts = if grows { 3 } else { 2 };
+    let root = SVGBackend::with_string(svg, (WIDTH, TITLE + charts * HEIGHT)).into_drawing_area();
     root.fill(&WHITE)?;
     let root = root.titled(title, (FONT, 22).into_font().color(&INK))?;
-    let (above, below) = root.split_vertically((SIZE.1 - 30) / 2);
+    let (above, below) = root.split_vertically(HEIGHT);
+    let (below, lowest_chart) = below.split_vertically(HEIGHT);
 
     let clamp = |loss: f64| loss.clamp(SMALLEST_LOSS, 1e12);
     let loss = Curves::new(metrics, |line| (clamp(line.training_loss), clamp(line.loss)));
@@ -74,8 +84,17 @@ fn draw_to(svg: &mut String, metrics: &[Metrics], title: &str, unit: &str) -> Dr
 
     let wrong = Curves::new(metrics, |line| (line.training_wrong.clamp(0.0, 1e12), line.wrong.clamp(0.0, 1e12)));
     let highest = if wrong.largest() > 0.0 { 1.05 * wrong.largest() } else { 1.0 };
-    let y_desc = format!("wrong {unit} per sequence");
-    draw_chart(&below, &wrong, 0.0..highest, 6, &y_desc, Some("sequences trained on"))?;
+    let y_desc = format!("wrong {} per sequence", units.wrong);
+    let x_desc = "sequences trained on";
+    draw_chart(&below, &wrong, 0.0..highest, 6, &y_desc, (!grows).then_some(x_desc))?;
+
+    if grows {
+        let level = Curves::new(metrics, |line| (1.0, line.level.map_or(1.0, |level| level as f64)));
+        let level = Curves { training: Vec::new(), ..level };
+        let axis = (1.0..level.largest().max(2.0)).log_scale().base(2.0);
+        let y_desc = format!("{} at most", units.level);
+        draw_chart(&lowest_chart, &level, axis, 7, &y_desc, Some(x_desc))?;
+    }
     root.present()?;
     Ok(())
 }
@@ -146,6 +165,8 @@ fn short(value: f64) -> String {
 mod tests {
     use super::*;
 
+    const UNITS: Units = Units { wrong: "bits", level: "vectors" };
+
     fn line(batch: u64, loss: f64) -> Metrics {
         Metrics {
             batch,
@@ -157,13 +178,17 @@ mod tests {
             wrong: 0.5 * loss,
             seconds: 1.0,
             sequences_per_second: 8.0,
+            level: None,
+            mean_error: None,
+            failed: None,
+            errors: Vec::new(),
         }
     }
 
     #[test]
     fn axes_are_labelled() {
         let metrics: Vec<_> = (1..80).map(|i| line(250 * i, 80.0 * (-0.1 * i as f64).exp())).collect();
-        let svg = draw(&metrics, "copy with sam", "bits");
+        let svg = draw(&metrics, "copy with sam", UNITS);
         for text in [
             "copy with sam",
             "loss, bits per sequence",
@@ -173,13 +198,19 @@ mod tests {
         ] {
             assert!(svg.contains(text), "{text}");
         }
-        assert!(svg.trim_end().ends_with("</svg>"));
+        assert!(svg.trim_end().ends_with("</svg>") && !svg.contains("at most"));
+        let levels = metrics.iter().map(|line| Metrics { level: Some(3 << (line.batch / 5000)), ..line.clone() });
+        let svg = draw(&levels.collect::<Vec<_>>(), "copy with sam", UNITS);
+        assert!(svg.contains("vectors at most") && svg.contains("\n16\n"), "{svg}");
     }
 
     #[test]
     fn any_metrics_can_be_drawn() {
-        for metrics in [vec![], vec![line(1, 0.0)], vec![line(0, 0.0), line(0, 1e300), line(u64::MAX / 8, -1.0)]] {
-            assert!(draw(&metrics, "", "bits").trim_end().ends_with("</svg>"));
+        let level = Metrics { level: Some(usize::MAX), ..line(1, 0.0) };
+        for metrics in
+            [vec![], vec![level], vec![line(1, 0.0)], vec![line(0, 0.0), line(0, 1e300), line(u64::MAX / 8, -1.0)]]
+        {
+            assert!(draw(&metrics, "", UNITS).trim_end().ends_with("</svg>"));
         }
     }
 

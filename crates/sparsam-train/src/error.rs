@@ -25,6 +25,22 @@ pub enum Error {
         /// What is wrong with it, and where.
         reason: String,
     },
+    /// Data that are not there, or not as their format says.
+    #[error("{place}: {reason}")]
+    Data {
+        /// The file or folder.
+        place: String,
+        /// What is wrong with it, and where; or what was expected.
+        reason: String,
+    },
+    /// A download that failed.
+    #[error("{address}: {reason}; try again, or get the file elsewhere and name it with --from")]
+    Download {
+        /// The address.
+        address: String,
+        /// What the network or the server said.
+        reason: String,
+    },
     /// A folder that holds a run already.
     #[error("{} already holds a run; resume it, or choose another folder", .folder.display())]
     RunExists {
@@ -94,7 +110,11 @@ impl Error {
     /// happened while it was carried out.
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Option { .. } | Self::Config { .. } | Self::RunExists { .. } | Self::NoRun { .. } => true,
+            Self::Option { .. }
+            | Self::Config { .. }
+            | Self::Data { .. }
+            | Self::RunExists { .. }
+            | Self::NoRun { .. } => true,
             Self::Io { source, .. } | Self::Library(sparsam::Error::Io { source, .. }) => {
                 source.kind() == io::ErrorKind::NotFound
             }
@@ -117,6 +137,10 @@ impl Error {
 
     pub(crate) fn option(field: &'static str, value: impl ToString, reason: impl Into<String>) -> Self {
         Self::Option { field, value: value.to_string(), reason: reason.into() }
+    }
+
+    pub(crate) fn data(place: impl ToString, reason: impl Into<String>) -> Self {
+        Self::Data { place: place.to_string(), reason: reason.into() }
     }
 
     pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> Self {

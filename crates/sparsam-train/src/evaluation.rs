@@ -7,12 +7,12 @@ use sparsam::nn::loss::BITS;
 use sparsam::{Network, Runner};
 
 use crate::Error;
-use crate::batch::Sampler;
+use crate::batch::{Batch, Sequence};
 use crate::random::Stream;
-use crate::task::Task;
+use crate::task::{Draw, Source, Task};
 
 /// What an evaluation measured.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
     /// Sequences evaluated.
     pub sequences: u64,
@@ -20,10 +20,48 @@ pub struct Evaluation {
     pub loss: f64,
     /// Wrong bits (or classes, see [`TargetKind`](crate::TargetKind)) per sequence.
     pub wrong: f64,
+    /// The answers, category by category, if the task has [categories](crate::Categories).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<CategoryScore>,
+}
+
+/// The answers of a category.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CategoryScore {
+    /// Its name.
+    pub name: String,
+    /// Answers that were asked for.
+    pub answers: u64,
+    /// Those that were wrong, in any of their targets.
+    pub wrong: u64,
+}
+
+impl CategoryScore {
+    /// The share of the answers that were wrong; none if none was asked for.
+    pub fn error(&self) -> Option<f64> {
+        (self.answers > 0).then(|| self.wrong as f64 / self.answers as f64)
+    }
+}
+
+impl Evaluation {
+    /// The mean of the categories' errors, those without answers left out; none if there are none.
+    pub fn mean_error(&self) -> Option<f64> {
+        let errors: Vec<f64> = self.categories.iter().filter_map(CategoryScore::error).collect();
+        (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64)
+    }
+
+    /// How many categories have an error above this.
+    pub fn failed(&self, above: f64) -> usize {
+        self.categories.iter().filter_map(CategoryScore::error).filter(|error| *error > above).count()
+    }
 }
 
 /// Evaluates a network on fresh sequences of a task: their levels are drawn from `levels` (the task's own if `None`),
 /// and they are the same for the same seed, whatever `batch_size` is.
+///
+/// Sequences run through the network as streams: a piece is made, run and scored, then forgotten. So they may be of any
+/// length, and take no more memory than the words that the network stores (and what the task itself has to keep in
+/// mind). `batch_size` of them run at a time; where one ends the next begins.
 ///
 /// # Errors
 /// [`Error::Option`] if a level is not possible, there are no sequences, or the network is of other sizes than the
@@ -39,7 +77,7 @@ pub fn evaluate(
     evaluate_watched(network, task, levels, sequences, batch_size, seed, &mut |_| ())
 }
 
-/// [`evaluate`] that tells after each batch how many sequences are done: long ones take their time.
+/// [`evaluate`] that tells how many sequences are done whenever some are: long ones take their time.
 ///
 /// # Errors
 /// As [`evaluate`].
@@ -69,16 +107,29 @@ pub fn evaluate_watched(
     evaluator.run(network, &mut runner, task, levels, 0..sequences, seed, Stream::Evaluation, watch)
 }
 
+/// Time steps of a piece, about: enough that starting threads costs nothing beside them.
+const PIECE: usize = 128;
+
 /// The buffers of an evaluation.
 pub(crate) struct Evaluator {
-    sampler: Sampler,
+    /// The piece that each row is at.
+    pieces: Vec<Sequence>,
+    batch: Batch,
     outputs: Vec<f32>,
     gradient: Vec<f32>,
+    /// Time steps of a piece, at least; sources may add a few.
+    piece_steps: usize,
 }
 
 impl Evaluator {
     pub(crate) fn new(task: &dyn Task, batch_size: usize) -> Self {
-        Self { sampler: Sampler::new(task, batch_size), outputs: Vec::new(), gradient: Vec::new() }
+        Self {
+            pieces: vec![task.sequence(); batch_size],
+            batch: Batch::new(batch_size, task.input_size(), task.output_size(), task.target_kind()),
+            outputs: Vec::new(),
+            gradient: Vec::new(),
+            piece_steps: PIECE,
+        }
     }
 
     /// Evaluates on the sequences of these numbers; leaves the runner as it was made.
@@ -88,41 +139,119 @@ impl Evaluator {
         runner: &mut Runner<f32>,
         task: &dyn Task,
         levels: RangeInclusive<usize>,
-        numbers: Range<u64>,
+        mut numbers: Range<u64>,
         seed: u64,
         stream: Stream,
         watch: &mut dyn FnMut(u64),
     ) -> Result<Evaluation, Error> {
         task.check_levels(&levels)?;
-        task.check_batch(&levels, runner.rows()).map_err(|error| match error {
-            // The run's batches are of a size that works with its own levels: what is too large is the level asked for.
-            Error::Option { reason, .. } if levels != task.default_levels() => {
-                Error::option("level", levels.end(), reason)
-            }
-            error => error,
-        })?;
         let sequences = numbers.end.saturating_sub(numbers.start);
         if sequences == 0 {
             return Err(Error::option("sequences", 0, "an evaluation takes at least 1"));
         }
-        let (mut loss, mut wrong) = (0.0, 0);
+        let (mut loss, mut done) = (0.0, 0);
+        let mut scores = Scores::new(task, runner.rows());
+        let mut rows: Vec<Option<Source<'_>>> = (0..runner.rows()).map(|_| None).collect();
         runner.reset();
-        let begin = numbers.start;
-        for first in numbers.clone().step_by(runner.rows()) {
-            let numbers = first..numbers.end.min(first.saturating_add(runner.rows() as u64));
-            let done = numbers.end - begin;
-            let batch = self.sampler.sample(task, &levels, seed, stream, numbers);
-            let length = batch.steps() * batch.rows() * task.output_size();
+        loop {
+            for (row, source) in rows.iter_mut().enumerate() {
+                if source.is_none()
+                    && let Some(number) = numbers.next()
+                {
+                    runner.reset_row(row);
+                    scores.end_answer(row);
+                    *source = Some(task.start(Draw::new(&levels, seed, stream, number)));
+                }
+            }
+            let before = done;
+            for (source, piece) in rows.iter_mut().zip(&mut self.pieces) {
+                piece.clear();
+                let Some(running) = source else { continue };
+                while piece.steps() < self.piece_steps {
+                    if !running(piece) {
+                        *source = None;
+                        done += 1;
+                        break;
+                    }
+                }
+            }
+            self.batch.fill(&self.pieces);
+            let length = self.batch.steps() * self.batch.rows() * task.output_size();
             self.outputs.resize(length, 0.0);
             self.gradient.resize(length, 0.0);
-            runner.infer(network, batch.inputs(), batch.lengths(), &mut self.outputs)?;
-            runner.reset();
-            loss += batch.loss(&self.outputs, 0.0, &mut self.gradient)?;
-            wrong += batch.wrong(&self.outputs);
-            watch(done);
+            let scored = runner
+                .infer(network, self.batch.inputs(), self.batch.lengths(), &mut self.outputs)
+                .and_then(|()| self.batch.loss(&self.outputs, 0.0, &mut self.gradient));
+            loss += match scored {
+                Ok(loss) => loss,
+                Err(error) => {
+                    runner.reset();
+                    return Err(error.into());
+                }
+            };
+            scores.add(&self.pieces, &self.outputs, task.output_size());
+            if done > before {
+                watch(done);
+            }
+            if done == sequences {
+                break;
+            }
         }
-        let sequences_seen = sequences as f64;
-        Ok(Evaluation { sequences, loss: loss * BITS / sequences_seen, wrong: wrong as f64 / sequences_seen })
+        runner.reset();
+        let seen = sequences as f64;
+        let (wrong, categories) = scores.end();
+        Ok(Evaluation { sequences, loss: loss * BITS / seen, wrong: wrong as f64 / seen, categories })
+    }
+}
+
+/// What is counted of outputs, piece by piece.
+struct Scores {
+    /// Wrong bits or classes.
+    wrong: u64,
+    categories: Vec<CategoryScore>,
+    /// The answer that each row is in: its category, and whether it is wrong so far.
+    answers: Vec<Option<(usize, bool)>>,
+}
+
+impl Scores {
+    fn new(task: &dyn Task, rows: usize) -> Self {
+        let names = task.categories().map(|categories| categories.names).unwrap_or_default();
+        let categories = names.into_iter().map(|name| CategoryScore { name, answers: 0, wrong: 0 }).collect();
+        Self { wrong: 0, categories, answers: vec![None; rows] }
+    }
+
+    /// Counts the answer that a row was in: it is over.
+    fn end_answer(&mut self, row: usize) {
+        let Some((category, wrong)) = self.answers[row].take() else { return };
+        if let Some(score) = self.categories.get_mut(category) {
+            score.answers += 1;
+            score.wrong += u64::from(wrong);
+        }
+    }
+
+    /// Takes the next piece of each row, and what the network put out at its steps (T × rows × `width`).
+    fn add(&mut self, pieces: &[Sequence], outputs: &[f32], width: usize) {
+        for (row, piece) in pieces.iter().enumerate() {
+            for step in 0..piece.steps() {
+                let output = &outputs[(step * pieces.len() + row) * width..][..width];
+                let Some((wrong, category, goes_on)) = piece.score(step, output) else { continue };
+                self.wrong += wrong;
+                match &mut self.answers[row] {
+                    Some((_, wrong_before)) if goes_on => *wrong_before |= wrong > 0,
+                    _ => {
+                        self.end_answer(row);
+                        self.answers[row] = Some((category, wrong > 0));
+                    }
+                }
+            }
+        }
+    }
+
+    fn end(mut self) -> (u64, Vec<CategoryScore>) {
+        for row in 0..self.answers.len() {
+            self.end_answer(row);
+        }
+        (self.wrong, self.categories)
     }
 }
 
@@ -160,14 +289,65 @@ mod tests {
         assert_eq!(watched, evaluate(&network, &*task, None, 10, 4, 7).unwrap());
     }
 
+    /// Streaming changes nothing: the whole of each sequence at once gives the same numbers as a few steps at a time.
+    #[test]
+    fn pieces_add_up_to_the_whole() {
+        for name in ["copy", "recall", "sort"] {
+            let (task, network) = network(name);
+            let mut runner = Runner::new(&network, 3).unwrap();
+            // Rows end at different times, so that sequences follow each other in the middle of others.
+            let mut of = |piece_steps| {
+                let mut evaluator = Evaluator { piece_steps, ..Evaluator::new(&*task, 3) };
+                let (levels, stream) = (2..=40, Stream::Evaluation);
+                let mut seen = Vec::new();
+                let mut watch = |done| seen.push(done);
+                let found = evaluator.run(&network, &mut runner, &*task, levels, 0..8, 7, stream, &mut watch).unwrap();
+                assert_eq!(seen.last(), Some(&8));
+                found
+            };
+            let whole = of(usize::MAX);
+            for piece_steps in [1, 7, 32, PIECE] {
+                let pieces = of(piece_steps);
+                assert_eq!((pieces.wrong, pieces.sequences), (whole.wrong, 8), "{name} in pieces of {piece_steps}");
+                assert!((pieces.loss - whole.loss).abs() < 1e-5 * whole.loss, "{pieces:?} {whole:?}");
+            }
+            // And so does running them side by side: each on its own, held as a whole.
+            let alone: Vec<_> = (0..8)
+                .map(|number| {
+                    let mut sequence = task.sequence();
+                    task.generate(Draw::new(&(2..=40), 7, Stream::Evaluation, number), &mut sequence);
+                    let mut batch = Batch::new(1, task.input_size(), task.output_size(), task.target_kind());
+                    batch.fill(&[sequence]);
+                    let mut outputs = vec![0.0; batch.steps() * task.output_size()];
+                    let mut runner = Runner::new(&network, 1).unwrap();
+                    runner.infer(&network, batch.inputs(), batch.lengths(), &mut outputs).unwrap();
+                    batch.wrong(&outputs)
+                })
+                .collect();
+            assert_eq!(alone.iter().sum::<u64>() as f64 / 8.0, whole.wrong);
+        }
+    }
+
+    #[test]
+    fn a_long_sequence_takes_no_more_room_than_a_piece() {
+        let (task, network) = network("recall");
+        let mut runner = Runner::new(&network, 2).unwrap();
+        let mut evaluator = Evaluator::new(&*task, 2);
+        evaluator.run(&network, &mut runner, &*task, 3000..=3000, 0..2, 7, Stream::Evaluation, &mut |_| ()).unwrap();
+        // A source may add an item, or the query with its answer, beyond a piece.
+        let most = PIECE + 8;
+        assert!(evaluator.outputs.capacity() <= 2 * 2 * most * task.output_size());
+        assert!(evaluator.pieces.iter().all(|piece| piece.steps() <= most));
+    }
+
     #[test]
     fn what_does_not_fit_is_named() {
         let (task, network) = network("copy");
         let message = |result: Result<Evaluation, Error>| result.unwrap_err().to_string();
         assert!(message(evaluate(&network, &*task, Some(0..=4), 8, 8, 1)).contains("level = 0"));
         assert!(message(evaluate(&network, &*task, None, 0, 8, 1)).contains("sequences = 0"));
-        let large = message(evaluate(&network, &*task, Some(1 << 24..=1 << 24), 8, 16, 1));
-        assert!(large.contains("level = 16777216") && large.contains("fewer or shorter"), "{large}");
+        let large = message(evaluate(&network, &*task, Some(1 << 25..=1 << 25), 8, 16, 1));
+        assert!(large.contains("level = 33554432"), "{large}");
         let recall = TaskConfig::by_name("recall").unwrap().build().unwrap();
         assert!(message(evaluate(&network, &*recall, None, 8, 8, 1)).contains("task = recall"));
     }

@@ -24,7 +24,9 @@
 
 mod batch;
 mod config;
+mod curriculum;
 mod curve;
+pub mod data;
 mod error;
 mod evaluation;
 mod metrics;
@@ -36,11 +38,12 @@ mod training;
 
 pub use batch::{Batch, Sampler, Sequence, TargetKind};
 pub use config::{Config, NetworkOptions};
+pub use curriculum::CurriculumConfig;
 pub use curve::draw as draw_curve;
 pub use error::Error;
-pub use evaluation::{Evaluation, evaluate, evaluate_watched};
+pub use evaluation::{CategoryScore, Evaluation, evaluate, evaluate_watched};
 pub use metrics::Metrics;
 pub use random::{Random, Stream};
-pub use run_folder::{Checkpoint, RunFolder};
-pub use task::{Channels, Split, Task, TaskConfig};
+pub use run_folder::{Checkpoint, RunFolder, Units};
+pub use task::{Categories, Channels, Draw, Given, Source, Task, TaskConfig};
 pub use training::{BatchReport, Event, Observer, Outcome, Trainer};

@@ -26,6 +26,18 @@ pub struct Metrics {
     pub seconds: f64,
     /// Sequences trained on per second of wall-clock time since the line before.
     pub sequences_per_second: f64,
+    /// The highest level trained and evaluated on; only a curriculum changes it, and only its runs have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<usize>,
+    /// Mean of the errors below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_error: Option<f64>,
+    /// How many of them are above what counts as failed; see [`Categories`](crate::Categories).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<usize>,
+    /// The share of wrong answers in each category of the task's, in the evaluation; none where nothing was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Option<f64>>,
 }
 
 impl Metrics {

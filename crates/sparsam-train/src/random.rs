@@ -14,6 +14,8 @@ pub enum Stream {
     Validation,
     /// Sequences that a finished network is evaluated on.
     Evaluation,
+    /// Levels of the batches of a curriculum.
+    Levels,
 }
 
 /// The random numbers of one sequence.
@@ -62,6 +64,17 @@ impl Random {
     /// A whole number uniform in `range`; its start if it is empty.
     pub fn within(&mut self, range: &RangeInclusive<usize>) -> usize {
         range.start() + self.below((range.end() + 1).saturating_sub(*range.start()))
+    }
+
+    /// `count` different whole numbers of 0..`end`, in random order; all of them if there are fewer.
+    pub fn distinct(&mut self, count: usize, end: usize) -> Vec<usize> {
+        let mut numbers: Vec<usize> = (0..end).collect();
+        for place in 0..count.min(end) {
+            let other = place + self.below(end - place);
+            numbers.swap(place, other);
+        }
+        numbers.truncate(count);
+        numbers
     }
 
     /// Fills with 0 and 1, equally likely.
@@ -127,5 +140,13 @@ mod tests {
         let mean = (0..10_000).map(|_| random.unit()).sum::<f64>() / 1e4;
         assert!((mean - 0.5).abs() < 0.02, "{mean}");
         assert_eq!((random.below(0), random.below(1)), (0, 0));
+        let mut counts = [[0; 5]; 3];
+        for _ in 0..10_000 {
+            let drawn = random.distinct(3, 5);
+            assert!(drawn[0] != drawn[1] && drawn[0] != drawn[2] && drawn[1] != drawn[2]);
+            (0..3).for_each(|place| counts[place][drawn[place]] += 1);
+        }
+        assert!(counts.as_flattened().iter().all(|count| (1_800..2_200).contains(count)), "{counts:?}");
+        assert_eq!((random.distinct(9, 2).len(), random.distinct(1, 0).len()), (2, 0));
     }
 }

@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `config.toml` | the configuration with nothing left out: it alone starts the same run again |
+//! | `task.json` | what networks trained on data know of them, such as the vocabulary; not there for other tasks |
 //! | `metrics.jsonl` | a line of [`Metrics`] for each evaluation |
 //! | `events.out.tfevents.*` | the same for TensorBoard, one file for each time the run was started or resumed |
 //! | `checkpoints/newest.safetensors` | the network as it was last saved |
@@ -20,17 +21,22 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sparsam::Network;
 use sparsam::checkpoint::{self, Extra};
 use sparsam::file;
 use sparsam::nn::optimiser::Optimiser;
 
+use crate::curriculum::Curriculum;
+use crate::task::{Given, Task};
 use crate::{Config, Error, Metrics, draw_curve, tensorboard};
 
 const CONFIG: &str = "config.toml";
+const KEPT: &str = "task.json";
 const METRICS: &str = "metrics.jsonl";
 const CURVE: &str = "curve.svg";
 const CHECKPOINTS: &str = "checkpoints";
@@ -91,6 +97,26 @@ impl RunFolder {
         Config::read(&self.path.join(CONFIG), None, None)
     }
 
+    /// The run's task, to evaluate its networks: on the sequences held out of its data or, if there are any, on those of
+    /// files of one's own.
+    ///
+    /// # Errors
+    /// As [`config`](Self::config) and [`TaskConfig::build_with`](crate::TaskConfig::build_with).
+    pub fn task(&self, evaluation_files: Option<&Path>) -> Result<Box<dyn Task>, Error> {
+        let kept = read_kept(&self.path)?;
+        self.config()?.task.build_with(Given { kept: kept.as_ref(), evaluation_files })
+    }
+
+    /// The levels that the run's training has drawn from of late.
+    ///
+    /// # Errors
+    /// As [`metrics`](Self::metrics).
+    pub fn levels(&self, task: &dyn Task) -> Result<RangeInclusive<usize>, Error> {
+        let levels = task.default_levels();
+        let highest = self.metrics()?.last().and_then(|line| line.level);
+        Ok(*levels.start()..=highest.unwrap_or(*levels.end()))
+    }
+
     /// Where a checkpoint is.
     pub fn checkpoint_path(&self, which: Checkpoint) -> PathBuf {
         self.path.join(which.file())
@@ -121,6 +147,17 @@ impl RunFolder {
     }
 }
 
+/// What the run in a folder keeps of its task's data.
+fn read_kept(folder: &Path) -> Result<Option<Value>, Error> {
+    let path = folder.join(KEPT);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = fs::read(&path).map_err(Error::at(&path))?;
+    let wrong = |error| Error::damaged(&path, format!("it is no JSON ({error}); restore the file"));
+    serde_json::from_slice(&bytes).map(Some).map_err(wrong)
+}
+
 fn parse_metrics(path: &Path, bytes: &[u8]) -> Result<Vec<Metrics>, Error> {
     let lines = bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
     lines
@@ -143,8 +180,14 @@ pub(crate) struct Progress {
     pub updates: u64,
     /// Bytes of `metrics.jsonl`.
     pub metrics_bytes: u64,
-    /// The lowest loss of an evaluation so far.
+    /// The lowest loss of an evaluation so far; with a curriculum, of those on its highest level.
     pub best_loss: Option<f64>,
+    /// That level.
+    #[serde(default)]
+    pub best_level: Option<usize>,
+    /// How far the curriculum has come; none without one.
+    #[serde(default)]
+    pub curriculum: Option<Curriculum>,
     /// Seconds spent in training.
     pub seconds: f64,
     /// What has been summed up since the last line of metrics.
@@ -162,6 +205,22 @@ pub(crate) struct Sums {
     pub seconds: f64,
 }
 
+/// What the quantities of a task are counted in.
+#[derive(Clone, Copy, Debug)]
+pub struct Units {
+    /// What may be wrong: "bits".
+    pub wrong: &'static str,
+    /// What a level counts: "items".
+    pub level: &'static str,
+}
+
+impl Units {
+    /// Those of a task.
+    pub fn of(task: &dyn Task) -> Self {
+        Self { wrong: task.target_kind().unit(), level: task.level_unit() }
+    }
+}
+
 /// A folder whose run is being trained, locked against other processes.
 pub(crate) struct OpenRun {
     path: PathBuf,
@@ -169,7 +228,7 @@ pub(crate) struct OpenRun {
     metrics: Vec<Metrics>,
     events: tensorboard::Writer,
     title: String,
-    unit: &'static str,
+    units: Units,
     /// What [`RESUME`] keeps of the configuration.
     kept_config: String,
     _lock: File,
@@ -187,9 +246,10 @@ impl OpenRun {
     pub fn create(
         path: &Path,
         config: &Config,
-        unit: &'static str,
+        task: &dyn Task,
         network: &Network<f32>,
         optimiser: &Optimiser<f32>,
+        progress: &Progress,
     ) -> Result<Self, Error> {
         let checkpoints = path.join(CHECKPOINTS);
         before_operation(&checkpoints)?;
@@ -204,7 +264,10 @@ impl OpenRun {
         let metrics_file =
             OpenOptions::new().append(true).create(true).open(&metrics_path).map_err(Error::at(&metrics_path))?;
         let kept_config = kept_config(config)?;
-        save_resume(path, &kept_config, network, optimiser, &Progress::default())?;
+        save_resume(path, &kept_config, network, optimiser, progress)?;
+        if let Some(kept) = task.kept() {
+            replace(path, KEPT, format!("{kept}\n").as_bytes())?;
+        }
         replace(path, CONFIG, config.to_toml()?.as_bytes())?;
         before_operation(&path.join("events"))?;
         let events = tensorboard::Writer::create(path, None)?;
@@ -214,16 +277,21 @@ impl OpenRun {
             metrics: Vec::new(),
             events,
             title: title(config),
-            unit,
+            units: Units::of(task),
             kept_config,
             _lock: lock,
         })
     }
 
     /// Opens a run where its last checkpoint left it.
-    pub fn resume(path: &Path, config: &Config, unit: &'static str) -> Result<(Self, Resumed), Error> {
+    pub fn resume(path: &Path, config: &Config, task: &dyn Task) -> Result<(Self, Resumed), Error> {
         let lock = lock(path)?;
-        let resumed = load_resume(path, config)?;
+        if read_kept(path)? != task.kept() {
+            let reason =
+                format!("the data of the task have changed since ({KEPT} is of others); put them back to go on");
+            return Err(Error::data(path.display(), reason));
+        }
+        let resumed = load_resume(path, config, task)?;
         remove_temporary_files(path)?;
 
         let metrics_path = path.join(METRICS);
@@ -249,7 +317,7 @@ impl OpenRun {
             metrics,
             events,
             title: title(config),
-            unit,
+            units: Units::of(task),
             kept_config: kept_config(config)?,
             _lock: lock,
         };
@@ -287,6 +355,12 @@ impl OpenRun {
         ] {
             self.events.scalar(metrics.batch, tag, value);
         }
+        let level = metrics.level.map(|level| level as f64);
+        for (tag, value) in [("level", level), ("error/mean", metrics.mean_error)] {
+            if let Some(value) = value {
+                self.events.scalar(metrics.batch, tag, value);
+            }
+        }
         before_operation(self.events.path())?;
         self.events.flush()?;
         self.metrics.push(metrics);
@@ -311,7 +385,7 @@ impl OpenRun {
         self.events.sync()?;
         save_resume(&self.path, &self.kept_config, network, optimiser, progress)?;
         self.save_network(Checkpoint::Newest, network)?;
-        let curve = draw_curve(&self.metrics, &self.title, self.unit);
+        let curve = draw_curve(&self.metrics, &self.title, self.units);
         replace(&self.path, CURVE, curve.as_bytes())
     }
 
@@ -380,7 +454,7 @@ fn save_resume(
     Ok(checkpoint::save(&path, network, &extra)?)
 }
 
-fn load_resume(folder: &Path, config: &Config) -> Result<Resumed, Error> {
+fn load_resume(folder: &Path, config: &Config, task: &dyn Task) -> Result<Resumed, Error> {
     let path = folder.join(RESUME);
     if !path.exists() {
         return Err(Error::NoRun { folder: folder.to_owned(), missing: RESUME });
@@ -390,8 +464,7 @@ fn load_resume(folder: &Path, config: &Config) -> Result<Resumed, Error> {
     if let Some(kept) = extra.metadata.get(KEPT_CONFIG) {
         check_config(folder, kept, config)?;
     }
-    let task = config.task.build()?;
-    let expected = config.network_config(&*task);
+    let expected = config.network_config(task);
     if *network.config() != expected {
         let reason = format!(
             "it holds {:?}, but {CONFIG} asks for {expected:?}; restore {CONFIG}, or start another run",
@@ -407,6 +480,12 @@ fn load_resume(folder: &Path, config: &Config) -> Result<Resumed, Error> {
     let plausible = [progress.batch, progress.sequences, progress.updates, progress.since.sequences];
     if plausible.into_iter().any(|count| count > i64::MAX as u64) {
         return Err(Error::damaged(&path, format!("its {PROGRESS} counts beyond all bounds; restore the file")));
+    }
+    let levels = config.levels(task)?;
+    let fits = |curriculum: &Curriculum| config.curriculum.on && levels.contains(&curriculum.level);
+    if !progress.curriculum.as_ref().map_or(!config.curriculum.on, fits) {
+        let reason = format!("its {PROGRESS} does not fit the curriculum of {CONFIG}; restore the file");
+        return Err(Error::damaged(&path, reason));
     }
     let mut optimiser = Optimiser::new(config.optimiser, network.parameters().values().len())?;
     let names = optimiser.moments().map(|(name, _)| name);

@@ -11,11 +11,12 @@ use sparsam::nn::optimiser::{Optimiser, OptimiserConfig, clip_by_norm};
 use sparsam::{Network, Parameters, Runner};
 
 use crate::batch::Sampler;
+use crate::curriculum::Curriculum;
 use crate::evaluation::Evaluator;
 use crate::random::Stream;
 use crate::run_folder::{Checkpoint, OpenRun, Progress, Resumed, RunFolder};
 use crate::task::Task;
-use crate::{Config, Error, Evaluation, Metrics};
+use crate::{CategoryScore, Config, Error, Evaluation, Metrics};
 
 /// One batch of training. A loss is in bits per sequence; `wrong` counts wrong bits (or classes) per sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -28,6 +29,8 @@ pub struct BatchReport {
     pub sequences: u64,
     /// Time steps of the batch's longest sequence.
     pub steps: usize,
+    /// The highest level that the curriculum draws from now; none without one.
+    pub level: Option<usize>,
     /// Loss of the batch.
     pub loss: f64,
     /// Wrong outputs of the batch.
@@ -112,6 +115,7 @@ impl<F: FnMut(Event<'_>)> Observer for F {
 pub struct Trainer {
     config: Config,
     task: Box<dyn Task>,
+    /// Every level that training may draw.
     levels: RangeInclusive<usize>,
     network: Network<f32>,
     optimiser: Optimiser<f32>,
@@ -137,17 +141,37 @@ impl Trainer {
     pub fn new(config: Config, folder: &Path) -> Result<Self, Error> {
         config.validate()?;
         let task = config.task.build()?;
+        Self::with_task(config, task, folder)
+    }
+
+    /// [`new`](Self::new) for a task of one's own, whatever the configuration says of it;
+    /// [`TaskConfig::Own`](crate::TaskConfig::Own) is what it should say.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_task(config: Config, task: Box<dyn Task>, folder: &Path) -> Result<Self, Error> {
+        config.validate_with(&*task)?;
         let sizes = config.network_config(&*task);
         let moments = if matches!(config.optimiser, OptimiserConfig::RmsProp { .. }) { 3 } else { 2 };
-        let steps = task.steps(*task.default_levels().end());
+        let last = *config.levels(&*task)?.end();
         // Before anything is allocated: an allocation that fails ends the program.
-        sizes.check_training::<f32>(config.batch_size, steps, moments)?;
+        sizes.check_training::<f32>(config.batch_size, task.steps(last), moments).map_err(|error| match error {
+            error @ (sparsam::Error::TapeDoesNotFit { .. } | sparsam::Error::MemoryDoesNotFit { .. })
+                if config.curriculum.on =>
+            {
+                Error::option("end", last, format!("at the end of the curriculum {error}"))
+            }
+            error => error.into(),
+        })?;
+        let curriculum =
+            if config.curriculum.on { Some(Curriculum::new(*config.curriculum.levels(&*task)?.start())) } else { None };
+        let progress = Progress { curriculum, ..Progress::default() };
         let network = Network::new(sizes, config.seed)?;
         let optimiser = Optimiser::new(config.optimiser, network.parameters().values().len())?;
         // Before the folder is made: a memory that does not fit should leave nothing behind.
         let runner = Runner::new(&network, config.batch_size)?;
-        let run = OpenRun::create(folder, &config, task.target_kind().unit(), &network, &optimiser)?;
-        Ok(Self::assemble(config, task, runner, run, Resumed { network, optimiser, progress: Progress::default() }))
+        let run = OpenRun::create(folder, &config, &*task, &network, &optimiser, &progress)?;
+        Self::assemble(config, task, runner, run, Resumed { network, optimiser, progress })
     }
 
     /// Goes on with the run in a folder from its last checkpoint, as if it had never been interrupted.
@@ -156,17 +180,31 @@ impl Trainer {
     /// [`Error::NoRun`]; [`Error::Locked`]; [`Error::Config`], [`Error::Damaged`] or
     /// [`sparsam::Error::Checkpoint`] if a file is not as it was written; [`Error::Io`].
     pub fn resume(folder: &Path) -> Result<Self, Error> {
-        let config = RunFolder::open(folder)?.config()?;
-        let task = config.task.build()?;
-        let (run, resumed) = OpenRun::resume(folder, &config, task.target_kind().unit())?;
-        let runner = Runner::new(&resumed.network, config.batch_size)?;
-        Ok(Self::assemble(config, task, runner, run, resumed))
+        let task = RunFolder::open(folder)?.config()?.task.build()?;
+        Self::resume_with(task, folder)
     }
 
-    fn assemble(config: Config, task: Box<dyn Task>, runner: Runner<f32>, run: OpenRun, state: Resumed) -> Self {
+    /// [`resume`](Self::resume) for a run of [`with_task`](Self::with_task), whose task is to be the same.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume).
+    pub fn resume_with(task: Box<dyn Task>, folder: &Path) -> Result<Self, Error> {
+        let config = RunFolder::open(folder)?.config()?;
+        let (run, resumed) = OpenRun::resume(folder, &config, &*task)?;
+        let runner = Runner::new(&resumed.network, config.batch_size)?;
+        Self::assemble(config, task, runner, run, resumed)
+    }
+
+    fn assemble(
+        config: Config,
+        task: Box<dyn Task>,
+        runner: Runner<f32>,
+        run: OpenRun,
+        state: Resumed,
+    ) -> Result<Self, Error> {
         let Resumed { network, optimiser, progress } = state;
-        Self {
-            levels: task.default_levels(),
+        Ok(Self {
+            levels: config.levels(&*task)?,
             sampler: Sampler::new(&*task, config.batch_size),
             evaluator: Evaluator::new(&*task, config.batch_size),
             outputs: Vec::new(),
@@ -181,6 +219,14 @@ impl Trainer {
             runner,
             progress,
             run,
+        })
+    }
+
+    /// The levels that training draws from now.
+    fn current_levels(&self) -> RangeInclusive<usize> {
+        match &self.progress.curriculum {
+            Some(curriculum) => *self.levels.start()..=curriculum.level,
+            None => self.levels.clone(),
         }
     }
 
@@ -240,7 +286,10 @@ impl Trainer {
         let rows = self.config.batch_size;
         let first = self.progress.sequences;
         let numbers = first..first + rows as u64;
-        let batch = self.sampler.sample(&*self.task, &self.levels, self.config.seed, Stream::Training, numbers);
+        let (lowest, seed) = (*self.levels.start(), self.config.seed);
+        let level = self.progress.curriculum.as_ref().map(|it| it.draw(lowest, seed, self.progress.batch));
+        let levels = level.map_or_else(|| self.levels.clone(), |level| level..=level);
+        let batch = self.sampler.sample(&*self.task, &levels, seed, Stream::Training, numbers);
         let (steps, length) = (batch.steps(), batch.steps() * rows * self.task.output_size());
         self.outputs.resize(length, 0.0);
         self.output_gradients.resize(length, 0.0);
@@ -254,7 +303,7 @@ impl Trainer {
                 return Err(in_batch(self.progress.batch + 1, error.into()));
             }
         };
-        let wrong = batch.wrong(&self.outputs);
+        let (wrong, wanted) = (batch.wrong(&self.outputs), batch.wanted());
         self.gradients.values_mut().fill(0.0);
         self.runner.backward(&self.network, &self.output_gradients, &mut self.gradients, None)?;
         let norm = clip_by_norm(self.gradients.values_mut(), self.config.clip_norm);
@@ -280,6 +329,10 @@ impl Trainer {
         since.wrong += wrong;
         since.gradient_norm += norm;
         since.seconds += seconds;
+        if let Some(curriculum) = &mut self.progress.curriculum {
+            let loss = loss * BITS / wanted.max(1) as f64;
+            curriculum.add(&self.config.curriculum, *self.levels.end(), rows as u64, loss);
+        }
 
         let (loss, wrong) = (loss * BITS / rows as f64, wrong as f64 / rows as f64);
         let [running_loss, running_wrong, running_seconds] = self.recent.add([loss, wrong, seconds]);
@@ -289,6 +342,7 @@ impl Trainer {
             batches: self.config.batches,
             sequences: self.progress.sequences,
             steps,
+            level: self.progress.curriculum.as_ref().map(|it| it.level),
             loss,
             wrong,
             gradient_norm: norm,
@@ -305,7 +359,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Option`] if the level is not possible or there are no sequences; [`Error::NotFinite`].
     pub fn evaluate(&mut self, level: Option<usize>, sequences: u64) -> Result<Evaluation, Error> {
-        let levels = level.map_or_else(|| self.levels.clone(), |level| level..=level);
+        let levels = level.map_or_else(|| self.current_levels(), |level| level..=level);
         // Other ones after other batches: a network that fails one sequence in a hundred must not be taken for a perfect
         // one because it happens to master a fixed few.
         let first = self.progress.sequences;
@@ -378,11 +432,18 @@ impl Trainer {
             wrong: evaluation.wrong,
             seconds: self.progress.seconds,
             sequences_per_second: since.sequences as f64 / since.seconds.max(1e-9),
+            level: self.progress.curriculum.as_ref().map(|it| it.level),
+            mean_error: evaluation.mean_error(),
+            failed: self.task.categories().and_then(|it| it.failed_above).map(|above| evaluation.failed(above)),
+            errors: evaluation.categories.iter().map(CategoryScore::error).collect(),
         };
-        let best = self.progress.best_loss.is_none_or(|best| metrics.loss < best);
+        // Longer sequences are harder: only losses on those of one level can be compared.
+        let best =
+            metrics.level > self.progress.best_level || self.progress.best_loss.is_none_or(|best| metrics.loss < best);
         if best {
             self.run.save_best(&self.network).map_err(|error| in_batch(self.progress.batch, error))?;
             self.progress.best_loss = Some(metrics.loss);
+            self.progress.best_level = metrics.level;
         }
         self.run.add_metrics(metrics.clone(), &mut self.progress)?;
         observer.event(Event::Evaluated { metrics: &metrics, best });
@@ -434,7 +495,7 @@ mod tests {
     use super::*;
     use crate::run_folder::tests::allow_operations;
     use crate::task::Copy;
-    use crate::{Random, TaskConfig};
+    use crate::{CurriculumConfig, Random, TaskConfig};
 
     fn config() -> Config {
         let memory = sam::Config { memory_size: 16, word_size: 4, heads: 2, reads: 2, ..Default::default() };
@@ -613,6 +674,78 @@ mod tests {
                 return;
             }
         }
+    }
+
+    fn with_curriculum() -> Config {
+        let mut config = config();
+        config.batches = 24;
+        // Low enough for some means, not for others.
+        config.curriculum = CurriculumConfig { on: true, threshold: 0.999, episodes: 24, start: 2, end: 20 };
+        config.optimiser = OptimiserConfig::adam(1e-2);
+        config
+    }
+
+    #[test]
+    fn a_curriculum_resumes_to_the_bit() {
+        let whole = tempfile::tempdir().unwrap();
+        let mut trainer = Trainer::new(with_curriculum(), whole.path()).unwrap();
+        let (mut levels, mut steps) = (Vec::new(), Vec::new());
+        let mut watch = |event: Event<'_>| {
+            if let Event::Batch(report) = event {
+                levels.push(report.level.unwrap());
+                steps.push(report.steps);
+            }
+        };
+        trainer.run(&mut watch, &AtomicBool::new(false)).unwrap();
+        let expected = result(whole.path());
+        let kept: Vec<_> = expected.2.iter().map(|line| line.level.unwrap()).collect();
+        assert!(levels[0] == 2 && levels[23] >= 4 && levels.is_sorted(), "{levels:?}");
+        assert_eq!(kept, (1..12).map(|line| levels[2 * line - 1]).chain([levels[23]]).collect::<Vec<_>>());
+        // A batch draws a level before it changes what the next one draws from.
+        assert!(steps.iter().zip([&2].into_iter().chain(&levels)).all(|(steps, level)| *steps <= 2 * level + 2));
+        assert!(steps.iter().any(|steps| *steps > 6), "{steps:?}");
+        for batch in [1, 2, 8, 13] {
+            let folder = tempfile::tempdir().unwrap();
+            stop_at(&mut Trainer::new(with_curriculum(), folder.path()).unwrap(), batch);
+            stop_at(&mut Trainer::resume(folder.path()).unwrap(), batch + 5);
+            go_on(&mut Trainer::resume(folder.path()).unwrap()).unwrap();
+            assert!(result(folder.path()) == expected, "stopped after batch {batch}");
+        }
+    }
+
+    #[test]
+    fn the_best_of_a_curriculum_is_on_its_highest_level() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut trainer = Trainer::new(with_curriculum(), folder.path()).unwrap();
+        go_on(&mut trainer).unwrap();
+        let metrics = trainer.metrics();
+        let highest = metrics.iter().filter(|line| line.level == metrics.last().unwrap().level);
+        let lowest = highest.map(|line| line.loss).min_by(f64::total_cmp);
+        assert_eq!((trainer.progress.best_loss, trainer.progress.best_level), (lowest, metrics.last().unwrap().level));
+    }
+
+    #[test]
+    fn a_curriculum_that_ends_beyond_the_machine_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let mut long = with_curriculum();
+        long.curriculum.end = 1 << 24;
+        long.network.hidden_size = 256;
+        let error = Trainer::new(long, &path).err().unwrap();
+        assert!(error.is_usage() && error.to_string().starts_with("end = 16777216 does not work: at the"), "{error}");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_task_of_ones_own_trains_and_resumes() {
+        let own = Config { task: TaskConfig::Own(crate::task::Own { title: "mine".into() }), ..config() };
+        let copy = || config().task.build().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        stop_at(&mut Trainer::with_task(own, copy(), folder.path()).unwrap(), 4);
+        let error = Trainer::resume(folder.path()).err().unwrap();
+        assert!(error.is_usage() && error.to_string().contains("\"mine\" does not work: only the program"), "{error}");
+        go_on(&mut Trainer::resume_with(copy(), folder.path()).unwrap()).unwrap();
+        assert!(result(folder.path()) == uninterrupted());
     }
 
     #[test]

@@ -2,9 +2,8 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Channels, LARGEST, LARGEST_BITS, Split, Task, check_option};
-use crate::batch::Sequence;
-use crate::{Error, Random};
+use super::{Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
+use crate::Error;
 
 /// Copy (Graves et al. 2014, section 4.1): after a sequence of random vectors of bits, repeat it.
 ///
@@ -27,11 +26,17 @@ impl Default for Copy {
     }
 }
 
-impl Copy {
-    pub(super) fn build(&self) -> Result<Box<dyn Task>, Error> {
+impl Options for Copy {
+    const BATCHES: u64 = 40_000;
+
+    fn check(&self) -> Result<(), Error> {
         check_option("bits", self.bits, 1..=LARGEST_BITS)?;
         check_option("max_length", self.max_length, 1..=LARGEST)?;
-        check_option("min_length", self.min_length, 1..=self.max_length)?;
+        check_option("min_length", self.min_length, 1..=self.max_length)
+    }
+
+    fn build(&self, _: Given<'_>) -> Result<Box<dyn Task>, Error> {
+        self.check()?;
         Ok(Box::new(self.clone()))
     }
 }
@@ -61,22 +66,28 @@ impl Task for Copy {
         2 * level + 2
     }
 
-    fn default_batches(&self) -> u64 {
-        40_000
-    }
-
-    fn generate(&self, level: usize, _: Split, random: &mut Random, sequence: &mut Sequence) {
-        let (start_flag, end_flag) = (self.bits, self.bits + 1);
-        sequence.step()[start_flag] = 1.0;
-        let mut vectors = vec![0.0; level * self.bits];
-        for vector in vectors.chunks_exact_mut(self.bits) {
-            random.bits(vector);
-            sequence.step()[..self.bits].copy_from_slice(vector);
-        }
-        sequence.step()[end_flag] = 1.0;
-        for vector in vectors.chunks_exact(self.bits) {
-            sequence.step_with_bits(vector);
-        }
+    fn start(&self, draw: Draw) -> Source<'_> {
+        let (bits, start_flag, end_flag) = (self.bits, self.bits, self.bits + 1);
+        let Draw { level, mut random, .. } = draw;
+        // The same random numbers give the vectors a second time, so that none has to be kept.
+        let mut again = random.clone();
+        let mut vector = vec![0.0; bits];
+        let mut steps = 0..2 * level + 2;
+        Box::new(move |sequence| {
+            let Some(step) = steps.next() else { return false };
+            if step == 0 {
+                sequence.step()[start_flag] = 1.0;
+            } else if step <= level {
+                random.bits(&mut vector);
+                sequence.step()[..bits].copy_from_slice(&vector);
+            } else if step == level + 1 {
+                sequence.step()[end_flag] = 1.0;
+            } else {
+                again.bits(&mut vector);
+                sequence.step_with_bits(&vector);
+            }
+            true
+        })
     }
 }
 
@@ -87,9 +98,9 @@ mod tests {
 
     #[test]
     fn outputs_repeat_inputs() {
-        let task = Copy::default().build().unwrap();
+        let task = Copy::default().build(Given::default()).unwrap();
         let mut sequence = task.sequence();
-        task.generate(3, Split::Training, &mut Random::new(1, Stream::Training, 1), &mut sequence);
+        task.generate(Draw::new(&(3..=3), 1, Stream::Training, 1), &mut sequence);
         assert_eq!(sequence.steps(), 8);
         assert_eq!(sequence.input(0), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
         assert_eq!(sequence.input(4), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
@@ -112,7 +123,7 @@ mod tests {
             (Copy { min_length: 0, ..Default::default() }, "min_length"),
             (Copy { max_length: usize::MAX, ..Default::default() }, "max_length"),
         ] {
-            let error = copy.build().err().unwrap().to_string();
+            let error = copy.check().err().unwrap().to_string();
             assert!(error.starts_with(field), "{error}");
         }
     }

@@ -1,30 +1,89 @@
 //! Tasks: what sequences look like and what is wanted at their outputs. One file for each task.
+//!
+//! A task makes a sequence [piece by piece](Source), so that the same code serves training, which needs the whole of it,
+//! and evaluation, which runs through sequences of any length and keeps none of what it has passed.
 
+pub(crate) mod babi;
 mod copy;
+pub(crate) mod omniglot;
 mod recall;
+mod sequences;
 mod sort;
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+pub use babi::Babi;
 pub use copy::Copy;
+pub use omniglot::Omniglot;
 pub use recall::Recall;
+pub use sequences::Sequences;
 pub use sort::Sort;
 
 use crate::batch::{Sequence, TargetKind};
-use crate::{Error, Random};
-
-/// Which part of a data set a sequence comes from. Tasks that make their sequences have nothing to part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// What is trained on.
-    Training,
-    /// What is evaluated on, and never trained on.
-    Evaluation,
-}
+use crate::{Error, Random, Stream};
 
 /// A task: makes sequences, each of a level, the task's own measure of difficulty.
+///
+/// A task of one's own implements this and is given to [`Trainer::with_task`](crate::Trainer::with_task) or
+/// [`evaluate`](crate::evaluate()). One that makes a sequence at once is as short as this:
+///
+/// ```
+/// use std::ops::RangeInclusive;
+/// use sparsam_train::{Channels, Draw, Source, TargetKind, Task};
+///
+/// /// Is the number of ones so far odd?
+/// struct Parity;
+///
+/// impl Task for Parity {
+///     fn name(&self) -> &'static str {
+///         "parity"
+///     }
+///
+///     fn channels(&self) -> Channels {
+///         Channels { input_size: 1, output_size: 1, target_kind: TargetKind::Bits }
+///     }
+///
+///     fn level_unit(&self) -> &'static str {
+///         "bits"
+///     }
+///
+///     fn default_levels(&self) -> RangeInclusive<usize> {
+///         1..=8
+///     }
+///
+///     fn possible_levels(&self) -> RangeInclusive<usize> {
+///         1..=1_000_000
+///     }
+///
+///     fn steps(&self, level: usize) -> usize {
+///         level
+///     }
+///
+///     fn start(&self, draw: Draw) -> Source<'_> {
+///         let (mut random, mut odd) = (draw.random, false);
+///         let mut steps = 0..draw.level;
+///         // Called until it says that there is no more; each time it adds a step.
+///         Box::new(move |sequence| {
+///             if steps.next().is_none() {
+///                 return false;
+///             }
+///             let bit = random.below(2) == 1;
+///             odd ^= bit;
+///             sequence.step_with_bits(&[f32::from(u8::from(odd))])[0] = f32::from(u8::from(bit));
+///             true
+///         })
+///     }
+/// }
+///
+/// let parity: &dyn Task = &Parity;
+/// let mut sequence = parity.sequence();
+/// parity.generate(Draw::new(&(5..=5), 1, sparsam_train::Stream::Training, 0), &mut sequence);
+/// assert_eq!(sequence.steps(), 5);
+/// ```
 pub trait Task: Send + Sync {
     /// The task's name.
     fn name(&self) -> &'static str;
@@ -44,11 +103,61 @@ pub trait Task: Send + Sync {
     /// Time steps of a sequence of this level, or the most there can be.
     fn steps(&self, level: usize) -> usize;
 
-    /// Batches of training that are known to suffice with the default settings.
-    fn default_batches(&self) -> u64;
+    /// Starts a sequence, whose level is a possible one. The same draw gives the same sequence, to the bit.
+    fn start(&self, draw: Draw) -> Source<'_>;
 
-    /// Makes a sequence of this level, which is a possible one; `sequence` is empty and of this task's sizes.
-    fn generate(&self, level: usize, split: Split, random: &mut Random, sequence: &mut Sequence);
+    /// The kinds of answers that an evaluation counts apart; none if all are alike.
+    fn categories(&self) -> Option<Categories> {
+        None
+    }
+
+    /// How many sequences a whole evaluation has, where they come from a data set: those numbered from 0 on in
+    /// [`Stream::Evaluation`] are then all of them. None if there is always a fresh one.
+    fn evaluation_sequences(&self) -> Option<u64> {
+        None
+    }
+
+    /// What a run keeps of the task's data, so that its networks can be used with other data of the same kind, and only
+    /// with such: a vocabulary. The task is [built](TaskConfig::build_with) with it again.
+    fn kept(&self) -> Option<Value> {
+        None
+    }
+}
+
+/// Kinds of answers that an evaluation counts apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Categories {
+    /// What one is, such as "task".
+    pub unit: &'static str,
+    /// Their names; [`Sequence::set_answer`] refers to them by their places.
+    pub names: Vec<String>,
+    /// The share of wrong answers above which a category counts as failed, where the literature has one.
+    pub failed_above: Option<f64>,
+}
+
+/// What is left of a sequence. Each call appends its next time steps, as few as suit the task, to a sequence of the task's
+/// sizes, and says whether there were any.
+pub type Source<'a> = Box<dyn FnMut(&mut Sequence) -> bool + Send + 'a>;
+
+/// All that decides a sequence of a task.
+#[derive(Clone, Debug)]
+pub struct Draw {
+    /// Its level.
+    pub level: usize,
+    /// What it is for: a data set has parts that are never trained on.
+    pub stream: Stream,
+    /// Its number among the sequences of its stream.
+    pub number: u64,
+    /// Random numbers of its own.
+    pub random: Random,
+}
+
+impl Draw {
+    /// The sequence of this number in a stream of a seed, of a level drawn from `levels`.
+    pub fn new(levels: &RangeInclusive<usize>, seed: u64, stream: Stream, number: u64) -> Self {
+        let mut random = Random::new(seed, stream, number);
+        Self { level: random.within(levels), stream, number, random }
+    }
 }
 
 /// What the inputs and outputs of a time step are.
@@ -124,6 +233,12 @@ impl dyn Task + '_ {
         Ok(())
     }
 
+    /// Appends a whole sequence to `sequence`, which is of this task's sizes.
+    pub fn generate(&self, draw: Draw, sequence: &mut Sequence) {
+        let mut source = self.start(draw);
+        while source(sequence) {}
+    }
+
     /// An empty sequence of this task's sizes.
     pub fn sequence(&self) -> Sequence {
         Sequence::new(self.input_size(), self.output_size(), self.target_kind())
@@ -146,6 +261,65 @@ fn check_option(field: &'static str, value: usize, possible: RangeInclusive<usiz
     Err(Error::option(field, value, format!("it lies from {} to {}", possible.start(), possible.end())))
 }
 
+/// What is known of a task's options before anything is read or made.
+trait Options {
+    /// Batches of training that are known to suffice with the default settings.
+    const BATCHES: u64;
+
+    /// Sequences in an evaluation during training.
+    const EVALUATION_SEQUENCES: u64 = 256;
+
+    /// The loss below which a curriculum goes on, in bits for each bit or class wanted.
+    const THRESHOLD: f64 = 0.01;
+
+    /// Whether building the task reads files.
+    const READS_FILES: bool = false;
+
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// [`Error::Option`] names the one that does not fit.
+    fn check(&self) -> Result<(), Error>;
+
+    /// Checks the options and makes the task.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check); [`Error::Data`] names the file that is missing or malformed.
+    fn build(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error>;
+}
+
+/// What a task may be built from beside its options.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Given<'a> {
+    /// What the [run kept](Task::kept) whose networks are to be used.
+    pub kept: Option<&'a Value>,
+    /// The folder or archive of the sequences to evaluate on, instead of those held out; nothing else is read then.
+    pub evaluation_files: Option<&'a Path>,
+}
+
+/// The task of a program that brings it along: what a configuration says of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Own {
+    /// What the program calls it.
+    pub title: String,
+}
+
+impl Options for Own {
+    const BATCHES: u64 = 10_000;
+    // What the program's task reads is not known here; only the program can build it.
+    const READS_FILES: bool = true;
+
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn build(&self, _: Given<'_>) -> Result<Box<dyn Task>, Error> {
+        let reason = "only the program that made the run has this task; train and evaluate it there";
+        Err(Error::option("title", format!("{:?}", self.title), reason))
+    }
+}
+
 /// The registry of tasks: one line for each.
 macro_rules! tasks {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
@@ -154,16 +328,19 @@ macro_rules! tasks {
         #[serde(tag = "name", rename_all = "lowercase")]
         pub enum TaskConfig {
             $($(#[$doc])* $variant($variant),)*
+            /// A task that a program brings itself: see [`Trainer::with_task`](crate::Trainer::with_task).
+            Own(Own),
         }
 
         impl TaskConfig {
-            /// The names of all tasks.
+            /// The names of all tasks, but for [`Own`](Self::Own), which nobody can choose by name alone.
             pub const NAMES: &[&str] = &[$($name),*];
 
             /// The task of that name with its default options.
             pub fn by_name(name: &str) -> Option<Self> {
                 match name {
                     $($name => Some(Self::$variant(Default::default())),)*
+                    "own" => Some(Self::Own(Own::default())),
                     _ => None,
                 }
             }
@@ -172,16 +349,86 @@ macro_rules! tasks {
             pub fn name(&self) -> &'static str {
                 match self {
                     $(Self::$variant(_) => $name,)*
+                    Self::Own(_) => "own",
+                }
+            }
+
+            /// Batches of training that are known to suffice with the default settings.
+            pub fn default_batches(&self) -> u64 {
+                fn of<O: Options>(_: &O) -> u64 {
+                    O::BATCHES
+                }
+                match self {
+                    $(Self::$variant(options) => of(options),)*
+                    Self::Own(options) => of(options),
+                }
+            }
+
+            /// Sequences in an evaluation during training.
+            pub fn default_evaluation_sequences(&self) -> u64 {
+                fn of<O: Options>(_: &O) -> u64 {
+                    O::EVALUATION_SEQUENCES
+                }
+                match self {
+                    $(Self::$variant(options) => of(options),)*
+                    Self::Own(options) => of(options),
+                }
+            }
+
+            /// The loss below which a curriculum goes on, in bits for each bit or class wanted.
+            pub fn default_threshold(&self) -> f64 {
+                fn of<O: Options>(_: &O) -> f64 {
+                    O::THRESHOLD
+                }
+                match self {
+                    $(Self::$variant(options) => of(options),)*
+                    Self::Own(options) => of(options),
+                }
+            }
+
+            /// Whether the task's sequences come from files, which [`build`](Self::build) reads.
+            pub fn reads_files(&self) -> bool {
+                fn of<O: Options>(_: &O) -> bool {
+                    O::READS_FILES
+                }
+                match self {
+                    $(Self::$variant(options) => of(options),)*
+                    Self::Own(options) => of(options),
+                }
+            }
+
+            /// Checks the options, without reading any file.
+            ///
+            /// # Errors
+            /// [`Error::Option`] names the option that does not fit.
+            pub fn check(&self) -> Result<(), Error> {
+                match self {
+                    $(Self::$variant(options) => options.check(),)*
+                    Self::Own(options) => options.check(),
                 }
             }
 
             /// Checks the options and makes the task.
             ///
             /// # Errors
-            /// [`Error::Option`] names the option that does not fit.
+            /// [`Error::Option`] names the option that does not fit, [`Error::Data`] the file that is missing or
+            /// malformed.
             pub fn build(&self) -> Result<Box<dyn Task>, Error> {
+                self.build_with(Given::default())
+            }
+
+            /// [`build`](Self::build) with what a run kept, or for an evaluation on files of one's own.
+            ///
+            /// # Errors
+            /// As [`build`](Self::build); [`Error::Option`] if there are files and the task reads none.
+            pub fn build_with(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error> {
+                if let (Some(files), false) = (given.evaluation_files, self.reads_files()) {
+                    let reason = format!("the task {} makes its sequences; leave the files out", self.name());
+                    return Err(Error::option("test_files", files.display(), reason));
+                }
                 match self {
-                    $(Self::$variant(options) => options.build(),)*
+                    $(Self::$variant(options) => options.build(given),)*
+                    Self::Own(options) => options.build(given),
                 }
             }
         }
@@ -195,32 +442,49 @@ tasks! {
     Recall = "recall",
     /// Repeat the vectors of highest priority, highest first.
     Sort = "sort",
+    /// Answer questions about stories.
+    Babi = "babi",
+    /// Tell handwritten characters apart that come for the first time.
+    Omniglot = "omniglot",
+    /// Sequences of one's own, from a file.
+    Sequences = "sequences",
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Stream;
 
     #[test]
     fn every_task_makes_what_it_says() {
         for name in TaskConfig::NAMES {
             let config = TaskConfig::by_name(name).unwrap();
             assert_eq!(config.name(), *name);
+            if config.reads_files() {
+                continue;
+            }
             let task = config.build().unwrap();
             assert_eq!(task.name(), *name);
+            assert!(config.build_with(Given { evaluation_files: Some(Path::new("x")), ..Given::default() }).is_err());
             task.check_levels(&task.default_levels()).unwrap();
             let first = *task.possible_levels().start();
             for level in task.default_levels().chain([first, 33]) {
+                let draw = Draw::new(&(level..=level), 5, Stream::Training, level as u64);
                 let mut sequence = task.sequence();
-                let mut random = Random::new(5, Stream::Training, level as u64);
-                task.generate(level, Split::Training, &mut random, &mut sequence);
+                task.generate(draw.clone(), &mut sequence);
                 assert_eq!(sequence.steps(), task.steps(level), "{name} at level {level}");
                 assert!((0..sequence.steps()).any(|step| sequence.bits(step).is_some()));
-                let mut again = task.sequence();
-                let mut random = Random::new(5, Stream::Training, level as u64);
-                task.generate(level, Split::Training, &mut random, &mut again);
-                assert_eq!(sequence, again);
+                // In pieces that are thrown away as soon as they are made.
+                let (mut source, mut piece, mut steps) = (task.start(draw), task.sequence(), 0);
+                while source(&mut piece) {
+                    for step in 0..piece.steps() {
+                        assert_eq!(piece.input(step), sequence.input(steps + step));
+                        assert_eq!(piece.bits(step), sequence.bits(steps + step));
+                    }
+                    steps += piece.steps();
+                    piece.clear();
+                }
+                assert_eq!(steps, sequence.steps());
+                assert!(!source(&mut piece) && piece.steps() == 0, "a source that has ended stays so");
             }
         }
         assert!(TaskConfig::by_name("juggle").is_none());

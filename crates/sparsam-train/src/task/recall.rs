@@ -2,9 +2,8 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Channels, LARGEST, LARGEST_BITS, Split, Task, check_option};
-use crate::batch::Sequence;
-use crate::{Error, Random};
+use super::{Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
+use crate::Error;
 
 /// Associative recall (Graves et al. 2014, section 4.3): after a list of items and one of them again as a query, give
 /// the item that followed it.
@@ -31,12 +30,18 @@ impl Default for Recall {
     }
 }
 
-impl Recall {
-    pub(super) fn build(&self) -> Result<Box<dyn Task>, Error> {
+impl Options for Recall {
+    const BATCHES: u64 = 40_000;
+
+    fn check(&self) -> Result<(), Error> {
         check_option("bits", self.bits, 1..=LARGEST_BITS)?;
         check_option("item_length", self.item_length, 1..=LARGEST)?;
         check_option("max_items", self.max_items, 2..=LARGEST)?;
-        check_option("min_items", self.min_items, 2..=self.max_items)?;
+        check_option("min_items", self.min_items, 2..=self.max_items)
+    }
+
+    fn build(&self, _: Given<'_>) -> Result<Box<dyn Task>, Error> {
+        self.check()?;
         Ok(Box::new(self.clone()))
     }
 }
@@ -66,30 +71,39 @@ impl Task for Recall {
         level * (1 + self.item_length) + 2 * self.item_length + 2
     }
 
-    fn default_batches(&self) -> u64 {
-        40_000
-    }
-
-    fn generate(&self, level: usize, _: Split, random: &mut Random, sequence: &mut Sequence) {
+    fn start(&self, draw: Draw) -> Source<'_> {
         let (bits, item_delimiter, query_delimiter) = (self.bits, self.bits, self.bits + 1);
+        let Draw { level, mut random, .. } = draw;
         let queried = random.below(level - 1);
-        let mut items = vec![0.0; level * self.item_length * bits];
-        for item in items.chunks_exact_mut(self.item_length * bits) {
-            sequence.step()[item_delimiter] = 1.0;
-            for vector in item.chunks_exact_mut(bits) {
-                random.bits(vector);
-                sequence.step()[..bits].copy_from_slice(vector);
+        // Only the item queried and the one after it are needed again.
+        let mut item = vec![0.0; self.item_length * bits];
+        let (mut query, mut answer) = (item.clone(), item.clone());
+        let mut parts = 0..level + 1;
+        Box::new(move |sequence| {
+            let Some(part) = parts.next() else { return false };
+            if part < level {
+                sequence.step()[item_delimiter] = 1.0;
+                for vector in item.chunks_exact_mut(bits) {
+                    random.bits(vector);
+                    sequence.step()[..bits].copy_from_slice(vector);
+                }
+                if part == queried {
+                    query.copy_from_slice(&item);
+                } else if part == queried + 1 {
+                    answer.copy_from_slice(&item);
+                }
+            } else {
+                sequence.step()[query_delimiter] = 1.0;
+                for vector in query.chunks_exact(bits) {
+                    sequence.step()[..bits].copy_from_slice(vector);
+                }
+                sequence.step()[query_delimiter] = 1.0;
+                for vector in answer.chunks_exact(bits) {
+                    sequence.step_with_bits(vector);
+                }
             }
-        }
-        let vectors = |item: usize| items.chunks_exact(bits).skip(item * self.item_length).take(self.item_length);
-        sequence.step()[query_delimiter] = 1.0;
-        for vector in vectors(queried) {
-            sequence.step()[..bits].copy_from_slice(vector);
-        }
-        sequence.step()[query_delimiter] = 1.0;
-        for vector in vectors(queried + 1) {
-            sequence.step_with_bits(vector);
-        }
+            true
+        })
     }
 }
 
@@ -100,11 +114,11 @@ mod tests {
 
     #[test]
     fn outputs_are_the_item_after_the_queried_one() {
-        let task = Recall::default().build().unwrap();
+        let task = Recall::default().build(Given::default()).unwrap();
         let mut queried_items = [0; 4];
         for number in 0..100 {
             let mut sequence = task.sequence();
-            task.generate(4, Split::Training, &mut Random::new(1, Stream::Training, number), &mut sequence);
+            task.generate(Draw::new(&(4..=4), 1, Stream::Training, number), &mut sequence);
             assert_eq!(sequence.steps(), 4 * 4 + 5 + 3);
             let vectors = |first: usize| (first..first + 3).map(|step| sequence.input(step)[..6].to_vec());
             for item in 0..4 {
@@ -135,7 +149,7 @@ mod tests {
             (Recall { min_items: 9, ..Default::default() }, "min_items"),
             (Recall { max_items: usize::MAX, ..Default::default() }, "max_items"),
         ] {
-            let error = recall.build().err().unwrap().to_string();
+            let error = recall.check().err().unwrap().to_string();
             assert!(error.starts_with(field), "{error}");
         }
     }

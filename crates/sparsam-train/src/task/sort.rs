@@ -2,9 +2,8 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Channels, LARGEST, LARGEST_BITS, Split, Task, check_option};
-use crate::batch::Sequence;
-use crate::{Error, Random};
+use super::{Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
+use crate::Error;
 
 /// Priority sort (Graves et al. 2014, section 4.5): after random vectors of bits, each with a priority, give those of
 /// highest priority, highest first.
@@ -29,8 +28,10 @@ impl Default for Sort {
     }
 }
 
-impl Sort {
-    pub(super) fn build(&self) -> Result<Box<dyn Task>, Error> {
+impl Options for Sort {
+    const BATCHES: u64 = 80_000;
+
+    fn check(&self) -> Result<(), Error> {
         check_option("bits", self.bits, 1..=LARGEST_BITS)?;
         check_option("count", self.count, 1..=LARGEST)?;
         check_option("top", self.top, 1..=LARGEST)?;
@@ -39,9 +40,16 @@ impl Sort {
                 format!("it needs a count of at least {}, not {}; lower top, or raise count", self.top, self.count);
             return Err(Error::option("top", self.top, reason));
         }
-        Ok(Box::new(self.clone()))
+        Ok(())
     }
 
+    fn build(&self, _: Given<'_>) -> Result<Box<dyn Task>, Error> {
+        self.check()?;
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Sort {
     fn top(&self, level: usize) -> usize {
         (level * self.top / self.count).max(1)
     }
@@ -72,28 +80,33 @@ impl Task for Sort {
         level + 1 + self.top(level)
     }
 
-    fn default_batches(&self) -> u64 {
-        80_000
-    }
-
-    fn generate(&self, level: usize, _: Split, random: &mut Random, sequence: &mut Sequence) {
+    fn start(&self, draw: Draw) -> Source<'_> {
         let (bits, priority_channel, end_flag) = (self.bits, self.bits, self.bits + 1);
-        let mut vectors = vec![0.0; level * bits];
-        let mut order = Vec::with_capacity(level);
-        for (number, vector) in vectors.chunks_exact_mut(bits).enumerate() {
-            random.bits(vector);
-            let priority = (2.0 * random.unit() - 1.0) as f32;
-            let input = sequence.step();
-            input[..bits].copy_from_slice(vector);
-            input[priority_channel] = priority;
-            order.push((priority, number));
-        }
-        // Of equal priorities (as the network sees them) the earlier comes first.
-        order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        sequence.step()[end_flag] = 1.0;
-        for (_, number) in &order[..self.top(level)] {
-            sequence.step_with_bits(&vectors[number * bits..(number + 1) * bits]);
-        }
+        let Draw { level, mut random, .. } = draw;
+        let mut vectors: Vec<f32> = Vec::new();
+        let mut order: Vec<(f32, usize)> = Vec::new();
+        let mut steps = 0..self.steps(level);
+        Box::new(move |sequence| {
+            let Some(step) = steps.next() else { return false };
+            if step < level {
+                vectors.resize((step + 1) * bits, 0.0);
+                let vector = &mut vectors[step * bits..];
+                random.bits(vector);
+                let priority = (2.0 * random.unit() - 1.0) as f32;
+                let input = sequence.step();
+                input[..bits].copy_from_slice(vector);
+                input[priority_channel] = priority;
+                order.push((priority, step));
+            } else if step == level {
+                // Of equal priorities (as the network sees them) the earlier comes first.
+                order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+                sequence.step()[end_flag] = 1.0;
+            } else {
+                let (_, number) = order[step - level - 1];
+                sequence.step_with_bits(&vectors[number * bits..(number + 1) * bits]);
+            }
+            true
+        })
     }
 }
 
@@ -104,9 +117,9 @@ mod tests {
 
     #[test]
     fn outputs_are_the_top_in_descending_order() {
-        let task = Sort::default().build().unwrap();
+        let task = Sort::default().build(Given::default()).unwrap();
         let mut sequence = task.sequence();
-        task.generate(20, Split::Training, &mut Random::new(1, Stream::Training, 1), &mut sequence);
+        task.generate(Draw::new(&(20..=20), 1, Stream::Training, 1), &mut sequence);
         assert_eq!(sequence.steps(), 20 + 1 + 16);
         assert_eq!(sequence.input(20), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
         let mut vectors: Vec<&[f32]> = (0..20).map(|step| sequence.input(step)).collect();
@@ -133,10 +146,10 @@ mod tests {
             (Sort { top: 21, ..Default::default() }, "top"),
             (Sort { top: 0, ..Default::default() }, "top"),
         ] {
-            let error = sort.build().err().unwrap().to_string();
+            let error = sort.check().err().unwrap().to_string();
             assert!(error.starts_with(field), "{error}");
         }
-        let error = Sort { count: 3, ..Default::default() }.build().err().unwrap().to_string();
+        let error = Sort { count: 3, ..Default::default() }.check().err().unwrap().to_string();
         assert!(error.contains("top = 16") && error.contains("a count of at least 16, not 3"), "{error}");
     }
 }

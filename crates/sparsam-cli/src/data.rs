@@ -1,0 +1,51 @@
+//! `sparsam data`.
+
+use std::process::ExitCode;
+
+use indicatif::ProgressBar;
+use sparsam_train::data::{DataFile, Found, Progress, fetch, take};
+
+use crate::display::{grouped, live_line, print};
+use crate::settings::{Data, DataAction};
+
+/// Gets the files of a data set, or says what they are.
+pub fn run(settings: &Data) -> anyhow::Result<ExitCode> {
+    let folder = &settings.folder;
+    let mut failure = None;
+    for file in settings.set.files {
+        let found = match &settings.action {
+            DataAction::Check => file.check(folder),
+            DataAction::Fetch { from: Some(from) } => take(file, from, folder),
+            DataAction::Fetch { from: None } => {
+                let bar = live_line(true, "{prefix} {bar:16} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left");
+                bar.set_prefix(file.name);
+                let found = fetch(file, folder, &mut |progress| show(&bar, progress));
+                bar.finish_and_clear();
+                found
+            }
+        };
+        match found {
+            Ok(found) => print(format!("{}\n", line(file, &found)).as_bytes())?,
+            // The others are looked at all the same: what is missing is not found out one by one.
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    failure.map_or(Ok(ExitCode::SUCCESS), |error| Err(error.into()))
+}
+
+fn show(bar: &ProgressBar, progress: Progress<'_>) {
+    if let Some(all) = progress.all {
+        bar.set_length(all);
+    }
+    bar.set_position(progress.bytes);
+}
+
+fn line(file: &DataFile, found: &Found) -> String {
+    let official = match found.official {
+        Some(true) => "the official file",
+        Some(false) => "not the official file, but it can be used",
+        None => "no official checksum is known",
+    };
+    let Found { contents, bytes, sha256, .. } = found;
+    format!("{}: {contents}; {} bytes, {official}; SHA-256 {sha256}", file.name, grouped(*bytes))
+}

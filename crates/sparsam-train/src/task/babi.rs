@@ -1,0 +1,654 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Range, RangeInclusive};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Categories, Channels, Draw, Given, Options, Source, Task, check_option};
+use crate::batch::TargetKind;
+use crate::data::archive::{self, Limits};
+use crate::{Error, Stream};
+
+/// The bAbI tasks (Weston et al. 2015): stories in simple words with questions between their sentences, all twenty kinds of
+/// them learnt by one network.
+///
+/// A word comes in at a time, one channel for each word of the vocabulary, which has the full stop and the question mark as
+/// well; the words are in lower case. At the question mark the output is to be the answer, one class for each word. Where an
+/// answer has several words, the others are wanted at the steps that follow, whose input is a word of its own, `-`; it
+/// counts as right if all of them are. A sequence is a whole story with all of its questions.
+///
+/// Of every file's stories each tenth is held out and never trained on. A batch draws its stories from all tasks alike.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Babi {
+    /// The official archive, the folder that it unpacks to, or the folder that either lies in.
+    pub data: String,
+    /// The folder in it: `en`, `en-10k`, or one of those in other words.
+    pub subset: String,
+    /// The one task to train on, 1 to 20; 0 stands for all of them.
+    pub only: usize,
+}
+
+impl Default for Babi {
+    fn default() -> Self {
+        Self { data: "data".into(), subset: "en-10k".into(), only: 0 }
+    }
+}
+
+/// The name of the official archive.
+pub const ARCHIVE: &str = "tasks_1-20_v1-2.tar.gz";
+
+/// Tasks that there are.
+const TASKS: usize = 20;
+
+/// The word at the steps where an answer goes on.
+const MORE: &str = "-";
+
+/// One story of ten is held out.
+const HELD_OUT: usize = 10;
+
+/// An error above this has failed a task (Weston et al. 2015).
+const FAILED: f64 = 0.05;
+
+/// The official archive holds 200 MB in 200 files.
+const LIMITS: Limits = Limits { entries: 10_000, file_bytes: 1 << 26, bytes: 1 << 30 };
+
+impl Options for Babi {
+    const BATCHES: u64 = 200_000;
+    const EVALUATION_SEQUENCES: u64 = 1000;
+    const READS_FILES: bool = true;
+
+    fn check(&self) -> Result<(), Error> {
+        check_option("only", self.only, 0..=TASKS)?;
+        if self.subset.is_empty() || self.subset.contains('/') {
+            let reason = "it is a folder of the archive, such as en-10k";
+            return Err(Error::option("subset", format!("{:?}", self.subset), reason));
+        }
+        Ok(())
+    }
+
+    fn build(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error> {
+        self.check()?;
+        let (files, held_out) = match given.evaluation_files {
+            Some(path) => (self.find(path, "test")?, None),
+            None => (self.find(Path::new(&self.data), "train")?, Some(HELD_OUT)),
+        };
+        let parsed: Vec<(Name, Vec<Story>)> = files
+            .iter()
+            .map(|(name, entry)| Ok((name.clone(), parse(&entry.place, &entry.bytes)?)))
+            .collect::<Result<_, Error>>()?;
+        let words = match given.kept {
+            Some(kept) => Vocabulary::kept(kept)?,
+            None => Vocabulary::of(parsed.iter().flat_map(|(_, stories)| stories)),
+        };
+        if words.0.len() > usize::from(u16::MAX) {
+            let reason =
+                format!("its files have {} different words; at most {} are told apart", words.0.len(), u16::MAX);
+            return Err(Error::data(&self.data, reason));
+        }
+        let mut stories = Stories { words, tasks: Vec::new(), steps: Vec::new() };
+        for ((name, parsed), (_, entry)) in parsed.iter().zip(&files) {
+            stories.add(name, parsed, &entry.place, held_out)?;
+        }
+        Ok(Box::new(stories))
+    }
+}
+
+/// Says what an archive or folder holds.
+pub fn contents(path: &Path) -> Result<String, Error> {
+    let options = Babi { data: path.display().to_string(), ..Babi::default() };
+    let files = options.find(path, "train")?;
+    let mut stories = 0;
+    for (_, entry) in &files {
+        stories += parse(&entry.place, &entry.bytes)?.len();
+    }
+    let tests = options.find(path, "test").map_or(0, |files| files.len());
+    Ok(format!("{stories} stories of {} tasks in {}, and test files of {tests}", files.len(), options.subset))
+}
+
+/// The name of a file: `qa7_counting_train.txt` is task 7, "counting".
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Name {
+    task: usize,
+    title: String,
+}
+
+impl Name {
+    /// Of a file of this part (train or test).
+    fn parse(file: &str, part: &str) -> Option<Self> {
+        let rest = file.strip_prefix("qa")?.strip_suffix(&format!("_{part}.txt"))?;
+        let (task, title) = rest.split_once('_')?;
+        Some(Self { task: task.parse().ok().filter(|task| (1..=TASKS).contains(task))?, title: title.to_owned() })
+    }
+}
+
+impl Babi {
+    /// The files of a part (train or test) in a folder or archive, in the order of their tasks. Whoever trains needs every
+    /// task; an evaluation takes those that there are.
+    fn find(&self, path: &Path, part: &str) -> Result<Vec<(Name, archive::Entry)>, Error> {
+        let official = path.join(ARCHIVE);
+        let path = if official.is_file() { &official } else { path };
+        let wanted = |file: &str| {
+            let (folder, file) = file.rsplit_once('/').unwrap_or(("", file));
+            let folder = folder.rsplit('/').next().unwrap_or(folder);
+            // The files may be named by the folder they lie in.
+            let here = folder == self.subset || (folder.is_empty() && path.is_dir());
+            here && Name::parse(file, part).is_some_and(|name| self.only == 0 || name.task == self.only)
+        };
+        let mut found = BTreeMap::new();
+        for entry in archive::read(path, LIMITS, &wanted)? {
+            let file = entry.name.rsplit('/').next().unwrap_or(&entry.name);
+            let Some(name) = Name::parse(file, part) else { continue };
+            if let Some(other) = found.insert(name.task, (name, entry)) {
+                let (name, other) = other;
+                let reason = format!("task {} is there twice, as {} too; remove one", name.task, other.name);
+                return Err(Error::data(path.display(), reason));
+            }
+        }
+        let tasks = if self.only == 0 { 1..=TASKS } else { self.only..=self.only };
+        let missing =
+            tasks.clone().find(|task| !found.contains_key(task)).filter(|_| part == "train" || found.is_empty());
+        if let Some(task) = missing {
+            let which = if found.is_empty() { "holds no" } else { "lacks" };
+            let reason = format!(
+                "it {which} {}/qa{task}_*_{part}.txt; name {ARCHIVE}, the folder that it unpacks to, or {} in it",
+                self.subset, self.subset
+            );
+            return Err(Error::data(path.display(), reason));
+        }
+        Ok(found.into_values().collect())
+    }
+}
+
+/// A story as it was read: each step's word, and the words wanted.
+#[derive(Debug, Default)]
+struct Story {
+    /// The line that it starts on.
+    line: usize,
+    steps: Vec<Read>,
+}
+
+/// A word that comes in.
+#[derive(Debug)]
+struct Read {
+    word: String,
+    /// The word wanted.
+    answer: Option<String>,
+    line: usize,
+}
+
+/// Reads a file; `place` is what errors call it.
+fn parse(place: &str, bytes: &[u8]) -> Result<Vec<Story>, Error> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        Error::data(place, format!("line {line} is not text in UTF-8"))
+    })?;
+    let mut stories: Vec<Story> = Vec::new();
+    let mut before = 0;
+    for (number, line) in (1..).zip(text.lines()) {
+        let wrong = |reason: String| Error::data(place, format!("line {number}: {reason}"));
+        let expected = "a number, a space and a sentence were expected";
+        let (id, rest) = line.split_once(' ').ok_or_else(|| wrong(format!("{expected}, not {}", quoted(line))))?;
+        let id: usize = id.parse().map_err(|_| wrong(format!("{expected}, not {}", quoted(line))))?;
+        if id == 1 {
+            check_questions(place, stories.last())?;
+            stories.push(Story { line: number, ..Story::default() });
+        } else if id != before + 1 || before == 0 {
+            let next = if before == 0 { "1".to_owned() } else { format!("{} or, for the next story, 1", before + 1) };
+            return Err(wrong(format!("its number is {id} where {next} was expected")));
+        }
+        before = id;
+        let Some(story) = stories.last_mut() else { continue };
+        let mut fields = rest.split('\t');
+        let sentence = fields.next().unwrap_or_default();
+        let answer = fields.next();
+        let mut words = split(sentence);
+        if words.is_empty() {
+            return Err(wrong("a sentence was expected after the number".into()));
+        }
+        let Some(answer) = answer else {
+            story.steps.extend(words.into_iter().map(|word| Read { word, answer: None, line: number }));
+            continue;
+        };
+        if words.last().is_none_or(|word| word != "?") {
+            return Err(wrong(format!("a question mark was expected before the answer, not {}", quoted(sentence))));
+        }
+        words.pop();
+        story.steps.extend(words.into_iter().map(|word| Read { word, answer: None, line: number }));
+        for (place, word) in answer.split(',').enumerate() {
+            let word = word.trim().to_lowercase();
+            if word.is_empty() || word.contains(char::is_whitespace) {
+                return Err(wrong(format!(
+                    "an answer of words with commas between them was expected after the question, not {}",
+                    quoted(answer)
+                )));
+            }
+            let input = if place == 0 { "?" } else { MORE };
+            story.steps.push(Read { word: input.to_owned(), answer: Some(word), line: number });
+        }
+    }
+    if stories.is_empty() {
+        return Err(Error::data(place, "it is empty; lines such as \"1 Mary moved to the bathroom.\" were expected"));
+    }
+    check_questions(place, stories.last())?;
+    Ok(stories)
+}
+
+/// Nothing can be learnt from a story that asks nothing.
+fn check_questions(place: &str, story: Option<&Story>) -> Result<(), Error> {
+    match story {
+        Some(story) if story.steps.iter().all(|step| step.answer.is_none()) => {
+            let reason = format!(
+                "the story that starts on line {} has no question; a tab and an answer were expected after one",
+                story.line
+            );
+            Err(Error::data(place, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What stands in a file, short enough for a message.
+fn quoted(text: &str) -> String {
+    let short: String = text.chars().take(40).collect();
+    if short.len() < text.len() { format!("{short:?}...") } else { format!("{short:?}") }
+}
+
+/// The words of a sentence in lower case; punctuation marks are words of their own.
+fn split(sentence: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for part in sentence.split_whitespace() {
+        let mut word = String::new();
+        for letter in part.chars().flat_map(char::to_lowercase) {
+            if ".?!,;:".contains(letter) {
+                words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
+                words.push(letter.to_string());
+            } else {
+                word.push(letter);
+            }
+        }
+        words.extend((!word.is_empty()).then_some(word));
+    }
+    words
+}
+
+/// The words that there are, in the order of the alphabet. A word's place is its channel and its class.
+#[derive(Clone, Debug, PartialEq)]
+struct Vocabulary(Vec<String>);
+
+impl Vocabulary {
+    fn of<'a>(stories: impl Iterator<Item = &'a Story>) -> Self {
+        let steps = stories.flat_map(|story| &story.steps);
+        let words = steps.flat_map(|step| [Some(&step.word), step.answer.as_ref()]).flatten().map(String::as_str);
+        let words: BTreeSet<&str> = words.chain(["?", MORE]).collect();
+        Self(words.into_iter().map(str::to_owned).collect())
+    }
+
+    /// The one that a run keeps.
+    fn kept(kept: &Value) -> Result<Self, Error> {
+        let words = kept.get("words").and_then(|words| Vec::<String>::deserialize(words).ok());
+        match words {
+            Some(words) if words.is_sorted() && !words.is_empty() => Ok(Self(words)),
+            _ => Err(Error::data(
+                "the vocabulary of the run",
+                "it is no list of words in their order; restore task.json",
+            )),
+        }
+    }
+
+    fn get(&self, word: &str) -> Option<u16> {
+        let place = self.0.binary_search_by(|known| known.as_str().cmp(word)).ok()?;
+        u16::try_from(place).ok()
+    }
+}
+
+/// A time step of a story.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    word: u16,
+    answer: Option<u16>,
+}
+
+/// The stories of a task.
+#[derive(Debug)]
+struct OfTask {
+    title: String,
+    training: Vec<Range<usize>>,
+    held_out: Vec<Range<usize>>,
+}
+
+/// Stories to train on and stories that are held out, in words of a vocabulary.
+#[derive(Debug)]
+struct Stories {
+    words: Vocabulary,
+    tasks: Vec<OfTask>,
+    /// Of all stories, one after the other.
+    steps: Vec<Step>,
+}
+
+impl Stories {
+    /// Takes the stories of a task. One of `held_out` is not for training; if there is no such number, none is.
+    fn add(&mut self, name: &Name, stories: &[Story], place: &str, held_out: Option<usize>) -> Result<(), Error> {
+        let mut of_task =
+            OfTask { title: format!("{} {}", name.task, name.title), training: Vec::new(), held_out: Vec::new() };
+        for (number, story) in stories.iter().enumerate() {
+            let start = self.steps.len();
+            for step in &story.steps {
+                let known = |word: &str| {
+                    self.words.get(word).ok_or_else(|| {
+                        let reason = format!("line {}: the network does not know the word {word:?}", step.line);
+                        Error::data(place, format!("{reason}; it knows those that it was trained with"))
+                    })
+                };
+                let answer = step.answer.as_deref().map(known).transpose()?;
+                self.steps.push(Step { word: known(&step.word)?, answer });
+            }
+            let part = match held_out {
+                Some(every) if number % every != every - 1 => &mut of_task.training,
+                _ => &mut of_task.held_out,
+            };
+            part.push(start..self.steps.len());
+        }
+        if held_out.is_some() && of_task.held_out.is_empty() {
+            let reason =
+                format!("it has {} stories; {HELD_OUT} at least were expected, one to hold out", stories.len());
+            return Err(Error::data(place, reason));
+        }
+        self.tasks.push(of_task);
+        Ok(())
+    }
+
+    /// The held-out stories of all tasks one after the other: the task and the story of such a number, which starts again
+    /// after the last.
+    fn held_out(&self, number: u64) -> (usize, Range<usize>) {
+        let mut left = (number % self.held_out_stories().max(1)) as usize;
+        for (task, of_task) in self.tasks.iter().enumerate() {
+            match of_task.held_out.get(left) {
+                Some(story) => return (task, story.clone()),
+                None => left -= of_task.held_out.len(),
+            }
+        }
+        (0, 0..0)
+    }
+
+    fn held_out_stories(&self) -> u64 {
+        self.tasks.iter().map(|task| task.held_out.len() as u64).sum()
+    }
+}
+
+impl Task for Stories {
+    fn name(&self) -> &'static str {
+        "babi"
+    }
+
+    fn channels(&self) -> Channels {
+        let words = self.words.0.len();
+        Channels { input_size: words, output_size: words, target_kind: TargetKind::Classes }
+    }
+
+    fn level_unit(&self) -> &'static str {
+        "stories"
+    }
+
+    fn default_levels(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn possible_levels(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn steps(&self, _: usize) -> usize {
+        let stories = self.tasks.iter().flat_map(|task| task.training.iter().chain(&task.held_out));
+        stories.map(ExactSizeIterator::len).max().unwrap_or(0)
+    }
+
+    fn start(&self, draw: Draw) -> Source<'_> {
+        let Draw { stream, number, mut random, .. } = draw;
+        let (task, story) = match stream {
+            Stream::Evaluation => self.held_out(number),
+            // Any few after each other are of all tasks.
+            Stream::Validation => {
+                let (task, turn) = (number as usize % self.tasks.len(), number as usize / self.tasks.len());
+                let stories = &self.tasks[task].held_out;
+                (task, stories[turn % stories.len()].clone())
+            }
+            _ => {
+                let task = random.below(self.tasks.len());
+                let stories = &self.tasks[task].training;
+                (task, stories.get(random.below(stories.len())).cloned().unwrap_or_default())
+            }
+        };
+        let more = self.words.get(MORE);
+        let mut steps = self.steps[story].iter();
+        Box::new(move |sequence| {
+            let Some(step) = steps.next() else { return false };
+            let input = match step.answer {
+                Some(answer) => sequence.step_with_class(usize::from(answer)),
+                None => sequence.step(),
+            };
+            input[usize::from(step.word)] = 1.0;
+            if step.answer.is_some() {
+                sequence.set_answer(task, Some(step.word) == more);
+            }
+            true
+        })
+    }
+
+    fn categories(&self) -> Option<Categories> {
+        let names = self.tasks.iter().map(|task| task.title.clone()).collect();
+        Some(Categories { unit: "task", names, failed_above: Some(FAILED) })
+    }
+
+    fn evaluation_sequences(&self) -> Option<u64> {
+        Some(self.held_out_stories())
+    }
+
+    fn kept(&self) -> Option<Value> {
+        Some(json!({ "words": self.words.0 }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::batch::Sequence;
+
+    /// A file of so many stories, each with two questions, the second with an answer of two words.
+    fn file(task: usize, stories: usize) -> String {
+        let story = |number: usize| {
+            let (person, other) = (["Mary", "John"][number % 2], ["Sandra", "Bill"][number / 2 % 2]);
+            format!(
+                "1 {person} went to room{task}.\n2 Where is {person}? \troom{task}\t1\n3 {other} went there.\n\
+                 4 Who is there?\t{person},{other}\t1 3\n"
+            )
+        };
+        (0..stories).map(story).collect()
+    }
+
+    fn write_small(folder: &Path) -> Babi {
+        let files = folder.join("tasks_1-20_v1-2/en-10k");
+        fs::create_dir_all(&files).unwrap();
+        for task in 1..=TASKS {
+            fs::write(files.join(format!("qa{task}_some-thing_train.txt")), file(task, 9 + task)).unwrap();
+        }
+        Babi { data: folder.join("tasks_1-20_v1-2").display().to_string(), ..Babi::default() }
+    }
+
+    fn build(options: &Babi) -> Result<Box<dyn Task>, Error> {
+        options.build(Given::default())
+    }
+
+    fn message<T>(result: Result<T, Error>) -> String {
+        let error = result.err().unwrap();
+        assert!(error.is_usage(), "{error:?}");
+        error.to_string()
+    }
+
+    /// What goes in and what is wanted, as words.
+    fn words(task: &dyn Task, sequence: &Sequence) -> String {
+        let kept = task.kept().unwrap();
+        let word = |number: usize| kept["words"][number].as_str().unwrap().to_owned();
+        let steps = (0..sequence.steps()).map(|step| {
+            let input = sequence.input(step);
+            assert_eq!(input.iter().sum::<f32>(), 1.0);
+            let input = word(input.iter().position(|channel| *channel == 1.0).unwrap());
+            sequence.class(step).map_or(input.clone(), |class| format!("{input}={}", word(class)))
+        });
+        steps.collect::<Vec<_>>().join(" ")
+    }
+
+    fn generate(task: &dyn Task, stream: Stream, number: u64) -> Sequence {
+        let mut sequence = task.sequence();
+        task.generate(Draw::new(&(1..=1), 1, stream, number), &mut sequence);
+        assert!(sequence.steps() <= task.steps(1));
+        sequence
+    }
+
+    #[test]
+    fn stories_are_words_with_answers_at_question_marks() {
+        let folder = tempfile::tempdir().unwrap();
+        let task = build(&write_small(folder.path())).unwrap();
+        let sequence = generate(&*task, Stream::Evaluation, 0);
+        assert_eq!(
+            words(&*task, &sequence),
+            "john went to room1 . where is john ?=room1 sandra went there . who is there ?=john -=sandra"
+        );
+        let outputs = vec![0.0; task.output_size()];
+        let scores: Vec<_> = (0..sequence.steps()).filter_map(|step| sequence.score(step, &outputs)).collect();
+        assert_eq!(scores, [(1, 0, false), (1, 0, false), (1, 0, true)]);
+        // room1 to room20; john, mary, bill, sandra, went, to, there, where, is, who, and . ? -
+        assert_eq!(task.channels().input_size, 20 + 10 + 3);
+        let names = task.categories().unwrap().names;
+        assert_eq!((names.len(), &names[6][..]), (20, "7 some-thing"));
+    }
+
+    #[test]
+    fn a_tenth_is_held_out_whatever_the_seed() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = write_small(folder.path());
+        // Every story is of words of its own, so that it can be told where it came from.
+        let files = folder.path().join("tasks_1-20_v1-2/en-10k");
+        for task in 1..=TASKS {
+            let stories = (0..10 * task).map(|story| format!("1 w{task}x{story}?\tyes\n"));
+            fs::write(files.join(format!("qa{task}_some-thing_train.txt")), stories.collect::<String>()).unwrap();
+        }
+        let task = build(&options).unwrap();
+        let story = |stream, number| {
+            let text = words(&*task, &generate(&*task, stream, number));
+            let (of_task, story) = text.split(' ').next().unwrap()[1..].split_once('x').unwrap();
+            (of_task.parse::<usize>().unwrap(), story.parse::<usize>().unwrap())
+        };
+        let mut tasks = [0; TASKS + 1];
+        for number in 0..4000 {
+            let (of_task, story) = story(Stream::Training, number);
+            assert_ne!(story % 10, 9);
+            tasks[of_task] += 1;
+        }
+        assert!(tasks[1..].iter().all(|count| (140..270).contains(count)), "{tasks:?}");
+        // An evaluation has all of them once.
+        let count = task.evaluation_sequences().unwrap();
+        assert_eq!(count, (1..=20).sum::<u64>());
+        let all: BTreeSet<_> = (0..count).map(|number| story(Stream::Evaluation, number)).collect();
+        assert!(all.len() as u64 == count && all.iter().all(|(_, story)| story % 10 == 9));
+        assert_eq!(story(Stream::Evaluation, count), story(Stream::Evaluation, 0));
+        // Any twenty during training are of all tasks.
+        let some: BTreeSet<_> = (4007..4027).map(|number| story(Stream::Validation, number)).collect();
+        assert!(some.iter().map(|(task, _)| task).eq(&(1..=20).collect::<Vec<_>>()));
+        assert!(some.iter().all(|(_, story)| story % 10 == 9));
+    }
+
+    #[test]
+    fn malformed_files_are_named_with_what_was_expected() {
+        for (text, expected) in [
+            ("", "it is empty"),
+            ("Mary went.\n", "line 1: a number, a space and a sentence were expected, not \"Mary went.\""),
+            ("1\n", "line 1: a number, a space"),
+            ("2 Mary went.\n", "line 1: its number is 2 where 1 was expected"),
+            ("1 Is it?\tyes\n3 So.\n", "line 2: its number is 3 where 2 or, for the next story, 1 was expected"),
+            ("1 Is it?\tyes\n\n1 Is it?\tyes\n", "line 2: a number"),
+            ("1  \n", "line 1: a sentence was expected"),
+            ("1 Mary went.\n1 Is it?\tyes\n", "the story that starts on line 1 has no question"),
+            ("1 Is it?\tyes\n1 Mary went.\n", "the story that starts on line 2 has no question"),
+            ("1 Is it.\tyes\n", "line 1: a question mark was expected before the answer, not \"Is it.\""),
+            ("1 Is it?\t\t3\n", "line 1: an answer of words with commas between them was expected"),
+            ("1 Is it?\tyes,,no\t3\n", "line 1: an answer of words"),
+        ] {
+            let found = message(parse("a.txt", text.as_bytes()));
+            assert!(found.starts_with("a.txt: ") && found.contains(expected), "{text:?} gave {found}");
+        }
+        assert!(message(parse("a.txt", b"1 Is it?\tyes\n1 \xff")).contains("line 2 is not text in UTF-8"));
+    }
+
+    #[test]
+    fn missing_files_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = write_small(folder.path());
+        let files = folder.path().join("tasks_1-20_v1-2/en-10k");
+        // The folder of the files, the one above it, and the one above that are all understood.
+        let here = Babi { data: files.display().to_string(), ..options.clone() };
+        let above = Babi { data: folder.path().display().to_string(), ..options.clone() };
+        assert!([&here, &above].into_iter().all(|options| build(options).is_ok()));
+        let english = Babi { subset: "en".into(), ..options.clone() };
+        assert!(message(build(&english)).contains("it holds no en/qa1_*_train.txt; name tasks_1-20_v1-2.tar.gz"));
+        fs::write(files.join("qa4_twin_train.txt"), file(4, 10)).unwrap();
+        assert!(message(build(&options)).contains("task 4 is there twice"));
+        fs::remove_file(files.join("qa4_twin_train.txt")).unwrap();
+        fs::write(files.join("qa3_some-thing_train.txt"), file(3, 9)).unwrap();
+        let short = message(build(&options));
+        assert!(short.contains("qa3_some-thing_train.txt: it has 9 stories; 10 at least"), "{short}");
+        fs::remove_file(files.join("qa3_some-thing_train.txt")).unwrap();
+        assert!(message(build(&options)).contains("it lacks en-10k/qa3_*_train.txt"));
+        assert_eq!(build(&Babi { only: 5, ..options.clone() }).unwrap().categories().unwrap().names, ["5 some-thing"]);
+        let nowhere = Babi { data: folder.path().join("none").display().to_string(), ..options.clone() };
+        assert!(message(build(&nowhere)).contains("none: there is no such file or folder"));
+        assert!(message(Babi { only: 21, ..options.clone() }.check()).starts_with("only = 21"));
+        assert!(message(Babi { subset: "../en".into(), ..options }.check()).starts_with("subset = "));
+    }
+
+    #[test]
+    fn other_files_are_evaluated_in_the_words_of_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = write_small(folder.path());
+        let kept = build(&options).unwrap().kept().unwrap();
+        let tests = folder.path().join("tests");
+        fs::create_dir(&tests).unwrap();
+        let evaluate = |kept| options.build(Given { kept: Some(kept), evaluation_files: Some(&tests) });
+        assert!(message(evaluate(&kept)).contains("it holds no en-10k/qa1_*_test.txt"));
+        fs::write(tests.join("qa7_counting_test.txt"), file(7, 3)).unwrap();
+        // The training data are not asked for.
+        fs::remove_dir_all(folder.path().join("tasks_1-20_v1-2")).unwrap();
+        let task = evaluate(&kept).unwrap();
+        assert_eq!((task.evaluation_sequences(), task.channels().input_size), (Some(3), 33));
+        assert_eq!(task.categories().unwrap().names, ["7 counting"]);
+        assert!(words(&*task, &generate(&*task, Stream::Evaluation, 2)).starts_with("mary went to room7"));
+        fs::write(tests.join("qa7_counting_test.txt"), file(7, 1) + "1 Is it?\tzebra\n").unwrap();
+        let unknown = message(evaluate(&kept));
+        assert!(
+            unknown.contains("qa7_counting_test.txt: line 5: the network does not know the word \"it\""),
+            "{unknown}"
+        );
+        assert!(message(evaluate(&json!({"words": ["b", "a"]}))).contains("restore task.json"));
+    }
+
+    #[test]
+    fn the_official_archive_is_read() {
+        let Some(data) = std::env::var_os("SPARSAM_DATA") else {
+            eprintln!("skipped: SPARSAM_DATA names no folder with the real data");
+            return;
+        };
+        let options = Babi { data: Path::new(&data).display().to_string(), ..Babi::default() };
+        let task = build(&options).unwrap();
+        let categories = task.categories().unwrap();
+        assert_eq!((categories.names.len(), &categories.names[18][..]), (20, "19 path-finding"));
+        // The words of the files and the one for more.
+        assert_eq!(task.channels().input_size, 159);
+        assert_eq!(
+            words(&*task, &generate(&*task, Stream::Evaluation, 0)).split(" where ").next(),
+            Some("sandra went to the garden . sandra journeyed to the bedroom .")
+        );
+    }
+}

@@ -1,0 +1,514 @@
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Categories, Channels, Draw, Given, Options, Source, Task, check_option};
+use crate::batch::TargetKind;
+use crate::data::archive::{self, Limits};
+use crate::{Error, Random, Stream};
+
+/// One-shot classification of handwritten characters (Lake et al. 2015, as a sequence: Santoro et al. 2016).
+///
+/// An episode takes some characters and gives each a random label for as long as it lasts. Each comes ten times, in random
+/// order, as any of its drawings; a step's input is a drawing, scaled to 20×20, and behind it the label of the drawing
+/// before, one channel for each label. The output is to be the drawing's own label, one class for each. A level is the
+/// number of characters.
+///
+/// For the episode every character is turned and stretched: by a quarter turn or several, which count as characters of their
+/// own, as in Santoro et al.; and, the same for all of its drawings, by up to π/16 and up to a tenth in width and height
+/// (the paper leaves the sizes open).
+///
+/// Alphabets are never shared: of the background set every fifth, in the order of their names, is held out from training.
+/// Networks are evaluated on the evaluation set, if it is there, else on what is held out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Omniglot {
+    /// The folder of the official zips, or of the folders that they unpack to.
+    pub data: String,
+    /// Labels that there are, and so the most characters in an episode.
+    pub labels: usize,
+    /// Characters in the shortest episode.
+    pub min_characters: usize,
+    /// Characters in the longest episode.
+    pub max_characters: usize,
+}
+
+impl Default for Omniglot {
+    fn default() -> Self {
+        Self { data: "data".into(), labels: 500, min_characters: 1, max_characters: 5 }
+    }
+}
+
+/// The name of the archive that is trained on.
+pub const BACKGROUND: &str = "images_background.zip";
+
+/// The name of the archive that is evaluated on.
+pub const EVALUATION: &str = "images_evaluation.zip";
+
+/// Times that a character comes in an episode.
+const PRESENTATIONS: usize = 10;
+
+/// Pixels of a side as the network sees it.
+const SIDE: usize = 20;
+
+/// Pixels of a side of the official drawings.
+const DRAWN_SIDE: usize = 105;
+
+/// Points of a side that a pixel is the mean of.
+const POINTS: usize = 4;
+
+/// One alphabet of five is held out.
+const HELD_OUT: usize = 5;
+
+/// The largest turn beside the quarter turns.
+const LARGEST_TURN: f64 = std::f64::consts::PI / 16.0;
+
+/// The largest stretch.
+const LARGEST_STRETCH: f64 = 0.1;
+
+/// The official archives hold 20,000 files of a few hundred bytes each.
+const LIMITS: Limits = Limits { entries: 100_000, file_bytes: 1 << 20, bytes: 1 << 28 };
+
+impl Options for Omniglot {
+    const BATCHES: u64 = 100_000;
+    // Nobody can know the label of a character's first instance: a tenth of 9 bits for each, with 500 labels.
+    const THRESHOLD: f64 = 1.5;
+    const READS_FILES: bool = true;
+
+    fn check(&self) -> Result<(), Error> {
+        check_option("labels", self.labels, 1..=1 << 16)?;
+        check_option("max_characters", self.max_characters, 1..=self.labels)?;
+        check_option("min_characters", self.min_characters, 1..=self.max_characters)
+    }
+
+    fn build(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error> {
+        self.check()?;
+        let mut sets =
+            Sets { options: self.clone(), training: Vec::new(), held_out: Vec::new(), evaluation: Vec::new() };
+        if let Some(path) = given.evaluation_files {
+            let path = find(path, EVALUATION).unwrap_or_else(|| path.to_owned());
+            sets.evaluation = characters(read(&path)?);
+            sets.check(&path, "to evaluate on", &sets.evaluation)?;
+            return Ok(Box::new(sets));
+        }
+        let data = Path::new(&self.data);
+        let Some(background) = find(data, BACKGROUND) else {
+            let reason = format!("it holds no {BACKGROUND}, nor what that unpacks to; get it with sparsam data fetch");
+            return Err(Error::data(data.display(), reason));
+        };
+        let alphabets = read(&background)?;
+        let (held_out, training): (Vec<_>, Vec<_>) =
+            alphabets.into_iter().enumerate().partition(|(number, _)| number % HELD_OUT == HELD_OUT - 1);
+        sets.training = characters(training.into_iter().map(|(_, alphabet)| alphabet));
+        sets.held_out = characters(held_out.into_iter().map(|(_, alphabet)| alphabet));
+        sets.check(&background, "to train on", &sets.training)?;
+        sets.check(&background, "held out", &sets.held_out)?;
+        if let Some(evaluation) = find(data, EVALUATION) {
+            sets.evaluation = characters(read(&evaluation)?);
+            sets.check(&evaluation, "to evaluate on", &sets.evaluation)?;
+        }
+        Ok(Box::new(sets))
+    }
+}
+
+/// The archive of that name in a folder, or the folder that it unpacks to.
+fn find(folder: &Path, archive: &str) -> Option<std::path::PathBuf> {
+    let (zip, unpacked) = (folder.join(archive), folder.join(archive.trim_end_matches(".zip")));
+    if zip.is_file() { Some(zip) } else { unpacked.is_dir().then_some(unpacked) }
+}
+
+/// Says what an archive holds.
+pub fn contents(path: &Path) -> Result<String, Error> {
+    let alphabets = read(path)?;
+    let count = alphabets.len();
+    let characters = characters(alphabets);
+    let drawings: usize = characters.iter().map(Vec::len).sum();
+    Ok(format!("{drawings} drawings of {} characters of {count} alphabets", characters.len()))
+}
+
+/// The drawings of a character.
+type Character = Vec<Drawing>;
+
+/// The characters of an alphabet, by name.
+type Alphabet = BTreeMap<String, Character>;
+
+fn characters(alphabets: impl IntoIterator<Item = Alphabet>) -> Vec<Character> {
+    alphabets.into_iter().flat_map(BTreeMap::into_values).collect()
+}
+
+/// Reads the alphabets of an archive or folder, in the order of their names.
+fn read(path: &Path) -> Result<Vec<Alphabet>, Error> {
+    let wanted = |name: &str| name.ends_with(".png") && name.matches('/').count() >= 2 && !name.contains("__MACOSX");
+    let mut alphabets: BTreeMap<String, Alphabet> = BTreeMap::new();
+    for entry in archive::read(path, LIMITS, &wanted)? {
+        let mut parts = entry.name.rsplit('/').skip(1);
+        let (Some(character), Some(alphabet)) = (parts.next(), parts.next()) else { continue };
+        let drawing = Drawing::decode(&entry.bytes).map_err(|reason| Error::data(&entry.place, reason))?;
+        let characters = alphabets.entry(alphabet.to_owned()).or_default();
+        characters.entry(character.to_owned()).or_default().push(drawing);
+    }
+    if alphabets.is_empty() {
+        let reason = "it holds no drawings; files such as Greek/character01/0394_01.png were expected";
+        return Err(Error::data(path.display(), reason));
+    }
+    Ok(alphabets.into_values().collect())
+}
+
+/// A drawing: which of its 105×105 pixels are ink, row after row.
+#[derive(Clone, Debug, PartialEq)]
+struct Drawing(Vec<u64>);
+
+impl Drawing {
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let wrong = |error: png::DecodingError| format!("it is no PNG picture ({error}); get the archive again");
+        let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: 1 << 20 });
+        decoder.set_transformations(png::Transformations::normalize_to_color8());
+        let mut reader = decoder.read_info().map_err(wrong)?;
+        let (width, height) = (reader.info().width, reader.info().height);
+        if (width as usize, height as usize) != (DRAWN_SIDE, DRAWN_SIDE) {
+            return Err(format!("a picture of {DRAWN_SIDE}×{DRAWN_SIDE} pixels was expected, not {width}×{height}"));
+        }
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap_or(0)];
+        let frame = reader.next_frame(&mut pixels).map_err(wrong)?;
+        let samples = frame.color_type.samples();
+        let mut ink = vec![0; (DRAWN_SIDE * DRAWN_SIDE).div_ceil(64)];
+        for row in 0..DRAWN_SIDE {
+            for column in 0..DRAWN_SIDE {
+                if pixels.get(row * frame.line_size + column * samples).is_some_and(|pixel| *pixel < 128) {
+                    let place = row * DRAWN_SIDE + column;
+                    ink[place / 64] |= 1 << (place % 64);
+                }
+            }
+        }
+        Ok(Self(ink))
+    }
+
+    fn is_ink(&self, row: i64, column: i64) -> bool {
+        let inside = 0..DRAWN_SIDE as i64;
+        if !inside.contains(&row) || !inside.contains(&column) {
+            return false;
+        }
+        let place = row as usize * DRAWN_SIDE + column as usize;
+        self.0[place / 64] >> (place % 64) & 1 == 1
+    }
+
+    /// Writes 20×20 pixels, row after row: the share of ink in each of the drawing turned and stretched.
+    fn draw(&self, pose: &Pose, pixels: &mut [f32]) {
+        let scale = DRAWN_SIDE as f64 / (SIDE * POINTS) as f64;
+        let middle = DRAWN_SIDE as f64 / 2.0;
+        for (number, pixel) in pixels[..SIDE * SIDE].iter_mut().enumerate() {
+            let mut ink = 0;
+            for point in 0..POINTS * POINTS {
+                let row = (number / SIDE * POINTS + point / POINTS) as f64;
+                let column = (number % SIDE * POINTS + point % POINTS) as f64;
+                let (y, x) = ((row + 0.5) * scale - middle, (column + 0.5) * scale - middle);
+                // From where a point is seen back to where it was drawn.
+                let from_y = (pose.cosine * y - pose.sine * x) / pose.height + middle;
+                let from_x = (pose.sine * y + pose.cosine * x) / pose.width + middle;
+                ink += u32::from(self.is_ink(from_y.floor() as i64, from_x.floor() as i64));
+            }
+            *pixel = ink as f32 / (POINTS * POINTS) as f32;
+        }
+    }
+}
+
+/// How a character stands in an episode.
+#[derive(Clone, Debug)]
+struct Pose {
+    sine: f64,
+    cosine: f64,
+    width: f64,
+    height: f64,
+}
+
+impl Pose {
+    /// Turned by so many quarters and a little more.
+    fn new(quarters: usize, random: &mut Random) -> Self {
+        let mut uniform = |largest: f64| largest * (2.0 * random.unit() - 1.0);
+        let turn = quarters as f64 * std::f64::consts::FRAC_PI_2 + uniform(LARGEST_TURN);
+        let (width, height) = (1.0 + uniform(LARGEST_STRETCH), 1.0 + uniform(LARGEST_STRETCH));
+        Self { sine: turn.sin(), cosine: turn.cos(), width, height }
+    }
+}
+
+/// Characters to train on, held out, and to evaluate on.
+struct Sets {
+    options: Omniglot,
+    training: Vec<Character>,
+    held_out: Vec<Character>,
+    /// None if there is no such set.
+    evaluation: Vec<Character>,
+}
+
+impl Sets {
+    fn check(&self, path: &Path, what: &str, characters: &[Character]) -> Result<(), Error> {
+        let (there, labels) = (4 * characters.len(), self.options.labels);
+        if there >= labels {
+            return Ok(());
+        }
+        let reason = format!(
+            "it has {} characters {what}, which in four directions each are {there}; for {labels} labels more were \
+             expected, or lower labels",
+            characters.len()
+        );
+        Err(Error::data(path.display(), reason))
+    }
+}
+
+/// A character of an episode.
+struct Shown<'a> {
+    drawings: &'a [Drawing],
+    pose: Pose,
+    label: usize,
+    /// Times that it has come.
+    times: usize,
+}
+
+impl Task for Sets {
+    fn name(&self) -> &'static str {
+        "omniglot"
+    }
+
+    fn channels(&self) -> Channels {
+        let labels = self.options.labels;
+        Channels { input_size: SIDE * SIDE + labels, output_size: labels, target_kind: TargetKind::Classes }
+    }
+
+    fn level_unit(&self) -> &'static str {
+        "characters"
+    }
+
+    fn default_levels(&self) -> RangeInclusive<usize> {
+        self.options.min_characters..=self.options.max_characters
+    }
+
+    fn possible_levels(&self) -> RangeInclusive<usize> {
+        1..=self.options.labels
+    }
+
+    fn steps(&self, level: usize) -> usize {
+        PRESENTATIONS * level
+    }
+
+    fn start(&self, draw: Draw) -> Source<'_> {
+        let Draw { level, stream, mut random, .. } = draw;
+        let set = match stream {
+            Stream::Evaluation if !self.evaluation.is_empty() => &self.evaluation,
+            Stream::Evaluation | Stream::Validation => &self.held_out,
+            Stream::Training | Stream::Levels => &self.training,
+        };
+        let directed = random.distinct(level, 4 * set.len());
+        let labels = random.distinct(level, self.options.labels);
+        let mut shown: Vec<Shown<'_>> = directed
+            .into_iter()
+            .zip(labels)
+            .map(|(number, label)| {
+                let pose = Pose::new(number % 4, &mut random);
+                Shown { drawings: &set[number / 4], pose, label, times: 0 }
+            })
+            .collect();
+        let mut order = random.distinct(PRESENTATIONS * level, PRESENTATIONS * level).into_iter();
+        let mut label_before = None;
+        Box::new(move |sequence| {
+            let Some(place) = order.next() else { return false };
+            let character = &mut shown[place % level];
+            let drawing = &character.drawings[random.below(character.drawings.len())];
+            let input = sequence.step_with_class(character.label);
+            drawing.draw(&character.pose, input);
+            if let Some(label) = label_before.replace(character.label) {
+                input[SIDE * SIDE + label] = 1.0;
+            }
+            sequence.set_answer(character.times, false);
+            character.times += 1;
+            true
+        })
+    }
+
+    fn categories(&self) -> Option<Categories> {
+        let names = (1..=PRESENTATIONS).map(|time| time.to_string()).collect();
+        Some(Categories { unit: "instance", names, failed_above: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::batch::Sequence;
+
+    /// A picture whose pixels are ink where the function says.
+    fn picture(side: u32, ink: impl Fn(u32, u32) -> bool) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, side, side);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.set_depth(png::BitDepth::One);
+        let mut rows = Vec::new();
+        for row in 0..side {
+            let mut line = vec![0u8; (side as usize).div_ceil(8)];
+            for column in (0..side).filter(|column| !ink(row, *column)) {
+                line[column as usize / 8] |= 0x80 >> (column % 8);
+            }
+            rows.extend(line);
+        }
+        encoder.write_header().unwrap().write_image_data(&rows).unwrap();
+        bytes
+    }
+
+    /// Alphabets of two characters, each with two drawings: bars whose thickness tells the alphabet.
+    fn write_small(folder: &Path, set: &str, alphabets: usize, first: u32) {
+        for alphabet in 0..alphabets {
+            for character in 0..2 {
+                let path = folder.join(set).join(format!("Alphabet{alphabet:02}/character{character:02}"));
+                fs::create_dir_all(&path).unwrap();
+                for drawing in 0..2 {
+                    let thick = 5 + 3 * (first + alphabet as u32);
+                    let bytes = picture(105, |row, column| if character == 0 { row < thick } else { column < thick });
+                    fs::write(path.join(format!("0001_{drawing:02}.png")), bytes).unwrap();
+                }
+            }
+        }
+    }
+
+    fn small(folder: &Path) -> Omniglot {
+        Omniglot { data: folder.display().to_string(), labels: 8, min_characters: 1, max_characters: 3 }
+    }
+
+    fn generate(task: &dyn Task, level: usize, stream: Stream, number: u64) -> Sequence {
+        let mut sequence = task.sequence();
+        task.generate(Draw::new(&(level..=level), 1, stream, number), &mut sequence);
+        sequence
+    }
+
+    fn message(options: &Omniglot) -> String {
+        let error = options.build(Given::default()).err().unwrap();
+        assert!(error.is_usage(), "{error:?}");
+        error.to_string()
+    }
+
+    #[test]
+    fn drawings_are_scaled_and_turned() {
+        // The upper fifth is ink: four rows of pixels.
+        let drawing = Drawing::decode(&picture(105, |row, _| row < 21)).unwrap();
+        let seen = |quarters: u32| {
+            let turn = f64::from(quarters) * std::f64::consts::FRAC_PI_2;
+            let mut pixels = [0.0; SIDE * SIDE];
+            let pose = Pose { sine: turn.sin(), cosine: turn.cos(), width: 1.0, height: 1.0 };
+            drawing.draw(&pose, &mut pixels);
+            pixels
+        };
+        let upright = seen(0);
+        assert!(upright[..80].iter().all(|pixel| *pixel == 1.0) && upright[80..].iter().all(|pixel| *pixel == 0.0));
+        let upside_down = seen(2);
+        assert!(upside_down[..300].iter().all(|pixel| *pixel == 0.0));
+        assert!(upside_down[320..].iter().all(|pixel| *pixel == 1.0));
+        let lying = seen(1);
+        let columns = [0, 19].map(|column| (0..SIDE).map(|row| lying[row * SIDE + column]).sum::<f32>());
+        assert!(columns.contains(&20.0) && columns.contains(&0.0), "{columns:?}");
+        // Stretched to twice the height, the upper edge lies outside.
+        let mut pixels = [0.0; SIDE * SIDE];
+        drawing.draw(&Pose { sine: 0.0, cosine: 1.0, width: 1.0, height: 1.25 }, &mut pixels);
+        assert!(pixels[..40].iter().all(|pixel| *pixel == 1.0) && pixels[60..].iter().all(|pixel| *pixel == 0.0));
+    }
+
+    #[test]
+    fn episodes_show_each_character_ten_times_with_the_label_before() {
+        let folder = tempfile::tempdir().unwrap();
+        write_small(folder.path(), "images_background", 10, 0);
+        let task = small(folder.path()).build(Given::default()).unwrap();
+        let outputs = [0.0; 8];
+        for number in 0..20 {
+            let sequence = generate(&*task, 3, Stream::Training, number);
+            assert_eq!(sequence.steps(), 30);
+            let mut times = [0; 8];
+            for step in 0..30 {
+                let label = sequence.class(step).unwrap();
+                // The category is how often the character has come before.
+                assert_eq!(sequence.score(step, &outputs), Some((1, times[label], false)));
+                times[label] += 1;
+                let before: Vec<f32> = (0..8).map(|label| sequence.input(step)[400 + label]).collect();
+                let expected: Vec<f32> = (0..8)
+                    .map(|label| f32::from(u8::from(step > 0 && sequence.class(step - 1) == Some(label))))
+                    .collect();
+                assert_eq!(before, expected);
+            }
+            times.sort_unstable();
+            assert_eq!(times, [0, 0, 0, 0, 0, 10, 10, 10]);
+        }
+    }
+
+    #[test]
+    fn alphabets_are_not_shared() {
+        let folder = tempfile::tempdir().unwrap();
+        write_small(folder.path(), "images_background", 10, 0);
+        let task = small(folder.path()).build(Given::default()).unwrap();
+        // Ink tells the alphabet: those held out are the fifth and the tenth, of 17 and 32 pixels' thickness.
+        let ink = |task: &dyn Task, stream| {
+            let mut found: Vec<f32> = (0..60)
+                .flat_map(|number| {
+                    let sequence = generate(task, 1, stream, number);
+                    (0..10).map(|step| sequence.input(step)[..400].iter().sum::<f32>() / 400.0).collect::<Vec<_>>()
+                })
+                .collect();
+            found.sort_by(f32::total_cmp);
+            found
+        };
+        let near = |ink: f32, thick: f32| (ink / (thick / 105.0) - 1.0).abs() < 0.25;
+        let held_out = ink(&*task, Stream::Validation);
+        assert!(held_out.iter().all(|ink| near(*ink, 17.0) || near(*ink, 32.0)), "{held_out:?}");
+        assert_eq!(ink(&*task, Stream::Evaluation).len(), 600);
+        // With a set of its own the evaluation is on that one: thickness from 65 on.
+        write_small(folder.path(), "images_evaluation", 4, 20);
+        let task = small(folder.path()).build(Given::default()).unwrap();
+        assert!(ink(&*task, Stream::Evaluation)[0] > 0.5);
+        assert!(ink(&*task, Stream::Validation).iter().all(|ink| near(*ink, 17.0) || near(*ink, 32.0)));
+        let other = tempfile::tempdir().unwrap();
+        write_small(other.path(), "mine", 4, 20);
+        let path = other.path().join("mine");
+        let given = Given { evaluation_files: Some(&path), ..Given::default() };
+        let nowhere = Omniglot { data: "none".into(), ..small(folder.path()) };
+        assert!(ink(&*nowhere.build(given).unwrap(), Stream::Evaluation)[0] > 0.5);
+    }
+
+    #[test]
+    fn what_is_missing_or_malformed_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = small(folder.path());
+        assert!(message(&options).contains("it holds no images_background.zip, nor what that unpacks to"));
+        fs::create_dir(folder.path().join("images_background")).unwrap();
+        assert!(message(&options).contains("files such as Greek/character01/0394_01.png were expected"));
+        write_small(folder.path(), "images_background", 4, 0);
+        let few = message(&options);
+        assert!(few.contains("it has 0 characters held out") && few.contains("or lower labels"), "{few}");
+        write_small(folder.path(), "images_background", 10, 0);
+        let file = "images_background/Alphabet03/character01/0001_01.png";
+        fs::write(folder.path().join(file), picture(100, |_, _| true)).unwrap();
+        let small_picture = message(&options);
+        assert!(small_picture.contains(file) && small_picture.contains("105×105 pixels was expected, not 100×100"));
+        fs::write(folder.path().join(file), "no picture").unwrap();
+        assert!(message(&options).contains("it is no PNG picture"));
+        assert!(
+            Omniglot { max_characters: 9, ..options }.check().unwrap_err().to_string().starts_with("max_characters")
+        );
+    }
+
+    #[test]
+    fn the_official_archive_is_read() {
+        let Some(data) = std::env::var_os("SPARSAM_DATA") else {
+            eprintln!("skipped: SPARSAM_DATA names no folder with the real data");
+            return;
+        };
+        let data = Path::new(&data);
+        let found = contents(&data.join(BACKGROUND)).unwrap();
+        assert_eq!(found, "19280 drawings of 964 characters of 30 alphabets");
+        let task =
+            Omniglot { data: data.display().to_string(), ..Omniglot::default() }.build(Given::default()).unwrap();
+        let sequence = generate(&*task, 500, Stream::Validation, 0);
+        assert_eq!(sequence.steps(), 5000);
+        let ink: f32 = (0..5000).map(|step| sequence.input(step)[..400].iter().sum::<f32>()).sum::<f32>() / 5000.0;
+        assert!((5.0..60.0).contains(&ink), "{ink}");
+    }
+}
