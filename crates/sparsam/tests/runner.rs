@@ -4,7 +4,7 @@ mod common;
 
 use common::{Batch, Numbers, network};
 use sparsam::memory::{dam, dnc, ntm, sam, sdnc};
-use sparsam::{Arrays, Error, Model, NO_WORD, Network, Runner, Values};
+use sparsam::{Arrays, Error, Model, NO_WORD, Network, NetworkConfig, Runner, Values};
 
 fn models() -> Vec<Model> {
     let sam = sam::Config { memory_size: 50, word_size: 5, heads: 2, reads: 3, ..Default::default() };
@@ -172,6 +172,31 @@ fn a_row_reset_between_passes_leaves_the_others_where_they_stand() {
         runner.reset_row(5);
         runner.replay();
         assert_eq!(batch.forward(&mut runner, &network), fresh);
+    }
+}
+
+/// Subnormal numbers would make each step of a long sequence several times as slow as one of a short one.
+#[test]
+fn gradients_that_vanish_end_with_zero() {
+    for model in models() {
+        let config = NetworkConfig { input_size: 2, hidden_size: 12, output_size: 1, memory: model };
+        let network = Network::<f32>::new(config, 5).expect("it fits");
+        let steps = 1500;
+        let inputs: Vec<f32> = (0..2 * steps).map(|i| ((i * 7919) % 13) as f32 / 13.0).collect();
+        let mut outputs = vec![0.0; steps];
+        let mut runner = Runner::new(&network, 1).expect("it fits");
+        runner.forward(&network, &inputs, &[steps], &mut outputs).expect("shapes fit");
+        // Only the last step's output is wanted.
+        outputs.fill(0.0);
+        outputs[steps - 1] = 1.0;
+        let (mut gradients, mut input_gradients) = (network.zeros(), vec![0.0; 2 * steps]);
+        runner.backward(&network, &outputs, &mut gradients, Some(&mut input_gradients)).expect("there is a tape");
+        let name = network.config().memory.name();
+        assert!(!input_gradients.iter().any(|x| x.is_subnormal()), "{name}");
+        assert!(input_gradients[2 * steps - 2..].iter().all(|x| *x != 0.0), "{name}");
+        if name == "lstm" {
+            assert!(input_gradients[..steps].iter().all(|x| *x == 0.0), "{name}");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::{NetworkConfig, Parameters};
 use crate::memory::Memory;
 use crate::nn::lstm::{cell, cell_back};
 use crate::real::matrix::{Packed, TILE_ROWS, View, multiply};
-use crate::real::vector::add;
+use crate::real::vector::{add, drop_negligible};
 use crate::{Arrays, Error, Real};
 
 /// Sequences in a shard. Fixed, so that sums over a batch do not depend on the number of threads.
@@ -485,6 +485,8 @@ impl<T: Real> Shard<T> {
             let scratch = &mut self.scratch;
             let from_outputs = &mut scratch.state_gradients[t % BLOCK * rows * state..][..rows * state];
             add(from_outputs, &scratch.carried_state[..rows * state]);
+            // Gradients vanish on the way back through a long sequence, and do not end with zero by themselves.
+            drop_negligible(from_outputs);
             if interface > 0 {
                 let interfaces = &mut self.interfaces[t * rows * interface..(t + 1) * rows * interface];
                 for (row, memory) in self.memories.iter_mut().enumerate() {
@@ -493,6 +495,7 @@ impl<T: Real> Shard<T> {
                         let reads = &from_outputs[row * state + hidden..(row + 1) * state];
                         memory.step_back(vector, reads, &mut scratch.interface[..interface]);
                         vector.copy_from_slice(&scratch.interface[..interface]);
+                        drop_negligible(vector);
                     } else {
                         vector.fill(T::ZERO);
                     }
@@ -510,6 +513,8 @@ impl<T: Real> Shard<T> {
                         &from_outputs[row * state..][..hidden],
                         &mut scratch.carried_cell[row * hidden..][..hidden],
                     );
+                    drop_negligible(gates);
+                    drop_negligible(&mut scratch.carried_cell[row * hidden..][..hidden]);
                 } else {
                     gates.fill(T::ZERO);
                 }

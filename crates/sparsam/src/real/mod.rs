@@ -53,6 +53,9 @@ pub trait Real:
     const ONE: Self;
     /// Below every finite number.
     const NEG_INFINITY: Self;
+    /// Numbers below it in size have products with ordinary numbers that are subnormal or nearly so: those take a processor
+    /// many times as long as others.
+    const NEGLIGIBLE: Self;
     /// The number type's name in a safetensors file.
     const DTYPE: safetensors::Dtype;
 
@@ -121,6 +124,7 @@ impl Real for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const NEG_INFINITY: Self = f32::NEG_INFINITY;
+    const NEGLIGIBLE: Self = f32::MIN_POSITIVE * (1 << 26) as f32;
     const DTYPE: safetensors::Dtype = safetensors::Dtype::F32;
 
     #[inline(always)]
@@ -259,6 +263,7 @@ impl Real for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const NEG_INFINITY: Self = f64::NEG_INFINITY;
+    const NEGLIGIBLE: Self = f64::MIN_POSITIVE * (1 << 26) as f64;
     const DTYPE: safetensors::Dtype = safetensors::Dtype::F64;
 
     #[inline(always)]

@@ -43,6 +43,14 @@ pub fn dot_and_square<T: Real, I: InstructionSet>(a: &[T], b: &[T]) -> (T, T) {
     (product, square)
 }
 
+/// Makes what is [negligible](Real::NEGLIGIBLE) zero.
+#[inline(always)]
+pub fn drop_negligible<T: Real>(values: &mut [T]) {
+    for value in values {
+        *value = if value.abs() < T::NEGLIGIBLE { T::ZERO } else { *value };
+    }
+}
+
 /// y += scale · x.
 #[inline(always)]
 pub fn axpy<T: Real, I: InstructionSet>(y: &mut [T], scale: T, x: &[T]) {
