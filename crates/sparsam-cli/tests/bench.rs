@@ -52,12 +52,14 @@ fn indexes_are_measured() {
     let arguments = ["bench", "index", "--sizes", "300", "--checks", "200", "--repeats", "2", "--rounds", "2"];
     let out = succeeds(folder.path(), &arguments);
     assert!(out.contains("300 words, clustered") && out.contains("after 2 rounds"), "{out}");
+    assert!(out.contains("of nothing but looking at the clock"), "{out}");
     let report = report(folder.path(), "index");
     let points = report["points"].as_array().unwrap();
     for point in points {
         let exact = point["index"] == "linear";
         assert!(point["recall"].as_f64().unwrap() > if exact { 0.999 } else { 0.3 }, "{point}");
         assert!(point["recall_after"].is_number() && point["worst_update_seconds"].as_f64().unwrap() > 0.0);
+        assert!(point["longest_pause_seconds"].as_f64().unwrap() > 0.0);
     }
     for kind in sparsam::index::IndexKind::ALL.iter().map(|kind| kind.name()).filter(|name| *name != "auto") {
         assert!(points.iter().any(|point| point["index"] == kind), "{kind}");

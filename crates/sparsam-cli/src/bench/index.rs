@@ -32,6 +32,10 @@ const EXACT_STEPS: usize = 240;
 /// What a repeat takes at most, about.
 const SECONDS_OF_REPEAT: f64 = 1.0;
 
+/// Seconds for which the clock alone is watched: the longest update of millions is as long as the machine's own pauses.
+const CLOCK_SECONDS: f64 = 3.0;
+const QUICK_CLOCK_SECONDS: f64 = 1.0;
+
 const DISTRIBUTIONS: [(Distribution, &str); 2] =
     [(Distribution::Clustered, "clustered"), (Distribution::Gaussian, "gaussian")];
 
@@ -60,6 +64,8 @@ struct Point {
     /// Of the updates that overwrote every word; of those that stored them where there were no rounds.
     worst_update_seconds: f64,
     mean_update_seconds: f64,
+    /// The longest that the machine paused when nothing was done but to look at the clock.
+    longest_pause_seconds: f64,
     bytes_per_word: Option<f64>,
 }
 
@@ -207,7 +213,6 @@ pub fn run(settings: &BenchIndex) -> anyhow::Result<ExitCode> {
                 break;
             }
             report.say(&format!("{} words, {name}", grouped(words as u64)))?;
-            report.say(&header(settings.rounds))?;
             measure(&mut report, &variants, (distribution, name), words, settings, &mut points)?;
             report.say("")?;
         }
@@ -261,7 +266,8 @@ fn estimate(report: &Report<'_>, variants: &[Variant], sizes: &[usize], settings
             total += 2.0 * (store + loads * measured + exact);
         }
     }
-    Ok(total)
+    let cases = (sizes.len() * DISTRIBUTIONS.len()) as f64;
+    Ok(total + cases * clock_seconds(settings.common.quick))
 }
 
 /// Steps of a repeat of an index whose step takes so many seconds.
@@ -327,6 +333,23 @@ fn load(words: &mut Words, round: usize, steps: usize, exact: usize) -> anyhow::
         all.push(step);
     }
     Ok(Load { steps: all })
+}
+
+fn clock_seconds(quick: bool) -> f64 {
+    if quick { QUICK_CLOCK_SECONDS } else { CLOCK_SECONDS }
+}
+
+/// The longest time between two looks at the clock, of all within so many seconds: what other processes, the system and
+/// the host of a virtual machine take at once.
+fn longest_pause(seconds: f64) -> f64 {
+    let started = Instant::now();
+    let (mut last, mut longest) = (Duration::ZERO, Duration::ZERO);
+    while last.as_secs_f64() < seconds {
+        let now = started.elapsed();
+        longest = longest.max(now - last);
+        last = now;
+    }
+    longest.as_secs_f64()
 }
 
 /// How long updates took.
@@ -471,6 +494,14 @@ fn measure(
     let stop = report.stop.clone();
     let stopped = move || stop.load(Ordering::Relaxed);
     let steps = STEPS * (common.repeats + 1) + 1;
+    report.show("looking at the clock".into());
+    let seconds_of_clock = clock_seconds(common.quick);
+    let longest_pause_seconds = longest_pause(seconds_of_clock);
+    report.say(&format!(
+        "the machine alone: within {seconds_of_clock:.0} s of nothing but looking at the clock, it paused for up to {}",
+        seconds(longest_pause_seconds)
+    ))?;
+    report.say(&header(*rounds))?;
     let mut words = Words::new(distribution, count);
     let mut loads = Vec::new();
     // Answers come first and not in between: looking for them would empty the caches.
@@ -525,6 +556,7 @@ fn measure(
             seconds_after: after.as_ref().map(|after| after.times.median),
             worst_update_seconds: updates.worst,
             mean_update_seconds: updates.mean,
+            longest_pause_seconds,
             // Smaller ones are made of memory that the process had already.
             bytes_per_word: taken.filter(|_| count >= 1 << 18).map(|bytes| bytes / count as f64),
         };

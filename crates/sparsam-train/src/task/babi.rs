@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -55,9 +55,17 @@ const FAILED: f64 = 0.05;
 const LIMITS: Limits = Limits { entries: 10_000, file_bytes: 1 << 26, bytes: 1 << 30 };
 
 impl Options for Babi {
-    const BATCHES: u64 = 200_000;
-    const EVALUATION_SEQUENCES: u64 = 1000;
-    const READS_FILES: bool = true;
+    fn batches(&self) -> u64 {
+        200_000
+    }
+
+    fn evaluation_sequences(&self) -> u64 {
+        1000
+    }
+
+    fn reads_files(&self) -> bool {
+        true
+    }
 
     fn check(&self) -> Result<(), Error> {
         check_option("only", self.only, 0..=TASKS)?;
@@ -389,14 +397,6 @@ impl Task for Stories {
 
     fn level_unit(&self) -> &'static str {
         "stories"
-    }
-
-    fn default_levels(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
-
-    fn possible_levels(&self) -> RangeInclusive<usize> {
-        1..=1
     }
 
     fn steps(&self, _: usize) -> usize {

@@ -27,7 +27,9 @@ impl Default for Copy {
 }
 
 impl Options for Copy {
-    const BATCHES: u64 = 40_000;
+    fn batches(&self) -> u64 {
+        40_000
+    }
 
     fn check(&self) -> Result<(), Error> {
         check_option("bits", self.bits, 1..=LARGEST_BITS)?;

@@ -94,11 +94,15 @@ pub trait Task: Send + Sync {
     /// What a level counts, in the plural: "vectors", "items".
     fn level_unit(&self) -> &'static str;
 
-    /// The levels that training draws from unless told otherwise, each equally likely.
-    fn default_levels(&self) -> RangeInclusive<usize>;
+    /// The levels that training draws from unless told otherwise, each equally likely; just one for a task without levels.
+    fn default_levels(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
 
     /// The levels that there can be.
-    fn possible_levels(&self) -> RangeInclusive<usize>;
+    fn possible_levels(&self) -> RangeInclusive<usize> {
+        self.default_levels()
+    }
 
     /// Time steps of a sequence of this level, or the most there can be.
     fn steps(&self, level: usize) -> usize;
@@ -264,16 +268,22 @@ fn check_option(field: &'static str, value: usize, possible: RangeInclusive<usiz
 /// What is known of a task's options before anything is read or made.
 trait Options {
     /// Batches of training that are known to suffice with the default settings.
-    const BATCHES: u64;
+    fn batches(&self) -> u64;
 
     /// Sequences in an evaluation during training.
-    const EVALUATION_SEQUENCES: u64 = 256;
+    fn evaluation_sequences(&self) -> u64 {
+        256
+    }
 
     /// The loss below which a curriculum goes on, in bits for each bit or class wanted.
-    const THRESHOLD: f64 = 0.01;
+    fn threshold(&self) -> f64 {
+        0.01
+    }
 
     /// Whether building the task reads files.
-    const READS_FILES: bool = false;
+    fn reads_files(&self) -> bool {
+        false
+    }
 
     /// Checks the options.
     ///
@@ -306,9 +316,14 @@ pub struct Own {
 }
 
 impl Options for Own {
-    const BATCHES: u64 = 10_000;
+    fn batches(&self) -> u64 {
+        10_000
+    }
+
     // What the program's task reads is not known here; only the program can build it.
-    const READS_FILES: bool = true;
+    fn reads_files(&self) -> bool {
+        true
+    }
 
     fn check(&self) -> Result<(), Error> {
         Ok(())
@@ -353,82 +368,10 @@ macro_rules! tasks {
                 }
             }
 
-            /// Batches of training that are known to suffice with the default settings.
-            pub fn default_batches(&self) -> u64 {
-                fn of<O: Options>(_: &O) -> u64 {
-                    O::BATCHES
-                }
+            fn options(&self) -> &dyn Options {
                 match self {
-                    $(Self::$variant(options) => of(options),)*
-                    Self::Own(options) => of(options),
-                }
-            }
-
-            /// Sequences in an evaluation during training.
-            pub fn default_evaluation_sequences(&self) -> u64 {
-                fn of<O: Options>(_: &O) -> u64 {
-                    O::EVALUATION_SEQUENCES
-                }
-                match self {
-                    $(Self::$variant(options) => of(options),)*
-                    Self::Own(options) => of(options),
-                }
-            }
-
-            /// The loss below which a curriculum goes on, in bits for each bit or class wanted.
-            pub fn default_threshold(&self) -> f64 {
-                fn of<O: Options>(_: &O) -> f64 {
-                    O::THRESHOLD
-                }
-                match self {
-                    $(Self::$variant(options) => of(options),)*
-                    Self::Own(options) => of(options),
-                }
-            }
-
-            /// Whether the task's sequences come from files, which [`build`](Self::build) reads.
-            pub fn reads_files(&self) -> bool {
-                fn of<O: Options>(_: &O) -> bool {
-                    O::READS_FILES
-                }
-                match self {
-                    $(Self::$variant(options) => of(options),)*
-                    Self::Own(options) => of(options),
-                }
-            }
-
-            /// Checks the options, without reading any file.
-            ///
-            /// # Errors
-            /// [`Error::Option`] names the option that does not fit.
-            pub fn check(&self) -> Result<(), Error> {
-                match self {
-                    $(Self::$variant(options) => options.check(),)*
-                    Self::Own(options) => options.check(),
-                }
-            }
-
-            /// Checks the options and makes the task.
-            ///
-            /// # Errors
-            /// [`Error::Option`] names the option that does not fit, [`Error::Data`] the file that is missing or
-            /// malformed.
-            pub fn build(&self) -> Result<Box<dyn Task>, Error> {
-                self.build_with(Given::default())
-            }
-
-            /// [`build`](Self::build) with what a run kept, or for an evaluation on files of one's own.
-            ///
-            /// # Errors
-            /// As [`build`](Self::build); [`Error::Option`] if there are files and the task reads none.
-            pub fn build_with(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error> {
-                if let (Some(files), false) = (given.evaluation_files, self.reads_files()) {
-                    let reason = format!("the task {} makes its sequences; leave the files out", self.name());
-                    return Err(Error::option("test_files", files.display(), reason));
-                }
-                match self {
-                    $(Self::$variant(options) => options.build(given),)*
-                    Self::Own(options) => options.build(given),
+                    $(Self::$variant(options) => options,)*
+                    Self::Own(options) => options,
                 }
             }
         }
@@ -448,6 +391,56 @@ tasks! {
     Omniglot = "omniglot",
     /// Sequences of one's own, from a file.
     Sequences = "sequences",
+}
+
+impl TaskConfig {
+    /// Batches of training that are known to suffice with the default settings.
+    pub fn default_batches(&self) -> u64 {
+        self.options().batches()
+    }
+
+    /// Sequences in an evaluation during training.
+    pub fn default_evaluation_sequences(&self) -> u64 {
+        self.options().evaluation_sequences()
+    }
+
+    /// The loss below which a curriculum goes on, in bits for each bit or class wanted.
+    pub fn default_threshold(&self) -> f64 {
+        self.options().threshold()
+    }
+
+    /// Whether the task's sequences come from files, which [`build`](Self::build) reads.
+    pub fn reads_files(&self) -> bool {
+        self.options().reads_files()
+    }
+
+    /// Checks the options, without reading any file.
+    ///
+    /// # Errors
+    /// [`Error::Option`] names the option that does not fit.
+    pub fn check(&self) -> Result<(), Error> {
+        self.options().check()
+    }
+
+    /// Checks the options and makes the task.
+    ///
+    /// # Errors
+    /// [`Error::Option`] names the option that does not fit, [`Error::Data`] the file that is missing or malformed.
+    pub fn build(&self) -> Result<Box<dyn Task>, Error> {
+        self.build_with(Given::default())
+    }
+
+    /// [`build`](Self::build) with what a run kept, or for an evaluation on files of one's own.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build); [`Error::Option`] if there are files and the task reads none.
+    pub fn build_with(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error> {
+        if let (Some(files), false) = (given.evaluation_files, self.reads_files()) {
+            let reason = format!("the task {} makes its sequences; leave the files out", self.name());
+            return Err(Error::option("test_files", files.display(), reason));
+        }
+        self.options().build(given)
+    }
 }
 
 #[cfg(test)]

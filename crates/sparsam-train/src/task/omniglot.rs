@@ -73,10 +73,18 @@ const LARGEST_STRETCH: f64 = 0.1;
 const LIMITS: Limits = Limits { entries: 100_000, file_bytes: 1 << 20, bytes: 1 << 28 };
 
 impl Options for Omniglot {
-    const BATCHES: u64 = 100_000;
+    fn batches(&self) -> u64 {
+        100_000
+    }
+
     // Nobody can know the label of a character's first instance: a tenth of 9 bits for each, with 500 labels.
-    const THRESHOLD: f64 = 1.5;
-    const READS_FILES: bool = true;
+    fn threshold(&self) -> f64 {
+        1.5
+    }
+
+    fn reads_files(&self) -> bool {
+        true
+    }
 
     fn check(&self) -> Result<(), Error> {
         check_option("labels", self.labels, 1..=1 << 16)?;

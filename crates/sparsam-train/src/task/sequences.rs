@@ -1,6 +1,5 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -36,8 +35,13 @@ const HELD_OUT: usize = 10;
 const LIMITS: Limits = Limits { entries: 100, file_bytes: 1 << 34, bytes: 1 << 34 };
 
 impl Options for Sequences {
-    const BATCHES: u64 = 10_000;
-    const READS_FILES: bool = true;
+    fn batches(&self) -> u64 {
+        10_000
+    }
+
+    fn reads_files(&self) -> bool {
+        true
+    }
 
     fn check(&self) -> Result<(), Error> {
         Ok(())
@@ -308,14 +312,6 @@ impl Task for Held {
 
     fn level_unit(&self) -> &'static str {
         "sequences"
-    }
-
-    fn default_levels(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
-
-    fn possible_levels(&self) -> RangeInclusive<usize> {
-        1..=1
     }
 
     fn steps(&self, _: usize) -> usize {

@@ -29,7 +29,9 @@ impl Default for Sort {
 }
 
 impl Options for Sort {
-    const BATCHES: u64 = 80_000;
+    fn batches(&self) -> u64 {
+        80_000
+    }
 
     fn check(&self) -> Result<(), Error> {
         check_option("bits", self.bits, 1..=LARGEST_BITS)?;

@@ -25,8 +25,6 @@ unsafe impl Zeroed for u32 {}
 // SAFETY: as above.
 unsafe impl Zeroed for u64 {}
 // SAFETY: as above, number by number; an array of numbers has no bytes between them.
-unsafe impl Zeroed for [u32; 2] {}
-// SAFETY: as above.
 unsafe impl Zeroed for [f32; 2] {}
 
 /// Bytes that no process can have: half of a 48-bit address space is the system's. Below, it is not (only) the array's

@@ -280,9 +280,7 @@ impl<T: Real> Shard<T> {
         lengths: &[usize],
         place: Place,
     ) {
-        self.start_episode();
-        let steps = self.set_lengths(lengths, place);
-        fit(&mut self.outputs, steps * self.rows * self.sizes.output);
+        let steps = self.start_pass(lengths, place);
         self.run(weights, parameters, inputs, place, 0, steps, true);
         self.steps = steps;
     }
@@ -296,9 +294,7 @@ impl<T: Real> Shard<T> {
         lengths: &[usize],
         place: Place,
     ) {
-        self.start_episode();
-        let steps = self.set_lengths(lengths, place);
-        fit(&mut self.outputs, steps * self.rows * self.sizes.output);
+        let steps = self.start_pass(lengths, place);
         for first in (0..steps).step_by(BLOCK) {
             let count = BLOCK.min(steps - first);
             self.run(weights, parameters, inputs, place, first, count, false);
@@ -318,9 +314,7 @@ impl<T: Real> Shard<T> {
         place: Place,
         mut traced: impl FnMut(usize, usize, Arrays<T>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        self.start_episode();
-        let steps = self.set_lengths(lengths, place);
-        fit(&mut self.outputs, steps * self.rows * self.sizes.output);
+        let steps = self.start_pass(lengths, place);
         for t in 0..steps {
             self.run(weights, parameters, inputs, place, t, 1, true);
             self.steps = 1;
@@ -337,9 +331,13 @@ impl<T: Real> Shard<T> {
         Ok(())
     }
 
-    fn set_lengths(&mut self, lengths: &[usize], place: Place) -> usize {
+    /// Starts an episode of as many steps as the longest of the shard's rows has, which it gives.
+    fn start_pass(&mut self, lengths: &[usize], place: Place) -> usize {
+        self.start_episode();
         self.lengths.copy_from_slice(&lengths[place.first_row..place.first_row + self.rows]);
-        self.lengths.iter().copied().max().unwrap_or(0)
+        let steps = self.lengths.iter().copied().max().unwrap_or(0);
+        fit(&mut self.outputs, steps * self.rows * self.sizes.output);
+        steps
     }
 
     /// Runs steps `first..first + count` of the sequences; buffers other than the outputs hold just these.
