@@ -11,6 +11,7 @@ use sparsam_train::TaskConfig;
 use sparsam_train::data::DATA_SETS;
 
 use crate::options::Options;
+use crate::reproduce::Figure;
 
 /// Recurrent networks with an external memory of millions of words, trained on an ordinary CPU
 #[derive(Debug, Parser)]
@@ -27,6 +28,7 @@ Examples:
   sparsam train recall --model lstm  Train the baseline without a memory
   sparsam eval runs/copy-sam-1       Measure a run on fresh sequences
   sparsam bench step --quick         See what a step costs on this machine
+  sparsam reproduce fig2 --quick     Let all models learn, beside each other
   sparsam completions bash           Let the shell complete all this
 
 Every verb explains itself: sparsam train --help";
@@ -41,6 +43,8 @@ pub enum Verb {
     /// Measure steps, memory and indexes on this machine, beside what the paper measured
     #[command(subcommand, after_help = BENCH_EXAMPLES)]
     Bench(Bench),
+    /// Train what a figure or table of the paper shows, and draw it beside the paper's numbers
+    Reproduce(Reproduce),
     /// Get the data sets that tasks are trained on, or check those that are there
     #[command(subcommand, after_help = DATA_EXAMPLES)]
     Data(Data),
@@ -359,6 +363,54 @@ pub struct BenchPoint {
     /// Leave the memory empty.
     #[arg(long)]
     pub empty: bool,
+}
+
+/// Arguments of `sparsam reproduce`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sparsam reproduce fig2 --quick         What learning looks like, in less than ten minutes
+  sparsam reproduce fig2                 All of it; Ctrl-C saves, the same command goes on
+  sparsam reproduce fig3 --tasks recall --models sam --seeds 1 --minutes 20
+  sparsam reproduce fig8                 Tests the networks of fig3 on lists 20 times as long
+  sparsam reproduce table1 --data /srv/data
+
+fig2    loss over sequences: copy, recall, sort
+fig3    how far a curriculum comes: copy, recall, sort
+fig4    handwritten characters in one shot: needs sparsam data fetch omniglot
+fig8    recall of lists far longer than those of training
+table1  the bAbI tasks: needs sparsam data fetch babi
+
+Every run is a folder as sparsam train makes it. The report covers all runs that are in the output
+folder, whichever are asked for.")]
+pub struct Reproduce {
+    /// The figure or table
+    #[arg(value_parser = PossibleValuesParser::new(Figure::ALL.map(Figure::name)))]
+    pub figure: String,
+    /// Train less, so that it takes less than ten minutes, and say what is left out
+    #[arg(long)]
+    pub quick: bool,
+    /// Seeds of each model, from 1 on [default: 3 for fig2, fig3, fig8; 1 for fig4, table1]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub seeds: Option<u64>,
+    /// Minutes to train each run for, at most [default: none for fig2, 40 for fig3, fig8; 120 for fig4; 300 for table1]
+    #[arg(long, value_name = "X")]
+    pub minutes: Option<f64>,
+    /// Tasks [default: all of the figure's]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub tasks: Vec<String>,
+    /// Models [default: those that the figure is about]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub models: Vec<String>,
+    /// Folder for reports and runs; those of --quick go into a folder quick in it
+    #[arg(long, value_name = "FOLDER", default_value = "reproduce")]
+    pub output: PathBuf,
+    /// Folder of the data sets
+    #[arg(long, value_name = "FOLDER", default_value = "data")]
+    pub data: PathBuf,
+    /// How to run: so many networks are trained at a time, each on one thread.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// A checkpoint of a run.

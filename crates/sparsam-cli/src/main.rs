@@ -6,8 +6,12 @@ mod data;
 mod display;
 mod evaluate;
 mod failure;
+mod machine;
 mod options;
+mod plot;
+mod reproduce;
 mod settings;
+mod table;
 mod train;
 
 use std::process::ExitCode;
@@ -29,6 +33,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Settings::Train(settings) => train::run(settings),
         Settings::Evaluate(settings) => evaluate::run(&settings),
         Settings::Bench(settings) => bench::run(settings),
+        Settings::Reproduce(settings) => reproduce::run(&settings),
         Settings::Data(settings) => data::run(&settings),
         Settings::Completions(shell) => {
             let mut script = Vec::new();

@@ -11,12 +11,14 @@ use sparsam_train::{Checkpoint, Config, RunFolder, TaskConfig};
 use crate::arguments::{self, Arguments, Common, DataCheck, DataFetch, Verb, Which};
 use crate::failure::Mistake;
 use crate::options::Options;
+use crate::reproduce::Figure;
 
 /// What to do.
 pub enum Settings {
     Train(Train),
     Evaluate(Evaluate),
     Bench(Bench),
+    Reproduce(Reproduce),
     Data(Data),
     Completions(Shell),
 }
@@ -52,6 +54,23 @@ pub struct Evaluate {
     pub seed: u64,
     pub json: bool,
     pub threads: Option<usize>,
+}
+
+/// Which figure to reproduce, and how much of it.
+#[derive(Clone, Debug)]
+pub struct Reproduce {
+    pub figure: Figure,
+    pub quick: bool,
+    pub seeds: u64,
+    /// Of training for each run, at most; none for the figure's own.
+    pub minutes: Option<f64>,
+    pub tasks: Vec<&'static str>,
+    pub models: Vec<&'static str>,
+    pub output: PathBuf,
+    pub data: PathBuf,
+    pub json: bool,
+    /// Networks trained at a time.
+    pub threads: usize,
 }
 
 /// Which data set, and what to do with it.
@@ -127,6 +146,7 @@ impl TryFrom<Arguments> for Settings {
             Verb::Train(arguments) => train(arguments).map(Self::Train),
             Verb::Eval(arguments) => evaluate(arguments).map(Self::Evaluate),
             Verb::Bench(arguments) => bench(arguments).map(Self::Bench),
+            Verb::Reproduce(arguments) => reproduce(arguments).map(Self::Reproduce),
             Verb::Data(arguments) => data(arguments).map(Self::Data),
             Verb::Completions { shell } => Ok(Self::Completions(shell)),
         }
@@ -241,6 +261,40 @@ fn evaluate(arguments: arguments::Eval) -> anyhow::Result<Evaluate> {
     let (level, sequences, seed) = (arguments.level, arguments.sequences, arguments.seed);
     let test_files = arguments.test_files;
     Ok(Evaluate { run, network, level, sequences, test_files, seed, json, threads })
+}
+
+fn reproduce(arguments: arguments::Reproduce) -> anyhow::Result<Reproduce> {
+    let threads = threads(&arguments.common);
+    let arguments::Reproduce { figure, quick, seeds, minutes, tasks, models, output, data, common } = arguments;
+    let Some(figure) = Figure::by_name(&figure) else { mistake!("there is no figure {figure}") };
+    let all_models: Vec<&'static str> = figure.models().iter().map(|(model, _)| *model).collect();
+    let own_models = figure.models().iter().filter(|(_, own)| *own).map(|(model, _)| *model).collect();
+    let (quick_tasks, quick_models, quick_seeds) = figure.quick();
+    let chosen = |what: &str, names: &[String], all: &[&'static str]| -> anyhow::Result<Vec<&'static str>> {
+        if let Some(name) = names.iter().find(|name| !all.contains(&name.as_str())) {
+            mistake!("{} has no {what} {name}; choose from {}", figure.name(), all.join(", "));
+        }
+        Ok(all.iter().copied().filter(|one| names.iter().any(|name| name == one)).collect())
+    };
+    let mut tasks = chosen("task", &tasks, figure.tasks())?;
+    if tasks.is_empty() {
+        tasks = if quick { quick_tasks.to_vec() } else { figure.tasks().to_vec() };
+    }
+    let mut models = chosen("model", &models, &all_models)?;
+    if models.is_empty() {
+        models = if quick { quick_models.to_vec() } else { own_models };
+    }
+    if let Some(minutes) = minutes
+        && !(minutes > 0.0 && minutes.is_finite())
+    {
+        mistake!("--minutes {minutes} does not work: a run is trained for a time above 0");
+    }
+    if !can_hold_a_run(&output) {
+        mistake!("{} is a file; name a folder for the reports and runs with --output", output.display());
+    }
+    let seeds = seeds.unwrap_or(if quick { quick_seeds } else { figure.seeds() });
+    let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    Ok(Reproduce { figure, quick, seeds, minutes, tasks, models, output, data, json: common.json, threads })
 }
 
 fn data(arguments: arguments::Data) -> anyhow::Result<Data> {

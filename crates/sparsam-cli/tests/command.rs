@@ -1,6 +1,8 @@
 //! `sparsam train` and `sparsam eval` as a user meets them.
 
 mod common;
+#[path = "common/stories.rs"]
+mod stories;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -8,6 +10,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 use common::{is_mistake, run, send, sparsam, succeeds, text};
+use stories::write_babi;
 use tempfile::TempDir;
 
 /// A task small enough that hundreds of batches take no time.
@@ -99,19 +102,6 @@ fn every_task_trains_with_every_model() {
             succeeds(folder.path(), &["train", task, "--model", model, "--batches", "2", "--run", &name]);
             succeeds(folder.path(), &["eval", &name, "--sequences", "2"]);
         }
-    }
-}
-
-/// Files of all twenty bAbI tasks, in simple words.
-fn write_babi(folder: &Path, part: &str, word: &str) {
-    fs::create_dir_all(folder).unwrap();
-    for task in 1..=20 {
-        let story = |number: usize| {
-            let room = ["hall", "garden"][number / 3 % 2];
-            format!("1 Mary went to the {room}.\n2 Where is Mary?\t{room}\t1\n3 Who {word} there?\tmary,{word}\t1\n")
-        };
-        let text: String = (0..20).map(story).collect();
-        fs::write(folder.join(format!("qa{task}_a-task_{part}.txt")), text).unwrap();
     }
 }
 

@@ -150,7 +150,10 @@ impl Config {
     }
 
     /// The first field that differs from the other configuration's, and both values as TOML writes them.
-    pub(crate) fn difference(&self, other: &Self) -> Result<Option<(String, String, String)>, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Config`] if TOML cannot write one of them.
+    pub fn difference(&self, other: &Self) -> Result<Option<(String, String, String)>, Error> {
         let table = |config: &Self| -> Result<Table, Error> {
             let wrong = |error: toml::ser::Error| Error::Config {
                 source_name: "the configuration".into(),

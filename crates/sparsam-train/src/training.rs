@@ -255,6 +255,11 @@ impl Trainer {
         self.progress.batch
     }
 
+    /// Seconds spent in training so far, pauses between resumes left out.
+    pub fn seconds(&self) -> f64 {
+        self.progress.seconds
+    }
+
     /// Every line of metrics so far.
     pub fn metrics(&self) -> &[Metrics] {
         self.run.metrics()

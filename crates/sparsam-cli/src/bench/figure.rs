@@ -1,9 +1,9 @@
 //! What a benchmark shows: a line for each variant over numbers of words, beside the paper's own figures.
 
-use super::plot::{Axis, Line, Mark, Picture, Unit, draw};
-use super::table::ratio;
 use super::{WORD_SIZE, is_linked};
 use crate::display::grouped;
+use crate::plot::{Axis, Line, Mark, Picture, Unit, draw};
+use crate::table::ratio;
 
 /// Words with which the paper compares DNC and SDNC.
 const LINKED_WORDS: usize = 2048;
@@ -94,7 +94,12 @@ impl Figure {
             let point = (place.words as f64, place.value);
             match lines.iter_mut().find(|line| line.name == place.series) {
                 Some(line) => line.points.push(point),
-                None => lines.push(Line { name: place.series.into(), points: vec![point], faint: !place.full }),
+                None => lines.push(Line {
+                    name: place.series.into(),
+                    points: vec![point],
+                    band: Vec::new(),
+                    faint: !place.full,
+                }),
             }
         }
         let in_paper = self.paper.iter().filter(|of| lines.iter().any(|line| line.name == of.series));

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use sparsam::index::sample::{Distribution, Sample};
 use sparsam::index::{Found, Index, IndexKind};
 
-use super::plot::{Axis, Line, Picture, Unit, draw};
-use super::table::{ratio, row, seconds, words as short};
 use super::{HEADS, QUICK_SECONDS, READS, Report, Spread, WORD_SIZE, no_room, room, status_bytes};
 use crate::display::grouped;
+use crate::plot::{Axis, Line, Picture, Unit, draw};
 use crate::settings::BenchIndex;
+use crate::table::{ratio, row, seconds, words as short};
 use crate::train::use_threads;
 
 /// Words that a step replaces, one in each head.
@@ -616,7 +616,7 @@ fn pictures(report: &Report<'_>, points: &[Point]) -> Vec<(String, String)> {
             let place = (point.seconds.median, point.recall);
             match lines.iter_mut().find(|line| line.name == name) {
                 Some(line) => line.points.push(place),
-                None => lines.push(Line { name, points: vec![place], faint: point.words < most }),
+                None => lines.push(Line { name, points: vec![place], band: Vec::new(), faint: point.words < most }),
             }
         }
         for line in &mut lines {

@@ -11,16 +11,16 @@ use sparsam::index::IndexKind;
 use sparsam::{Error, Network, Parameters, Runner};
 
 use super::figure::{Figure, InPaper, Place, Subject};
-use super::plot::Unit;
 use super::step::{fill, inputs};
-use super::table::{bytes, ratio, row};
 use super::{
     HEADS, HIDDEN, INPUT, OUTPUT, QUICK_SECONDS, READS, Report, Variant, WORD_SIZE, about, but_empty, dense, is_linked,
     no_room, room, status_bytes,
 };
 use crate::display::{grouped, print};
 use crate::failure::Mistake;
+use crate::plot::Unit;
 use crate::settings::{BenchModels, BenchPoint};
+use crate::table::{bytes, ratio, row};
 
 const QUICK_SIZES: &[usize] = &[64, 1 << 10, 1 << 14, 1 << 16];
 

@@ -11,14 +11,14 @@ use sparsam::index::sample::{Distribution, Sample};
 use sparsam::{Error, Network, Parameters, Runner};
 
 use super::figure::{Figure, InPaper, Place, Subject};
-use super::plot::Unit;
-use super::table::{ratio, row, seconds};
 use super::{
     HEADS, HIDDEN, INPUT, OUTPUT, QUICK_SECONDS, READS, Report, Spread, Variant, WORD_SIZE, about, but_empty, dense,
     is_linked, no_room, room, status_bytes,
 };
 use crate::display::grouped;
+use crate::plot::Unit;
 use crate::settings::BenchModels;
+use crate::table::{ratio, row, seconds};
 use crate::train::use_threads;
 
 /// Sequences at a time, as in the paper.

@@ -1,11 +1,11 @@
-//! Pictures of what was measured, as SVG: one strong colour for each line, its name at its end, the paper's own
-//! figures as hollow marks.
+//! Pictures of what was measured, as SVG: one strong colour for each line, its name at its end, a pale band for the
+//! spread around it, the paper's own figures as hollow marks.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::table::{bytes, seconds, words};
+use crate::table::{bytes, seconds, words};
 
 const SIZE: (i32, i32) = (980, 640);
 const LEFT: i32 = 96;
@@ -25,8 +25,20 @@ pub enum Unit {
     Words,
     Seconds,
     Bytes,
-    /// From 0 to 1, the only one whose axis is linear.
+    /// Any number, in powers of ten.
+    Length,
+    /// A share that is close to 1; its axis is linear.
     Share,
+    /// A share of which 0 is best, linear from 0 to 1.
+    Error,
+    /// Any number, linear from 0.
+    Count,
+}
+
+impl Unit {
+    fn is_linear(self) -> bool {
+        matches!(self, Self::Share | Self::Error | Self::Count)
+    }
 }
 
 /// An axis with its label.
@@ -41,9 +53,14 @@ pub struct Axis {
 pub struct Line {
     pub name: String,
     pub points: Vec<(f64, f64)>,
+    /// The lowest and the highest value at each of the points; empty if there is one only.
+    pub band: Vec<(f64, f64)>,
     /// Drawn faintly, for what stands beside the matter itself.
     pub faint: bool,
 }
+
+/// More points than this make a curve, on which single ones are not told apart.
+const CURVE: usize = 24;
 
 /// A figure that others measured.
 #[derive(Clone, Debug)]
@@ -91,6 +108,8 @@ impl Scale {
         let (low, high) = match unit {
             _ if values.is_empty() => (1.0, 10.0),
             Unit::Share => ((low * 20.0 - 0.5).floor().clamp(0.0, 18.0) / 20.0, 1.0),
+            Unit::Error => (0.0, 1.0),
+            Unit::Count => (0.0, 1.02 * high),
             Unit::Words => (low / 1.25, high * 1.1),
             // Room for at least a factor of ten, or no tick would be in sight.
             _ => (low.min(high / 3.2) / 1.5, high.max(low * 3.2) * 1.5),
@@ -99,7 +118,7 @@ impl Scale {
     }
 
     fn position(&self, value: f64) -> i32 {
-        let share = if self.unit == Unit::Share {
+        let share = if self.unit.is_linear() {
             (value - self.low) / (self.high - self.low)
         } else {
             (value.max(self.low) / self.low).ln() / (self.high / self.low).ln()
@@ -116,6 +135,19 @@ impl Scale {
                 let step = if self.high - self.low > 0.55 { 0.1 } else { 0.05 };
                 let values = (0..=20).map(|n| f64::from(n) * step).filter(|x| *x <= 1.001 && *x >= self.low - 1e-9);
                 values.map(|x| (x, format!("{:.0} %", 100.0 * x))).collect()
+            }
+            Unit::Error => (0..=10).map(|n| (f64::from(n) / 10.0, format!("{} %", 10 * n))).collect(),
+            Unit::Count => {
+                let rough = self.high / 6.0;
+                let power = 10f64.powf(rough.log10().floor());
+                let step = [1.0, 2.0, 5.0, 10.0].map(|digit| digit * power).into_iter().find(|step| *step >= rough);
+                let step = step.unwrap_or(rough);
+                (0..12).map(|n| f64::from(n) * step).filter(inside).map(|x| (x, count(x))).collect()
+            }
+            Unit::Length => {
+                let within: &[f64] = if self.high / self.low > 1e3 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+                let values = powers(10.0, 0).flat_map(|power| within.iter().map(move |digit| digit * power));
+                values.filter(inside).map(|x| (x, count(x))).collect()
             }
             Unit::Words => powers(if self.high / self.low > 128.0 { 4.0 } else { 2.0 }, 0)
                 .filter(inside)
@@ -135,13 +167,27 @@ impl Scale {
     }
 }
 
+/// A number as an axis shows it: 1500000 is 1.5M with M for a million.
+fn count(value: f64) -> String {
+    let (scaled, suffix) = match value {
+        size if size >= 1e6 => (value / 1e6, "M"),
+        size if size >= 1e4 => (value / 1e3, "k"),
+        _ => (value, ""),
+    };
+    let rounded = format!("{scaled:.3}");
+    format!("{}{suffix}", rounded.trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// The colour of a line, the same in every picture.
 fn colour(name: &str) -> RGBColor {
-    const OTHERS: [RGBColor; 3] = [RGBColor(190, 24, 93), RGBColor(8, 145, 178), RGBColor(101, 80, 60)];
+    const OTHERS: [RGBColor; 3] = [RGBColor(146, 64, 14), RGBColor(8, 145, 178), RGBColor(101, 80, 60)];
     let has = |part: &str| name.to_lowercase().split([' ', ',']).any(|word| word == part);
     match () {
-        () if has("ntm") || has("dnc") => RGBColor(185, 28, 28),
+        () if has("ntm") => RGBColor(185, 28, 28),
+        () if has("dnc") => RGBColor(190, 24, 93),
         () if has("dam") => RGBColor(217, 119, 6),
+        () if has("lstm") => RGBColor(120, 120, 128),
+        () if name == "SDNC" => RGBColor(124, 58, 237),
         () if has("linear") => RGBColor(29, 78, 216),
         () if has("kd-forest") => RGBColor(124, 58, 237),
         () if has("lsh") => RGBColor(13, 148, 136),
@@ -193,7 +239,14 @@ fn draw_to(svg: &mut String, picture: &Picture) -> Drawing {
     write(&picture.title, (LEFT, 18), text(22, INK, HPos::Left, VPos::Top))?;
     write(&picture.subtitle, (LEFT, 50), text(14, FAINT, HPos::Left, VPos::Top))?;
 
-    let shown: Vec<(f64, f64)> = picture.lines.iter().flat_map(|line| line.points.iter().copied()).collect();
+    let shown: Vec<(f64, f64)> = picture
+        .lines
+        .iter()
+        .flat_map(|line| {
+            let bands = line.points.iter().zip(&line.band);
+            line.points.iter().copied().chain(bands.flat_map(|((x, _), (low, high))| [(*x, *low), (*x, *high)]))
+        })
+        .collect();
     let all = || shown.iter().copied().chain(picture.marks.iter().map(|mark| mark.point));
     let x = Scale::new(picture.x.unit, all().map(|point| point.0), LEFT, SIZE.0 - RIGHT);
     let y = Scale::new(picture.y.unit, all().map(|point| point.1), SIZE.1 - BOTTOM, TOP);
@@ -219,8 +272,16 @@ fn draw_to(svg: &mut String, picture: &Picture) -> Drawing {
     };
     for line in &picture.lines {
         let (points, colour): (Vec<_>, _) = (line.points.iter().map(|point| place(*point)).collect(), style(line));
+        let bounds = |of: fn(&(f64, f64)) -> f64| {
+            line.points.iter().zip(&line.band).map(move |(point, band)| (point.0, of(band))).map(place)
+        };
+        if !line.band.is_empty() {
+            let around = bounds(|band| band.0).chain(bounds(|band| band.1).rev()).collect::<Vec<_>>();
+            root.draw(&Polygon::new(around, colour.mix(0.15).filled()))?;
+        }
         root.draw(&PathElement::new(points.clone(), colour.stroke_width(if line.faint { 1 } else { 2 })))?;
-        for point in points {
+        let dots = if points.len() > CURVE { Vec::new() } else { points };
+        for point in dots {
             root.draw(&Circle::new(point, 3, colour.filled()))?;
         }
     }
@@ -268,7 +329,7 @@ mod tests {
     }
 
     fn line(name: &str, points: &[(f64, f64)]) -> Line {
-        Line { name: name.into(), points: points.to_vec(), faint: false }
+        Line { name: name.into(), points: points.to_vec(), band: Vec::new(), faint: false }
     }
 
     #[test]
@@ -295,6 +356,16 @@ mod tests {
     }
 
     #[test]
+    fn a_band_lies_around_its_line() {
+        let with = |band: &[(f64, f64)]| {
+            let of = Line { band: band.to_vec(), ..line("SAM", &[(64.0, 1e-3), (1024.0, 2e-3)]) };
+            draw(&picture(vec![of]))
+        };
+        assert_eq!(with(&[]).matches("<polygon").count(), 0);
+        assert_eq!(with(&[(5e-4, 2e-3), (1e-3, 4e-3)]).matches("<polygon").count(), 1);
+    }
+
+    #[test]
     fn names_are_apart() {
         let mut taken = Taken::default();
         let mut take = |x, y| taken.take("NTM", (x, y), 0, 200);
@@ -310,6 +381,10 @@ mod tests {
         assert_eq!(labels(Unit::Seconds, 5e-6, 2.0), ["10 µs", "100 µs", "1 ms", "10 ms", "100 ms", "1 s"]);
         assert_eq!(labels(Unit::Seconds, 4e-5, 2.5e-4), ["50 µs", "100 µs", "200 µs"]);
         assert_eq!(labels(Unit::Bytes, 1e6, 4e10), ["1 MiB", "16 MiB", "256 MiB", "4 GiB"]);
+        assert_eq!(labels(Unit::Count, 0.0, 250_000.0), ["0", "50k", "100k", "150k", "200k", "250k"]);
+        assert_eq!(labels(Unit::Count, 0.0, 18.36), ["0", "5", "10", "15"]);
+        assert_eq!(labels(Unit::Length, 80.0, 210_000.0), ["100", "1000", "10k", "100k"]);
+        assert_eq!(labels(Unit::Error, 0.0, 1.0).len(), 11);
         assert_eq!(labels(Unit::Share, 0.8, 1.0), ["80 %", "85 %", "90 %", "95 %", "100 %"]);
     }
 }

@@ -1,0 +1,260 @@
+//! `sparsam reproduce`: the figures and tables of Rae et al. 2016, trained here and drawn beside the paper's numbers.
+
+mod paper;
+mod plan;
+mod report;
+mod train;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use crate::display::{duration, grouped, live_line, print};
+use crate::failure::INTERRUPTED;
+use crate::machine::Machine;
+use crate::settings::{Reproduce, shell_word};
+
+pub use plan::Figure;
+use plan::{Plan, Run};
+use report::Report;
+use train::{News, Trained};
+
+/// Off a terminal something is said at least this often.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+
+/// Trains what is missing of a figure, and writes its report.
+pub fn run(settings: &Reproduce) -> anyhow::Result<ExitCode> {
+    let (figure, started) = (settings.figure, Instant::now());
+    let plan = Plan::new(settings)?;
+    let folder = settings.folder();
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("{} cannot be written; choose another folder with --output", folder.display()))?;
+    // Data that are not there are told of before anything is trained.
+    for task in figure.tasks() {
+        if let Some(run) = plan.runs.iter().find(|run| run.task == *task && run.config.task.reads_files()) {
+            run.config.task.build()?;
+        }
+    }
+    let teller = Teller::new(settings, &plan);
+    let stop = stop_on_signal(&teller)?;
+
+    let mut remaining = Vec::new();
+    let mut kept = 0;
+    for run in &plan.runs {
+        match train::so_far(figure, settings.quick, run)? {
+            Some(Trained { done: true, .. }) => kept += 1,
+            _ => remaining.push(run.clone()),
+        }
+    }
+    let seconds = if remaining.is_empty() { 0.0 } else { estimate(settings, &remaining, &folder)? };
+    teller.begin(&plan, kept, seconds)?;
+    train::all(figure, settings.quick, &remaining, settings.threads, &stop, &|news| teller.hear(&news))?;
+
+    let report = Report::of(settings, &plan)?;
+    let files = report.write(&folder)?;
+    let stopped = stop.load(Ordering::Relaxed);
+    let failed = teller.end(&report, &files, started.elapsed().as_secs_f64(), stopped)?;
+    Ok(match (stopped, failed) {
+        (true, _) => ExitCode::from(INTERRUPTED),
+        (_, true) => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+/// Seconds that training what remains takes at most, about. Where only the number of batches ends a run, a few of its
+/// kind are trained for it.
+fn estimate(settings: &Reproduce, runs: &[Run], folder: &Path) -> anyhow::Result<f64> {
+    let scratch = folder.join(".estimate");
+    let mut kinds: BTreeMap<(&str, &str), f64> = BTreeMap::new();
+    let mut all = 0.0;
+    for run in runs {
+        let trained = train::so_far(settings.figure, settings.quick, run)?;
+        let line = trained.as_ref().and_then(|trained| trained.metrics.last());
+        let (batch, seconds) = line.map_or((0, 0.0), |line| (line.batch, line.seconds));
+        let of_time = run.seconds.map(|most| (most - seconds).max(0.0));
+        let of_batches = if of_time.is_some() {
+            f64::INFINITY
+        } else {
+            let kind = (run.task, run.series.as_str());
+            let each = match kinds.get(&kind) {
+                Some(each) => *each,
+                None => train::seconds_per_batch(run, &scratch)?,
+            };
+            kinds.insert(kind, each);
+            each * run.config.batches.saturating_sub(batch) as f64
+        };
+        all += of_time.unwrap_or(f64::INFINITY).min(of_batches);
+    }
+    if scratch.exists() {
+        let _ = fs::remove_dir_all(&scratch);
+    }
+    Ok(all / settings.threads.min(runs.len()) as f64)
+}
+
+/// The first signal lets every batch finish and be saved; the second quits at once.
+fn stop_on_signal(teller: &Teller) -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stopped, bar) = (stop.clone(), teller.bar.clone());
+    ctrlc::set_handler(move || {
+        if stopped.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED.into());
+        }
+        bar.suspend(|| {
+            let _ = writeln!(std::io::stderr(), "finishing the batches, then saving; Ctrl-C again quits at once");
+        });
+    })
+    .context("the system does not tell of Ctrl-C")?;
+    Ok(stop)
+}
+
+/// Tells how far everything is: a live line on a terminal, plain lines elsewhere, JSON for a program.
+struct Teller {
+    json: bool,
+    bar: indicatif::ProgressBar,
+    /// The command that goes on where this one stops.
+    command: String,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// What is done of each run that is being trained, and what is being done.
+    current: BTreeMap<String, (f64, String)>,
+    ended: usize,
+    of: usize,
+    failures: Vec<String>,
+    last_word: Instant,
+}
+
+impl Teller {
+    fn new(settings: &Reproduce, plan: &Plan) -> Self {
+        let bar = live_line(!settings.json, "{spinner} {wide_msg} {elapsed}");
+        bar.enable_steady_tick(Duration::from_millis(500));
+        let state = State {
+            current: BTreeMap::new(),
+            ended: 0,
+            of: plan.runs.len(),
+            failures: Vec::new(),
+            last_word: Instant::now(),
+        };
+        Self { json: settings.json, bar, command: report::command(settings), state: Mutex::new(state) }
+    }
+
+    fn say(&self, text: &str, value: Value) -> std::io::Result<()> {
+        let line = if self.json { value.to_string() } else { text.to_owned() };
+        self.bar.suspend(|| print(format!("{line}\n").as_bytes()))
+    }
+
+    fn begin(&self, plan: &Plan, kept: usize, seconds: f64) -> anyhow::Result<()> {
+        let (title, runs) = (plan.figure.title(), plan.runs.len());
+        let machine = Machine::here();
+        if let Ok(mut state) = self.state.lock() {
+            state.ended = kept;
+        }
+        let done = if kept > 0 { format!(", {kept} of them done") } else { String::new() };
+        let time = if kept == runs {
+            "nothing is left to train".to_owned()
+        } else {
+            format!("this takes {} at most, about", duration(seconds))
+        };
+        let mut text = format!("{title}; {}\n{runs} runs{done}; {time}", machine.line());
+        for sentence in &plan.left_out {
+            text.push_str(&format!("\nleft out by --quick: {sentence}"));
+        }
+        let figure = plan.figure.name();
+        let value = json!({
+            "event": "started", "figure": figure, "runs": runs, "done": kept, "seconds": seconds,
+            "left_out": plan.left_out, "machine": machine,
+        });
+        Ok(self.say(&text, value)?)
+    }
+
+    fn hear(&self, news: &News<'_>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = match news {
+            News::Trained { run, batch, share } => {
+                let doing = format!("{} {:.0} %", run.name(), 100.0 * share);
+                state.current.insert(run.name(), (*share, doing));
+                let value = json!({"event": "training", "run": run.name(), "batch": batch, "share": share});
+                let line = format!("{} of {} runs done; now {}", state.ended, state.of, state.doing());
+                self.bar.set_message(line.clone());
+                let silent = state.last_word.elapsed() >= LONGEST_SILENCE;
+                (silent && (self.json || self.bar.is_hidden())).then_some((line, value))
+            }
+            News::Testing { run, test } => {
+                let level = test.level.map_or_else(|| "what was held out".into(), |level| grouped(level as u64));
+                let doing = format!("{} tested on {level}", run.name());
+                state.current.insert(run.name(), (1.0, doing));
+                self.bar.set_message(format!("{} of {} runs done; now {}", state.ended, state.of, state.doing()));
+                None
+            }
+            News::Ended { run, result } => {
+                state.current.remove(&run.name());
+                match result {
+                    Ok(trained) if trained.done => {
+                        state.ended += 1;
+                        let how = trained.metrics.last().map_or_else(String::new, report::line);
+                        let text = format!("{}: {how} ({} of {})", run.name(), state.ended, state.of);
+                        let value = json!({"event": "ended", "run": run.name(), "folder": run.folder,
+                            "metrics": trained.metrics.last(), "tests": trained.tests});
+                        Some((text, value))
+                    }
+                    Ok(_) => None,
+                    Err(error) => {
+                        let text = format!("{} failed: {error}", run.name());
+                        state.failures.push(text.clone());
+                        let value = json!({"event": "failed", "run": run.name(), "reason": error.to_string()});
+                        Some((text, value))
+                    }
+                }
+            }
+        };
+        if let Some((text, value)) = told {
+            state.last_word = Instant::now();
+            // Nobody reads any more: what is trained is kept all the same.
+            let _ = self.say(&text, value);
+        }
+    }
+
+    /// Says what came of it; whether anything failed.
+    fn end(&self, report: &Report, files: &[String], seconds: f64, stopped: bool) -> anyhow::Result<bool> {
+        self.bar.finish_and_clear();
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = format!("\n{}\n", report.text);
+        let (time, files_told) = (duration(seconds), files.join(" "));
+        if stopped {
+            text.push_str(&format!("stopped after {time}, all saved; to go on: {}\n", self.command));
+        } else if !state.failures.is_empty() {
+            let failures = state.failures.len();
+            text.push_str(&format!("took {time}; {failures} failed, the reasons are above\n"));
+        } else {
+            text.push_str(&format!("took {time}\n"));
+        }
+        text.push_str(&format!("written: {files_told}"));
+        let outcome = if stopped { "stopped" } else { "finished" };
+        let value = json!({
+            "event": "finished", "outcome": outcome, "files": files, "failures": state.failures, "report": report.json,
+        });
+        self.say(&text, value)?;
+        Ok(!state.failures.is_empty())
+    }
+}
+
+impl State {
+    fn doing(&self) -> String {
+        self.current.values().map(|(_, doing)| doing.as_str()).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// A file as it can be typed into a shell.
+fn file(folder: &Path, name: &str) -> String {
+    shell_word(&folder.join(name))
+}

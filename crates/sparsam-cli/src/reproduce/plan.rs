@@ -1,0 +1,433 @@
+//! What each figure takes: which networks are trained on what, for how long, and on what they are tested.
+
+use std::path::PathBuf;
+
+use sparsam::Model;
+use sparsam::index::IndexKind;
+use sparsam::nn::optimiser::OptimiserConfig;
+use sparsam_train::{Config, CurriculumConfig, Metrics, TaskConfig};
+
+use crate::settings::Reproduce;
+
+/// A figure or table of Rae et al. 2016.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    /// Loss over episodes, for three tasks.
+    Fig2,
+    /// How far a curriculum comes, for three tasks.
+    Fig3,
+    /// Errors on Omniglot over numbers of characters.
+    Fig4,
+    /// Recall of lists far longer than those of training.
+    Fig8,
+    /// Errors on the tasks of bAbI.
+    Table1,
+}
+
+impl Figure {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Fig2, Self::Fig3, Self::Fig4, Self::Fig8, Self::Table1];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fig2 => "fig2",
+            Self::Fig3 => "fig3",
+            Self::Fig4 => "fig4",
+            Self::Fig8 => "fig8",
+            Self::Table1 => "table1",
+        }
+    }
+
+    /// The figure of this name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|figure| figure.name() == name)
+    }
+
+    /// What it shows.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Fig2 => "Figure 2: loss over sequences trained on",
+            Self::Fig3 => "Figure 3: how far a curriculum comes",
+            Self::Fig4 => "Figure 4: handwritten characters in one shot",
+            Self::Fig8 => "Figure 8: lists far longer than those of training",
+            Self::Table1 => "Table 1: the bAbI tasks",
+        }
+    }
+
+    /// Where its runs are kept. Figures 3 and 8 are of the same runs.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Fig2 => "learning",
+            Self::Fig3 | Self::Fig8 => "curriculum",
+            Self::Fig4 => "omniglot",
+            Self::Table1 => "babi",
+        }
+    }
+
+    /// The tasks that it is about.
+    pub fn tasks(self) -> &'static [&'static str] {
+        match self {
+            Self::Fig2 | Self::Fig3 => &["copy", "recall", "sort"],
+            Self::Fig4 => &["omniglot"],
+            Self::Fig8 => &["recall"],
+            Self::Table1 => &["babi"],
+        }
+    }
+
+    /// Models that it can be about, and whether they are part of it unless others are asked for.
+    pub fn models(self) -> &'static [(&'static str, bool)] {
+        match self {
+            Self::Fig2 => &[("lstm", true), ("ntm", true), ("dam", true), ("dnc", true), ("sam", true), ("sdnc", true)],
+            Self::Fig3 => &[("lstm", false), ("ntm", true), ("dam", true), ("sam", true), ("sdnc", false)],
+            Self::Fig4 => &[("lstm", true), ("ntm", false), ("dam", true), ("sam", true), ("sdnc", false)],
+            Self::Fig8 => &[("sam", true), ("sdnc", false)],
+            Self::Table1 => {
+                &[("lstm", false), ("ntm", false), ("dnc", false), ("dam", false), ("sam", true), ("sdnc", true)]
+            }
+        }
+    }
+
+    /// Seeds that it takes unless told otherwise.
+    pub fn seeds(self) -> u64 {
+        match self {
+            Self::Fig2 | Self::Fig3 | Self::Fig8 => 3,
+            Self::Fig4 | Self::Table1 => 1,
+        }
+    }
+
+    /// Minutes that a run is trained for at most, unless told otherwise; none where the number of batches is the only end.
+    pub fn minutes(self) -> Option<f64> {
+        match self {
+            Self::Fig2 => None,
+            Self::Fig3 | Self::Fig8 => Some(40.0),
+            Self::Fig4 => Some(120.0),
+            Self::Table1 => Some(300.0),
+        }
+    }
+}
+
+/// Minutes that `--quick` takes, about, however many runs and cores there are.
+const QUICK_MINUTES: f64 = 8.0;
+
+/// Words of the dense models, as in the paper's curriculum.
+const DENSE_WORDS: usize = 64;
+
+/// Words of the sparse models in a curriculum, as in the paper: they take about as much physical memory.
+const CURRICULUM_WORDS: usize = 2_000_000;
+
+/// The highest level of a curriculum. A batch of such sequences takes 2.6 GiB.
+const LAST_LEVEL: usize = 8192;
+
+/// The longest lists that the paper tests with.
+const LONGEST: usize = 200_000;
+
+/// What a figure is made of.
+pub struct Plan {
+    pub figure: Figure,
+    pub runs: Vec<Run>,
+    /// What a smaller version leaves out, a sentence each.
+    pub left_out: Vec<String>,
+}
+
+/// A network that is trained and tested.
+#[derive(Clone)]
+pub struct Run {
+    pub task: &'static str,
+    /// The line in a picture that it belongs to: "SAM ivf".
+    pub series: String,
+    pub config: Config,
+    /// Where it is kept.
+    pub folder: PathBuf,
+    /// Seconds of training at most.
+    pub seconds: Option<f64>,
+    /// Training ends after so many evaluations in a row that show [`MASTERED`] or less.
+    pub evaluations_mastered: Option<usize>,
+}
+
+/// Wrong bits per sequence at which a task counts as mastered.
+pub const MASTERED: f64 = 0.1;
+
+impl Run {
+    /// In a line.
+    pub fn name(&self) -> String {
+        format!("{}, {}, seed {}", self.task, self.series, self.config.seed)
+    }
+
+    /// Whether these metrics show that there is nothing more to learn.
+    pub fn is_mastered(&self, metrics: &[Metrics]) -> bool {
+        let mastered = metrics.iter().rev().take_while(|line| line.wrong <= MASTERED).count();
+        self.evaluations_mastered.is_some_and(|wanted| mastered >= wanted)
+    }
+
+    /// Bits that a sequence wants on average, and so the loss of guessing; none where the curriculum decides.
+    pub fn chance(&self) -> Option<f64> {
+        match &self.config.task {
+            TaskConfig::Copy(copy) => Some(copy.bits as f64 * (copy.min_length + copy.max_length) as f64 / 2.0),
+            TaskConfig::Recall(recall) => Some((recall.bits * recall.item_length) as f64),
+            TaskConfig::Sort(sort) => Some((sort.bits * sort.top) as f64),
+            _ => None,
+        }
+    }
+}
+
+/// Sequences on which a trained network is tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Test {
+    /// Their level; none for all that were held out.
+    pub level: Option<usize>,
+    /// How many; none for all that were held out.
+    pub sequences: Option<u64>,
+}
+
+impl Plan {
+    /// The whole plan of a figure, for these settings.
+    pub fn new(settings: &Reproduce) -> Result<Self, sparsam_train::Error> {
+        let figure = settings.figure;
+        let mut runs = Vec::new();
+        let indexes: &[IndexKind] = match figure {
+            Figure::Fig2 | Figure::Fig3 | Figure::Fig8 if !settings.quick => &[IndexKind::Linear, IndexKind::Ivf],
+            Figure::Fig2 | Figure::Fig3 | Figure::Fig8 => &[IndexKind::Ivf],
+            Figure::Fig4 | Figure::Table1 => &[IndexKind::Auto],
+        };
+        for task in figure.tasks().iter().copied().filter(|task| settings.tasks.contains(task)) {
+            for model in &settings.models {
+                let indexes = if *model == "sam" { indexes } else { &[IndexKind::Auto] };
+                for index in indexes {
+                    for seed in 1..=settings.seeds {
+                        runs.push(run(settings, task, model, *index, seed)?);
+                    }
+                }
+            }
+        }
+        let at_a_time = settings.threads.clamp(1, runs.len().max(1));
+        let each = QUICK_MINUTES * 60.0 / runs.len().div_ceil(at_a_time).max(1) as f64;
+        if settings.quick && settings.minutes.is_none() {
+            for run in &mut runs {
+                run.seconds = Some(each.floor());
+            }
+        }
+        let left_out = if settings.quick { left_out(settings, each) } else { Vec::new() };
+        Ok(Self { figure, runs, left_out })
+    }
+}
+
+impl Figure {
+    /// What `--quick` is about: tasks, models, seeds.
+    pub fn quick(self) -> (&'static [&'static str], &'static [&'static str], u64) {
+        match self {
+            Self::Fig2 => (&["copy", "recall"], &["lstm", "ntm", "dam", "sam"], 1),
+            Self::Fig3 => (&["copy", "recall"], &["dam", "sam"], 1),
+            Self::Fig8 => (&["recall"], &["sam"], 1),
+            Self::Fig4 => (&["omniglot"], &["lstm", "sam"], 1),
+            Self::Table1 => (&["babi"], &["sam", "sdnc"], 1),
+        }
+    }
+
+    /// The tests of a network with these metrics.
+    pub fn tests(self, quick: bool, config: &Config, metrics: &[Metrics]) -> Vec<Test> {
+        let of = |level, sequences| Test { level: Some(level), sequences: Some(sequences) };
+        match self {
+            Self::Fig2 | Self::Fig3 => Vec::new(),
+            Self::Table1 => vec![Test { level: None, sequences: None }],
+            Self::Fig4 => {
+                let most = if let TaskConfig::Omniglot(omniglot) = &config.task { omniglot.labels } else { 0 };
+                let sizes = [5, 10, 20, 50, 100, 200, 500].into_iter().filter(|size| *size <= most);
+                sizes.map(|size| of(size, if size > 50 { 16 } else { 64 })).collect()
+            }
+            Self::Fig8 => {
+                let Some(trained) = metrics.iter().filter_map(|line| line.level).max() else { return Vec::new() };
+                let longest = if quick { 20 * trained } else { LONGEST };
+                let mut levels: Vec<usize> = [1, 2, 5, 10, 20].map(|times| times * trained).into();
+                levels.push(longest);
+                levels.retain(|level| *level <= longest);
+                levels.sort_unstable();
+                levels.dedup();
+                levels.into_iter().map(|level| of(level, if level > 20_000 { 8 } else { 64 })).collect()
+            }
+        }
+    }
+}
+
+/// What the smaller version does not show.
+fn left_out(settings: &Reproduce, seconds: f64) -> Vec<String> {
+    let figure = settings.figure;
+    let mut sentences = Vec::new();
+    let tasks: Vec<&str> = figure.tasks().iter().copied().filter(|task| !settings.tasks.contains(task)).collect();
+    if !tasks.is_empty() {
+        sentences.push(format!("the task {}", tasks.join(", ")));
+    }
+    let default = figure.models().iter().filter(|(_, on)| *on).map(|(name, _)| *name);
+    let models: Vec<&str> = default.filter(|model| !settings.models.contains(model)).collect();
+    if !models.is_empty() {
+        sentences.push(format!("the models {}", models.join(", ")));
+    }
+    if matches!(figure, Figure::Fig2 | Figure::Fig3 | Figure::Fig8) {
+        sentences.push("SAM with the exact index".into());
+    }
+    if settings.seeds < figure.seeds() {
+        sentences.push(format!("seeds {} to {}", settings.seeds + 1, figure.seeds()));
+    }
+    let of = if figure == Figure::Fig2 { "of each run, whatever is left to learn" } else { "of each run" };
+    sentences.push(format!("all training after the first {} {of}", crate::display::duration(seconds)));
+    if figure == Figure::Fig8 {
+        sentences.push("lists of more than 20 times the length trained on".into());
+    }
+    sentences
+}
+
+fn run(
+    settings: &Reproduce,
+    task: &'static str,
+    model: &'static str,
+    index: IndexKind,
+    seed: u64,
+) -> Result<Run, sparsam_train::Error> {
+    let figure = settings.figure;
+    let (Some(mut options), Some(mut memory)) = (TaskConfig::by_name(task), Model::by_name(model)) else {
+        let reason = "there is no such task or model".to_owned();
+        return Err(sparsam_train::Error::Config { source_name: figure.name().into(), reason });
+    };
+    let curriculum = matches!(figure, Figure::Fig3 | Figure::Fig8);
+    match &mut options {
+        TaskConfig::Babi(babi) => babi.data = settings.data.display().to_string(),
+        TaskConfig::Omniglot(omniglot) => omniglot.data = settings.data.display().to_string(),
+        // A curriculum draws from the shortest sequences on.
+        TaskConfig::Sort(sort) if curriculum => (sort.count, sort.top) = (5, 4),
+        _ => {}
+    }
+    match &mut memory {
+        Model::Ntm(ntm) => ntm.memory_size = DENSE_WORDS,
+        Model::Dam(dam) => dam.memory_size = DENSE_WORDS,
+        Model::Dnc(dnc) => dnc.memory_size = DENSE_WORDS,
+        Model::Sam(sam) => sam.index = index,
+        _ => {}
+    }
+    if let (
+        Model::Sam(sparsam::memory::sam::Config { memory_size, .. })
+        | Model::Sdnc(sparsam::memory::sdnc::Config { memory_size, .. }),
+        true,
+    ) = (&mut memory, curriculum)
+    {
+        *memory_size = CURRICULUM_WORDS;
+    }
+    let mut config = Config { seed, ..Config::default_for(options, memory) };
+    match figure {
+        Figure::Fig2 => {
+            config.batches = 30_000;
+            config.checkpoint_every = 2000;
+        }
+        Figure::Fig3 | Figure::Fig8 => {
+            // Chains of reads, as copy and sort take them, break at the larger step once they are long.
+            let (start, learning_rate) = if task == "recall" { (4, 1e-4) } else { (8, 3e-5) };
+            config.curriculum = CurriculumConfig { on: true, threshold: 0.05, start, end: LAST_LEVEL, episodes: 1000 };
+            config.optimiser = OptimiserConfig::rms_prop(learning_rate);
+            config.batches = 1_000_000;
+            (config.evaluate_every, config.evaluation_sequences, config.checkpoint_every) = (100, 16, 100);
+        }
+        Figure::Fig4 => {
+            config.curriculum = CurriculumConfig { on: true, start: 5, end: 100, ..config.curriculum };
+            config.optimiser = OptimiserConfig::adam(1e-3);
+            config.batches = 1_000_000;
+        }
+        Figure::Table1 => {
+            config.network.hidden_size = 128;
+            config.optimiser = OptimiserConfig::adam(1e-3);
+            config.batches = 1_000_000;
+        }
+    }
+    let series = match (model, index) {
+        ("sam", IndexKind::Auto) | (_, IndexKind::Auto) => model.to_uppercase(),
+        (model, index) => format!("{} {}", model.to_uppercase(), index.name()),
+    };
+    let name = format!("{task}-{}-{seed}", series.to_lowercase().replace(' ', "-"));
+    Ok(Run {
+        task,
+        folder: settings.folder().join(figure.folder()).join(name),
+        seconds: settings.minutes.or(figure.minutes()).map(|minutes| 60.0 * minutes),
+        evaluations_mastered: (figure == Figure::Fig2).then_some(4),
+        series,
+        config,
+    })
+}
+
+impl Reproduce {
+    /// The folder of reports and runs: those of `--quick` are others.
+    pub fn folder(&self) -> PathBuf {
+        if self.quick { self.output.join("quick") } else { self.output.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(figure: Figure, quick: bool, threads: usize) -> Reproduce {
+        let (tasks, models, seeds) = figure.quick();
+        let own = figure.models().iter().filter(|(_, own)| *own).map(|(model, _)| *model).collect();
+        Reproduce {
+            figure,
+            quick,
+            seeds: if quick { seeds } else { figure.seeds() },
+            minutes: None,
+            tasks: if quick { tasks.to_vec() } else { figure.tasks().to_vec() },
+            models: if quick { models.to_vec() } else { own },
+            output: "reproduce".into(),
+            data: "data".into(),
+            json: false,
+            threads,
+        }
+    }
+
+    #[test]
+    fn smaller_versions_take_less_than_ten_minutes() {
+        for figure in Figure::ALL {
+            for threads in [1, 2, 8] {
+                let plan = Plan::new(&settings(figure, true, threads)).unwrap();
+                let seconds: f64 = plan.runs.iter().map(|run| run.seconds.unwrap()).sum();
+                let rounds = plan.runs.len().div_ceil(threads) as f64;
+                let longest = plan.runs[0].seconds.unwrap();
+                assert!(seconds / threads as f64 <= 500.0 && rounds * longest <= 540.0, "{figure:?} {threads}");
+                assert!(!plan.left_out.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn every_run_has_a_folder_of_its_own_and_a_configuration_that_works() {
+        for figure in Figure::ALL {
+            let plan = Plan::new(&settings(figure, false, 2)).unwrap();
+            let mut folders: Vec<_> = plan.runs.iter().map(|run| &run.folder).collect();
+            folders.sort();
+            folders.dedup();
+            assert_eq!(folders.len(), plan.runs.len());
+            for run in &plan.runs {
+                run.config.validate().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn figures_3_and_8_are_of_the_same_runs() {
+        let of = |figure| Plan::new(&settings(figure, false, 2)).unwrap().runs;
+        for run in of(Figure::Fig8) {
+            let same = of(Figure::Fig3).into_iter().find(|other| other.folder == run.folder).unwrap();
+            assert_eq!(same.config, run.config);
+        }
+    }
+
+    #[test]
+    fn a_task_is_mastered_after_several_evaluations_in_a_row() {
+        let run = &Plan::new(&settings(Figure::Fig2, false, 2)).unwrap().runs[0];
+        let line = |wrong: f64| {
+            let text = format!(
+                "{{\"batch\":1,\"sequences\":8,\"training_loss\":1,\"training_wrong\":1,\"gradient_norm\":1,\"loss\":1,\
+                 \"wrong\":{wrong},\"seconds\":1,\"sequences_per_second\":1}}"
+            );
+            serde_json::from_str::<Metrics>(&text).unwrap()
+        };
+        let of = |wrong: &[f64]| run.is_mastered(&wrong.iter().map(|wrong| line(*wrong)).collect::<Vec<_>>());
+        assert!(of(&[3.0, 0.1, 0.0, 0.0, 0.05]));
+        assert!(!of(&[0.0, 0.0, 0.0, 0.0, 0.2]) && !of(&[0.0, 0.0, 0.0]));
+    }
+}

@@ -1,0 +1,589 @@
+//! What came of a figure: tables as Markdown, pictures as SVG, and all of it as JSON.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use sparsam_train::{Metrics, TaskConfig};
+
+use super::file;
+use super::paper;
+use super::plan::{Figure, MASTERED, Plan, Run};
+use super::train::{Tested, Trained, so_far};
+use crate::display::{duration, grouped};
+use crate::machine::Machine;
+use crate::plot::{Axis, Line, Mark, Picture, Unit, draw};
+use crate::settings::{Reproduce, shell_word};
+
+/// What came of a figure.
+pub struct Report {
+    figure: Figure,
+    /// Markdown.
+    pub text: String,
+    /// Names and contents.
+    pictures: Vec<(String, String)>,
+    pub json: Value,
+}
+
+/// A run with what came of it.
+struct Found {
+    run: Run,
+    trained: Trained,
+}
+
+/// The runs of a line in a picture.
+struct Series<'a> {
+    name: &'a str,
+    runs: Vec<&'a Found>,
+}
+
+impl Report {
+    /// Of all runs in the output folder that belong to the figure, those asked for and others.
+    pub fn of(settings: &Reproduce, plan: &Plan) -> anyhow::Result<Self> {
+        let figure = plan.figure;
+        let mut wide = Plan::new(&everything(settings))?;
+        // What was asked for may have other ends than what was not.
+        for run in &mut wide.runs {
+            if let Some(asked) = plan.runs.iter().find(|asked| asked.folder == run.folder) {
+                *run = asked.clone();
+            }
+        }
+        let mut found = Vec::new();
+        for run in wide.runs {
+            if let Some(trained) = so_far(figure, settings.quick, &run)?
+                && !trained.metrics.is_empty()
+            {
+                found.push(Found { run, trained });
+            }
+        }
+        let mut report = Self { figure, text: String::new(), pictures: Vec::new(), json: Value::Null };
+        report.text = format!("# {}\n\n", figure.title());
+        let machine = Machine::here();
+        let _ = writeln!(report.text, "`{}`; {}\n", command(settings), machine.line());
+        for sentence in &plan.left_out {
+            let _ = writeln!(report.text, "* Left out by --quick: {sentence}.");
+        }
+        let unfinished: Vec<String> =
+            found.iter().filter(|found| !found.trained.done).map(|found| found.run.name()).collect();
+        if !unfinished.is_empty() {
+            let _ = writeln!(report.text, "* Not at their end: {}.", unfinished.join("; "));
+        }
+        if !plan.left_out.is_empty() || !unfinished.is_empty() {
+            report.text.push('\n');
+        }
+        match figure {
+            Figure::Fig2 => report.learning(&found),
+            Figure::Fig3 => report.curriculum(&found),
+            Figure::Fig4 => report.omniglot(&found),
+            Figure::Fig8 => report.long_lists(&found),
+            Figure::Table1 => report.babi(&found),
+        }
+        let runs: Vec<Value> = found
+            .iter()
+            .map(|Found { run, trained }| {
+                json!({
+                    "task": run.task, "series": run.series, "seed": run.config.seed, "done": trained.done,
+                    "config": run.config, "metrics": trained.metrics, "tests": trained.tests,
+                })
+            })
+            .collect();
+        report.json = json!({
+            "figure": figure.name(), "command": command(settings), "machine": machine,
+            "left_out": plan.left_out, "runs": runs,
+        });
+        Ok(report)
+    }
+
+    /// Writes all files into a folder; where they are.
+    pub fn write(&self, folder: &Path) -> anyhow::Result<Vec<String>> {
+        let name = self.figure.name();
+        let mut written = Vec::new();
+        let mut write = |name: String, text: &str| {
+            let path = folder.join(&name);
+            written.push(file(folder, &name));
+            fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
+        };
+        write(format!("{name}.md"), &self.text)?;
+        write(format!("{name}.json"), &format!("{:#}\n", self.json))?;
+        for (name, svg) in &self.pictures {
+            write(name.clone(), svg)?;
+        }
+        Ok(written)
+    }
+
+    fn picture(&mut self, name: String, picture: &Picture) {
+        let _ = writeln!(self.text, "![{}]({name})\n", picture.title);
+        self.pictures.push((name, draw(picture)));
+    }
+
+    /// A table in Markdown.
+    fn table(&mut self, header: &[&str], rows: &[Vec<String>]) {
+        let _ = writeln!(self.text, "| {} |\n|{}", header.join(" | "), "---|".repeat(header.len()));
+        for row in rows {
+            let _ = writeln!(self.text, "| {} |", row.join(" | "));
+        }
+        self.text.push('\n');
+    }
+
+    fn learning(&mut self, found: &[Found]) {
+        let _ = writeln!(
+            self.text,
+            "Loss in bits per fresh sequence: mean of the seeds, and from the lowest to the highest. A run ends when four \
+             evaluations in a row show at most {MASTERED} wrong bits, and counts with its last loss from then on. \
+             Sequences until an evaluation first shows a tenth and a hundredth of the loss of guessing, one number for \
+             each seed.\n\n{}\n",
+            paper::FIG2
+        );
+        for task in self.figure.tasks() {
+            let series = series(found, task);
+            let Some(first) = series.first().and_then(|series| series.runs.first()) else { continue };
+            let chance = first.run.chance().unwrap_or(1.0);
+            let _ = writeln!(self.text, "## {task}: {chance:.0} bits for guessing\n");
+            let lines = series.iter().map(|series| series.line(|line| line.loss)).collect();
+            self.picture(
+                format!("{}-{task}.svg", self.figure.name()),
+                &Picture {
+                    title: format!("{task}: loss of fresh sequences"),
+                    subtitle: seeds_told(&series),
+                    x: Axis { label: "sequences trained on".into(), unit: Unit::Count },
+                    y: Axis { label: "bits per sequence".into(), unit: Unit::Count },
+                    lines,
+                    marks: Vec::new(),
+                },
+            );
+            let rows: Vec<Vec<String>> = series
+                .iter()
+                .map(|series| {
+                    let until = |loss: f64| series.each(|found| first_time(found, |line| line.loss <= loss));
+                    vec![
+                        series.name.into(),
+                        series.runs.len().to_string(),
+                        until(chance / 10.0),
+                        until(chance / 100.0),
+                        series.each(|found| found.trained.metrics.last().map(|line| format!("{:.2}", line.loss))),
+                        series.each(|found| found.trained.metrics.last().map(|line| grouped(line.sequences))),
+                        milliseconds(series),
+                    ]
+                })
+                .collect();
+            let header = ["model", "seeds", "to a tenth", "to a hundredth", "last loss", "sequences in all", "ms each"];
+            self.table(&header, &rows);
+        }
+    }
+
+    fn curriculum(&mut self, found: &[Found]) {
+        let _ = writeln!(
+            self.text,
+            "The highest level that sequences are drawn from. It doubles whenever the mean loss of 1,000 of them, from all \
+             levels up to it, is below 0.05 bits for each bit wanted.\n\n{}\n",
+            paper::FIG3
+        );
+        for task in self.figure.tasks() {
+            let series = series(found, task);
+            if series.is_empty() {
+                continue;
+            }
+            let _ = writeln!(self.text, "## {task}\n");
+            let level = |line: &Metrics| line.level.unwrap_or(1) as f64;
+            let lines = series.iter().map(|series| series.line(level)).collect();
+            let in_paper = ("SAM ivf", 4000.0);
+            let marks =
+                series.iter().filter(|series| *task == "recall" && series.name == in_paper.0).filter_map(|series| {
+                    let line = series.line(level);
+                    let end = line.points.last()?.0;
+                    Some(Mark {
+                        of: in_paper.0.into(),
+                        text: "Rae et al. 2016: past 4000".into(),
+                        point: (end, in_paper.1),
+                    })
+                });
+            let marks = marks.collect();
+            self.picture(
+                format!("{}-{task}.svg", self.figure.name()),
+                &Picture {
+                    title: format!("{task}: how far the curriculum comes"),
+                    subtitle: seeds_told(&series),
+                    x: Axis { label: "sequences trained on".into(), unit: Unit::Count },
+                    y: Axis { label: "highest level".into(), unit: Unit::Words },
+                    lines,
+                    marks,
+                },
+            );
+            let rows: Vec<Vec<String>> = series
+                .iter()
+                .map(|series| {
+                    let reached = |found: &Found| found.trained.metrics.last().and_then(|line| line.level);
+                    vec![
+                        series.name.into(),
+                        series.runs.len().to_string(),
+                        series.each(|found| reached(found).map(|level| grouped(level as u64))),
+                        series.each(|found| {
+                            let level = reached(found);
+                            first_time(found, |line| line.level == level)
+                        }),
+                        series.each(|found| found.trained.metrics.last().map(|line| grouped(line.sequences))),
+                        series.each(|found| found.trained.metrics.last().map(|line| duration(line.seconds))),
+                    ]
+                })
+                .collect();
+            self.table(&["model", "seeds", "highest level", "reached after", "sequences in all", "training"], &rows);
+        }
+    }
+
+    fn long_lists(&mut self, found: &[Found]) {
+        let series = series(found, "recall");
+        let tested: Vec<&Found> = series.iter().flat_map(|series| series.runs.iter().copied()).collect();
+        let chance = tested.first().map_or(0.0, |found| wanted_bits(&found.run));
+        let _ = writeln!(
+            self.text,
+            "Networks of figure 3, tested on lists of other lengths: bits of the {chance:.0} wanted that are wrong \
+             (guessing: {:.0}).\n\n{}\n",
+            chance / 2.0,
+            paper::FIG8
+        );
+        let lines = series.iter().flat_map(|series| {
+            series.runs.iter().filter(|found| !found.trained.tests.is_empty()).map(move |found| Line {
+                name: format!("{}, seed {}", series.name, found.run.config.seed),
+                points: found.trained.tests.iter().map(|test| (test.level.unwrap_or(0) as f64, test.wrong)).collect(),
+                band: Vec::new(),
+                faint: false,
+            })
+        });
+        let lines: Vec<Line> = lines.collect();
+        if !lines.is_empty() {
+            self.picture(
+                "fig8.svg".into(),
+                &Picture {
+                    title: "recall: lists longer than those of training".into(),
+                    subtitle: format!("guessing: {:.0} wrong bits", chance / 2.0),
+                    x: Axis { label: "items in the list".into(), unit: Unit::Length },
+                    y: Axis { label: "wrong bits per answer".into(), unit: Unit::Count },
+                    lines,
+                    marks: Vec::new(),
+                },
+            );
+        }
+        let mut rows = Vec::new();
+        for found in &tested {
+            let trained = found.trained.metrics.iter().filter_map(|line| line.level).max().unwrap_or(0);
+            for test in &found.trained.tests {
+                let level = test.level.unwrap_or(0);
+                rows.push(vec![
+                    format!("{}, seed {}", found.run.series, found.run.config.seed),
+                    grouped(trained as u64),
+                    grouped(level as u64),
+                    format!("{:.3}×", level as f64 / trained.max(1) as f64).replace(".000", ""),
+                    grouped(test.sequences),
+                    format!("{:.2}", test.wrong),
+                    format!("{:.2}", test.loss),
+                    duration(test.seconds),
+                ]);
+            }
+        }
+        let header = ["model", "trained up to", "items", "", "lists", "wrong bits", "loss, bits", "took"];
+        self.table(&header, &rows);
+    }
+
+    fn omniglot(&mut self, found: &[Found]) {
+        let series = series(found, "omniglot");
+        let _ = writeln!(
+            self.text,
+            "Characters of alphabets that were never trained on, ten presentations of each. The error is the share of wrong \
+             labels.\n\n{}\n",
+            paper::FIG4
+        );
+        let overall = |test: &Tested| mean(test.errors.iter().filter_map(|(_, error, _)| *error));
+        let lines: Vec<Line> =
+            series.iter().map(|series| series.tested(|test| Some((test.level? as f64, overall(test)?)))).collect();
+        let marks = paper::FIG4_ERRORS.iter().filter(|(of, ..)| series.iter().any(|series| series.name == *of));
+        let marks = marks.map(|(of, characters, error)| Mark {
+            of: (*of).into(),
+            text: format!("Rae et al. 2016: {:.0} %", 100.0 * error),
+            point: (*characters, *error),
+        });
+        self.picture(
+            "fig4.svg".into(),
+            &Picture {
+                title: "Omniglot: error over the number of characters".into(),
+                subtitle: seeds_told(&series),
+                x: Axis { label: "characters in an episode".into(), unit: Unit::Words },
+                y: Axis { label: "wrong labels".into(), unit: Unit::Error },
+                lines,
+                marks: marks.collect(),
+            },
+        );
+        let mut rows = Vec::new();
+        for series in &series {
+            for found in &series.runs {
+                let level = found.trained.metrics.last().and_then(|line| line.level).unwrap_or(0);
+                let sequences = found.trained.metrics.last().map_or(0, |line| line.sequences);
+                for test in &found.trained.tests {
+                    let instance = |number: usize| {
+                        let error = test.errors.get(number - 1).and_then(|(_, error, _)| *error);
+                        error.map_or_else(String::new, |error| format!("{:.1}", 100.0 * error))
+                    };
+                    rows.push(vec![
+                        format!("{}, seed {}", series.name, found.run.config.seed),
+                        grouped(sequences),
+                        grouped(level as u64),
+                        test.level.unwrap_or(0).to_string(),
+                        overall(test).map_or_else(String::new, |error| format!("{:.1}", 100.0 * error)),
+                        instance(1),
+                        instance(2),
+                        instance(5),
+                        instance(10),
+                    ]);
+                }
+            }
+        }
+        let header =
+            ["model", "episodes trained", "up to", "characters", "error, %", "1st instance", "2nd", "5th", "10th"];
+        self.table(&header, &rows);
+        let lines: Vec<Line> = series.iter().map(|series| series.line(|line| line.mean_error.unwrap_or(1.0))).collect();
+        self.picture(
+            "fig4-training.svg".into(),
+            &Picture {
+                title: "Omniglot: error during training".into(),
+                subtitle: "characters held out, as many as in training at that time".into(),
+                x: Axis { label: "episodes trained on".into(), unit: Unit::Count },
+                y: Axis { label: "wrong labels".into(), unit: Unit::Error },
+                lines,
+                marks: Vec::new(),
+            },
+        );
+    }
+
+    fn babi(&mut self, found: &[Found]) {
+        let series = series(found, "babi");
+        let _ = writeln!(
+            self.text,
+            "One network on all tasks of en-10k; error in % on the stories held out, a tenth. A task with more than 5 % \
+             counts as failed.\n\n{}\n",
+            paper::TABLE1
+        );
+        let lines: Vec<Line> = series.iter().map(|series| series.line(|line| line.mean_error.unwrap_or(1.0))).collect();
+        self.picture(
+            "table1.svg".into(),
+            &Picture {
+                title: "bAbI: mean error of the 20 tasks during training".into(),
+                subtitle: seeds_told(&series),
+                x: Axis { label: "stories trained on".into(), unit: Unit::Count },
+                y: Axis { label: "wrong answers".into(), unit: Unit::Error },
+                lines,
+                marks: Vec::new(),
+            },
+        );
+        let runs: Vec<(&Found, &Tested)> = series
+            .iter()
+            .flat_map(|series| series.runs.iter())
+            .filter_map(|found| Some((*found, found.trained.tests.first()?)))
+            .collect();
+        if !runs.is_empty() {
+            let names: Vec<String> =
+                runs.iter().map(|(found, _)| format!("{}, seed {}", found.run.series, found.run.config.seed)).collect();
+            let mut header: Vec<&str> = vec!["task"];
+            header.extend(names.iter().map(String::as_str));
+            header.push("SDNC in the paper, mean");
+            let percent = |error: Option<f64>| error.map_or_else(String::new, |error| format!("{:.1}", 100.0 * error));
+            let mut rows = Vec::new();
+            let tasks = runs.first().map_or(0, |(_, test)| test.errors.len());
+            for task in 0..tasks {
+                let mut row = vec![runs.first().map_or_else(String::new, |(_, test)| test.errors[task].0.clone())];
+                row.extend(runs.iter().map(|(_, test)| percent(test.errors.get(task).and_then(|of| of.1))));
+                let hard = paper::SDNC_HARD.iter().find(|(number, _)| *number as usize == task + 1);
+                row.push(hard.map_or_else(|| "under 2".into(), |(_, error)| format!("{error:.1}")));
+                rows.push(row);
+            }
+            let errors = |test: &Tested| test.errors.iter().filter_map(|of| of.1).collect::<Vec<_>>();
+            let mut row = vec!["**mean**".to_owned()];
+            row.extend(runs.iter().map(|(_, test)| percent(mean(errors(test).into_iter()))));
+            row.push("6.4".into());
+            rows.push(row);
+            let mut row = vec!["**failed**".to_owned()];
+            row.extend(
+                runs.iter().map(|(_, test)| errors(test).iter().filter(|error| **error > 0.05).count().to_string()),
+            );
+            row.push("4.1".into());
+            rows.push(row);
+            let mut row = vec!["stories trained on".to_owned()];
+            row.extend(runs.iter().map(|(found, _)| {
+                found.trained.metrics.last().map_or_else(String::new, |line| grouped(line.sequences))
+            }));
+            row.push(String::new());
+            rows.push(row);
+            self.table(&header, &rows);
+        }
+        let rows: Vec<Vec<String>> = paper::BABI
+            .iter()
+            .map(|of| {
+                vec![
+                    of.model.into(),
+                    format!("{:.1}", of.best_error),
+                    of.best_failed.to_string(),
+                    format!("{:.1} ± {:.1}", of.mean_error, of.deviation),
+                    format!("{:.1}", of.mean_failed),
+                ]
+            })
+            .collect();
+        self.table(&["in the paper", "best run, error in %", "failed", "mean of 15 runs", "failed"], &rows);
+    }
+}
+
+/// The settings of all that a figure can be about.
+fn everything(settings: &Reproduce) -> Reproduce {
+    let figure = settings.figure;
+    Reproduce {
+        tasks: figure.tasks().to_vec(),
+        models: figure.models().iter().map(|(model, _)| *model).collect(),
+        seeds: settings.seeds.max(figure.seeds()),
+        minutes: None,
+        ..settings.clone()
+    }
+}
+
+/// The command with these settings, as it can be typed into a shell.
+pub fn command(settings: &Reproduce) -> String {
+    let Reproduce { figure, quick, seeds, minutes, tasks, models, output, data, .. } = settings;
+    let mut command = format!("sparsam reproduce {}", figure.name());
+    let (quick_tasks, quick_models, quick_seeds) = figure.quick();
+    let own: Vec<&str> = figure.models().iter().filter(|(_, own)| *own).map(|(model, _)| *model).collect();
+    let (own_tasks, own_models, own_seeds) =
+        if *quick { (quick_tasks, quick_models, quick_seeds) } else { (figure.tasks(), &own[..], figure.seeds()) };
+    if *quick {
+        command.push_str(" --quick");
+    }
+    if tasks != own_tasks {
+        let _ = write!(command, " --tasks {}", tasks.join(","));
+    }
+    if models != own_models {
+        let _ = write!(command, " --models {}", models.join(","));
+    }
+    if *seeds != own_seeds {
+        let _ = write!(command, " --seeds {seeds}");
+    }
+    if let Some(minutes) = minutes {
+        let _ = write!(command, " --minutes {minutes}");
+    }
+    for (flag, path, default) in [("--output", output, "reproduce"), ("--data", data, "data")] {
+        if path != Path::new(default) {
+            let _ = write!(command, " {flag} {}", shell_word(path));
+        }
+    }
+    command
+}
+
+/// An evaluation in a few words.
+pub fn line(metrics: &Metrics) -> String {
+    let sequences = grouped(metrics.sequences);
+    let level = metrics.level.map_or_else(String::new, |level| format!(", up to level {}", grouped(level as u64)));
+    let error = metrics.mean_error.map_or_else(String::new, |error| format!(", error {:.1} %", 100.0 * error));
+    format!("{:.3} bits{error} after {sequences} sequences{level}, {}", metrics.loss, duration(metrics.seconds))
+}
+
+/// The runs of a task, line by line, in the order of the plan.
+fn series<'a>(found: &'a [Found], task: &str) -> Vec<Series<'a>> {
+    let mut all: Vec<Series<'a>> = Vec::new();
+    for one in found.iter().filter(|found| found.run.task == task) {
+        match all.iter_mut().find(|series| series.name == one.run.series) {
+            Some(series) => series.runs.push(one),
+            None => all.push(Series { name: &one.run.series, runs: vec![one] }),
+        }
+    }
+    all
+}
+
+impl Series<'_> {
+    /// The mean over the runs wherever any was evaluated, each counting with what it had last, and the spread.
+    fn line(&self, of: impl Fn(&Metrics) -> f64) -> Line {
+        let mut places: Vec<u64> =
+            self.runs.iter().flat_map(|found| found.trained.metrics.iter().map(|line| line.sequences)).collect();
+        places.sort_unstable();
+        places.dedup();
+        let (mut points, mut band) = (Vec::new(), Vec::new());
+        for place in places {
+            let values: Vec<f64> = self
+                .runs
+                .iter()
+                .filter_map(|found| found.trained.metrics.iter().rev().find(|line| line.sequences <= place).map(&of))
+                .collect();
+            // Runs are evaluated after the same numbers of sequences; before the first of them there is nothing to show.
+            if values.len() == self.runs.len() {
+                points.push((place as f64, values.iter().sum::<f64>() / values.len() as f64));
+                band.push(extremes(&values));
+            }
+        }
+        if self.runs.len() < 2 {
+            band.clear();
+        }
+        Line { name: self.name.to_owned(), points, band, faint: false }
+    }
+
+    /// The same for what tests showed.
+    fn tested(&self, of: impl Fn(&Tested) -> Option<(f64, f64)>) -> Line {
+        let all: Vec<(f64, f64)> =
+            self.runs.iter().flat_map(|found| found.trained.tests.iter().filter_map(&of)).collect();
+        let mut places: Vec<f64> = all.iter().map(|point| point.0).collect();
+        places.sort_by(f64::total_cmp);
+        places.dedup();
+        let (mut points, mut band) = (Vec::new(), Vec::new());
+        for place in places {
+            let values: Vec<f64> = all.iter().filter(|point| point.0 == place).map(|point| point.1).collect();
+            points.push((place, values.iter().sum::<f64>() / values.len() as f64));
+            band.push(extremes(&values));
+        }
+        if self.runs.len() < 2 {
+            band.clear();
+        }
+        Line { name: self.name.to_owned(), points, band, faint: false }
+    }
+
+    /// Something of each run, one behind the other.
+    fn each(&self, of: impl Fn(&Found) -> Option<String>) -> String {
+        let all: Vec<String> = self.runs.iter().map(|found| of(found).unwrap_or_else(|| "–".into())).collect();
+        all.join(" · ")
+    }
+}
+
+fn extremes(values: &[f64]) -> (f64, f64) {
+    values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)))
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let values: Vec<f64> = values.collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// Sequences trained on when an evaluation first showed this.
+fn first_time(found: &Found, shows: impl Fn(&Metrics) -> bool) -> Option<String> {
+    found.trained.metrics.iter().find(|line| shows(line)).map(|line| grouped(line.sequences))
+}
+
+/// Milliseconds that a sequence takes in training, evaluations included, the median of the runs.
+fn milliseconds(series: &Series<'_>) -> String {
+    let mut all: Vec<f64> = series
+        .runs
+        .iter()
+        .filter_map(|found| found.trained.metrics.last())
+        .map(|line| 1e3 * line.seconds / line.sequences.max(1) as f64)
+        .collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).map_or_else(String::new, |value| format!("{value:.2}"))
+}
+
+/// Bits that an answer wants.
+fn wanted_bits(run: &Run) -> f64 {
+    if let TaskConfig::Recall(recall) = &run.config.task { (recall.bits * recall.item_length) as f64 } else { 0.0 }
+}
+
+/// "mean of 3 seeds, from the lowest to the highest".
+fn seeds_told(series: &[Series<'_>]) -> String {
+    let counts: Vec<usize> = series.iter().map(|series| series.runs.len()).collect();
+    let (least, most) = (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
+    match (least, most) {
+        (1, 1) => "one seed".into(),
+        (least, most) if least == most => format!("mean of {most} seeds, from the lowest to the highest"),
+        (least, most) => format!("mean of {least} to {most} seeds, from the lowest to the highest"),
+    }
+}

@@ -1,0 +1,251 @@
+//! Trains and tests the networks of a plan, several at a time, each on a thread of its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use sparsam_train::{Checkpoint, Config, Error, Event, Metrics, Outcome, RunFolder, Trainer, evaluate};
+
+use super::plan::{Figure, Run, Test};
+
+/// How a run ended, in its folder.
+const RESULT: &str = "result.json";
+
+/// Seed of the sequences that networks are tested on.
+const TEST_SEED: u64 = 1;
+
+/// A network as far as it was trained and tested.
+pub struct Trained {
+    pub metrics: Vec<Metrics>,
+    pub tests: Vec<Tested>,
+    /// Nothing remains to be done.
+    pub done: bool,
+}
+
+/// What a test showed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tested {
+    pub level: Option<usize>,
+    pub sequences: u64,
+    /// Bits per sequence.
+    pub loss: f64,
+    /// Wrong bits or classes per sequence.
+    pub wrong: f64,
+    /// Error and number of answers in each of the task's categories.
+    pub errors: Vec<(String, Option<f64>, u64)>,
+    pub seconds: f64,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Ending {
+    batch: u64,
+    /// Seconds that it was to be trained for, at most.
+    seconds: Option<f64>,
+    tests: Vec<Tested>,
+}
+
+impl Ending {
+    /// What is kept of a run; what cannot be read is found out again.
+    fn read(folder: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(folder.join(RESULT)).ok()?).ok()
+    }
+
+    fn write(&self, folder: &Path) -> Result<(), Error> {
+        let path = folder.join(RESULT);
+        let text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        std::fs::write(&path, text).map_err(|source| Error::Io { path, source })
+    }
+
+    /// Whether a run that ended so has no more training to do.
+    fn is_end_of(&self, run: &Run, metrics: &[Metrics]) -> bool {
+        let in_time = self.seconds.is_some_and(|had| run.seconds.is_some_and(|most| had >= most));
+        in_time || self.batch >= run.config.batches || run.is_mastered(metrics)
+    }
+}
+
+/// What to tell of while networks are trained.
+pub enum News<'a> {
+    Trained { run: &'a Run, batch: u64, share: f64 },
+    Testing { run: &'a Run, test: Test },
+    Ended { run: &'a Run, result: Result<&'a Trained, &'a Error> },
+}
+
+/// Trains and tests what remains of all runs, `workers` at a time, until `stop` is set. Tells whatever happens.
+///
+/// A run that fails is told of; the others go on.
+pub fn all(
+    figure: Figure,
+    quick: bool,
+    runs: &[Run],
+    workers: usize,
+    stop: &AtomicBool,
+    news: &(dyn Fn(News<'_>) + Sync),
+) -> anyhow::Result<()> {
+    let next = AtomicUsize::new(0);
+    let failure: Mutex<Option<rayon::ThreadPoolBuildError>> = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..workers.min(runs.len()) {
+            scope.spawn(|| {
+                // One thread for each network: as many are trained at a time as there are cores, and none waits.
+                let pool = match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
+                    Ok(pool) => pool,
+                    Err(error) => {
+                        if let Ok(mut failure) = failure.lock() {
+                            *failure = Some(error);
+                        }
+                        return;
+                    }
+                };
+                while !stop.load(Ordering::Relaxed)
+                    && let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    let result = pool.install(|| one(figure, quick, run, stop, news));
+                    news(News::Ended { run, result: result.as_ref() });
+                }
+            });
+        }
+    });
+    failure.into_inner().ok().flatten().map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Trains and tests what remains of one run.
+fn one(
+    figure: Figure,
+    quick: bool,
+    run: &Run,
+    stop: &AtomicBool,
+    news: &(dyn Fn(News<'_>) + Sync),
+) -> Result<Trained, Error> {
+    let mut trainer = open(run)?;
+    let before = Ending::read(&run.folder).filter(|ending| ending.batch == trainer.batch());
+    let mut over = before.as_ref().is_some_and(|ending| ending.is_end_of(run, trainer.metrics()));
+    if !over {
+        let ended = AtomicBool::new(false);
+        let (trained, started) = (trainer.seconds(), Instant::now());
+        let mut metrics = trainer.metrics().to_vec();
+        let mut observer = |event: Event<'_>| match event {
+            Event::Batch(report) => {
+                let seconds = trained + started.elapsed().as_secs_f64();
+                let of_batches = report.batch as f64 / report.batches as f64;
+                let share = run.seconds.map_or(of_batches, |most| of_batches.max(seconds / most)).min(1.0);
+                news(News::Trained { run, batch: report.batch, share });
+                over |= run.seconds.is_some_and(|most| seconds >= most);
+                ended.fetch_or(over || stop.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            Event::Evaluated { metrics: line, .. } => {
+                metrics.push(line.clone());
+                over |= run.is_mastered(&metrics);
+                ended.fetch_or(over, Ordering::Relaxed);
+            }
+            _ => {}
+        };
+        over |= trainer.run(&mut observer, &ended)? == Outcome::Finished;
+    }
+    let (metrics, batch) = (trainer.metrics().to_vec(), trainer.batch());
+    drop(trainer);
+    if !over {
+        return Ok(Trained { metrics, tests: Vec::new(), done: false });
+    }
+    let mut ending = before.unwrap_or(Ending { batch, seconds: run.seconds, tests: Vec::new() });
+    ending.write(&run.folder)?;
+    let mut done = true;
+    for test in figure.tests(quick, &run.config, &metrics) {
+        if ending.tests.iter().any(|tested| tested.level == test.level) {
+            continue;
+        }
+        if stop.load(Ordering::Relaxed) {
+            done = false;
+            break;
+        }
+        news(News::Testing { run, test });
+        ending.tests.push(tested(run, test)?);
+        ending.write(&run.folder)?;
+    }
+    Ok(Trained { metrics, tests: ending.tests, done })
+}
+
+/// Begins a run, or goes on with it.
+fn open(run: &Run) -> Result<Trainer, Error> {
+    let Ok(folder) = RunFolder::open(&run.folder) else {
+        return Trainer::new(run.config.clone(), &run.folder);
+    };
+    let kept = folder.config()?;
+    if let Some(misfit) = misfit(run, &kept)? {
+        let reason =
+            format!("{misfit}: it is of other options or another version; choose another --output, or remove it");
+        return Err(Error::Config { source_name: run.folder.display().to_string(), reason });
+    }
+    let mut trainer = Trainer::resume(&run.folder)?;
+    if kept.batches < run.config.batches {
+        trainer.set_batches(run.config.batches)?;
+    }
+    Ok(trainer)
+}
+
+/// Tests the best network of a run.
+fn tested(run: &Run, test: Test) -> Result<Tested, Error> {
+    let started = Instant::now();
+    let folder = RunFolder::open(&run.folder)?;
+    let (task, network) = (folder.task(None)?, folder.network(Checkpoint::Best)?);
+    let sequences = test.sequences.or(task.evaluation_sequences()).unwrap_or(256);
+    let levels = test.level.map(|level| level..=level);
+    // Few at a time: long sequences fill the memories.
+    let found = evaluate(&network, &*task, levels, sequences, run.config.batch_size.min(4), TEST_SEED)?;
+    let errors = found.categories.iter().map(|score| (score.name.clone(), score.error(), score.answers)).collect();
+    let (loss, wrong, seconds) = (found.loss, found.wrong, started.elapsed().as_secs_f64());
+    Ok(Tested { level: test.level, sequences, loss, wrong, errors, seconds })
+}
+
+/// What is kept of a run, without training; none if it has not begun or is of other options.
+pub fn so_far(figure: Figure, quick: bool, run: &Run) -> Result<Option<Trained>, Error> {
+    let Ok(folder) = RunFolder::open(&run.folder) else { return Ok(None) };
+    if misfit(run, &folder.config()?)?.is_some() {
+        return Ok(None);
+    }
+    let metrics = folder.metrics()?;
+    let batch = metrics.last().map_or(0, |line| line.batch);
+    let ending = Ending::read(&run.folder).filter(|ending| ending.batch >= batch);
+    let over = ending.as_ref().is_some_and(|ending| ending.is_end_of(run, &metrics));
+    let tests = ending.map_or(Vec::new(), |ending| ending.tests);
+    let tested = figure.tests(quick, &run.config, &metrics).len() <= tests.len();
+    Ok(Some(Trained { metrics, tests, done: over && tested }))
+}
+
+/// How the configuration that a run was begun with differs from the one it should have; the number of batches may.
+fn misfit(run: &Run, kept: &Config) -> Result<Option<String>, Error> {
+    let expected = Config { batches: kept.batches, ..run.config.clone() };
+    Ok(kept.difference(&expected)?.map(|(field, here, wanted)| format!("its {field} is {here}, not {wanted}")))
+}
+
+/// Seconds that a batch takes: as its run took, or as a few batches take now, trained in a folder that is then removed.
+pub fn seconds_per_batch(run: &Run, scratch: &Path) -> Result<f64, Error> {
+    const LEAST: f64 = 0.5;
+    if let Ok(folder) = RunFolder::open(&run.folder)
+        && let Some(line) = folder.metrics()?.last()
+    {
+        return Ok(line.seconds / line.batch.max(1) as f64);
+    }
+    let folder: PathBuf = scratch.join(run.folder.file_name().unwrap_or_default());
+    let remove = || {
+        std::fs::remove_dir_all(&folder).or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(Error::Io { path: folder.clone(), source: error }),
+        })
+    };
+    remove()?;
+    let mut trainer = Trainer::new(run.config.clone(), &folder)?;
+    // The first batch makes room for all the others.
+    trainer.step()?;
+    let (started, mut batches) = (Instant::now(), 0.0);
+    while started.elapsed().as_secs_f64() < LEAST {
+        trainer.step()?;
+        batches += 1.0;
+    }
+    let seconds = started.elapsed().as_secs_f64() / batches;
+    drop(trainer);
+    remove()?;
+    Ok(seconds)
+}

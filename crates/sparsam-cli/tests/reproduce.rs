@@ -1,0 +1,130 @@
+//! `sparsam reproduce` as a user meets it, on runs that take no time.
+
+mod common;
+#[path = "common/stories.rs"]
+mod stories;
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::{is_mistake, run, send, sparsam, succeeds, text};
+use serde_json::Value;
+use stories::write_babi;
+use tempfile::TempDir;
+
+fn reproduce(folder: &Path, arguments: &str) -> String {
+    succeeds(folder, &[&["reproduce"][..], &arguments.split(' ').collect::<Vec<_>>()].concat())
+}
+
+fn report(folder: &Path, name: &str) -> (String, Value) {
+    let read = |ending: &str| fs::read_to_string(folder.join(format!("{name}{ending}"))).unwrap();
+    (read(".md"), serde_json::from_str(&read(".json")).unwrap())
+}
+
+#[test]
+fn what_is_trained_is_kept_and_reported() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let out = reproduce(path, "fig3 --tasks recall --models sam --seeds 1 --minutes 0.04");
+    for part in ["2 runs; this takes", "recall, SAM ivf, seed 1: ", "(2 of 2)", "Rae et al. 2016: SAM gets furthest"] {
+        assert!(out.contains(part), "{part} is not in {out}");
+    }
+    let (text, json) = report(&path.join("reproduce"), "fig3");
+    assert!(text.contains("sparsam reproduce fig3 --tasks recall --models sam --seeds 1 --minutes 0.04"), "{text}");
+    assert!(text.contains("| SAM linear | 1 | ") && text.contains("(fig3-recall.svg)"), "{text}");
+    let runs = json["runs"].as_array().unwrap();
+    assert!(runs.len() == 2 && runs.iter().all(|run| run["done"] == true), "{json}");
+    let svg = fs::read_to_string(path.join("reproduce/fig3-recall.svg")).unwrap();
+    assert!(svg.contains("past 4000") && svg.trim_end().ends_with("</svg>"));
+
+    // What is done is not done again; with more time it goes on, and other models join what is there.
+    let again = reproduce(path, "fig3 --tasks recall --models sam --seeds 1 --minutes 0.04");
+    assert!(again.contains("2 runs, 2 of them done; nothing is left to train"), "{again}");
+    let batches = |json: &Value| json["runs"][0]["metrics"].as_array().unwrap().len();
+    let before = batches(&json);
+    let more = reproduce(path, "fig3 --tasks recall --models sam,dam --seeds 1 --minutes 0.08 --json");
+    for line in more.lines() {
+        let _: Value = serde_json::from_str(line).unwrap();
+    }
+    let (text, json) = report(&path.join("reproduce"), "fig3");
+    assert!(json["runs"].as_array().unwrap().len() == 3 && text.contains("| DAM | 1 | "), "{text}");
+    assert!(json["runs"].as_array().unwrap().iter().any(|run| run["series"] == "SAM linear") && batches(&json) > 0);
+    assert!(before > 0);
+
+    // A run of other options is not taken for one of these.
+    let config = path.join("reproduce/curriculum/recall-dam-1/config.toml");
+    let changed = fs::read_to_string(&config).unwrap().replace("clip_norm", "clip_norm = 3.5 #");
+    fs::write(&config, changed).unwrap();
+    let arguments = "reproduce fig3 --tasks recall --models dam --seeds 1 --minutes 0.2";
+    let output = run(path, &arguments.split(' ').collect::<Vec<_>>());
+    assert_eq!(output.status.code(), Some(1));
+    let out = common::text(&output.stdout);
+    assert!(out.contains("recall-dam-1: its clip_norm is 3.5, not ") && out.contains("another --output"), "{out}");
+}
+
+#[test]
+fn smaller_versions_say_what_they_leave_out_and_test_what_they_train() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let out = reproduce(path, "fig8 --quick --minutes 0.04");
+    assert!(out.contains("left out by --quick: SAM with the exact index"), "{out}");
+    let (text, json) = report(&path.join("reproduce/quick"), "fig8");
+    assert!(text.contains("Left out by --quick") && text.contains("20×"), "{text}");
+    let tests = json["runs"][0]["tests"].as_array().unwrap();
+    assert_eq!(tests.len(), 5, "{tests:?}");
+    for test in tests {
+        assert!(test["wrong"].as_f64().unwrap() < 18.0 && test["sequences"] == 64, "{test}");
+    }
+    assert!(path.join("reproduce/quick/fig8.svg").exists());
+}
+
+#[test]
+fn data_sets_are_learnt() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    is_mistake(path, &["reproduce", "table1"], &["data: there is no such file or folder"]);
+    write_babi(&path.join("data/en-10k"), "train", "is");
+    let out = reproduce(path, "table1 --models sam --minutes 0.2");
+    assert!(out.contains("| **failed** | "), "{out}");
+    let (_, json) = report(&path.join("reproduce"), "table1");
+    let test = &json["runs"][0]["tests"][0];
+    assert_eq!((test["errors"].as_array().unwrap().len(), &test["sequences"]), (20, &Value::from(40)), "{test}");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_stopped_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let arguments = "reproduce fig3 --tasks copy --models dam --seeds 2 --minutes 10 --threads 2";
+    let arguments: Vec<_> = arguments.split(' ').collect();
+    let child = sparsam(path, &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let metrics = |seed: u64| path.join(format!("reproduce/curriculum/copy-dam-{seed}/metrics.jsonl"));
+    while [1, 2].iter().any(|seed| fs::metadata(metrics(*seed)).map_or(true, |file| file.len() == 0)) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    send(&child, "-INT");
+    let output = child.wait_with_output().unwrap();
+    let out = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(130), "{out}");
+    assert!(out.contains("to go on: sparsam reproduce fig3 --tasks copy --models dam --seeds 2 --minutes 10"), "{out}");
+    assert!(out.contains("Not at their end: copy, DAM, seed 1; copy, DAM, seed 2"), "{out}");
+    let before = fs::read(metrics(1)).unwrap();
+    let seconds = "0.06";
+    reproduce(path, &format!("fig3 --tasks copy --models dam --seeds 2 --minutes {seconds}"));
+    assert!(fs::read(metrics(1)).unwrap().starts_with(&before));
+}
+
+#[test]
+fn mistakes_are_named() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    fs::write(path.join("file"), "").unwrap();
+    is_mistake(path, &["reproduce", "fig9"], &["fig9", "table1"]);
+    is_mistake(path, &["reproduce", "fig2", "--models", "gru"], &["fig2 has no model gru", "lstm, ntm"]);
+    is_mistake(path, &["reproduce", "fig8", "--tasks", "copy"], &["fig8 has no task copy", "recall"]);
+    is_mistake(path, &["reproduce", "fig2", "--minutes", "0"], &["--minutes 0"]);
+    is_mistake(path, &["reproduce", "fig2", "--output", "file"], &["file is a file"]);
+}
