@@ -17,7 +17,11 @@ Example:
     (7, 1, 2)
 """
 
+from importlib.metadata import version
+
 from sparsam._core import State
 from sparsam._network import Gradients, Network, Tape, Trace
 
-__all__ = ["Gradients", "Network", "State", "Tape", "Trace"]
+__version__ = version("sparsam")
+
+__all__ = ["Gradients", "Network", "State", "Tape", "Trace", "__version__"]
