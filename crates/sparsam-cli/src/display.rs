@@ -13,7 +13,7 @@ use sparsam_train::{BatchReport, Event, Metrics, Observer, Outcome, Units};
 use crate::settings::{Style, shell_word};
 
 /// Off a terminal something is said at least this often, so that a log shows that training is alive.
-const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+pub const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// A program that reads hears of batches this often; every single one would be a flood.
 const BETWEEN_BATCHES: Duration = Duration::from_secs(1);

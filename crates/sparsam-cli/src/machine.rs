@@ -9,13 +9,13 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub struct Machine {
     pub processor: String,
-    cores: usize,
+    pub cores: usize,
     pub threads: usize,
-    instruction_set: String,
-    memory_bytes: Option<u64>,
-    system: &'static str,
+    pub instruction_set: String,
+    pub memory_bytes: Option<u64>,
+    pub system: &'static str,
     pub sparsam: &'static str,
-    date: String,
+    pub date: String,
 }
 
 impl Machine {

@@ -106,6 +106,7 @@ impl Scale {
         let values: Vec<f64> = values.filter(|value| value.is_finite() && *value > 0.0).collect();
         let (low, high) = values.iter().fold((f64::INFINITY, 0.0f64), |(low, high), x| (low.min(*x), high.max(*x)));
         let (low, high) = match unit {
+            Unit::Count if values.is_empty() => (0.0, 1.0),
             _ if values.is_empty() => (1.0, 10.0),
             Unit::Share => ((low * 20.0 - 0.5).floor().clamp(0.0, 18.0) / 20.0, 1.0),
             Unit::Error => (0.0, 1.0),

@@ -73,6 +73,13 @@ pub struct Reproduce {
     pub threads: usize,
 }
 
+impl Reproduce {
+    /// The folder of reports and runs: those of `--quick` are others.
+    pub fn folder(&self) -> PathBuf {
+        if self.quick { self.output.join("quick") } else { self.output.clone() }
+    }
+}
+
 /// Which data set, and what to do with it.
 pub struct Data {
     pub set: &'static DataSet,
@@ -268,8 +275,7 @@ fn reproduce(arguments: arguments::Reproduce) -> anyhow::Result<Reproduce> {
     let arguments::Reproduce { figure, quick, seeds, minutes, tasks, models, output, data, common } = arguments;
     let Some(figure) = Figure::by_name(&figure) else { mistake!("there is no figure {figure}") };
     let all_models: Vec<&'static str> = figure.models().iter().map(|(model, _)| *model).collect();
-    let own_models = figure.models().iter().filter(|(_, own)| *own).map(|(model, _)| *model).collect();
-    let (quick_tasks, quick_models, quick_seeds) = figure.quick();
+    let (own_tasks, own_models, own_seeds) = figure.defaults(quick);
     let chosen = |what: &str, names: &[String], all: &[&'static str]| -> anyhow::Result<Vec<&'static str>> {
         if let Some(name) = names.iter().find(|name| !all.contains(&name.as_str())) {
             mistake!("{} has no {what} {name}; choose from {}", figure.name(), all.join(", "));
@@ -278,11 +284,11 @@ fn reproduce(arguments: arguments::Reproduce) -> anyhow::Result<Reproduce> {
     };
     let mut tasks = chosen("task", &tasks, figure.tasks())?;
     if tasks.is_empty() {
-        tasks = if quick { quick_tasks.to_vec() } else { figure.tasks().to_vec() };
+        tasks = own_tasks;
     }
     let mut models = chosen("model", &models, &all_models)?;
     if models.is_empty() {
-        models = if quick { quick_models.to_vec() } else { own_models };
+        models = own_models;
     }
     if let Some(minutes) = minutes
         && !(minutes > 0.0 && minutes.is_finite())
@@ -292,7 +298,7 @@ fn reproduce(arguments: arguments::Reproduce) -> anyhow::Result<Reproduce> {
     if !can_hold_a_run(&output) {
         mistake!("{} is a file; name a folder for the reports and runs with --output", output.display());
     }
-    let seeds = seeds.unwrap_or(if quick { quick_seeds } else { figure.seeds() });
+    let seeds = seeds.unwrap_or(own_seeds);
     let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     Ok(Reproduce { figure, quick, seeds, minutes, tasks, models, output, data, json: common.json, threads })
 }

@@ -422,6 +422,16 @@ impl Trainer {
         Ok(outcome)
     }
 
+    /// Evaluates, notes it in the metrics and saves, as [`run`](Self::run) does when it is time: for whoever ends training
+    /// in between.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate) and [`save`](Self::save).
+    pub fn evaluate_and_save(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
+        self.evaluate_and_note(observer)?;
+        self.save_and_tell(observer)
+    }
+
     fn evaluate_and_note(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
         let start = Instant::now();
         let evaluation = self.evaluate(None, self.config.evaluation_sequences)?;

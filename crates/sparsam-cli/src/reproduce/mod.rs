@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::display::{duration, grouped, live_line, print};
+use crate::display::{LONGEST_SILENCE, duration, grouped, live_line, print};
 use crate::failure::INTERRUPTED;
 use crate::machine::Machine;
 use crate::settings::{Reproduce, shell_word};
@@ -27,9 +27,6 @@ pub use plan::Figure;
 use plan::{Plan, Run};
 use report::Report;
 use train::{News, Trained};
-
-/// Off a terminal something is said at least this often.
-const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// Trains what is missing of a figure, and writes its report.
 pub fn run(settings: &Reproduce) -> anyhow::Result<ExitCode> {
@@ -50,8 +47,9 @@ pub fn run(settings: &Reproduce) -> anyhow::Result<ExitCode> {
     let mut remaining = Vec::new();
     let mut kept = 0;
     for run in &plan.runs {
-        match train::so_far(figure, settings.quick, run)? {
-            Some(Trained { done: true, .. }) => kept += 1,
+        // What cannot be read fails when it is opened, and is told of then.
+        match train::so_far(figure, settings.quick, run) {
+            Ok(Some(Trained { done: true, .. })) => kept += 1,
             _ => remaining.push(run.clone()),
         }
     }
@@ -70,34 +68,39 @@ pub fn run(settings: &Reproduce) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Seconds that training what remains takes at most, about. Where only the number of batches ends a run, a few of its
-/// kind are trained for it.
+/// Seconds that training what remains takes at most, about, without the tests. Where only the number of batches ends a
+/// run, a few of its kind are trained for it.
 fn estimate(settings: &Reproduce, runs: &[Run], folder: &Path) -> anyhow::Result<f64> {
     let scratch = folder.join(".estimate");
     let mut kinds: BTreeMap<(&str, &str), f64> = BTreeMap::new();
-    let mut all = 0.0;
+    // A network is trained on one thread.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+    // When each of those that train is free again.
+    let mut free = vec![0.0; settings.threads.min(runs.len())];
     for run in runs {
-        let trained = train::so_far(settings.figure, settings.quick, run)?;
+        let trained = train::so_far(settings.figure, settings.quick, run).ok().flatten();
         let line = trained.as_ref().and_then(|trained| trained.metrics.last());
         let (batch, seconds) = line.map_or((0, 0.0), |line| (line.batch, line.seconds));
-        let of_time = run.seconds.map(|most| (most - seconds).max(0.0));
-        let of_batches = if of_time.is_some() {
-            f64::INFINITY
-        } else {
-            let kind = (run.task, run.series.as_str());
-            let each = match kinds.get(&kind) {
-                Some(each) => *each,
-                None => train::seconds_per_batch(run, &scratch)?,
-            };
-            kinds.insert(kind, each);
-            each * run.config.batches.saturating_sub(batch) as f64
+        let left = match run.seconds {
+            Some(most) => (most - seconds).max(0.0),
+            None => {
+                let kind = (run.task, run.series.as_str());
+                let each = match kinds.get(&kind) {
+                    Some(each) => *each,
+                    None => pool.install(|| train::seconds_per_batch(run, &scratch))?,
+                };
+                kinds.insert(kind, each);
+                each * run.config.batches.saturating_sub(batch) as f64
+            }
         };
-        all += of_time.unwrap_or(f64::INFINITY).min(of_batches);
+        if let Some(first) = free.iter_mut().min_by(|one, other| f64::total_cmp(one, other)) {
+            *first += left;
+        }
     }
     if scratch.exists() {
         let _ = fs::remove_dir_all(&scratch);
     }
-    Ok(all / settings.threads.min(runs.len()) as f64)
+    Ok(free.into_iter().fold(0.0, f64::max))
 }
 
 /// The first signal lets every batch finish and be saved; the second quits at once.
@@ -119,6 +122,7 @@ fn stop_on_signal(teller: &Teller) -> anyhow::Result<Arc<AtomicBool>> {
 /// Tells how far everything is: a live line on a terminal, plain lines elsewhere, JSON for a program.
 struct Teller {
     json: bool,
+    threads: usize,
     bar: indicatif::ProgressBar,
     /// The command that goes on where this one stops.
     command: String,
@@ -126,8 +130,8 @@ struct Teller {
 }
 
 struct State {
-    /// What is done of each run that is being trained, and what is being done.
-    current: BTreeMap<String, (f64, String)>,
+    /// What is being done with each run that is being trained or tested.
+    current: BTreeMap<String, String>,
     ended: usize,
     of: usize,
     failures: Vec<String>,
@@ -145,7 +149,13 @@ impl Teller {
             failures: Vec::new(),
             last_word: Instant::now(),
         };
-        Self { json: settings.json, bar, command: report::command(settings), state: Mutex::new(state) }
+        Self {
+            json: settings.json,
+            threads: settings.threads,
+            bar,
+            command: report::command(settings),
+            state: Mutex::new(state),
+        }
     }
 
     fn say(&self, text: &str, value: Value) -> std::io::Result<()> {
@@ -155,7 +165,8 @@ impl Teller {
 
     fn begin(&self, plan: &Plan, kept: usize, seconds: f64) -> anyhow::Result<()> {
         let (title, runs) = (plan.figure.title(), plan.runs.len());
-        let machine = Machine::here();
+        let machine = Machine { threads: self.threads, ..Machine::here() };
+        let tests = if matches!(plan.figure, Figure::Fig2 | Figure::Fig3) { "" } else { ", and the tests" };
         if let Ok(mut state) = self.state.lock() {
             state.ended = kept;
         }
@@ -163,11 +174,11 @@ impl Teller {
         let time = if kept == runs {
             "nothing is left to train".to_owned()
         } else {
-            format!("this takes {} at most, about", duration(seconds))
+            format!("this takes {} at most, about{tests}", duration(seconds))
         };
         let mut text = format!("{title}; {}\n{runs} runs{done}; {time}", machine.line());
-        for sentence in &plan.left_out {
-            text.push_str(&format!("\nleft out by --quick: {sentence}"));
+        if !plan.left_out.is_empty() {
+            text.push_str(&format!("\nleft out: {}", plan.left_out.join("; ")));
         }
         let figure = plan.figure.name();
         let value = json!({
@@ -182,7 +193,7 @@ impl Teller {
         let told = match news {
             News::Trained { run, batch, share } => {
                 let doing = format!("{} {:.0} %", run.name(), 100.0 * share);
-                state.current.insert(run.name(), (*share, doing));
+                state.current.insert(run.name(), doing);
                 let value = json!({"event": "training", "run": run.name(), "batch": batch, "share": share});
                 let line = format!("{} of {} runs done; now {}", state.ended, state.of, state.doing());
                 self.bar.set_message(line.clone());
@@ -192,7 +203,7 @@ impl Teller {
             News::Testing { run, test } => {
                 let level = test.level.map_or_else(|| "what was held out".into(), |level| grouped(level as u64));
                 let doing = format!("{} tested on {level}", run.name());
-                state.current.insert(run.name(), (1.0, doing));
+                state.current.insert(run.name(), doing);
                 self.bar.set_message(format!("{} of {} runs done; now {}", state.ended, state.of, state.doing()));
                 None
             }
@@ -250,7 +261,7 @@ impl Teller {
 
 impl State {
     fn doing(&self) -> String {
-        self.current.values().map(|(_, doing)| doing.as_str()).collect::<Vec<_>>().join("; ")
+        self.current.values().map(String::as_str).collect::<Vec<_>>().join("; ")
     }
 }
 

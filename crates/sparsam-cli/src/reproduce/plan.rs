@@ -7,6 +7,7 @@ use sparsam::index::IndexKind;
 use sparsam::nn::optimiser::OptimiserConfig;
 use sparsam_train::{Config, CurriculumConfig, Metrics, TaskConfig};
 
+use super::paper;
 use crate::settings::Reproduce;
 
 /// A figure or table of Rae et al. 2016.
@@ -88,11 +89,15 @@ impl Figure {
         }
     }
 
-    /// Seeds that it takes unless told otherwise.
-    pub fn seeds(self) -> u64 {
+    /// Tasks, models and seeds that it takes unless told otherwise.
+    pub fn defaults(self, quick: bool) -> (Vec<&'static str>, Vec<&'static str>, u64) {
+        let own = self.models().iter().filter(|(_, own)| *own).map(|(model, _)| *model).collect();
         match self {
-            Self::Fig2 | Self::Fig3 | Self::Fig8 => 3,
-            Self::Fig4 | Self::Table1 => 1,
+            Self::Fig2 if quick => (vec!["copy", "recall"], vec!["lstm", "ntm", "dam", "sam"], 1),
+            Self::Fig3 if quick => (vec!["copy", "recall"], vec!["dam", "sam"], 1),
+            Self::Fig4 if quick => (self.tasks().to_vec(), vec!["lstm", "sam"], 1),
+            Self::Fig2 | Self::Fig3 | Self::Fig8 if !quick => (self.tasks().to_vec(), own, 3),
+            _ => (self.tasks().to_vec(), own, 1),
         }
     }
 
@@ -116,17 +121,24 @@ const DENSE_WORDS: usize = 64;
 /// Words of the sparse models in a curriculum, as in the paper: they take about as much physical memory.
 const CURRICULUM_WORDS: usize = 2_000_000;
 
+/// Words that an approximate index compares with a query in a curriculum, at most: what a network learns with fewer, once
+/// there are thousands, is that it cannot rely on its memory.
+const CURRICULUM_CHECKS: usize = 16_384;
+
 /// The highest level of a curriculum. A batch of such sequences takes 2.6 GiB.
 const LAST_LEVEL: usize = 8192;
 
 /// The longest lists that the paper tests with.
 const LONGEST: usize = 200_000;
 
+/// The same for the exact index, whose search takes as long as the list is: ten times the length is a hundred times the time.
+const LONGEST_EXACT: usize = 5_000;
+
 /// What a figure is made of.
 pub struct Plan {
     pub figure: Figure,
     pub runs: Vec<Run>,
-    /// What a smaller version leaves out, a sentence each.
+    /// What is left out of all that the figure could show, a phrase each.
     pub left_out: Vec<String>,
 }
 
@@ -191,10 +203,11 @@ impl Plan {
             Figure::Fig4 | Figure::Table1 => &[IndexKind::Auto],
         };
         for task in figure.tasks().iter().copied().filter(|task| settings.tasks.contains(task)) {
-            for model in &settings.models {
-                let indexes = if *model == "sam" { indexes } else { &[IndexKind::Auto] };
-                for index in indexes {
-                    for seed in 1..=settings.seeds {
+            // Seed by seed, so that what is stopped early shows every model.
+            for seed in 1..=settings.seeds {
+                for model in &settings.models {
+                    let indexes = if *model == "sam" { indexes } else { &[IndexKind::Auto] };
+                    for index in indexes {
                         runs.push(run(settings, task, model, *index, seed)?);
                     }
                 }
@@ -207,23 +220,12 @@ impl Plan {
                 run.seconds = Some(each.floor());
             }
         }
-        let left_out = if settings.quick { left_out(settings, each) } else { Vec::new() };
+        let left_out = left_out(settings, each);
         Ok(Self { figure, runs, left_out })
     }
 }
 
 impl Figure {
-    /// What `--quick` is about: tasks, models, seeds.
-    pub fn quick(self) -> (&'static [&'static str], &'static [&'static str], u64) {
-        match self {
-            Self::Fig2 => (&["copy", "recall"], &["lstm", "ntm", "dam", "sam"], 1),
-            Self::Fig3 => (&["copy", "recall"], &["dam", "sam"], 1),
-            Self::Fig8 => (&["recall"], &["sam"], 1),
-            Self::Fig4 => (&["omniglot"], &["lstm", "sam"], 1),
-            Self::Table1 => (&["babi"], &["sam", "sdnc"], 1),
-        }
-    }
-
     /// The tests of a network with these metrics.
     pub fn tests(self, quick: bool, config: &Config, metrics: &[Metrics]) -> Vec<Test> {
         let of = |level, sequences| Test { level: Some(level), sequences: Some(sequences) };
@@ -237,43 +239,53 @@ impl Figure {
             }
             Self::Fig8 => {
                 let Some(trained) = metrics.iter().filter_map(|line| line.level).max() else { return Vec::new() };
-                let longest = if quick { 20 * trained } else { LONGEST };
+                let exact = matches!(&config.network.memory, Model::Sam(sam) if sam.index == IndexKind::Linear);
+                let longest = match (quick, exact) {
+                    (true, _) => 20 * trained,
+                    (_, true) => LONGEST_EXACT,
+                    _ => LONGEST,
+                };
                 let mut levels: Vec<usize> = [1, 2, 5, 10, 20].map(|times| times * trained).into();
                 levels.push(longest);
                 levels.retain(|level| *level <= longest);
                 levels.sort_unstable();
                 levels.dedup();
-                levels.into_iter().map(|level| of(level, if level > 20_000 { 8 } else { 64 })).collect()
+                let items = if quick { 50_000 } else { 200_000 };
+                levels.into_iter().map(|level| of(level, (items / level).clamp(8, 64) as u64)).collect()
             }
         }
     }
 }
 
-/// What the smaller version does not show.
+/// What is not shown of all that the figure could show; `seconds` is what a run of the smaller version takes.
 fn left_out(settings: &Reproduce, seconds: f64) -> Vec<String> {
-    let figure = settings.figure;
-    let mut sentences = Vec::new();
+    let (figure, quick) = (settings.figure, settings.quick);
+    let mut phrases = Vec::new();
     let tasks: Vec<&str> = figure.tasks().iter().copied().filter(|task| !settings.tasks.contains(task)).collect();
     if !tasks.is_empty() {
-        sentences.push(format!("the task {}", tasks.join(", ")));
+        phrases.push(format!("the task {}", tasks.join(", ")));
     }
-    let default = figure.models().iter().filter(|(_, on)| *on).map(|(name, _)| *name);
-    let models: Vec<&str> = default.filter(|model| !settings.models.contains(model)).collect();
+    let all = figure.models().iter().map(|(model, _)| *model);
+    let models: Vec<&str> = all.filter(|model| !settings.models.contains(model)).collect();
     if !models.is_empty() {
-        sentences.push(format!("the models {}", models.join(", ")));
+        phrases.push(format!("the models {} (--models takes them)", models.join(", ")));
     }
-    if matches!(figure, Figure::Fig2 | Figure::Fig3 | Figure::Fig8) {
-        sentences.push("SAM with the exact index".into());
+    if quick && matches!(figure, Figure::Fig2 | Figure::Fig3 | Figure::Fig8) {
+        phrases.push("SAM with the exact index".into());
     }
-    if settings.seeds < figure.seeds() {
-        sentences.push(format!("seeds {} to {}", settings.seeds + 1, figure.seeds()));
+    let in_paper = paper::seeds(figure);
+    if settings.seeds < in_paper {
+        phrases.push(format!("{} of the paper's {in_paper} seeds", in_paper - settings.seeds));
     }
-    let of = if figure == Figure::Fig2 { "of each run, whatever is left to learn" } else { "of each run" };
-    sentences.push(format!("all training after the first {} {of}", crate::display::duration(seconds)));
+    if quick && settings.minutes.is_none() {
+        phrases.push(format!("all training after the first {} of each run", crate::display::duration(seconds)));
+    }
     if figure == Figure::Fig8 {
-        sentences.push("lists of more than 20 times the length trained on".into());
+        let exact =
+            format!("lists of more than {} items for the exact index", crate::display::grouped(LONGEST_EXACT as u64));
+        phrases.push(if quick { "lists of more than 20 times the length trained on".into() } else { exact });
     }
-    sentences
+    phrases
 }
 
 fn run(
@@ -310,6 +322,9 @@ fn run(
     ) = (&mut memory, curriculum)
     {
         *memory_size = CURRICULUM_WORDS;
+    }
+    if let (Model::Sam(sam), IndexKind::Ivf, true) = (&mut memory, index, curriculum) {
+        sam.index_checks = CURRICULUM_CHECKS;
     }
     let mut config = Config { seed, ..Config::default_for(options, memory) };
     match figure {
@@ -351,32 +366,14 @@ fn run(
     })
 }
 
-impl Reproduce {
-    /// The folder of reports and runs: those of `--quick` are others.
-    pub fn folder(&self) -> PathBuf {
-        if self.quick { self.output.join("quick") } else { self.output.clone() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn settings(figure: Figure, quick: bool, threads: usize) -> Reproduce {
-        let (tasks, models, seeds) = figure.quick();
-        let own = figure.models().iter().filter(|(_, own)| *own).map(|(model, _)| *model).collect();
-        Reproduce {
-            figure,
-            quick,
-            seeds: if quick { seeds } else { figure.seeds() },
-            minutes: None,
-            tasks: if quick { tasks.to_vec() } else { figure.tasks().to_vec() },
-            models: if quick { models.to_vec() } else { own },
-            output: "reproduce".into(),
-            data: "data".into(),
-            json: false,
-            threads,
-        }
+        let (tasks, models, seeds) = figure.defaults(quick);
+        let (output, data) = ("reproduce".into(), "data".into());
+        Reproduce { figure, quick, seeds, minutes: None, tasks, models, output, data, json: false, threads }
     }
 
     #[test]

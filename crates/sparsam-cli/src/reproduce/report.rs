@@ -6,12 +6,12 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use sparsam_train::{Metrics, TaskConfig};
+use sparsam_train::Metrics;
 
 use super::file;
 use super::paper;
 use super::plan::{Figure, MASTERED, Plan, Run};
-use super::train::{Tested, Trained, so_far};
+use super::train::{Tested, Trained, limit, so_far};
 use crate::display::{duration, grouped};
 use crate::machine::Machine;
 use crate::plot::{Axis, Line, Mark, Picture, Unit, draw};
@@ -43,34 +43,36 @@ impl Report {
     /// Of all runs in the output folder that belong to the figure, those asked for and others.
     pub fn of(settings: &Reproduce, plan: &Plan) -> anyhow::Result<Self> {
         let figure = plan.figure;
-        let mut wide = Plan::new(&everything(settings))?;
-        // What was asked for may have other ends than what was not.
-        for run in &mut wide.runs {
-            if let Some(asked) = plan.runs.iter().find(|asked| asked.folder == run.folder) {
-                *run = asked.clone();
+        let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+        for mut run in Plan::new(&everything(settings, plan))?.runs {
+            match plan.runs.iter().find(|asked| asked.folder == run.folder) {
+                Some(asked) => run = asked.clone(),
+                // It may have been given another time than the figure's own.
+                None => run.seconds = limit(&run).or(run.seconds),
             }
-        }
-        let mut found = Vec::new();
-        for run in wide.runs {
-            if let Some(trained) = so_far(figure, settings.quick, &run)?
-                && !trained.metrics.is_empty()
-            {
-                found.push(Found { run, trained });
+            match so_far(figure, settings.quick, &run) {
+                Ok(Some(trained)) if !trained.metrics.is_empty() => found.push(Found { run, trained }),
+                Ok(_) => {}
+                Err(error) => unreadable.push(format!("{}: {error}", run.name())),
             }
         }
         let mut report = Self { figure, text: String::new(), pictures: Vec::new(), json: Value::Null };
         report.text = format!("# {}\n\n", figure.title());
-        let machine = Machine::here();
-        let _ = writeln!(report.text, "`{}`; {}\n", command(settings), machine.line());
-        for sentence in &plan.left_out {
-            let _ = writeln!(report.text, "* Left out by --quick: {sentence}.");
+        let machine = Machine { threads: settings.threads, ..Machine::here() };
+        let _ =
+            writeln!(report.text, "`{}`; {}; a network is trained on one thread\n", command(settings), machine.line());
+        if !plan.left_out.is_empty() {
+            let _ = writeln!(report.text, "* Left out: {}.", plan.left_out.join("; "));
         }
         let unfinished: Vec<String> =
             found.iter().filter(|found| !found.trained.done).map(|found| found.run.name()).collect();
         if !unfinished.is_empty() {
             let _ = writeln!(report.text, "* Not at their end: {}.", unfinished.join("; "));
         }
-        if !plan.left_out.is_empty() || !unfinished.is_empty() {
+        if !unreadable.is_empty() {
+            let _ = writeln!(report.text, "* Not readable: {}.", unreadable.join("; "));
+        }
+        if report.text.ends_with(".\n") {
             report.text.push('\n');
         }
         match figure {
@@ -235,7 +237,7 @@ impl Report {
     fn long_lists(&mut self, found: &[Found]) {
         let series = series(found, "recall");
         let tested: Vec<&Found> = series.iter().flat_map(|series| series.runs.iter().copied()).collect();
-        let chance = tested.first().map_or(0.0, |found| wanted_bits(&found.run));
+        let chance = tested.first().and_then(|found| found.run.chance()).unwrap_or(0.0);
         let _ = writeln!(
             self.text,
             "Networks of figure 3, tested on lists of other lengths: bits of the {chance:.0} wanted that are wrong \
@@ -290,17 +292,18 @@ impl Report {
         let series = series(found, "omniglot");
         let _ = writeln!(
             self.text,
-            "Characters of alphabets that were never trained on, ten presentations of each. The error is the share of wrong \
-             labels.\n\n{}\n",
+            "Characters of alphabets that were never trained on, ten presentations of each: those of the evaluation set if it \
+             is there, else of every fifth alphabet of the background set. The error is the share of wrong labels of the \
+             network as it was at the end.\n\n{}\n",
             paper::FIG4
         );
         let overall = |test: &Tested| mean(test.errors.iter().filter_map(|(_, error, _)| *error));
         let lines: Vec<Line> =
             series.iter().map(|series| series.tested(|test| Some((test.level? as f64, overall(test)?)))).collect();
         let marks = paper::FIG4_ERRORS.iter().filter(|(of, ..)| series.iter().any(|series| series.name == *of));
-        let marks = marks.map(|(of, characters, error)| Mark {
+        let marks = marks.map(|(of, characters, error, told)| Mark {
             of: (*of).into(),
-            text: format!("Rae et al. 2016: {:.0} %", 100.0 * error),
+            text: format!("Rae et al. 2016: {told}"),
             point: (*characters, *error),
         });
         self.picture(
@@ -359,8 +362,8 @@ impl Report {
         let series = series(found, "babi");
         let _ = writeln!(
             self.text,
-            "One network on all tasks of en-10k; error in % on the stories held out, a tenth. A task with more than 5 % \
-             counts as failed.\n\n{}\n",
+            "One network on all tasks of en-10k, as it was at the end of its training; error in % on the stories held out of \
+             the training files, a tenth. A task with more than 5 % counts as failed.\n\n{}\n",
             paper::TABLE1
         );
         let lines: Vec<Line> = series.iter().map(|series| series.line(|line| line.mean_error.unwrap_or(1.0))).collect();
@@ -431,13 +434,17 @@ impl Report {
     }
 }
 
-/// The settings of all that a figure can be about.
-fn everything(settings: &Reproduce) -> Reproduce {
+/// The settings of all that a figure can be about, with every seed that has a folder.
+fn everything(settings: &Reproduce, plan: &Plan) -> Reproduce {
     let figure = settings.figure;
+    let folder = plan.runs.first().and_then(|run| run.folder.parent());
+    let names = folder.and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    let seed = |name: std::ffi::OsString| name.to_str()?.rsplit('-').next()?.parse::<u64>().ok();
+    let seeds = names.filter_map(|entry| seed(entry.file_name())).filter(|seed| *seed <= 1000).max();
     Reproduce {
         tasks: figure.tasks().to_vec(),
         models: figure.models().iter().map(|(model, _)| *model).collect(),
-        seeds: settings.seeds.max(figure.seeds()),
+        seeds: settings.seeds.max(seeds.unwrap_or(0)),
         minutes: None,
         ..settings.clone()
     }
@@ -447,17 +454,14 @@ fn everything(settings: &Reproduce) -> Reproduce {
 pub fn command(settings: &Reproduce) -> String {
     let Reproduce { figure, quick, seeds, minutes, tasks, models, output, data, .. } = settings;
     let mut command = format!("sparsam reproduce {}", figure.name());
-    let (quick_tasks, quick_models, quick_seeds) = figure.quick();
-    let own: Vec<&str> = figure.models().iter().filter(|(_, own)| *own).map(|(model, _)| *model).collect();
-    let (own_tasks, own_models, own_seeds) =
-        if *quick { (quick_tasks, quick_models, quick_seeds) } else { (figure.tasks(), &own[..], figure.seeds()) };
+    let (own_tasks, own_models, own_seeds) = figure.defaults(*quick);
     if *quick {
         command.push_str(" --quick");
     }
-    if tasks != own_tasks {
+    if *tasks != own_tasks {
         let _ = write!(command, " --tasks {}", tasks.join(","));
     }
-    if models != own_models {
+    if *models != own_models {
         let _ = write!(command, " --models {}", models.join(","));
     }
     if *seeds != own_seeds {
@@ -495,48 +499,23 @@ fn series<'a>(found: &'a [Found], task: &str) -> Vec<Series<'a>> {
 }
 
 impl Series<'_> {
-    /// The mean over the runs wherever any was evaluated, each counting with what it had last, and the spread.
+    /// The mean over the runs wherever any was evaluated, and the spread. A run that mastered its task counts with what it
+    /// had last from then on; the line ends where the first of the others does.
     fn line(&self, of: impl Fn(&Metrics) -> f64) -> Line {
-        let mut places: Vec<u64> =
-            self.runs.iter().flat_map(|found| found.trained.metrics.iter().map(|line| line.sequences)).collect();
-        places.sort_unstable();
-        places.dedup();
-        let (mut points, mut band) = (Vec::new(), Vec::new());
-        for place in places {
-            let values: Vec<f64> = self
-                .runs
-                .iter()
-                .filter_map(|found| found.trained.metrics.iter().rev().find(|line| line.sequences <= place).map(&of))
-                .collect();
-            // Runs are evaluated after the same numbers of sequences; before the first of them there is nothing to show.
-            if values.len() == self.runs.len() {
-                points.push((place as f64, values.iter().sum::<f64>() / values.len() as f64));
-                band.push(extremes(&values));
-            }
-        }
-        if self.runs.len() < 2 {
-            band.clear();
-        }
-        Line { name: self.name.to_owned(), points, band, faint: false }
+        let runs = self.runs.iter().map(|found| Course {
+            points: found.trained.metrics.iter().map(|line| (line.sequences as f64, of(line))).collect(),
+            goes_on: found.run.is_mastered(&found.trained.metrics),
+        });
+        mean_line(self.name, &runs.collect::<Vec<_>>())
     }
 
-    /// The same for what tests showed.
+    /// The same for what tests showed, where all runs were tested.
     fn tested(&self, of: impl Fn(&Tested) -> Option<(f64, f64)>) -> Line {
-        let all: Vec<(f64, f64)> =
-            self.runs.iter().flat_map(|found| found.trained.tests.iter().filter_map(&of)).collect();
-        let mut places: Vec<f64> = all.iter().map(|point| point.0).collect();
-        places.sort_by(f64::total_cmp);
-        places.dedup();
-        let (mut points, mut band) = (Vec::new(), Vec::new());
-        for place in places {
-            let values: Vec<f64> = all.iter().filter(|point| point.0 == place).map(|point| point.1).collect();
-            points.push((place, values.iter().sum::<f64>() / values.len() as f64));
-            band.push(extremes(&values));
-        }
-        if self.runs.len() < 2 {
-            band.clear();
-        }
-        Line { name: self.name.to_owned(), points, band, faint: false }
+        let runs = self
+            .runs
+            .iter()
+            .map(|found| Course { points: found.trained.tests.iter().filter_map(&of).collect(), goes_on: false });
+        mean_line(self.name, &runs.collect::<Vec<_>>())
     }
 
     /// Something of each run, one behind the other.
@@ -544,6 +523,37 @@ impl Series<'_> {
         let all: Vec<String> = self.runs.iter().map(|found| of(found).unwrap_or_else(|| "–".into())).collect();
         all.join(" · ")
     }
+}
+
+/// What one run showed, in rising order.
+struct Course {
+    points: Vec<(f64, f64)>,
+    /// What it had last holds from then on.
+    goes_on: bool,
+}
+
+/// The mean of several courses and, if there are several, their spread, from where all have begun to where the first of
+/// those that do not go on ends.
+fn mean_line(name: &str, runs: &[Course]) -> Line {
+    let end = runs.iter().filter(|run| !run.goes_on).map(|run| run.points.last().map_or(0.0, |point| point.0));
+    let end = end.fold(f64::INFINITY, f64::min);
+    let mut places: Vec<f64> = runs.iter().flat_map(|run| run.points.iter().map(|point| point.0)).collect();
+    places.retain(|place| *place <= end);
+    places.sort_by(f64::total_cmp);
+    places.dedup();
+    let (mut points, mut band) = (Vec::new(), Vec::new());
+    for place in places {
+        let at = |run: &Course| run.points.iter().rev().find(|point| point.0 <= place).map(|point| point.1);
+        let values: Vec<f64> = runs.iter().filter_map(at).collect();
+        if values.len() == runs.len() {
+            points.push((place, values.iter().sum::<f64>() / values.len() as f64));
+            band.push(extremes(&values));
+        }
+    }
+    if runs.len() < 2 {
+        band.clear();
+    }
+    Line { name: name.to_owned(), points, band, faint: false }
 }
 
 fn extremes(values: &[f64]) -> (f64, f64) {
@@ -572,11 +582,6 @@ fn milliseconds(series: &Series<'_>) -> String {
     all.get(all.len() / 2).map_or_else(String::new, |value| format!("{value:.2}"))
 }
 
-/// Bits that an answer wants.
-fn wanted_bits(run: &Run) -> f64 {
-    if let TaskConfig::Recall(recall) = &run.config.task { (recall.bits * recall.item_length) as f64 } else { 0.0 }
-}
-
 /// "mean of 3 seeds, from the lowest to the highest".
 fn seeds_told(series: &[Series<'_>]) -> String {
     let counts: Vec<usize> = series.iter().map(|series| series.runs.len()).collect();
@@ -585,5 +590,30 @@ fn seeds_told(series: &[Series<'_>]) -> String {
         (1, 1) => "one seed".into(),
         (least, most) if least == most => format!("mean of {most} seeds, from the lowest to the highest"),
         (least, most) => format!("mean of {least} to {most} seeds, from the lowest to the highest"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn course(points: &[(f64, f64)], goes_on: bool) -> Course {
+        Course { points: points.to_vec(), goes_on }
+    }
+
+    #[test]
+    fn a_mean_ends_with_the_first_run_that_was_cut_off() {
+        let mastered = course(&[(8.0, 4.0), (16.0, 1.0)], true);
+        let whole = course(&[(8.0, 6.0), (16.0, 5.0), (24.0, 3.0), (32.0, 2.0)], false);
+        let line = mean_line("SAM", &[mastered, whole]);
+        assert_eq!(line.points, [(8.0, 5.0), (16.0, 3.0), (24.0, 2.0), (32.0, 1.5)]);
+        assert_eq!(line.band[2..], [(1.0, 3.0), (1.0, 2.0)]);
+
+        let stopped = course(&[(8.0, 80.0), (16.0, 70.0)], false);
+        let whole = course(&[(8.0, 60.0), (16.0, 50.0), (24.0, 3.0)], false);
+        assert_eq!(mean_line("SAM", &[stopped, whole]).points, [(8.0, 70.0), (16.0, 60.0)]);
+        let alone = mean_line("SAM", &[course(&[(8.0, 4.0), (16.0, 1.0)], false)]);
+        assert!(alone.points.len() == 2 && alone.band.is_empty());
+        assert!(mean_line("SAM", &[course(&[], false), course(&[(8.0, 4.0)], true)]).points.is_empty());
     }
 }

@@ -56,7 +56,7 @@ impl Ending {
     fn write(&self, folder: &Path) -> Result<(), Error> {
         let path = folder.join(RESULT);
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        std::fs::write(&path, text).map_err(|source| Error::Io { path, source })
+        sparsam::file::replace(&path, &text).map_err(|source| Error::Io { path, source })
     }
 
     /// Whether a run that ended so has no more training to do.
@@ -142,14 +142,21 @@ fn one(
             }
             _ => {}
         };
-        over |= trainer.run(&mut observer, &ended)? == Outcome::Finished;
+        let outcome = trainer.run(&mut observer, &ended)?;
+        over |= outcome == Outcome::Finished;
+        // What was learnt since the last evaluation counts as well.
+        if over && trainer.metrics().last().is_none_or(|line| line.batch < trainer.batch()) {
+            trainer.evaluate_and_save(&mut |_: Event<'_>| ())?;
+        }
     }
     let (metrics, batch) = (trainer.metrics().to_vec(), trainer.batch());
     drop(trainer);
     if !over {
         return Ok(Trained { metrics, tests: Vec::new(), done: false });
     }
-    let mut ending = before.unwrap_or(Ending { batch, seconds: run.seconds, tests: Vec::new() });
+    // What was tested before is of another network if there was training since.
+    let tests = before.filter(|ending| ending.batch == batch).map_or(Vec::new(), |ending| ending.tests);
+    let mut ending = Ending { batch, seconds: run.seconds, tests };
     ending.write(&run.folder)?;
     let mut done = true;
     for test in figure.tests(quick, &run.config, &metrics) {
@@ -185,11 +192,13 @@ fn open(run: &Run) -> Result<Trainer, Error> {
     Ok(trainer)
 }
 
-/// Tests the best network of a run.
+/// Tests the network of a run.
 fn tested(run: &Run, test: Test) -> Result<Tested, Error> {
     let started = Instant::now();
     let folder = RunFolder::open(&run.folder)?;
-    let (task, network) = (folder.task(None)?, folder.network(Checkpoint::Best)?);
+    // What is held out of data is little, and has chosen the best network already; of other tasks all sequences are fresh.
+    let which = if run.config.task.reads_files() { Checkpoint::Newest } else { Checkpoint::Best };
+    let (task, network) = (folder.task(None)?, folder.network(which)?);
     let sequences = test.sequences.or(task.evaluation_sequences()).unwrap_or(256);
     let levels = test.level.map(|level| level..=level);
     // Few at a time: long sequences fill the memories.
@@ -212,6 +221,11 @@ pub fn so_far(figure: Figure, quick: bool, run: &Run) -> Result<Option<Trained>,
     let tests = ending.map_or(Vec::new(), |ending| ending.tests);
     let tested = figure.tests(quick, &run.config, &metrics).len() <= tests.len();
     Ok(Some(Trained { metrics, tests, done: over && tested }))
+}
+
+/// Seconds that a run was trained for at most when it last ended, if it has.
+pub fn limit(run: &Run) -> Option<f64> {
+    Ending::read(&run.folder)?.seconds
 }
 
 /// How the configuration that a run was begun with differs from the one it should have; the number of batches may.
