@@ -115,6 +115,9 @@ impl Figure {
 /// Minutes that `--quick` takes, about, however many runs and cores there are.
 const QUICK_MINUTES: f64 = 8.0;
 
+/// Characters in the longest episodes of training, and labels that there are.
+const CHARACTERS: usize = 100;
+
 /// Words of the dense models, as in the paper's curriculum.
 const DENSE_WORDS: usize = 64;
 
@@ -303,7 +306,10 @@ fn run(
     let curriculum = matches!(figure, Figure::Fig3 | Figure::Fig8);
     match &mut options {
         TaskConfig::Babi(babi) => babi.data = settings.data.display().to_string(),
-        TaskConfig::Omniglot(omniglot) => omniglot.data = settings.data.display().to_string(),
+        TaskConfig::Omniglot(omniglot) => {
+            omniglot.data = settings.data.display().to_string();
+            omniglot.labels = CHARACTERS;
+        }
         // A curriculum draws from the shortest sequences on.
         TaskConfig::Sort(sort) if curriculum => (sort.count, sort.top) = (5, 4),
         _ => {}
@@ -341,7 +347,7 @@ fn run(
             (config.evaluate_every, config.evaluation_sequences, config.checkpoint_every) = (100, 16, 100);
         }
         Figure::Fig4 => {
-            config.curriculum = CurriculumConfig { on: true, start: 5, end: 100, ..config.curriculum };
+            config.curriculum = CurriculumConfig { on: true, start: 5, end: CHARACTERS, ..config.curriculum };
             config.optimiser = OptimiserConfig::adam(1e-3);
             config.batches = 1_000_000;
         }
