@@ -232,6 +232,11 @@ fn read_npz(path: &Path, sizes: &mut Option<Sizes>) -> Result<Vec<Row>, Error> {
     let [count, steps, size] = inputs.shape[..] else {
         return Err(wrong(format!("inputs were expected as sequences × steps × numbers, not {:?}", inputs.shape)));
     };
+    // No array bounds the number of sequences then.
+    if steps == 0 || size == 0 {
+        let shape = &inputs.shape;
+        return Err(wrong(format!("inputs of at least one step and one number were expected, not of the shape {shape:?}")));
+    }
     let shape = |what: &str, array: &Array, expected: &[usize]| {
         if array.shape == expected {
             return Ok(());
@@ -433,6 +438,15 @@ mod tests {
             (&[targets], "it holds no array inputs"),
             (&[inputs, ("targets", "<f4", &[5, 4, 2], &bits)], "targets of the shape [10, 2, 2] were expected"),
             (&[("inputs", "<f4", &[20], &numbers), targets], "sequences × steps × numbers, not [20]"),
+            (
+                &[("inputs", "<f4", &[1 << 60, 0, 1], &[]), ("targets", "<f4", &[1 << 60, 0], &[])],
+                "at least one step and one number were expected, not of the shape [1152921504606846976, 0, 1]",
+            ),
+            (
+                &[("inputs", "<f4", &[1 << 60, 1, 0], &[]), ("targets", "<f4", &[1 << 60, 1, 0], &[])],
+                "at least one step and one number were expected",
+            ),
+            (&[("inputs", "<f4", &[0, 1, 1], &[]), ("targets", "<f4", &[0, 1], &[])], "it holds no sequences"),
             (&[inputs, targets, ("mask", "<f4", &[20], &mask)], "a mask of the shape [10, 2]"),
             (&[inputs, targets, ("lengths", "<f4", &[10], &numbers[..10])], "sequence 0: its length is 0 where 1 to 2"),
             (&[inputs, ("targets", "<f4", &[10, 2], &halves)], "sequence 0: the target of time step 2 is 0.5"),
