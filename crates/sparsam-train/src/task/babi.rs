@@ -408,11 +408,12 @@ impl Task for Stories {
         let Draw { stream, number, mut random, .. } = draw;
         let (task, story) = match stream {
             Stream::Evaluation => self.held_out(number),
-            // Any few after each other are of all tasks.
+            // Any few after each other are of all tasks. Which stories of them must not follow from the number: numbers of
+            // evaluations may lie apart by what the held-out stories divide, and always the same few would come.
             Stream::Validation => {
-                let (task, turn) = (number as usize % self.tasks.len(), number as usize / self.tasks.len());
+                let task = (number % self.tasks.len() as u64) as usize;
                 let stories = &self.tasks[task].held_out;
-                (task, stories[turn % stories.len()].clone())
+                (task, stories[random.below(stories.len())].clone())
             }
             _ => {
                 let task = random.below(self.tasks.len());
@@ -559,6 +560,9 @@ mod tests {
         let some: BTreeSet<_> = (4007..4027).map(|number| story(Stream::Validation, number)).collect();
         assert!(some.iter().map(|(task, _)| task).eq(&(1..=20).collect::<Vec<_>>()));
         assert!(some.iter().all(|(_, story)| story % 10 == 9));
+        // A hundred every 500 batches of 8 are all that there are in the end.
+        let numbers = (0..50).flat_map(|evaluation| (0..100).map(move |number| 4000 * evaluation + number));
+        assert_eq!(numbers.map(|number| story(Stream::Validation, number)).collect::<BTreeSet<_>>(), all);
     }
 
     #[test]

@@ -326,8 +326,10 @@ impl Task for Held {
     fn start(&self, draw: Draw) -> Source<'_> {
         let Draw { stream, number, mut random, .. } = draw;
         let whole = match stream {
-            Stream::Training => &self.training[random.below(self.training.len())],
-            _ => &self.held_out[(number % self.held_out.len() as u64) as usize],
+            Stream::Evaluation => &self.held_out[(number % self.held_out.len() as u64) as usize],
+            // Numbers of evaluations may lie apart by what the held-out ones divide: always the same few would come.
+            Stream::Validation => &self.held_out[random.below(self.held_out.len())],
+            _ => &self.training[random.below(self.training.len())],
         };
         let mut steps = 0..whole.steps();
         Box::new(move |sequence| steps.next().map(|step| sequence.push_step_of(whole, step)).is_some())
@@ -345,6 +347,7 @@ impl Task for Held {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::fs;
 
     use super::*;
@@ -411,6 +414,21 @@ mod tests {
         let kept = one.kept().unwrap();
         let given = Given { kept: Some(&kept), ..given };
         assert_eq!(Sequences::default().build(given).unwrap().evaluation_sequences(), Some(12));
+    }
+
+    #[test]
+    fn evaluations_during_training_are_on_all_that_is_held_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let lines = (0..200).map(|number| format!("{{\"inputs\": [[{number}]], \"targets\": [[0]]}}\n"));
+        fs::write(&path, lines.collect::<String>()).unwrap();
+        let task = build(&path).unwrap();
+        let first_input = |stream, number| generate(&*task, stream, number).input(0)[0] as usize;
+        let held_out: BTreeSet<usize> = (9..200).step_by(10).collect();
+        // Five every 500 batches of 8.
+        let numbers = (0..100).flat_map(|evaluation| (0..5).map(move |number| 4000 * evaluation + number));
+        assert_eq!(numbers.map(|number| first_input(Stream::Validation, number)).collect::<BTreeSet<_>>(), held_out);
+        assert_eq!((0..20).map(|number| first_input(Stream::Evaluation, number)).collect::<BTreeSet<_>>(), held_out);
     }
 
     #[test]
