@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Categories, Channels, Draw, Given, Options, Source, Task, check_option};
 use crate::batch::TargetKind;
+use crate::data::ContentSum;
 use crate::data::archive::{self, Limits};
 use crate::{Error, Stream};
 
@@ -95,7 +96,9 @@ impl Options for Babi {
                 format!("its files have {} different words; at most {} are told apart", words.0.len(), u16::MAX);
             return Err(Error::data(&self.data, reason));
         }
-        let mut stories = Stories { words, tasks: Vec::new(), steps: Vec::new() };
+        let mut sum = ContentSum::default();
+        files.iter().for_each(|(_, entry)| sum.add(&entry.bytes));
+        let mut stories = Stories { words, tasks: Vec::new(), steps: Vec::new(), sum: sum.finish() };
         for ((name, parsed), (_, entry)) in parsed.iter().zip(&files) {
             stories.add(name, parsed, &entry.place, held_out)?;
         }
@@ -333,6 +336,8 @@ struct Stories {
     tasks: Vec<OfTask>,
     /// Of all stories, one after the other.
     steps: Vec<Step>,
+    /// Of the files.
+    sum: String,
 }
 
 impl Stories {
@@ -447,7 +452,7 @@ impl Task for Stories {
     }
 
     fn kept(&self) -> Option<Value> {
-        Some(json!({ "words": self.words.0 }))
+        Some(json!({ "words": self.words.0, "sha256": self.sum }))
     }
 }
 

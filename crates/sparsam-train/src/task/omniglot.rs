@@ -4,9 +4,11 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::{Categories, Channels, Draw, Given, Options, Source, Task, check_option};
 use crate::batch::TargetKind;
+use crate::data::ContentSum;
 use crate::data::archive::{self, Limits};
 use crate::{Error, Random, Stream};
 
@@ -94,12 +96,19 @@ impl Options for Omniglot {
 
     fn build(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error> {
         self.check()?;
-        let mut sets =
-            Sets { options: self.clone(), training: Vec::new(), held_out: Vec::new(), evaluation: Vec::new() };
+        let mut sets = Sets {
+            options: self.clone(),
+            training: Vec::new(),
+            held_out: Vec::new(),
+            evaluation: Vec::new(),
+            sum: String::new(),
+        };
+        let mut sum = ContentSum::default();
         if let Some(path) = given.evaluation_files {
             let path = find(path, EVALUATION).unwrap_or_else(|| path.to_owned());
-            sets.evaluation = characters(read(&path)?);
+            sets.evaluation = characters(read(&path, &mut sum)?);
             sets.check(&path, "to evaluate on", &sets.evaluation)?;
+            sets.sum = sum.finish();
             return Ok(Box::new(sets));
         }
         let data = Path::new(&self.data);
@@ -107,7 +116,8 @@ impl Options for Omniglot {
             let reason = format!("it holds no {BACKGROUND}, nor what that unpacks to; get it with sparsam data fetch");
             return Err(Error::data(data.display(), reason));
         };
-        let alphabets = read(&background)?;
+        let alphabets = read(&background, &mut sum)?;
+        sets.sum = sum.finish();
         let (held_out, training): (Vec<_>, Vec<_>) =
             alphabets.into_iter().enumerate().partition(|(number, _)| number % HELD_OUT == HELD_OUT - 1);
         sets.training = characters(training.into_iter().map(|(_, alphabet)| alphabet));
@@ -115,7 +125,8 @@ impl Options for Omniglot {
         sets.check(&background, "to train on", &sets.training)?;
         sets.check(&background, "held out", &sets.held_out)?;
         if let Some(evaluation) = find(data, EVALUATION) {
-            sets.evaluation = characters(read(&evaluation)?);
+            // It may come later: nothing is trained on it.
+            sets.evaluation = characters(read(&evaluation, &mut ContentSum::default())?);
             sets.check(&evaluation, "to evaluate on", &sets.evaluation)?;
         }
         Ok(Box::new(sets))
@@ -130,7 +141,7 @@ fn find(folder: &Path, archive: &str) -> Option<std::path::PathBuf> {
 
 /// Says what an archive holds.
 pub fn contents(path: &Path) -> Result<String, Error> {
-    let alphabets = read(path)?;
+    let alphabets = read(path, &mut ContentSum::default())?;
     let count = alphabets.len();
     let characters = characters(alphabets);
     let drawings: usize = characters.iter().map(Vec::len).sum();
@@ -148,12 +159,13 @@ fn characters(alphabets: impl IntoIterator<Item = Alphabet>) -> Vec<Character> {
 }
 
 /// Reads the alphabets of an archive or folder, in the order of their names.
-fn read(path: &Path) -> Result<Vec<Alphabet>, Error> {
+fn read(path: &Path, sum: &mut ContentSum) -> Result<Vec<Alphabet>, Error> {
     let wanted = |name: &str| name.ends_with(".png") && name.matches('/').count() >= 2 && !name.contains("__MACOSX");
     let mut alphabets: BTreeMap<String, Alphabet> = BTreeMap::new();
     for entry in archive::read(path, LIMITS, &wanted)? {
         let mut parts = entry.name.rsplit('/').skip(1);
         let (Some(character), Some(alphabet)) = (parts.next(), parts.next()) else { continue };
+        [alphabet.as_bytes(), character.as_bytes(), &entry.bytes].into_iter().for_each(|part| sum.add(part));
         let drawing = Drawing::decode(&entry.bytes).map_err(|reason| Error::data(&entry.place, reason))?;
         let characters = alphabets.entry(alphabet.to_owned()).or_default();
         characters.entry(character.to_owned()).or_default().push(drawing);
@@ -249,6 +261,8 @@ struct Sets {
     held_out: Vec<Character>,
     /// None if there is no such set.
     evaluation: Vec<Character>,
+    /// Of the background set, or of the set that alone is there.
+    sum: String,
 }
 
 impl Sets {
@@ -338,6 +352,10 @@ impl Task for Sets {
     fn categories(&self) -> Option<Categories> {
         let names = (1..=PRESENTATIONS).map(|time| time.to_string()).collect();
         Some(Categories { unit: "instance", names, failed_above: None })
+    }
+
+    fn kept(&self) -> Option<Value> {
+        Some(json!({ "sha256": self.sum }))
     }
 }
 
@@ -479,6 +497,25 @@ mod tests {
         let given = Given { evaluation_files: Some(&path), ..Given::default() };
         let nowhere = Omniglot { data: "none".into(), ..small(folder.path()) };
         assert!(ink(&*nowhere.build(given).unwrap(), Stream::Evaluation)[0] > 0.5);
+    }
+
+    #[test]
+    fn the_sum_is_of_what_is_trained_on() {
+        let folder = tempfile::tempdir().unwrap();
+        write_small(folder.path(), "images_background", 10, 0);
+        let kept = || small(folder.path()).build(Given::default()).unwrap().kept().unwrap();
+        let before = kept();
+        assert_eq!(before["sha256"].as_str().unwrap().len(), 64);
+        write_small(folder.path(), "images_evaluation", 4, 20);
+        assert_eq!(kept(), before);
+        // The alphabets behind a new one move up, and others are held out.
+        let background = folder.path().join("images_background");
+        fs::rename(background.join("Alphabet09"), background.join("Aardvark")).unwrap();
+        assert_ne!(kept(), before);
+        fs::rename(background.join("Aardvark"), background.join("Alphabet09")).unwrap();
+        assert_eq!(kept(), before);
+        fs::write(background.join("Alphabet03/character01/0001_01.png"), picture(105, |_, _| true)).unwrap();
+        assert_ne!(kept(), before);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Channels, Draw, Given, Options, Source, Task};
 use crate::batch::{Sequence, TargetKind};
+use crate::data::ContentSum;
 use crate::data::archive::{self, Limits};
 use crate::data::npy::Array;
 use crate::{Error, Stream};
@@ -54,10 +55,11 @@ impl Options for Sequences {
             return Err(Error::option("data", "\"\"", reason));
         }
         let mut sizes = given.kept.map(Sizes::kept).transpose()?;
+        let mut sum = ContentSum::default();
         let sequences = if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz")) {
-            read_npz(path, &mut sizes)?
+            read_npz(path, &mut sizes, &mut sum)?
         } else {
-            read_json_lines(path, &mut sizes)?
+            read_json_lines(path, &mut sizes, &mut sum)?
         };
         let Some(sizes) = sizes.filter(|_| !sequences.is_empty()) else {
             return Err(Error::data(path.display(), "it holds no sequences"));
@@ -80,7 +82,7 @@ impl Options for Sequences {
         }
         let rows = |sequences: Vec<Row>| sequences.into_iter().map(|row| row.sequence(sizes)).collect();
         let (held_out, training): (Vec<Sequence>, Vec<Sequence>) = (rows(held_out), rows(training));
-        Ok(Box::new(Held { sizes, training, held_out }))
+        Ok(Box::new(Held { sizes, training, held_out, sum: sum.finish() }))
     }
 }
 
@@ -194,7 +196,7 @@ impl Row {
     }
 }
 
-fn read_json_lines(path: &Path, sizes: &mut Option<Sizes>) -> Result<Vec<Row>, Error> {
+fn read_json_lines(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum) -> Result<Vec<Row>, Error> {
     if !path.is_file() {
         return Err(Error::data(path.display(), "there is no such file; name one of sequences, .jsonl or .npz"));
     }
@@ -214,15 +216,17 @@ fn read_json_lines(path: &Path, sizes: &mut Option<Sizes>) -> Result<Vec<Row>, E
             wrong(format!("{expected} ({error})"))
         })?;
         row.check(sizes).map_err(wrong)?;
+        sum.add(line.as_bytes());
         rows.push(row);
     }
     Ok(rows)
 }
 
-fn read_npz(path: &Path, sizes: &mut Option<Sizes>) -> Result<Vec<Row>, Error> {
+fn read_npz(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum) -> Result<Vec<Row>, Error> {
     let wrong = |reason: String| Error::data(path.display(), reason);
     let wanted = |name: &str| ["inputs.npy", "targets.npy", "lengths.npy", "mask.npy"].contains(&name);
     let entries = archive::read(path, LIMITS, &wanted)?;
+    entries.iter().for_each(|entry| sum.add(&entry.bytes));
     let array = |name: &str| {
         let entry = entries.iter().find(|entry| entry.name.trim_end_matches(".npy") == name);
         entry.map(|entry| Array::parse(&entry.bytes).map_err(|reason| Error::data(&entry.place, reason))).transpose()
@@ -235,7 +239,9 @@ fn read_npz(path: &Path, sizes: &mut Option<Sizes>) -> Result<Vec<Row>, Error> {
     // No array bounds the number of sequences then.
     if steps == 0 || size == 0 {
         let shape = &inputs.shape;
-        return Err(wrong(format!("inputs of at least one step and one number were expected, not of the shape {shape:?}")));
+        return Err(wrong(format!(
+            "inputs of at least one step and one number were expected, not of the shape {shape:?}"
+        )));
     }
     let shape = |what: &str, array: &Array, expected: &[usize]| {
         if array.shape == expected {
@@ -303,6 +309,8 @@ struct Held {
     sizes: Sizes,
     training: Vec<Sequence>,
     held_out: Vec<Sequence>,
+    /// Of the file.
+    sum: String,
 }
 
 impl Task for Held {
@@ -341,7 +349,7 @@ impl Task for Held {
 
     fn kept(&self) -> Option<Value> {
         let Sizes { inputs, outputs, kind, .. } = self.sizes;
-        Some(json!({ "inputs": inputs, "outputs": outputs, "targets": kind.unit() }))
+        Some(json!({ "inputs": inputs, "outputs": outputs, "targets": kind.unit(), "sha256": self.sum }))
     }
 }
 
