@@ -422,8 +422,10 @@ impl Task for Stories {
             }
             _ => {
                 let task = random.below(self.tasks.len());
-                let stories = &self.tasks[task].training;
-                (task, stories.get(random.below(stories.len())).cloned().unwrap_or_default())
+                let OfTask { training, held_out, .. } = &self.tasks[task];
+                // Who built the task to evaluate has no others.
+                let stories = if training.is_empty() { held_out } else { training };
+                (task, stories[random.below(stories.len())].clone())
             }
         };
         let more = self.words.get(MORE);
@@ -634,6 +636,10 @@ mod tests {
         assert_eq!((task.evaluation_sequences(), task.channels().input_size), (Some(3), 33));
         assert_eq!(task.categories().unwrap().names, ["7 counting"]);
         assert!(words(&*task, &generate(&*task, Stream::Evaluation, 2)).starts_with("mary went to room7"));
+        // They are all that there is, whatever they are to be for.
+        for stream in [Stream::Training, Stream::Validation, Stream::Evaluation] {
+            assert!(generate(&*task, stream, 5).steps() > 0);
+        }
         fs::write(tests.join("qa7_counting_test.txt"), file(7, 1) + "1 Is it?\tzebra\n").unwrap();
         let unknown = message(evaluate(&kept));
         assert!(

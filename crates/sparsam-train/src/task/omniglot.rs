@@ -322,6 +322,8 @@ impl Task for Sets {
             Stream::Evaluation | Stream::Validation => &self.held_out,
             Stream::Training | Stream::Levels => &self.training,
         };
+        // Who built the task to evaluate has no others.
+        let set = if set.is_empty() { &self.evaluation } else { set };
         let directed = random.distinct(level, 4 * set.len());
         let labels = random.distinct(level, self.options.labels);
         let mut shown: Vec<Shown<'_>> = directed
@@ -385,13 +387,18 @@ mod tests {
     }
 
     /// Alphabets of two characters, each with two drawings: bars whose thickness tells the alphabet.
-    fn write_small(folder: &Path, set: &str, alphabets: usize, first: u32) {
+    fn write_small(folder: &Path, set: &str, alphabets: u32, first: u32) {
+        write_bars(folder, set, alphabets, |alphabet| 5 + 3 * (first + alphabet));
+    }
+
+    /// The same with bars of this thickness.
+    fn write_bars(folder: &Path, set: &str, alphabets: u32, thick: impl Fn(u32) -> u32) {
         for alphabet in 0..alphabets {
             for character in 0..2 {
                 let path = folder.join(set).join(format!("Alphabet{alphabet:02}/character{character:02}"));
                 fs::create_dir_all(&path).unwrap();
                 for drawing in 0..2 {
-                    let thick = 5 + 3 * (first + alphabet as u32);
+                    let thick = thick(alphabet);
                     let bytes = picture(105, |row, column| if character == 0 { row < thick } else { column < thick });
                     fs::write(path.join(format!("0001_{drawing:02}.png")), bytes).unwrap();
                 }
@@ -469,34 +476,36 @@ mod tests {
     #[test]
     fn alphabets_are_not_shared() {
         let folder = tempfile::tempdir().unwrap();
-        write_small(folder.path(), "images_background", 10, 0);
-        let task = small(folder.path()).build(Given::default()).unwrap();
-        // Ink tells the alphabet: those held out are the fifth and the tenth, of 17 and 32 pixels' thickness.
-        let ink = |task: &dyn Task, stream| {
-            let mut found: Vec<f32> = (0..60)
-                .flat_map(|number| {
-                    let sequence = generate(task, 1, stream, number);
-                    (0..10).map(|step| sequence.input(step)[..400].iter().sum::<f32>() / 400.0).collect::<Vec<_>>()
-                })
-                .collect();
-            found.sort_by(f32::total_cmp);
-            found
+        // Those held out are the fifth and the tenth.
+        let thick = |alphabet| if alphabet % 5 == 4 { 50 } else { 15 };
+        write_bars(folder.path(), "images_background", 10, thick);
+        let (background, held_out, evaluation) = (0.05..0.25, 0.3..0.6, 0.65..1.0);
+        let check = |task: &dyn Task, stream, expected: &std::ops::Range<f32>| {
+            for number in 0..60 {
+                let sequence = generate(task, 1, stream, number);
+                let ink = (0..10).map(|step| sequence.input(step)[..SIDE * SIDE].iter().sum::<f32>() / 400.0);
+                ink.for_each(|ink| assert!(expected.contains(&ink), "{stream:?} {number}: {ink} not in {expected:?}"));
+            }
         };
-        let near = |ink: f32, thick: f32| (ink / (thick / 105.0) - 1.0).abs() < 0.25;
-        let held_out = ink(&*task, Stream::Validation);
-        assert!(held_out.iter().all(|ink| near(*ink, 17.0) || near(*ink, 32.0)), "{held_out:?}");
-        assert_eq!(ink(&*task, Stream::Evaluation).len(), 600);
-        // With a set of its own the evaluation is on that one: thickness from 65 on.
-        write_small(folder.path(), "images_evaluation", 4, 20);
         let task = small(folder.path()).build(Given::default()).unwrap();
-        assert!(ink(&*task, Stream::Evaluation)[0] > 0.5);
-        assert!(ink(&*task, Stream::Validation).iter().all(|ink| near(*ink, 17.0) || near(*ink, 32.0)));
+        check(&*task, Stream::Training, &background);
+        check(&*task, Stream::Validation, &held_out);
+        check(&*task, Stream::Evaluation, &held_out);
+        // With a set of its own the evaluation is on that one.
+        write_bars(folder.path(), "images_evaluation", 4, |_| 95);
+        let task = small(folder.path()).build(Given::default()).unwrap();
+        check(&*task, Stream::Training, &background);
+        check(&*task, Stream::Validation, &held_out);
+        check(&*task, Stream::Evaluation, &evaluation);
         let other = tempfile::tempdir().unwrap();
-        write_small(other.path(), "mine", 4, 20);
+        write_bars(other.path(), "mine", 4, |_| 95);
         let path = other.path().join("mine");
         let given = Given { evaluation_files: Some(&path), ..Given::default() };
-        let nowhere = Omniglot { data: "none".into(), ..small(folder.path()) };
-        assert!(ink(&*nowhere.build(given).unwrap(), Stream::Evaluation)[0] > 0.5);
+        let nowhere = Omniglot { data: "none".into(), ..small(folder.path()) }.build(given).unwrap();
+        // It is all that there is, whatever it is to be for.
+        for stream in [Stream::Training, Stream::Validation, Stream::Evaluation] {
+            check(&*nowhere, stream, &evaluation);
+        }
     }
 
     #[test]

@@ -337,7 +337,11 @@ impl Task for Held {
             Stream::Evaluation => &self.held_out[(number % self.held_out.len() as u64) as usize],
             // Numbers of evaluations may lie apart by what the held-out ones divide: always the same few would come.
             Stream::Validation => &self.held_out[random.below(self.held_out.len())],
-            _ => &self.training[random.below(self.training.len())],
+            _ => {
+                // Who built the task to evaluate has no others.
+                let sequences = if self.training.is_empty() { &self.held_out } else { &self.training };
+                &sequences[random.below(sequences.len())]
+            }
         };
         let mut steps = 0..whole.steps();
         Box::new(move |sequence| steps.next().map(|step| sequence.push_step_of(whole, step)).is_some())
@@ -421,7 +425,12 @@ mod tests {
         assert!(error.contains("sequence 3: time step 3 is of class 3, but the network knows 3"), "{error}");
         let kept = one.kept().unwrap();
         let given = Given { kept: Some(&kept), ..given };
-        assert_eq!(Sequences::default().build(given).unwrap().evaluation_sequences(), Some(12));
+        let task = Sequences::default().build(given).unwrap();
+        assert_eq!(task.evaluation_sequences(), Some(12));
+        // They are all that there is, whatever they are to be for.
+        for stream in [Stream::Training, Stream::Validation, Stream::Evaluation] {
+            assert!(generate(&*task, stream, 5).steps() >= 2);
+        }
     }
 
     #[test]
