@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -39,6 +39,9 @@ impl Default for Babi {
 
 /// The name of the official archive.
 pub const ARCHIVE: &str = "tasks_1-20_v1-2.tar.gz";
+
+/// The folder that it unpacks to.
+const UNPACKED: &str = "tasks_1-20_v1-2";
 
 /// Tasks that there are.
 const TASKS: usize = 20;
@@ -80,8 +83,8 @@ impl Options for Babi {
     fn build(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error> {
         self.check()?;
         let (files, held_out) = match given.evaluation_files {
-            Some(path) => (self.find(path, "test")?, None),
-            None => (self.find(Path::new(&self.data), "train")?, Some(HELD_OUT)),
+            Some(path) => (self.evaluation_files(path)?, None),
+            None => (self.training_files(Path::new(&self.data))?, Some(HELD_OUT)),
         };
         let parsed: Vec<(Name, Vec<Story>)> = files
             .iter()
@@ -109,13 +112,16 @@ impl Options for Babi {
 /// Says what an archive or folder holds.
 pub fn contents(path: &Path) -> Result<String, Error> {
     let options = Babi { data: path.display().to_string(), ..Babi::default() };
-    let files = options.find(path, "train")?;
+    let (files, tests) = (options.training_files(path)?, options.find(path, "test", false)?);
     let mut stories = 0;
     for (_, entry) in &files {
         stories += parse(&entry.place, &entry.bytes)?.len();
     }
-    let tests = options.find(path, "test").map_or(0, |files| files.len());
-    Ok(format!("{stories} stories of {} tasks in {}, and test files of {tests}", files.len(), options.subset))
+    for (_, entry) in &tests {
+        parse(&entry.place, &entry.bytes)?;
+    }
+    let (tasks, tests, subset) = (files.len(), tests.len(), options.subset);
+    Ok(format!("{stories} stories of {tasks} tasks in {subset}, and test files of {tests}"))
 }
 
 /// The name of a file: `qa7_counting_train.txt` is task 7, "counting".
@@ -135,16 +141,45 @@ impl Name {
 }
 
 impl Babi {
-    /// The files of a part (train or test) in a folder or archive, in the order of their tasks. Whoever trains needs every
-    /// task; an evaluation takes those that there are.
-    fn find(&self, path: &Path, part: &str) -> Result<Vec<(Name, archive::Entry)>, Error> {
-        let official = path.join(ARCHIVE);
-        let path = if official.is_file() { &official } else { path };
+    /// The training files of a folder or archive in the order of their tasks, of which none may be missing.
+    fn training_files(&self, path: &Path) -> Result<Vec<(Name, archive::Entry)>, Error> {
+        let files = self.find(path, "train", false)?;
+        let mut tasks = if self.only == 0 { 1..=TASKS } else { self.only..=self.only };
+        match tasks.find(|task| files.iter().all(|(name, _)| name.task != *task)) {
+            Some(task) => Err(self.lacks(path, "train", task, files.is_empty())),
+            None => Ok(files),
+        }
+    }
+
+    /// The test files that there are in a folder or archive, in the order of their tasks: those of the subset or, if there
+    /// are none, those in any folder.
+    fn evaluation_files(&self, path: &Path) -> Result<Vec<(Name, archive::Entry)>, Error> {
+        let mut files = self.find(path, "test", false)?;
+        if files.is_empty() {
+            files = self.find(path, "test", true)?;
+        }
+        if files.is_empty() { Err(self.lacks(path, "test", self.only.max(1), true)) } else { Ok(files) }
+    }
+
+    fn lacks(&self, path: &Path, part: &str, task: usize, all: bool) -> Error {
+        let (lacks, subset) = (if all { "holds no" } else { "lacks" }, &self.subset);
+        let reason = format!(
+            "it {lacks} {subset}/qa{task}_*_{part}.txt; name {ARCHIVE}, the folder that it unpacks to, or {subset} in it"
+        );
+        Error::data(path.display(), reason)
+    }
+
+    /// The files of a part (train or test) in a folder or archive, in the order of their tasks: those of the subset, or
+    /// those in any folder.
+    fn find(&self, path: &Path, part: &str, anywhere: bool) -> Result<Vec<(Name, archive::Entry)>, Error> {
+        // Other data sets may lie beside it, unpacked: they are not walked through.
+        let places = [path.join(ARCHIVE), path.join(&self.subset), path.join(UNPACKED).join(&self.subset)];
+        let path = places.iter().find(|place| place.exists()).map_or(path, PathBuf::as_path);
         let wanted = |file: &str| {
             let (folder, file) = file.rsplit_once('/').unwrap_or(("", file));
             let folder = folder.rsplit('/').next().unwrap_or(folder);
             // The files may be named by the folder they lie in.
-            let here = folder == self.subset || (folder.is_empty() && path.is_dir());
+            let here = anywhere || folder == self.subset || (folder.is_empty() && path.is_dir());
             here && Name::parse(file, part).is_some_and(|name| self.only == 0 || name.task == self.only)
         };
         let mut found = BTreeMap::new();
@@ -156,17 +191,6 @@ impl Babi {
                 let reason = format!("task {} is there twice, as {} too; remove one", name.task, other.name);
                 return Err(Error::data(path.display(), reason));
             }
-        }
-        let tasks = if self.only == 0 { 1..=TASKS } else { self.only..=self.only };
-        let missing =
-            tasks.clone().find(|task| !found.contains_key(task)).filter(|_| part == "train" || found.is_empty());
-        if let Some(task) = missing {
-            let which = if found.is_empty() { "holds no" } else { "lacks" };
-            let reason = format!(
-                "it {which} {}/qa{task}_*_{part}.txt; name {ARCHIVE}, the folder that it unpacks to, or {} in it",
-                self.subset, self.subset
-            );
-            return Err(Error::data(path.display(), reason));
         }
         Ok(found.into_values().collect())
     }
@@ -464,6 +488,7 @@ mod tests {
 
     use super::*;
     use crate::batch::Sequence;
+    use crate::data::archive::tests::write_zip;
 
     /// A file of so many stories, each with two questions, the second with an answer of two words.
     fn file(task: usize, stories: usize) -> String {
@@ -618,6 +643,55 @@ mod tests {
         assert!(message(build(&nowhere)).contains("none: there is no such file or folder"));
         assert!(message(Babi { only: 21, ..options.clone() }.check()).starts_with("only = 21"));
         assert!(message(Babi { subset: "../en".into(), ..options }.check()).starts_with("subset = "));
+    }
+
+    #[test]
+    fn data_sets_lie_side_by_side_unpacked() {
+        let folder = tempfile::tempdir().unwrap();
+        write_small(folder.path());
+        let other = folder.path().join("images_background");
+        fs::create_dir(&other).unwrap();
+        (0..LIMITS.entries).for_each(|number| fs::write(other.join(number.to_string()), "").unwrap());
+        let options = Babi { data: folder.path().display().to_string(), ..Babi::default() };
+        assert!(build(&options).is_ok());
+        fs::rename(folder.path().join("tasks_1-20_v1-2/en-10k"), folder.path().join("en-10k")).unwrap();
+        assert!(build(&options).is_ok());
+    }
+
+    #[test]
+    fn test_files_may_lie_in_any_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = build(&write_small(folder.path())).unwrap().kept().unwrap();
+        let evaluate = |path: &Path| Babi::default().build(Given { kept: Some(&kept), evaluation_files: Some(path) });
+        let text = file(7, 3);
+        let archive = folder.path().join("tests.zip");
+        for name in ["qa7_counting_test.txt", "mine/qa7_counting_test.txt", "mine/en-10k/qa7_counting_test.txt"] {
+            write_zip(&archive, &[(name, text.as_bytes())]);
+            assert_eq!(evaluate(&archive).unwrap().evaluation_sequences(), Some(3), "{name}");
+            let path = folder.path().join("tests").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, &text).unwrap();
+            assert_eq!(evaluate(&folder.path().join("tests")).unwrap().evaluation_sequences(), Some(3), "{name}");
+            fs::remove_dir_all(folder.path().join("tests")).unwrap();
+        }
+        // Those of the subset go before others.
+        let (ours, others) = (text.as_bytes(), file(7, 1));
+        write_zip(&archive, &[("en/qa7_a_test.txt", others.as_bytes()), ("en-10k/qa7_a_test.txt", ours)]);
+        assert_eq!(evaluate(&archive).unwrap().evaluation_sequences(), Some(3));
+        write_zip(&archive, &[("en/qa7_a_test.txt", ours), ("hn/qa7_a_test.txt", ours)]);
+        assert!(message(evaluate(&archive)).contains("task 7 is there twice"));
+    }
+
+    #[test]
+    fn test_files_are_checked_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = write_small(folder.path());
+        let data = Path::new(&options.data);
+        assert!(contents(data).unwrap().ends_with("390 stories of 20 tasks in en-10k, and test files of 0"));
+        fs::write(data.join("en-10k/qa7_some-thing_test.txt"), file(7, 3)).unwrap();
+        assert!(contents(data).unwrap().ends_with("and test files of 1"));
+        fs::write(data.join("en-10k/qa7_some-thing_test.txt"), "rubbish").unwrap();
+        assert!(message(contents(data)).contains("qa7_some-thing_test.txt: line 1: a number"));
     }
 
     #[test]
