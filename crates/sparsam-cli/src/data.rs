@@ -3,15 +3,17 @@
 use std::process::ExitCode;
 
 use indicatif::ProgressBar;
+use sparsam_train::Error;
 use sparsam_train::data::{DataFile, Found, Progress, fetch, take};
 
 use crate::display::{grouped, live_line, print};
+use crate::failure::Mistake;
 use crate::settings::{Data, DataAction};
 
 /// Gets the files of a data set, or says what they are.
 pub fn run(settings: &Data) -> anyhow::Result<ExitCode> {
     let folder = &settings.folder;
-    let mut failure = None;
+    let mut failures = Vec::new();
     for file in settings.set.files {
         let found = match &settings.action {
             DataAction::Check => file.check(folder),
@@ -27,10 +29,14 @@ pub fn run(settings: &Data) -> anyhow::Result<ExitCode> {
         match found {
             Ok(found) => print(format!("{}\n", line(file, &found)).as_bytes())?,
             // The others are looked at all the same: what is missing is not found out one by one.
-            Err(error) => failure = failure.or(Some(error)),
+            Err(error) => failures.push(error),
         }
     }
-    failure.map_or(Ok(ExitCode::SUCCESS), |error| Err(error.into()))
+    if failures.len() < 2 {
+        return failures.pop().map_or(Ok(ExitCode::SUCCESS), |error| Err(error.into()));
+    }
+    let sentence = failures.iter().map(Error::to_string).collect::<Vec<_>>().join("; and ");
+    Err(if failures.iter().all(Error::is_usage) { Mistake(sentence).into() } else { anyhow::Error::msg(sentence) })
 }
 
 fn show(bar: &ProgressBar, progress: Progress<'_>) {

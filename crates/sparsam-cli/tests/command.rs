@@ -171,6 +171,8 @@ fn data_are_taken_and_checked() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();
     is_mistake(path, &["data", "check", "babi"], &["data/tasks_1-20_v1-2.tar.gz", "missing", "sparsam data fetch"]);
+    let zips = ["data/images_background.zip: it is missing", "; and data/images_evaluation.zip: it is missing"];
+    is_mistake(path, &["data", "check", "omniglot"], &zips);
     is_mistake(path, &["data", "fetch", "babi", "--from", "none"], &["none", "no such file"]);
     is_mistake(path, &["data", "fetch", "cifar"], &["cifar", "babi, omniglot"]);
     fs::write(path.join("tasks_1-20_v1-2.tar.gz"), "rubbish").unwrap();

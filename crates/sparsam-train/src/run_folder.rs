@@ -3,7 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `config.toml` | the configuration with nothing left out: it alone starts the same run again |
-//! | `task.json` | what networks trained on data know of them, such as the vocabulary; not there for other tasks |
+//! | `task.json` | what networks trained on data know of them, such as the vocabulary, and a sum of the data, which must not have changed when the run goes on; not there for other tasks |
 //! | `metrics.jsonl` | a line of [`Metrics`] for each evaluation |
 //! | `events.out.tfevents.*` | the same for TensorBoard, one file for each time the run was started or resumed |
 //! | `checkpoints/newest.safetensors` | the network as it was last saved |
@@ -37,6 +37,8 @@ use crate::{Config, Error, Metrics, draw_curve, tensorboard};
 
 const CONFIG: &str = "config.toml";
 const KEPT: &str = "task.json";
+/// The field of [`KEPT`] with the sum of the data.
+const SUM: &str = "sha256";
 const METRICS: &str = "metrics.jsonl";
 const CURVE: &str = "curve.svg";
 const CHECKPOINTS: &str = "checkpoints";
@@ -156,6 +158,18 @@ fn read_kept(folder: &Path) -> Result<Option<Value>, Error> {
     let bytes = fs::read(&path).map_err(Error::at(&path))?;
     let wrong = |error| Error::damaged(&path, format!("it is no JSON ({error}); restore the file"));
     serde_json::from_slice(&bytes).map(Some).map_err(wrong)
+}
+
+/// Whether a run that keeps this of its task's data goes on with this task. A run that an earlier version made has no sum of
+/// the data, and if that is all that there is to keep, nothing.
+fn is_of(task: &dyn Task, kept: Option<Value>) -> bool {
+    let mut now = task.kept();
+    if kept.as_ref().is_none_or(|kept| kept.get(SUM).is_none())
+        && let Some(now) = now.as_mut().and_then(Value::as_object_mut)
+    {
+        now.remove(SUM);
+    }
+    kept == now.filter(|now| now.as_object().is_none_or(|fields| !fields.is_empty()))
 }
 
 fn parse_metrics(path: &Path, bytes: &[u8]) -> Result<Vec<Metrics>, Error> {
@@ -286,7 +300,7 @@ impl OpenRun {
     /// Opens a run where its last checkpoint left it.
     pub fn resume(path: &Path, config: &Config, task: &dyn Task) -> Result<(Self, Resumed), Error> {
         let lock = lock(path)?;
-        if read_kept(path)? != task.kept() {
+        if !is_of(task, read_kept(path)?) {
             let reason =
                 format!("the data of the task have changed since ({KEPT} is of others); put them back to go on");
             return Err(Error::data(path.display(), reason));

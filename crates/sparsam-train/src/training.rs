@@ -509,8 +509,8 @@ mod tests {
 
     use super::*;
     use crate::run_folder::tests::allow_operations;
-    use crate::task::Copy;
-    use crate::{CurriculumConfig, Random, TaskConfig};
+    use crate::task::{Copy, Sequences};
+    use crate::{Channels, CurriculumConfig, Draw, Random, Source, TaskConfig};
 
     fn config() -> Config {
         let memory = sam::Config { memory_size: 16, word_size: 4, heads: 2, reads: 2, ..Default::default() };
@@ -761,6 +761,88 @@ mod tests {
         assert!(error.is_usage() && error.to_string().contains("\"mine\" does not work: only the program"), "{error}");
         go_on(&mut Trainer::resume_with(copy(), folder.path()).unwrap()).unwrap();
         assert!(result(folder.path()) == uninterrupted());
+    }
+
+    #[test]
+    fn a_run_goes_on_with_the_data_that_it_began_with_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, run) = (folder.path().join("a.jsonl"), folder.path().join("run"));
+        let line = |number: usize| format!("{{\"inputs\": [[{number}]], \"targets\": [{}]}}\n", number % 2);
+        let lines = |first| (first..30).map(line).collect::<String>();
+        fs::write(&data, lines(0)).unwrap();
+        let sequences = Sequences { data: data.display().to_string() };
+        let own = Config { task: TaskConfig::Sequences(sequences), ..config() };
+        stop_at(&mut Trainer::new(own, &run).unwrap(), 4);
+
+        // Sequences that were held out would be trained on.
+        fs::write(&data, lines(1)).unwrap();
+        let error = Trainer::resume(&run).err().unwrap();
+        assert!(error.is_usage() && error.to_string().contains("data of the task have changed"), "{error}");
+        // They may be evaluated on, as any others.
+        let task = RunFolder::open(&run).unwrap().task(Some(&data)).unwrap();
+        assert_eq!(task.evaluation_sequences(), Some(29));
+        fs::write(&data, lines(0)).unwrap();
+        stop_at(&mut Trainer::resume(&run).unwrap(), 6);
+
+        // An earlier version kept no sum.
+        let kept = run.join("task.json");
+        let mut sizes: serde_json::Value = serde_json::from_slice(&fs::read(&kept).unwrap()).unwrap();
+        assert!(sizes.as_object_mut().unwrap().remove("sha256").is_some());
+        fs::write(&kept, sizes.to_string()).unwrap();
+        fs::write(&data, lines(1)).unwrap();
+        assert!(RunFolder::open(&run).unwrap().task(None).is_ok());
+        stop_at(&mut Trainer::resume(&run).unwrap(), 8);
+        sizes["inputs"] = 2.into();
+        fs::write(&kept, sizes.to_string()).unwrap();
+        assert!(Trainer::resume(&run).err().unwrap().to_string().contains("data of the task have changed"));
+    }
+
+    /// A task that keeps a sum of its data alone, which earlier versions did not.
+    struct Summed(Box<dyn Task>, Option<&'static str>);
+
+    impl Task for Summed {
+        fn name(&self) -> &'static str {
+            self.0.name()
+        }
+
+        fn channels(&self) -> Channels {
+            self.0.channels()
+        }
+
+        fn level_unit(&self) -> &'static str {
+            self.0.level_unit()
+        }
+
+        fn default_levels(&self) -> RangeInclusive<usize> {
+            self.0.default_levels()
+        }
+
+        fn steps(&self, level: usize) -> usize {
+            self.0.steps(level)
+        }
+
+        fn start(&self, draw: Draw) -> Source<'_> {
+            self.0.start(draw)
+        }
+
+        fn kept(&self) -> Option<serde_json::Value> {
+            self.1.map(|sum| serde_json::json!({ "sha256": sum }))
+        }
+    }
+
+    #[test]
+    fn runs_that_kept_nothing_of_their_data_go_on() {
+        for (before, now, goes_on) in [
+            (None, Some("a"), true),
+            (Some("a"), Some("a"), true),
+            (Some("a"), Some("b"), false),
+            (Some("a"), None, false),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let task = |sum| Box::new(Summed(config().task.build().unwrap(), sum));
+            stop_at(&mut Trainer::with_task(config(), task(before), folder.path()).unwrap(), 4);
+            assert_eq!(Trainer::resume_with(task(now), folder.path()).is_ok(), goes_on, "{before:?} {now:?}");
+        }
     }
 
     #[test]

@@ -158,6 +158,12 @@ impl Reader<'_> {
                 self.take(name, &mut entry, &damaged)?;
             }
         }
+        // An archive ends before its compressed stream does, whose checksum comes last.
+        let mut rest = archive.into_inner();
+        io::copy(&mut rest, &mut io::sink()).map_err(|error| damaged(&error))?;
+        if rest.limit() == 0 {
+            return Err(self.wrong("it is larger than any such data set's"));
+        }
         Ok(())
     }
 
@@ -200,7 +206,7 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Write;
 
     use flate2::Compression;
@@ -296,6 +302,10 @@ mod tests {
             assert!(fs::metadata(path("b.tar.gz")).unwrap().len() < 4000);
             message(&path("b.tar.gz"));
         }
+        let mut writer = GzEncoder::new(File::create(path("e.tgz")).unwrap(), Compression::default());
+        writer.write_all(&zeros).unwrap();
+        writer.finish().unwrap();
+        assert!(message(&path("e.tgz")).contains("e.tgz: it is larger than"), "an archive that ends at once");
         write_zip(&path("b.zip"), &[("a.txt", &zeros)]);
         assert!(message(&path("b.zip")).contains("a.txt in it is larger than"));
         let many: Vec<(String, Vec<u8>)> = (0..30).map(|i| (format!("{i}.txt"), vec![1; 900])).collect();
@@ -322,6 +332,17 @@ mod tests {
             let bytes = fs::read(path(name)).unwrap();
             fs::write(path(name), &bytes[..bytes.len() / 2]).unwrap();
             assert!(message(&path(name)).contains("no whole archive"), "{name}");
+        }
+        // Of the checksum and the length that a compressed stream ends with, each byte counts, and none may be missing.
+        write_tar_gz(&path("x.tar.gz"), &[("a.txt", &[7; 900])]);
+        let bytes = fs::read(path("x.tar.gz")).unwrap();
+        for back in 1..=8 {
+            let mut changed = bytes.clone();
+            changed[bytes.len() - back] ^= 1;
+            for bytes in [&changed[..], &bytes[..bytes.len() - back]] {
+                fs::write(path("x.tar.gz"), bytes).unwrap();
+                assert!(message(&path("x.tar.gz")).contains("no whole archive"), "{back} bytes before the end");
+            }
         }
     }
 

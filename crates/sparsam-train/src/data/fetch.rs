@@ -28,23 +28,30 @@ pub struct Progress<'a> {
 /// Downloads a file into a folder of data, unless it is there already, and says what it holds.
 ///
 /// What an interrupted download left is gone on with. The file gets its name only when it is whole and its sum, if there
-/// is an official one, and its contents are right; what does not match is removed.
+/// is an official one, and its contents are right; what does not match is removed, and the next address is asked. A file
+/// that is there but is not what the task needs stays until a right one has come.
 ///
 /// # Errors
-/// [`Error::Download`] if the file cannot be had; [`Error::Data`] if it is not what it should be; [`Error::Io`].
+/// [`Error::Download`] if the file cannot be had; [`Error::Data`] if it is not what it should be; [`Error::Io`]. Of several
+/// addresses, the error of the first.
 pub fn fetch(file: &DataFile, folder: &Path, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Found, Error> {
     if folder.join(file.name).exists() {
-        return file.check(folder);
+        match file.check(folder) {
+            // It is damaged.
+            Err(Error::Data { .. }) => {}
+            found => return found,
+        }
     }
     fs::create_dir_all(folder).map_err(Error::at(folder))?;
     let part = part(file, folder);
     let mut failure = None;
     for address in file.addresses {
-        match download(address, &part, watch) {
-            Ok(()) => return put_in_place(file, folder, &part, true),
+        match download(address, &part, watch).and_then(|()| put_in_place(file, folder, &part, true)) {
+            Ok(found) => return Ok(found),
             // The disk will not take more from elsewhere either.
             Err(error @ Error::Io { .. }) => return Err(error),
-            Err(error) => failure = Some(error),
+            // An address that no longer has the file may answer with something else.
+            Err(error) => failure = failure.or(Some(error)),
         }
     }
     Err(failure.unwrap_or_else(|| Error::data(file.name, "there is no address to get it from")))
@@ -165,8 +172,12 @@ mod tests {
     }
 
     fn data_file(address: String, md5: Option<&'static str>) -> DataFile {
-        let address: &'static str = Box::leak(address.into_boxed_str());
-        let addresses: &'static [&'static str] = Box::leak(vec![address].into_boxed_slice());
+        data_file_at(vec![address], md5)
+    }
+
+    fn data_file_at(addresses: Vec<String>, md5: Option<&'static str>) -> DataFile {
+        let addresses = addresses.into_iter().map(|address| &*address.leak());
+        let addresses: &'static [&'static str] = addresses.collect::<Vec<_>>().leak();
         DataFile { name: "a.txt", addresses, md5, contents }
     }
 
@@ -258,6 +269,34 @@ mod tests {
         let file = data_file(serve(1, |_| response("404 Not Found", 2, b"no")), None);
         assert!(fetch(&file, folder.path(), &mut |_| ()).unwrap_err().to_string().contains("404"));
         assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn an_address_with_something_else_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let parked = || serve(1, |_| response("200 OK", 9, b"<!DOCTYPE"));
+        let file = data_file_at(vec![parked(), serve(1, whole)], None);
+        assert_eq!(fetch(&file, folder.path(), &mut |_| ()).unwrap().contents.as_bytes(), BODY);
+        assert_eq!(names(folder.path()), ["a.txt"]);
+
+        let folder = tempfile::tempdir().unwrap();
+        let missing = serve(1, |_| response("404 Not Found", 2, b"no"));
+        let error = fetch(&data_file_at(vec![parked(), missing], None), folder.path(), &mut |_| ()).unwrap_err();
+        assert!(error.to_string().contains("it is no file of text"), "{error}");
+        assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn a_damaged_file_is_replaced_by_a_whole_one() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.txt"), "damaged").unwrap();
+        let file = data_file(serve(1, |_| response("404 Not Found", 2, b"no")), None);
+        assert!(fetch(&file, folder.path(), &mut |_| ()).unwrap_err().to_string().contains("404"));
+        assert_eq!(fs::read_to_string(folder.path().join("a.txt")).unwrap(), "damaged");
+        let file = data_file(serve(1, whole), None);
+        assert_eq!(fetch(&file, folder.path(), &mut |_| ()).unwrap().contents.as_bytes(), BODY);
+        assert_eq!(names(folder.path()), ["a.txt"]);
+        assert_eq!(fs::read(folder.path().join("a.txt")).unwrap(), BODY);
     }
 
     #[test]

@@ -131,6 +131,28 @@ fn sums(path: &Path) -> Result<(String, String, u64), Error> {
         sha256.update(&buffer[..count]);
         bytes += count as u64;
     }
-    let hexadecimal = |sum: &[u8]| sum.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok((hexadecimal(&md5.finalize()), hexadecimal(&sha256.finalize()), bytes))
+}
+
+fn hexadecimal(sum: &[u8]) -> String {
+    sum.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The SHA-256 sum of what a task was made from, by which a run knows its data again: of the contents of files, in the
+/// order in which they count, however they are packed.
+#[derive(Default)]
+pub(crate) struct ContentSum(Sha256);
+
+impl ContentSum {
+    /// Adds the next file, or another part that may be of any length.
+    pub fn add(&mut self, bytes: &[u8]) {
+        // Where one ends and the next begins counts as well.
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    /// The sum in hexadecimal.
+    pub fn finish(self) -> String {
+        hexadecimal(&self.0.finalize())
+    }
 }

@@ -1,12 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Categories, Channels, Draw, Given, Options, Source, Task, check_option};
 use crate::batch::TargetKind;
+use crate::data::ContentSum;
 use crate::data::archive::{self, Limits};
 use crate::{Error, Stream};
 
@@ -38,6 +39,9 @@ impl Default for Babi {
 
 /// The name of the official archive.
 pub const ARCHIVE: &str = "tasks_1-20_v1-2.tar.gz";
+
+/// The folder that it unpacks to.
+const UNPACKED: &str = "tasks_1-20_v1-2";
 
 /// Tasks that there are.
 const TASKS: usize = 20;
@@ -79,8 +83,8 @@ impl Options for Babi {
     fn build(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error> {
         self.check()?;
         let (files, held_out) = match given.evaluation_files {
-            Some(path) => (self.find(path, "test")?, None),
-            None => (self.find(Path::new(&self.data), "train")?, Some(HELD_OUT)),
+            Some(path) => (self.evaluation_files(path)?, None),
+            None => (self.training_files(Path::new(&self.data))?, Some(HELD_OUT)),
         };
         let parsed: Vec<(Name, Vec<Story>)> = files
             .iter()
@@ -95,7 +99,9 @@ impl Options for Babi {
                 format!("its files have {} different words; at most {} are told apart", words.0.len(), u16::MAX);
             return Err(Error::data(&self.data, reason));
         }
-        let mut stories = Stories { words, tasks: Vec::new(), steps: Vec::new() };
+        let mut sum = ContentSum::default();
+        files.iter().for_each(|(_, entry)| sum.add(&entry.bytes));
+        let mut stories = Stories { words, tasks: Vec::new(), steps: Vec::new(), sum: sum.finish() };
         for ((name, parsed), (_, entry)) in parsed.iter().zip(&files) {
             stories.add(name, parsed, &entry.place, held_out)?;
         }
@@ -106,13 +112,16 @@ impl Options for Babi {
 /// Says what an archive or folder holds.
 pub fn contents(path: &Path) -> Result<String, Error> {
     let options = Babi { data: path.display().to_string(), ..Babi::default() };
-    let files = options.find(path, "train")?;
+    let (files, tests) = (options.training_files(path)?, options.find(path, "test", false)?);
     let mut stories = 0;
     for (_, entry) in &files {
         stories += parse(&entry.place, &entry.bytes)?.len();
     }
-    let tests = options.find(path, "test").map_or(0, |files| files.len());
-    Ok(format!("{stories} stories of {} tasks in {}, and test files of {tests}", files.len(), options.subset))
+    for (_, entry) in &tests {
+        parse(&entry.place, &entry.bytes)?;
+    }
+    let (tasks, tests, subset) = (files.len(), tests.len(), options.subset);
+    Ok(format!("{stories} stories of {tasks} tasks in {subset}, and test files of {tests}"))
 }
 
 /// The name of a file: `qa7_counting_train.txt` is task 7, "counting".
@@ -132,16 +141,45 @@ impl Name {
 }
 
 impl Babi {
-    /// The files of a part (train or test) in a folder or archive, in the order of their tasks. Whoever trains needs every
-    /// task; an evaluation takes those that there are.
-    fn find(&self, path: &Path, part: &str) -> Result<Vec<(Name, archive::Entry)>, Error> {
-        let official = path.join(ARCHIVE);
-        let path = if official.is_file() { &official } else { path };
+    /// The training files of a folder or archive in the order of their tasks, of which none may be missing.
+    fn training_files(&self, path: &Path) -> Result<Vec<(Name, archive::Entry)>, Error> {
+        let files = self.find(path, "train", false)?;
+        let mut tasks = if self.only == 0 { 1..=TASKS } else { self.only..=self.only };
+        match tasks.find(|task| files.iter().all(|(name, _)| name.task != *task)) {
+            Some(task) => Err(self.lacks(path, "train", task, files.is_empty())),
+            None => Ok(files),
+        }
+    }
+
+    /// The test files that there are in a folder or archive, in the order of their tasks: those of the subset or, if there
+    /// are none, those in any folder.
+    fn evaluation_files(&self, path: &Path) -> Result<Vec<(Name, archive::Entry)>, Error> {
+        let mut files = self.find(path, "test", false)?;
+        if files.is_empty() {
+            files = self.find(path, "test", true)?;
+        }
+        if files.is_empty() { Err(self.lacks(path, "test", self.only.max(1), true)) } else { Ok(files) }
+    }
+
+    fn lacks(&self, path: &Path, part: &str, task: usize, all: bool) -> Error {
+        let (lacks, subset) = (if all { "holds no" } else { "lacks" }, &self.subset);
+        let reason = format!(
+            "it {lacks} {subset}/qa{task}_*_{part}.txt; name {ARCHIVE}, the folder that it unpacks to, or {subset} in it"
+        );
+        Error::data(path.display(), reason)
+    }
+
+    /// The files of a part (train or test) in a folder or archive, in the order of their tasks: those of the subset, or
+    /// those in any folder.
+    fn find(&self, path: &Path, part: &str, anywhere: bool) -> Result<Vec<(Name, archive::Entry)>, Error> {
+        // Other data sets may lie beside it, unpacked: they are not walked through.
+        let places = [path.join(ARCHIVE), path.join(&self.subset), path.join(UNPACKED).join(&self.subset)];
+        let path = places.iter().find(|place| place.exists()).map_or(path, PathBuf::as_path);
         let wanted = |file: &str| {
             let (folder, file) = file.rsplit_once('/').unwrap_or(("", file));
             let folder = folder.rsplit('/').next().unwrap_or(folder);
             // The files may be named by the folder they lie in.
-            let here = folder == self.subset || (folder.is_empty() && path.is_dir());
+            let here = anywhere || folder == self.subset || (folder.is_empty() && path.is_dir());
             here && Name::parse(file, part).is_some_and(|name| self.only == 0 || name.task == self.only)
         };
         let mut found = BTreeMap::new();
@@ -153,17 +191,6 @@ impl Babi {
                 let reason = format!("task {} is there twice, as {} too; remove one", name.task, other.name);
                 return Err(Error::data(path.display(), reason));
             }
-        }
-        let tasks = if self.only == 0 { 1..=TASKS } else { self.only..=self.only };
-        let missing =
-            tasks.clone().find(|task| !found.contains_key(task)).filter(|_| part == "train" || found.is_empty());
-        if let Some(task) = missing {
-            let which = if found.is_empty() { "holds no" } else { "lacks" };
-            let reason = format!(
-                "it {which} {}/qa{task}_*_{part}.txt; name {ARCHIVE}, the folder that it unpacks to, or {} in it",
-                self.subset, self.subset
-            );
-            return Err(Error::data(path.display(), reason));
         }
         Ok(found.into_values().collect())
     }
@@ -333,6 +360,8 @@ struct Stories {
     tasks: Vec<OfTask>,
     /// Of all stories, one after the other.
     steps: Vec<Step>,
+    /// Of the files.
+    sum: String,
 }
 
 impl Stories {
@@ -408,16 +437,19 @@ impl Task for Stories {
         let Draw { stream, number, mut random, .. } = draw;
         let (task, story) = match stream {
             Stream::Evaluation => self.held_out(number),
-            // Any few after each other are of all tasks.
+            // Any few after each other are of all tasks. Which stories of them must not follow from the number: numbers of
+            // evaluations may lie apart by what the held-out stories divide, and always the same few would come.
             Stream::Validation => {
-                let (task, turn) = (number as usize % self.tasks.len(), number as usize / self.tasks.len());
+                let task = (number % self.tasks.len() as u64) as usize;
                 let stories = &self.tasks[task].held_out;
-                (task, stories[turn % stories.len()].clone())
+                (task, stories[random.below(stories.len())].clone())
             }
             _ => {
                 let task = random.below(self.tasks.len());
-                let stories = &self.tasks[task].training;
-                (task, stories.get(random.below(stories.len())).cloned().unwrap_or_default())
+                let OfTask { training, held_out, .. } = &self.tasks[task];
+                // Who built the task to evaluate has no others.
+                let stories = if training.is_empty() { held_out } else { training };
+                (task, stories[random.below(stories.len())].clone())
             }
         };
         let more = self.words.get(MORE);
@@ -446,7 +478,7 @@ impl Task for Stories {
     }
 
     fn kept(&self) -> Option<Value> {
-        Some(json!({ "words": self.words.0 }))
+        Some(json!({ "words": self.words.0, "sha256": self.sum }))
     }
 }
 
@@ -456,6 +488,7 @@ mod tests {
 
     use super::*;
     use crate::batch::Sequence;
+    use crate::data::archive::tests::write_zip;
 
     /// A file of so many stories, each with two questions, the second with an answer of two words.
     fn file(task: usize, stories: usize) -> String {
@@ -559,6 +592,9 @@ mod tests {
         let some: BTreeSet<_> = (4007..4027).map(|number| story(Stream::Validation, number)).collect();
         assert!(some.iter().map(|(task, _)| task).eq(&(1..=20).collect::<Vec<_>>()));
         assert!(some.iter().all(|(_, story)| story % 10 == 9));
+        // A hundred every 500 batches of 8 are all that there are in the end.
+        let numbers = (0..50).flat_map(|evaluation| (0..100).map(move |number| 4000 * evaluation + number));
+        assert_eq!(numbers.map(|number| story(Stream::Validation, number)).collect::<BTreeSet<_>>(), all);
     }
 
     #[test]
@@ -610,6 +646,55 @@ mod tests {
     }
 
     #[test]
+    fn data_sets_lie_side_by_side_unpacked() {
+        let folder = tempfile::tempdir().unwrap();
+        write_small(folder.path());
+        let other = folder.path().join("images_background");
+        fs::create_dir(&other).unwrap();
+        (0..LIMITS.entries).for_each(|number| fs::write(other.join(number.to_string()), "").unwrap());
+        let options = Babi { data: folder.path().display().to_string(), ..Babi::default() };
+        assert!(build(&options).is_ok());
+        fs::rename(folder.path().join("tasks_1-20_v1-2/en-10k"), folder.path().join("en-10k")).unwrap();
+        assert!(build(&options).is_ok());
+    }
+
+    #[test]
+    fn test_files_may_lie_in_any_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = build(&write_small(folder.path())).unwrap().kept().unwrap();
+        let evaluate = |path: &Path| Babi::default().build(Given { kept: Some(&kept), evaluation_files: Some(path) });
+        let text = file(7, 3);
+        let archive = folder.path().join("tests.zip");
+        for name in ["qa7_counting_test.txt", "mine/qa7_counting_test.txt", "mine/en-10k/qa7_counting_test.txt"] {
+            write_zip(&archive, &[(name, text.as_bytes())]);
+            assert_eq!(evaluate(&archive).unwrap().evaluation_sequences(), Some(3), "{name}");
+            let path = folder.path().join("tests").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, &text).unwrap();
+            assert_eq!(evaluate(&folder.path().join("tests")).unwrap().evaluation_sequences(), Some(3), "{name}");
+            fs::remove_dir_all(folder.path().join("tests")).unwrap();
+        }
+        // Those of the subset go before others.
+        let (ours, others) = (text.as_bytes(), file(7, 1));
+        write_zip(&archive, &[("en/qa7_a_test.txt", others.as_bytes()), ("en-10k/qa7_a_test.txt", ours)]);
+        assert_eq!(evaluate(&archive).unwrap().evaluation_sequences(), Some(3));
+        write_zip(&archive, &[("en/qa7_a_test.txt", ours), ("hn/qa7_a_test.txt", ours)]);
+        assert!(message(evaluate(&archive)).contains("task 7 is there twice"));
+    }
+
+    #[test]
+    fn test_files_are_checked_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = write_small(folder.path());
+        let data = Path::new(&options.data);
+        assert!(contents(data).unwrap().ends_with("390 stories of 20 tasks in en-10k, and test files of 0"));
+        fs::write(data.join("en-10k/qa7_some-thing_test.txt"), file(7, 3)).unwrap();
+        assert!(contents(data).unwrap().ends_with("and test files of 1"));
+        fs::write(data.join("en-10k/qa7_some-thing_test.txt"), "rubbish").unwrap();
+        assert!(message(contents(data)).contains("qa7_some-thing_test.txt: line 1: a number"));
+    }
+
+    #[test]
     fn other_files_are_evaluated_in_the_words_of_the_run() {
         let folder = tempfile::tempdir().unwrap();
         let options = write_small(folder.path());
@@ -625,6 +710,10 @@ mod tests {
         assert_eq!((task.evaluation_sequences(), task.channels().input_size), (Some(3), 33));
         assert_eq!(task.categories().unwrap().names, ["7 counting"]);
         assert!(words(&*task, &generate(&*task, Stream::Evaluation, 2)).starts_with("mary went to room7"));
+        // They are all that there is, whatever they are to be for.
+        for stream in [Stream::Training, Stream::Validation, Stream::Evaluation] {
+            assert!(generate(&*task, stream, 5).steps() > 0);
+        }
         fs::write(tests.join("qa7_counting_test.txt"), file(7, 1) + "1 Is it?\tzebra\n").unwrap();
         let unknown = message(evaluate(&kept));
         assert!(

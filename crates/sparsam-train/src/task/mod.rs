@@ -122,7 +122,8 @@ pub trait Task: Send + Sync {
     }
 
     /// What a run keeps of the task's data, so that its networks can be used with other data of the same kind, and only
-    /// with such: a vocabulary. The task is [built](TaskConfig::build_with) with it again.
+    /// with such: a vocabulary. The task is [built](TaskConfig::build_with) with it again. A field `sha256` is a sum of
+    /// the data trained on. A run goes on only with a task that keeps the same.
     fn kept(&self) -> Option<Value> {
         None
     }

@@ -4,9 +4,11 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::{Categories, Channels, Draw, Given, Options, Source, Task, check_option};
 use crate::batch::TargetKind;
+use crate::data::ContentSum;
 use crate::data::archive::{self, Limits};
 use crate::{Error, Random, Stream};
 
@@ -94,12 +96,19 @@ impl Options for Omniglot {
 
     fn build(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error> {
         self.check()?;
-        let mut sets =
-            Sets { options: self.clone(), training: Vec::new(), held_out: Vec::new(), evaluation: Vec::new() };
+        let mut sets = Sets {
+            options: self.clone(),
+            training: Vec::new(),
+            held_out: Vec::new(),
+            evaluation: Vec::new(),
+            sum: String::new(),
+        };
+        let mut sum = ContentSum::default();
         if let Some(path) = given.evaluation_files {
             let path = find(path, EVALUATION).unwrap_or_else(|| path.to_owned());
-            sets.evaluation = characters(read(&path)?);
+            sets.evaluation = characters(read(&path, &mut sum)?);
             sets.check(&path, "to evaluate on", &sets.evaluation)?;
+            sets.sum = sum.finish();
             return Ok(Box::new(sets));
         }
         let data = Path::new(&self.data);
@@ -107,7 +116,8 @@ impl Options for Omniglot {
             let reason = format!("it holds no {BACKGROUND}, nor what that unpacks to; get it with sparsam data fetch");
             return Err(Error::data(data.display(), reason));
         };
-        let alphabets = read(&background)?;
+        let alphabets = read(&background, &mut sum)?;
+        sets.sum = sum.finish();
         let (held_out, training): (Vec<_>, Vec<_>) =
             alphabets.into_iter().enumerate().partition(|(number, _)| number % HELD_OUT == HELD_OUT - 1);
         sets.training = characters(training.into_iter().map(|(_, alphabet)| alphabet));
@@ -115,7 +125,8 @@ impl Options for Omniglot {
         sets.check(&background, "to train on", &sets.training)?;
         sets.check(&background, "held out", &sets.held_out)?;
         if let Some(evaluation) = find(data, EVALUATION) {
-            sets.evaluation = characters(read(&evaluation)?);
+            // It may come later: nothing is trained on it.
+            sets.evaluation = characters(read(&evaluation, &mut ContentSum::default())?);
             sets.check(&evaluation, "to evaluate on", &sets.evaluation)?;
         }
         Ok(Box::new(sets))
@@ -130,7 +141,7 @@ fn find(folder: &Path, archive: &str) -> Option<std::path::PathBuf> {
 
 /// Says what an archive holds.
 pub fn contents(path: &Path) -> Result<String, Error> {
-    let alphabets = read(path)?;
+    let alphabets = read(path, &mut ContentSum::default())?;
     let count = alphabets.len();
     let characters = characters(alphabets);
     let drawings: usize = characters.iter().map(Vec::len).sum();
@@ -148,12 +159,13 @@ fn characters(alphabets: impl IntoIterator<Item = Alphabet>) -> Vec<Character> {
 }
 
 /// Reads the alphabets of an archive or folder, in the order of their names.
-fn read(path: &Path) -> Result<Vec<Alphabet>, Error> {
+fn read(path: &Path, sum: &mut ContentSum) -> Result<Vec<Alphabet>, Error> {
     let wanted = |name: &str| name.ends_with(".png") && name.matches('/').count() >= 2 && !name.contains("__MACOSX");
     let mut alphabets: BTreeMap<String, Alphabet> = BTreeMap::new();
     for entry in archive::read(path, LIMITS, &wanted)? {
         let mut parts = entry.name.rsplit('/').skip(1);
         let (Some(character), Some(alphabet)) = (parts.next(), parts.next()) else { continue };
+        [alphabet.as_bytes(), character.as_bytes(), &entry.bytes].into_iter().for_each(|part| sum.add(part));
         let drawing = Drawing::decode(&entry.bytes).map_err(|reason| Error::data(&entry.place, reason))?;
         let characters = alphabets.entry(alphabet.to_owned()).or_default();
         characters.entry(character.to_owned()).or_default().push(drawing);
@@ -249,6 +261,8 @@ struct Sets {
     held_out: Vec<Character>,
     /// None if there is no such set.
     evaluation: Vec<Character>,
+    /// Of the background set, or of the set that alone is there.
+    sum: String,
 }
 
 impl Sets {
@@ -308,6 +322,8 @@ impl Task for Sets {
             Stream::Evaluation | Stream::Validation => &self.held_out,
             Stream::Training | Stream::Levels => &self.training,
         };
+        // Who built the task to evaluate has no others.
+        let set = if set.is_empty() { &self.evaluation } else { set };
         let directed = random.distinct(level, 4 * set.len());
         let labels = random.distinct(level, self.options.labels);
         let mut shown: Vec<Shown<'_>> = directed
@@ -339,6 +355,10 @@ impl Task for Sets {
         let names = (1..=PRESENTATIONS).map(|time| time.to_string()).collect();
         Some(Categories { unit: "instance", names, failed_above: None })
     }
+
+    fn kept(&self) -> Option<Value> {
+        Some(json!({ "sha256": self.sum }))
+    }
 }
 
 #[cfg(test)]
@@ -367,13 +387,18 @@ mod tests {
     }
 
     /// Alphabets of two characters, each with two drawings: bars whose thickness tells the alphabet.
-    fn write_small(folder: &Path, set: &str, alphabets: usize, first: u32) {
+    fn write_small(folder: &Path, set: &str, alphabets: u32, first: u32) {
+        write_bars(folder, set, alphabets, |alphabet| 5 + 3 * (first + alphabet));
+    }
+
+    /// The same with bars of this thickness.
+    fn write_bars(folder: &Path, set: &str, alphabets: u32, thick: impl Fn(u32) -> u32) {
         for alphabet in 0..alphabets {
             for character in 0..2 {
                 let path = folder.join(set).join(format!("Alphabet{alphabet:02}/character{character:02}"));
                 fs::create_dir_all(&path).unwrap();
                 for drawing in 0..2 {
-                    let thick = 5 + 3 * (first + alphabet as u32);
+                    let thick = thick(alphabet);
                     let bytes = picture(105, |row, column| if character == 0 { row < thick } else { column < thick });
                     fs::write(path.join(format!("0001_{drawing:02}.png")), bytes).unwrap();
                 }
@@ -451,34 +476,55 @@ mod tests {
     #[test]
     fn alphabets_are_not_shared() {
         let folder = tempfile::tempdir().unwrap();
-        write_small(folder.path(), "images_background", 10, 0);
-        let task = small(folder.path()).build(Given::default()).unwrap();
-        // Ink tells the alphabet: those held out are the fifth and the tenth, of 17 and 32 pixels' thickness.
-        let ink = |task: &dyn Task, stream| {
-            let mut found: Vec<f32> = (0..60)
-                .flat_map(|number| {
-                    let sequence = generate(task, 1, stream, number);
-                    (0..10).map(|step| sequence.input(step)[..400].iter().sum::<f32>() / 400.0).collect::<Vec<_>>()
-                })
-                .collect();
-            found.sort_by(f32::total_cmp);
-            found
+        // Those held out are the fifth and the tenth.
+        let thick = |alphabet| if alphabet % 5 == 4 { 50 } else { 15 };
+        write_bars(folder.path(), "images_background", 10, thick);
+        let (background, held_out, evaluation) = (0.05..0.25, 0.3..0.6, 0.65..1.0);
+        let check = |task: &dyn Task, stream, expected: &std::ops::Range<f32>| {
+            for number in 0..60 {
+                let sequence = generate(task, 1, stream, number);
+                let ink = (0..10).map(|step| sequence.input(step)[..SIDE * SIDE].iter().sum::<f32>() / 400.0);
+                ink.for_each(|ink| assert!(expected.contains(&ink), "{stream:?} {number}: {ink} not in {expected:?}"));
+            }
         };
-        let near = |ink: f32, thick: f32| (ink / (thick / 105.0) - 1.0).abs() < 0.25;
-        let held_out = ink(&*task, Stream::Validation);
-        assert!(held_out.iter().all(|ink| near(*ink, 17.0) || near(*ink, 32.0)), "{held_out:?}");
-        assert_eq!(ink(&*task, Stream::Evaluation).len(), 600);
-        // With a set of its own the evaluation is on that one: thickness from 65 on.
-        write_small(folder.path(), "images_evaluation", 4, 20);
         let task = small(folder.path()).build(Given::default()).unwrap();
-        assert!(ink(&*task, Stream::Evaluation)[0] > 0.5);
-        assert!(ink(&*task, Stream::Validation).iter().all(|ink| near(*ink, 17.0) || near(*ink, 32.0)));
+        check(&*task, Stream::Training, &background);
+        check(&*task, Stream::Validation, &held_out);
+        check(&*task, Stream::Evaluation, &held_out);
+        // With a set of its own the evaluation is on that one.
+        write_bars(folder.path(), "images_evaluation", 4, |_| 95);
+        let task = small(folder.path()).build(Given::default()).unwrap();
+        check(&*task, Stream::Training, &background);
+        check(&*task, Stream::Validation, &held_out);
+        check(&*task, Stream::Evaluation, &evaluation);
         let other = tempfile::tempdir().unwrap();
-        write_small(other.path(), "mine", 4, 20);
+        write_bars(other.path(), "mine", 4, |_| 95);
         let path = other.path().join("mine");
         let given = Given { evaluation_files: Some(&path), ..Given::default() };
-        let nowhere = Omniglot { data: "none".into(), ..small(folder.path()) };
-        assert!(ink(&*nowhere.build(given).unwrap(), Stream::Evaluation)[0] > 0.5);
+        let nowhere = Omniglot { data: "none".into(), ..small(folder.path()) }.build(given).unwrap();
+        // It is all that there is, whatever it is to be for.
+        for stream in [Stream::Training, Stream::Validation, Stream::Evaluation] {
+            check(&*nowhere, stream, &evaluation);
+        }
+    }
+
+    #[test]
+    fn the_sum_is_of_what_is_trained_on() {
+        let folder = tempfile::tempdir().unwrap();
+        write_small(folder.path(), "images_background", 10, 0);
+        let kept = || small(folder.path()).build(Given::default()).unwrap().kept().unwrap();
+        let before = kept();
+        assert_eq!(before["sha256"].as_str().unwrap().len(), 64);
+        write_small(folder.path(), "images_evaluation", 4, 20);
+        assert_eq!(kept(), before);
+        // The alphabets behind a new one move up, and others are held out.
+        let background = folder.path().join("images_background");
+        fs::rename(background.join("Alphabet09"), background.join("Aardvark")).unwrap();
+        assert_ne!(kept(), before);
+        fs::rename(background.join("Aardvark"), background.join("Alphabet09")).unwrap();
+        assert_eq!(kept(), before);
+        fs::write(background.join("Alphabet03/character01/0001_01.png"), picture(105, |_, _| true)).unwrap();
+        assert_ne!(kept(), before);
     }
 
     #[test]

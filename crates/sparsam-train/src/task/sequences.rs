@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Channels, Draw, Given, Options, Source, Task};
 use crate::batch::{Sequence, TargetKind};
+use crate::data::ContentSum;
 use crate::data::archive::{self, Limits};
 use crate::data::npy::Array;
 use crate::{Error, Stream};
@@ -54,10 +55,11 @@ impl Options for Sequences {
             return Err(Error::option("data", "\"\"", reason));
         }
         let mut sizes = given.kept.map(Sizes::kept).transpose()?;
+        let mut sum = ContentSum::default();
         let sequences = if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz")) {
-            read_npz(path, &mut sizes)?
+            read_npz(path, &mut sizes, &mut sum)?
         } else {
-            read_json_lines(path, &mut sizes)?
+            read_json_lines(path, &mut sizes, &mut sum)?
         };
         let Some(sizes) = sizes.filter(|_| !sequences.is_empty()) else {
             return Err(Error::data(path.display(), "it holds no sequences"));
@@ -80,7 +82,7 @@ impl Options for Sequences {
         }
         let rows = |sequences: Vec<Row>| sequences.into_iter().map(|row| row.sequence(sizes)).collect();
         let (held_out, training): (Vec<Sequence>, Vec<Sequence>) = (rows(held_out), rows(training));
-        Ok(Box::new(Held { sizes, training, held_out }))
+        Ok(Box::new(Held { sizes, training, held_out, sum: sum.finish() }))
     }
 }
 
@@ -194,7 +196,7 @@ impl Row {
     }
 }
 
-fn read_json_lines(path: &Path, sizes: &mut Option<Sizes>) -> Result<Vec<Row>, Error> {
+fn read_json_lines(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum) -> Result<Vec<Row>, Error> {
     if !path.is_file() {
         return Err(Error::data(path.display(), "there is no such file; name one of sequences, .jsonl or .npz"));
     }
@@ -214,15 +216,17 @@ fn read_json_lines(path: &Path, sizes: &mut Option<Sizes>) -> Result<Vec<Row>, E
             wrong(format!("{expected} ({error})"))
         })?;
         row.check(sizes).map_err(wrong)?;
+        sum.add(line.as_bytes());
         rows.push(row);
     }
     Ok(rows)
 }
 
-fn read_npz(path: &Path, sizes: &mut Option<Sizes>) -> Result<Vec<Row>, Error> {
+fn read_npz(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum) -> Result<Vec<Row>, Error> {
     let wrong = |reason: String| Error::data(path.display(), reason);
     let wanted = |name: &str| ["inputs.npy", "targets.npy", "lengths.npy", "mask.npy"].contains(&name);
     let entries = archive::read(path, LIMITS, &wanted)?;
+    entries.iter().for_each(|entry| sum.add(&entry.bytes));
     let array = |name: &str| {
         let entry = entries.iter().find(|entry| entry.name.trim_end_matches(".npy") == name);
         entry.map(|entry| Array::parse(&entry.bytes).map_err(|reason| Error::data(&entry.place, reason))).transpose()
@@ -232,6 +236,13 @@ fn read_npz(path: &Path, sizes: &mut Option<Sizes>) -> Result<Vec<Row>, Error> {
     let [count, steps, size] = inputs.shape[..] else {
         return Err(wrong(format!("inputs were expected as sequences × steps × numbers, not {:?}", inputs.shape)));
     };
+    // No array bounds the number of sequences then.
+    if steps == 0 || size == 0 {
+        let shape = &inputs.shape;
+        return Err(wrong(format!(
+            "inputs of at least one step and one number were expected, not of the shape {shape:?}"
+        )));
+    }
     let shape = |what: &str, array: &Array, expected: &[usize]| {
         if array.shape == expected {
             return Ok(());
@@ -298,6 +309,8 @@ struct Held {
     sizes: Sizes,
     training: Vec<Sequence>,
     held_out: Vec<Sequence>,
+    /// Of the file.
+    sum: String,
 }
 
 impl Task for Held {
@@ -321,8 +334,14 @@ impl Task for Held {
     fn start(&self, draw: Draw) -> Source<'_> {
         let Draw { stream, number, mut random, .. } = draw;
         let whole = match stream {
-            Stream::Training => &self.training[random.below(self.training.len())],
-            _ => &self.held_out[(number % self.held_out.len() as u64) as usize],
+            Stream::Evaluation => &self.held_out[(number % self.held_out.len() as u64) as usize],
+            // Numbers of evaluations may lie apart by what the held-out ones divide: always the same few would come.
+            Stream::Validation => &self.held_out[random.below(self.held_out.len())],
+            _ => {
+                // Who built the task to evaluate has no others.
+                let sequences = if self.training.is_empty() { &self.held_out } else { &self.training };
+                &sequences[random.below(sequences.len())]
+            }
         };
         let mut steps = 0..whole.steps();
         Box::new(move |sequence| steps.next().map(|step| sequence.push_step_of(whole, step)).is_some())
@@ -334,12 +353,13 @@ impl Task for Held {
 
     fn kept(&self) -> Option<Value> {
         let Sizes { inputs, outputs, kind, .. } = self.sizes;
-        Some(json!({ "inputs": inputs, "outputs": outputs, "targets": kind.unit() }))
+        Some(json!({ "inputs": inputs, "outputs": outputs, "targets": kind.unit(), "sha256": self.sum }))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::fs;
 
     use super::*;
@@ -405,7 +425,27 @@ mod tests {
         assert!(error.contains("sequence 3: time step 3 is of class 3, but the network knows 3"), "{error}");
         let kept = one.kept().unwrap();
         let given = Given { kept: Some(&kept), ..given };
-        assert_eq!(Sequences::default().build(given).unwrap().evaluation_sequences(), Some(12));
+        let task = Sequences::default().build(given).unwrap();
+        assert_eq!(task.evaluation_sequences(), Some(12));
+        // They are all that there is, whatever they are to be for.
+        for stream in [Stream::Training, Stream::Validation, Stream::Evaluation] {
+            assert!(generate(&*task, stream, 5).steps() >= 2);
+        }
+    }
+
+    #[test]
+    fn evaluations_during_training_are_on_all_that_is_held_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let lines = (0..200).map(|number| format!("{{\"inputs\": [[{number}]], \"targets\": [[0]]}}\n"));
+        fs::write(&path, lines.collect::<String>()).unwrap();
+        let task = build(&path).unwrap();
+        let first_input = |stream, number| generate(&*task, stream, number).input(0)[0] as usize;
+        let held_out: BTreeSet<usize> = (9..200).step_by(10).collect();
+        // Five every 500 batches of 8.
+        let numbers = (0..100).flat_map(|evaluation| (0..5).map(move |number| 4000 * evaluation + number));
+        assert_eq!(numbers.map(|number| first_input(Stream::Validation, number)).collect::<BTreeSet<_>>(), held_out);
+        assert_eq!((0..20).map(|number| first_input(Stream::Evaluation, number)).collect::<BTreeSet<_>>(), held_out);
     }
 
     #[test]
@@ -433,6 +473,15 @@ mod tests {
             (&[targets], "it holds no array inputs"),
             (&[inputs, ("targets", "<f4", &[5, 4, 2], &bits)], "targets of the shape [10, 2, 2] were expected"),
             (&[("inputs", "<f4", &[20], &numbers), targets], "sequences × steps × numbers, not [20]"),
+            (
+                &[("inputs", "<f4", &[1 << 60, 0, 1], &[]), ("targets", "<f4", &[1 << 60, 0], &[])],
+                "at least one step and one number were expected, not of the shape [1152921504606846976, 0, 1]",
+            ),
+            (
+                &[("inputs", "<f4", &[1 << 60, 1, 0], &[]), ("targets", "<f4", &[1 << 60, 1, 0], &[])],
+                "at least one step and one number were expected",
+            ),
+            (&[("inputs", "<f4", &[0, 1, 1], &[]), ("targets", "<f4", &[0, 1], &[])], "it holds no sequences"),
             (&[inputs, targets, ("mask", "<f4", &[20], &mask)], "a mask of the shape [10, 2]"),
             (&[inputs, targets, ("lengths", "<f4", &[10], &numbers[..10])], "sequence 0: its length is 0 where 1 to 2"),
             (&[inputs, ("targets", "<f4", &[10, 2], &halves)], "sequence 0: the target of time step 2 is 0.5"),
