@@ -30,7 +30,7 @@ pub fn run(settings: Train) -> anyhow::Result<ExitCode> {
     let (task, units) = (trainer.task().name(), Units::of(trainer.task()));
     let mut display = Display::new(settings.style, task, units, stop.clone());
     let interrupted = Arc::new(AtomicBool::new(false));
-    stop_on_signal(stop.clone(), interrupted.clone(), display.bar())?;
+    stop_on_signal(stop.clone(), interrupted.clone(), display.bar(), "finishing the batch, then saving")?;
 
     let outcome = trainer.run(&mut display, &stop);
     display.close()?;
@@ -46,15 +46,21 @@ pub fn run(settings: Train) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(INTERRUPTED))
 }
 
-/// The first signal lets the batch finish and be saved; the second quits at once, which what is on the disk survives.
-fn stop_on_signal(stop: Arc<AtomicBool>, interrupted: Arc<AtomicBool>, bar: ProgressBar) -> anyhow::Result<()> {
+/// The first signal sets both flags and says what is being `done` still; the second quits at once, which what is on the
+/// disk survives.
+pub fn stop_on_signal(
+    stop: Arc<AtomicBool>,
+    interrupted: Arc<AtomicBool>,
+    bar: ProgressBar,
+    done: &'static str,
+) -> anyhow::Result<()> {
     ctrlc::set_handler(move || {
         if interrupted.swap(true, Ordering::Relaxed) {
             std::process::exit(INTERRUPTED.into());
         }
         stop.store(true, Ordering::Relaxed);
         bar.suspend(|| {
-            let _ = writeln!(std::io::stderr(), "finishing the batch, then saving; Ctrl-C again quits at once");
+            let _ = writeln!(std::io::stderr(), "{done}; Ctrl-C again quits at once");
         });
     })
     .context("the system does not tell of Ctrl-C")

@@ -7,7 +7,6 @@ mod train;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -21,7 +20,8 @@ use serde_json::{Value, json};
 use crate::display::{LONGEST_SILENCE, duration, grouped, live_line, print};
 use crate::failure::INTERRUPTED;
 use crate::machine::Machine;
-use crate::settings::{Reproduce, shell_word};
+use crate::settings::Reproduce;
+use crate::train::stop_on_signal;
 
 pub use plan::Figure;
 use plan::{Plan, Run};
@@ -42,7 +42,8 @@ pub fn run(settings: &Reproduce) -> anyhow::Result<ExitCode> {
         }
     }
     let teller = Teller::new(settings, &plan);
-    let stop = stop_on_signal(&teller)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_signal(stop.clone(), stop.clone(), teller.bar.clone(), "finishing the batches, then saving")?;
 
     let mut remaining = Vec::new();
     let mut kept = 0;
@@ -101,22 +102,6 @@ fn estimate(settings: &Reproduce, runs: &[Run], folder: &Path) -> anyhow::Result
         let _ = fs::remove_dir_all(&scratch);
     }
     Ok(free.into_iter().fold(0.0, f64::max))
-}
-
-/// The first signal lets every batch finish and be saved; the second quits at once.
-fn stop_on_signal(teller: &Teller) -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let (stopped, bar) = (stop.clone(), teller.bar.clone());
-    ctrlc::set_handler(move || {
-        if stopped.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED.into());
-        }
-        bar.suspend(|| {
-            let _ = writeln!(std::io::stderr(), "finishing the batches, then saving; Ctrl-C again quits at once");
-        });
-    })
-    .context("the system does not tell of Ctrl-C")?;
-    Ok(stop)
 }
 
 /// Tells how far everything is: a live line on a terminal, plain lines elsewhere, JSON for a program.
@@ -263,9 +248,4 @@ impl State {
     fn doing(&self) -> String {
         self.current.values().map(String::as_str).collect::<Vec<_>>().join("; ")
     }
-}
-
-/// A file as it can be typed into a shell.
-fn file(folder: &Path, name: &str) -> String {
-    shell_word(&folder.join(name))
 }

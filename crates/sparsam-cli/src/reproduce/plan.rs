@@ -110,6 +110,36 @@ impl Figure {
             Self::Table1 => Some(300.0),
         }
     }
+
+    /// The tests of a network with these metrics.
+    pub fn tests(self, quick: bool, config: &Config, metrics: &[Metrics]) -> Vec<Test> {
+        let of = |level, sequences| Test { level: Some(level), sequences: Some(sequences) };
+        match self {
+            Self::Fig2 | Self::Fig3 => Vec::new(),
+            Self::Table1 => vec![Test { level: None, sequences: None }],
+            Self::Fig4 => {
+                let most = if let TaskConfig::Omniglot(omniglot) = &config.task { omniglot.labels } else { 0 };
+                let sizes = [5, 10, 20, 50, 100, 200, 500].into_iter().filter(|size| *size <= most);
+                sizes.map(|size| of(size, if size > 50 { 16 } else { 64 })).collect()
+            }
+            Self::Fig8 => {
+                let Some(trained) = metrics.iter().filter_map(|line| line.level).max() else { return Vec::new() };
+                let exact = matches!(&config.network.memory, Model::Sam(sam) if sam.index == IndexKind::Linear);
+                let longest = match (quick, exact) {
+                    (true, _) => 20 * trained,
+                    (_, true) => LONGEST_EXACT,
+                    _ => LONGEST,
+                };
+                let mut levels: Vec<usize> = [1, 2, 5, 10, 20].map(|times| times * trained).into();
+                levels.push(longest);
+                levels.retain(|level| *level <= longest);
+                levels.sort_unstable();
+                levels.dedup();
+                let items = if quick { 50_000 } else { 200_000 };
+                levels.into_iter().map(|level| of(level, (items / level).clamp(8, 64) as u64)).collect()
+            }
+        }
+    }
 }
 
 /// Minutes that `--quick` takes, about, however many runs and cores there are.
@@ -166,7 +196,12 @@ pub const MASTERED: f64 = 0.1;
 impl Run {
     /// In a line.
     pub fn name(&self) -> String {
-        format!("{}, {}, seed {}", self.task, self.series, self.config.seed)
+        format!("{}, {}", self.task, self.network())
+    }
+
+    /// The same without its task.
+    pub fn network(&self) -> String {
+        format!("{}, seed {}", self.series, self.config.seed)
     }
 
     /// Whether these metrics show that there is nothing more to learn.
@@ -225,38 +260,6 @@ impl Plan {
         }
         let left_out = left_out(settings, each);
         Ok(Self { figure, runs, left_out })
-    }
-}
-
-impl Figure {
-    /// The tests of a network with these metrics.
-    pub fn tests(self, quick: bool, config: &Config, metrics: &[Metrics]) -> Vec<Test> {
-        let of = |level, sequences| Test { level: Some(level), sequences: Some(sequences) };
-        match self {
-            Self::Fig2 | Self::Fig3 => Vec::new(),
-            Self::Table1 => vec![Test { level: None, sequences: None }],
-            Self::Fig4 => {
-                let most = if let TaskConfig::Omniglot(omniglot) = &config.task { omniglot.labels } else { 0 };
-                let sizes = [5, 10, 20, 50, 100, 200, 500].into_iter().filter(|size| *size <= most);
-                sizes.map(|size| of(size, if size > 50 { 16 } else { 64 })).collect()
-            }
-            Self::Fig8 => {
-                let Some(trained) = metrics.iter().filter_map(|line| line.level).max() else { return Vec::new() };
-                let exact = matches!(&config.network.memory, Model::Sam(sam) if sam.index == IndexKind::Linear);
-                let longest = match (quick, exact) {
-                    (true, _) => 20 * trained,
-                    (_, true) => LONGEST_EXACT,
-                    _ => LONGEST,
-                };
-                let mut levels: Vec<usize> = [1, 2, 5, 10, 20].map(|times| times * trained).into();
-                levels.push(longest);
-                levels.retain(|level| *level <= longest);
-                levels.sort_unstable();
-                levels.dedup();
-                let items = if quick { 50_000 } else { 200_000 };
-                levels.into_iter().map(|level| of(level, (items / level).clamp(8, 64) as u64)).collect()
-            }
-        }
     }
 }
 

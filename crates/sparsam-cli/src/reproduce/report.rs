@@ -8,7 +8,6 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use sparsam_train::Metrics;
 
-use super::file;
 use super::paper;
 use super::plan::{Figure, MASTERED, Plan, Run};
 use super::train::{Tested, Trained, limit, so_far};
@@ -104,7 +103,7 @@ impl Report {
         let mut written = Vec::new();
         let mut write = |name: String, text: &str| {
             let path = folder.join(&name);
-            written.push(file(folder, &name));
+            written.push(shell_word(&path));
             fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
         };
         write(format!("{name}.md"), &self.text)?;
@@ -118,6 +117,21 @@ impl Report {
     fn picture(&mut self, name: String, picture: &Picture) {
         let _ = writeln!(self.text, "![{}]({name})\n", picture.title);
         self.pictures.push((name, draw(picture)));
+    }
+
+    /// The picture of what changes during training.
+    fn course(
+        &mut self,
+        name: String,
+        title: String,
+        subtitle: String,
+        y: (&str, Unit),
+        lines: Vec<Line>,
+        mark: Option<Mark>,
+    ) {
+        let x = Axis { label: "sequences trained on".into(), unit: Unit::Count };
+        let (y, marks) = (Axis { label: y.0.into(), unit: y.1 }, mark.into_iter().collect());
+        self.picture(name, &Picture { title, subtitle, x, y, lines, marks });
     }
 
     /// A table in Markdown.
@@ -144,17 +158,8 @@ impl Report {
             let chance = first.run.chance().unwrap_or(1.0);
             let _ = writeln!(self.text, "## {task}: {chance:.0} bits for guessing\n");
             let lines = series.iter().map(|series| series.line(|line| line.loss)).collect();
-            self.picture(
-                format!("{}-{task}.svg", self.figure.name()),
-                &Picture {
-                    title: format!("{task}: loss of fresh sequences"),
-                    subtitle: seeds_told(&series),
-                    x: Axis { label: "sequences trained on".into(), unit: Unit::Count },
-                    y: Axis { label: "bits per sequence".into(), unit: Unit::Count },
-                    lines,
-                    marks: Vec::new(),
-                },
-            );
+            let (name, title) = (format!("fig2-{task}.svg"), format!("{task}: loss of fresh sequences"));
+            self.course(name, title, seeds_told(&series), ("bits per sequence", Unit::Count), lines, None);
             let rows: Vec<Vec<String>> = series
                 .iter()
                 .map(|series| {
@@ -176,10 +181,13 @@ impl Report {
     }
 
     fn curriculum(&mut self, found: &[Found]) {
+        let Some(curriculum) = found.first().map(|found| found.run.config.curriculum) else { return };
         let _ = writeln!(
             self.text,
-            "The highest level that sequences are drawn from. It doubles whenever the mean loss of 1,000 of them, from all \
-             levels up to it, is below 0.05 bits for each bit wanted.\n\n{}\n",
+            "The highest level that sequences are drawn from. It doubles whenever the mean loss of {} of them, from all \
+             levels up to it, is below {} bits for each bit wanted.\n\n{}\n",
+            grouped(curriculum.episodes),
+            curriculum.threshold,
             paper::FIG3
         );
         for task in self.figure.tasks() {
@@ -190,29 +198,14 @@ impl Report {
             let _ = writeln!(self.text, "## {task}\n");
             let level = |line: &Metrics| line.level.unwrap_or(1) as f64;
             let lines = series.iter().map(|series| series.line(level)).collect();
-            let in_paper = ("SAM ivf", 4000.0);
-            let marks =
-                series.iter().filter(|series| *task == "recall" && series.name == in_paper.0).filter_map(|series| {
-                    let line = series.line(level);
-                    let end = line.points.last()?.0;
-                    Some(Mark {
-                        of: in_paper.0.into(),
-                        text: "Rae et al. 2016: past 4000".into(),
-                        point: (end, in_paper.1),
-                    })
-                });
-            let marks = marks.collect();
-            self.picture(
-                format!("{}-{task}.svg", self.figure.name()),
-                &Picture {
-                    title: format!("{task}: how far the curriculum comes"),
-                    subtitle: seeds_told(&series),
-                    x: Axis { label: "sequences trained on".into(), unit: Unit::Count },
-                    y: Axis { label: "highest level".into(), unit: Unit::Words },
-                    lines,
-                    marks,
-                },
-            );
+            let ivf = series.iter().find(|series| *task == "recall" && series.name == "SAM ivf");
+            let mark = ivf.and_then(|series| {
+                let end = series.line(level).points.last()?.0;
+                let text = "Rae et al. 2016: past 4000".into();
+                Some(Mark { of: series.name.into(), text, point: (end, 4000.0) })
+            });
+            let (name, title) = (format!("fig3-{task}.svg"), format!("{task}: how far the curriculum comes"));
+            self.course(name, title, seeds_told(&series), ("highest level", Unit::Words), lines, mark);
             let rows: Vec<Vec<String>> = series
                 .iter()
                 .map(|series| {
@@ -247,7 +240,7 @@ impl Report {
         );
         let lines = series.iter().flat_map(|series| {
             series.runs.iter().filter(|found| !found.trained.tests.is_empty()).map(move |found| Line {
-                name: format!("{}, seed {}", series.name, found.run.config.seed),
+                name: found.run.network(),
                 points: found.trained.tests.iter().map(|test| (test.level.unwrap_or(0) as f64, test.wrong)).collect(),
                 band: Vec::new(),
                 faint: false,
@@ -273,7 +266,7 @@ impl Report {
             for test in &found.trained.tests {
                 let level = test.level.unwrap_or(0);
                 rows.push(vec![
-                    format!("{}, seed {}", found.run.series, found.run.config.seed),
+                    found.run.network(),
                     grouped(trained as u64),
                     grouped(level as u64),
                     format!("{:.3}×", level as f64 / trained.max(1) as f64).replace(".000", ""),
@@ -328,7 +321,7 @@ impl Report {
                         error.map_or_else(String::new, |error| format!("{:.1}", 100.0 * error))
                     };
                     rows.push(vec![
-                        format!("{}, seed {}", series.name, found.run.config.seed),
+                        found.run.network(),
                         grouped(sequences),
                         grouped(level as u64),
                         test.level.unwrap_or(0).to_string(),
@@ -345,17 +338,9 @@ impl Report {
             ["model", "episodes trained", "up to", "characters", "error, %", "1st instance", "2nd", "5th", "10th"];
         self.table(&header, &rows);
         let lines: Vec<Line> = series.iter().map(|series| series.line(|line| line.mean_error.unwrap_or(1.0))).collect();
-        self.picture(
-            "fig4-training.svg".into(),
-            &Picture {
-                title: "Omniglot: error during training".into(),
-                subtitle: "characters held out, as many as in training at that time".into(),
-                x: Axis { label: "episodes trained on".into(), unit: Unit::Count },
-                y: Axis { label: "wrong labels".into(), unit: Unit::Error },
-                lines,
-                marks: Vec::new(),
-            },
-        );
+        let title = "Omniglot: error during training".into();
+        let subtitle = "characters held out, as many as in training at that time".into();
+        self.course("fig4-training.svg".into(), title, subtitle, ("wrong labels", Unit::Error), lines, None);
     }
 
     fn babi(&mut self, found: &[Found]) {
@@ -367,25 +352,15 @@ impl Report {
             paper::TABLE1
         );
         let lines: Vec<Line> = series.iter().map(|series| series.line(|line| line.mean_error.unwrap_or(1.0))).collect();
-        self.picture(
-            "table1.svg".into(),
-            &Picture {
-                title: "bAbI: mean error of the 20 tasks during training".into(),
-                subtitle: seeds_told(&series),
-                x: Axis { label: "stories trained on".into(), unit: Unit::Count },
-                y: Axis { label: "wrong answers".into(), unit: Unit::Error },
-                lines,
-                marks: Vec::new(),
-            },
-        );
+        let title = "bAbI: mean error of the 20 tasks during training".into();
+        self.course("table1.svg".into(), title, seeds_told(&series), ("wrong answers", Unit::Error), lines, None);
         let runs: Vec<(&Found, &Tested)> = series
             .iter()
             .flat_map(|series| series.runs.iter())
             .filter_map(|found| Some((*found, found.trained.tests.first()?)))
             .collect();
         if !runs.is_empty() {
-            let names: Vec<String> =
-                runs.iter().map(|(found, _)| format!("{}, seed {}", found.run.series, found.run.config.seed)).collect();
+            let names: Vec<String> = runs.iter().map(|(found, _)| found.run.network()).collect();
             let mut header: Vec<&str> = vec!["task"];
             header.extend(names.iter().map(String::as_str));
             header.push("SDNC in the paper, mean");
@@ -402,13 +377,13 @@ impl Report {
             let errors = |test: &Tested| test.errors.iter().filter_map(|of| of.1).collect::<Vec<_>>();
             let mut row = vec!["**mean**".to_owned()];
             row.extend(runs.iter().map(|(_, test)| percent(mean(errors(test).into_iter()))));
-            row.push("6.4".into());
+            row.push(format!("{:.1}", paper::SDNC.mean_error));
             rows.push(row);
             let mut row = vec!["**failed**".to_owned()];
             row.extend(
                 runs.iter().map(|(_, test)| errors(test).iter().filter(|error| **error > 0.05).count().to_string()),
             );
-            row.push("4.1".into());
+            row.push(format!("{:.1}", paper::SDNC.mean_failed));
             rows.push(row);
             let mut row = vec!["stories trained on".to_owned()];
             row.extend(runs.iter().map(|(found, _)| {

@@ -8,7 +8,7 @@ use super::exact::{direction, offer, word_of};
 use super::{Found, Index};
 use crate::{Error, Real};
 
-/// Words that a query is compared with at most, unless chosen otherwise. Where words lie in clusters a third of that finds
+/// Words that a query is compared with at most, unless chosen otherwise. Where words lie in clusters a quarter of that finds
 /// them; a trained network asks for words far from the means of their lists, and loses its way with so few.
 pub const CHECKS: usize = 2048;
 /// Words in a list, about: lists are full at 256 and are halved then.
