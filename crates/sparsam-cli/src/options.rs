@@ -78,6 +78,8 @@ static FLAGS: &[Flag] = &[
     flag("curriculum-start", &["curriculum", "start"], Kind::Whole, CURRICULUM,
         "Highest level at first; 0: the task's"),
     flag("curriculum-end", &["curriculum", "end"], Kind::Whole, CURRICULUM, "Highest level at last"),
+    flag("curriculum-learning-rate-power", &["curriculum", "learning_rate_power"], Kind::Number, CURRICULUM,
+        "The learning rate is multiplied by (first / current highest level) to this power"),
 
     flag("optimiser", OPTIMISER, Kind::Word(optimisers), OPTIMISATION, "The optimiser"),
     flag("learning-rate", &["optimiser", "learning_rate"], Kind::Number, OPTIMISATION, "Step size"),
@@ -127,6 +129,38 @@ static FLAGS: &[Flag] = &[
     flag("max-characters", &["task", "max_characters"], Kind::Whole, TASK, "omniglot: characters in the longest episode"),
     flag("only", &["task", "only"], Kind::Whole, TASK, "babi: the one task to learn, 1 to 20; 0: all"),
 ];
+
+impl Flag {
+    fn arg(&self, default: &str) -> Arg {
+        let (value_name, parser) = match self.kind {
+            // TOML's whole numbers end here.
+            Kind::Whole => ("N", ValueParser::from(value_parser!(i64).range(0..))),
+            Kind::Number => ("X", value_parser!(f64).into()),
+            Kind::Text => ("TEXT", value_parser!(String)),
+            Kind::Word(names) => ("NAME", PossibleValuesParser::new(names()).into()),
+            Kind::Switch => ("true|false", value_parser!(bool)),
+        };
+        let switch = matches!(self.kind, Kind::Switch);
+        let arg = Arg::new(self.name)
+            .long(self.name)
+            .value_name(value_name)
+            .value_parser(parser)
+            .allow_negative_numbers(!switch)
+            .help_heading(self.heading)
+            .help(format!("{} [default: {default}]", self.help));
+        if switch { arg.num_args(0..=1).require_equals(true).default_missing_value("true") } else { arg }
+    }
+
+    /// What was given for it.
+    fn value(&self, matches: &ArgMatches) -> Option<Value> {
+        match self.kind {
+            Kind::Whole => matches.get_one::<i64>(self.name).copied().map(Value::Integer),
+            Kind::Number => matches.get_one::<f64>(self.name).copied().map(Value::Float),
+            Kind::Word(_) | Kind::Text => matches.get_one::<String>(self.name).cloned().map(Value::String),
+            Kind::Switch => matches.get_one::<bool>(self.name).copied().map(Value::Boolean),
+        }
+    }
+}
 
 fn optimisers() -> &'static [&'static str] {
     let unknown = MapDeserializer::new([("kind", "")].into_iter());
@@ -232,29 +266,7 @@ pub struct Options(Vec<(&'static Flag, Value)>);
 impl clap::Args for Options {
     fn augment_args(command: Command) -> Command {
         let defaults = Defaults::new();
-        FLAGS.iter().fold(command, |command, flag| {
-            let (value_name, parser) = match flag.kind {
-                // TOML's whole numbers end here.
-                Kind::Whole => ("N", ValueParser::from(value_parser!(i64).range(0..))),
-                Kind::Number => ("X", value_parser!(f64).into()),
-                Kind::Text => ("TEXT", value_parser!(String)),
-                Kind::Word(names) => ("NAME", PossibleValuesParser::new(names()).into()),
-                Kind::Switch => ("true|false", value_parser!(bool)),
-            };
-            let switch = matches!(flag.kind, Kind::Switch);
-            let arg = Arg::new(flag.name)
-                .long(flag.name)
-                .value_name(value_name)
-                .value_parser(parser)
-                .allow_negative_numbers(!switch)
-                .help_heading(flag.heading)
-                .help(format!("{} [default: {}]", flag.help, defaults.text(flag)));
-            command.arg(if switch {
-                arg.num_args(0..=1).require_equals(true).default_missing_value("true")
-            } else {
-                arg
-            })
-        })
+        FLAGS.iter().fold(command, |command, flag| command.arg(flag.arg(&defaults.text(flag))))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -270,18 +282,51 @@ impl FromArgMatches for Options {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), ClapError> {
-        self.0 = FLAGS
+        self.0 = FLAGS.iter().filter_map(|flag| Some((flag, flag.value(matches)?))).collect();
+        Ok(())
+    }
+}
+
+/// The flags of a memory that the parameters of its network do not depend on: a trained network works with others than those
+/// it was trained with.
+#[derive(Debug, Default)]
+pub struct MemoryOptions(Options);
+
+impl MemoryOptions {
+    fn flags() -> impl Iterator<Item = &'static Flag> {
+        FLAGS
             .iter()
-            .filter_map(|flag| {
-                let value = match flag.kind {
-                    Kind::Whole => matches.get_one::<i64>(flag.name).copied().map(Value::Integer),
-                    Kind::Number => matches.get_one::<f64>(flag.name).copied().map(Value::Float),
-                    Kind::Word(_) | Kind::Text => matches.get_one::<String>(flag.name).cloned().map(Value::String),
-                    Kind::Switch => matches.get_one::<bool>(flag.name).copied().map(Value::Boolean),
-                };
-                value.map(|value| (flag, value))
-            })
-            .collect();
+            .filter(|flag| ["memory-size", "reads", "access-threshold", "index", "index-checks"].contains(&flag.name))
+    }
+
+    /// The configuration with what the flags set.
+    ///
+    /// # Errors
+    /// A [`Mistake`] that names the flag.
+    pub fn apply(&self, config: Config) -> anyhow::Result<Config> {
+        self.0.apply(config)
+    }
+}
+
+impl clap::Args for MemoryOptions {
+    fn augment_args(command: Command) -> Command {
+        Self::flags().fold(command, |command, flag| command.arg(flag.arg("as in training")))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for MemoryOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, ClapError> {
+        let mut options = Self::default();
+        options.update_from_arg_matches(matches)?;
+        Ok(options)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), ClapError> {
+        self.0.0 = Self::flags().filter_map(|flag| Some((flag, flag.value(matches)?))).collect();
         Ok(())
     }
 }

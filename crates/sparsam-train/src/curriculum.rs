@@ -27,11 +27,14 @@ pub struct CurriculumConfig {
     pub start: usize,
     /// The largest h, or the task's largest level if that is lower. Before training starts it is made sure that sequences of this level fit the machine.
     pub end: usize,
+    /// How the learning rate follows h: it is multiplied by (first h / h) to this power. 0 leaves it as it is; with 0.5 it
+    /// halves with every second doubling. Long sequences take more precise weights, and smaller steps give them (ours).
+    pub learning_rate_power: f64,
 }
 
 impl Default for CurriculumConfig {
     fn default() -> Self {
-        Self { on: false, threshold: 0.01, episodes: 1000, start: 0, end: 4096 }
+        Self { on: false, threshold: 0.01, episodes: 1000, start: 0, end: 4096, learning_rate_power: 0.0 }
     }
 }
 
@@ -41,6 +44,9 @@ impl CurriculumConfig {
         if !(self.threshold > 0.0 && self.threshold.is_finite()) {
             let reason = "the loss below which a curriculum goes on is above 0";
             return Err(Error::option("threshold", self.threshold, reason));
+        }
+        if !(0.0..=4.0).contains(&self.learning_rate_power) {
+            return Err(Error::option("learning_rate_power", self.learning_rate_power, "it lies from 0 to 4"));
         }
         if !(1..=1 << 40).contains(&self.episodes) {
             let reason = format!("a curriculum takes the mean over 1 to {} episodes", 1u64 << 40);
@@ -99,6 +105,11 @@ impl Curriculum {
         Random::new(seed, Stream::Levels, batch).within(&(lowest..=self.level))
     }
 
+    /// What the learning rate is multiplied by at this h, which was `first` at the start.
+    pub fn learning_rate_factor(&self, config: &CurriculumConfig, first: usize) -> f64 {
+        (first.max(1) as f64 / self.level.max(1) as f64).powf(config.learning_rate_power)
+    }
+
     /// Takes the loss of a batch of so many sequences into account, in bits for each bit or class wanted.
     pub fn add(&mut self, config: &CurriculumConfig, end: usize, episodes: u64, loss: f64) {
         self.episodes += episodes;
@@ -132,6 +143,16 @@ mod tests {
     }
 
     #[test]
+    fn the_learning_rate_follows_the_level() {
+        let factor = |level, power| {
+            let config = CurriculumConfig { learning_rate_power: power, ..Default::default() };
+            Curriculum::new(level).learning_rate_factor(&config, 4)
+        };
+        assert_eq!([factor(4, 0.5), factor(16, 0.5), factor(64, 0.5)], [1.0, 0.5, 0.25]);
+        assert_eq!([factor(4, 0.0), factor(1 << 20, 0.0)], [1.0, 1.0]);
+    }
+
+    #[test]
     fn batches_draw_all_levels_alike() {
         let curriculum = Curriculum::new(6);
         let mut counts = [0; 4];
@@ -159,5 +180,8 @@ mod tests {
             assert!(CurriculumConfig { threshold: bad, ..Default::default() }.check().is_err());
         }
         assert!(CurriculumConfig { episodes: 0, ..Default::default() }.check().is_err());
+        for bad in [f64::NAN, -0.5, 5.0] {
+            assert!(CurriculumConfig { learning_rate_power: bad, ..Default::default() }.check().is_err());
+        }
     }
 }

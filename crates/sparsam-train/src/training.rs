@@ -117,6 +117,8 @@ pub struct Trainer {
     task: Box<dyn Task>,
     /// Every level that training may draw.
     levels: RangeInclusive<usize>,
+    /// The first h of the curriculum; the highest level without one.
+    first_level: usize,
     network: Network<f32>,
     optimiser: Optimiser<f32>,
     runner: Runner<f32>,
@@ -203,8 +205,11 @@ impl Trainer {
         state: Resumed,
     ) -> Result<Self, Error> {
         let Resumed { network, optimiser, progress } = state;
+        let levels = config.levels(&*task)?;
+        let first_level = if config.curriculum.on { *config.curriculum.levels(&*task)?.start() } else { *levels.end() };
         Ok(Self {
-            levels: config.levels(&*task)?,
+            levels,
+            first_level,
             sampler: Sampler::new(&*task, config.batch_size),
             evaluator: Evaluator::new(&*task, config.batch_size),
             outputs: Vec::new(),
@@ -319,6 +324,10 @@ impl Trainer {
                 .err()
                 .unwrap_or_else(|| sparsam::Error::NotFinite { what: "the norm of the gradient".into(), value: norm });
             return Err(in_batch(self.progress.batch + 1, error.into()));
+        }
+        if let Some(curriculum) = &self.progress.curriculum {
+            let factor = curriculum.learning_rate_factor(&self.config.curriculum, self.first_level);
+            self.optimiser.set_learning_rate(self.config.optimiser.learning_rate() * factor)?;
         }
         self.optimiser.update(self.network.parameters_mut().values_mut(), self.gradients.values());
 
@@ -695,7 +704,8 @@ mod tests {
         let mut config = config();
         config.batches = 24;
         // Low enough for some means, not for others.
-        config.curriculum = CurriculumConfig { on: true, threshold: 0.999, episodes: 24, start: 2, end: 20 };
+        config.curriculum =
+            CurriculumConfig { on: true, threshold: 0.999, episodes: 24, start: 2, end: 20, learning_rate_power: 0.3 };
         config.optimiser = OptimiserConfig::adam(1e-2);
         config
     }

@@ -80,6 +80,22 @@ impl OptimiserConfig {
         }
     }
 
+    /// Its step size.
+    pub fn learning_rate(&self) -> f64 {
+        match *self {
+            Self::RmsProp { learning_rate, .. } | Self::Adam { learning_rate, .. } => learning_rate,
+        }
+    }
+
+    /// The same with another step size.
+    #[must_use]
+    pub fn with_learning_rate(mut self, rate: f64) -> Self {
+        match &mut self {
+            Self::RmsProp { learning_rate, .. } | Self::Adam { learning_rate, .. } => *learning_rate = rate,
+        }
+        self
+    }
+
     /// Checks that every number lies where the optimiser is defined.
     ///
     /// # Errors
@@ -160,6 +176,17 @@ impl<T: Real> Optimiser<T> {
             mine.copy_from_slice(theirs);
         }
         self.steps = steps;
+        Ok(())
+    }
+
+    /// Changes the step size of the updates to come; what it remembers stays.
+    ///
+    /// # Errors
+    /// [`Error::Config`] as [`OptimiserConfig::validate`].
+    pub fn set_learning_rate(&mut self, rate: f64) -> Result<(), Error> {
+        let config = self.config.with_learning_rate(rate);
+        config.validate()?;
+        self.config = config;
         Ok(())
     }
 
@@ -261,6 +288,21 @@ mod tests {
             other.restore(one.steps(), [a, b, c]).unwrap();
             assert_eq!(one, other);
             assert!(other.restore(1, [&[0.0], &[], &[]]).is_err());
+        }
+    }
+
+    #[test]
+    fn the_learning_rate_may_change_between_updates() {
+        for config in [OptimiserConfig::rms_prop(0.01), OptimiserConfig::adam(0.01)] {
+            let mut optimiser = Optimiser::<f64>::new(config, 1).unwrap();
+            let mut parameter = [0.5];
+            optimiser.set_learning_rate(0.005).unwrap();
+            optimiser.update(&mut parameter, &[0.4]);
+            let halved = run(config.with_learning_rate(0.005), &[0.4]);
+            assert_eq!(parameter[0], halved);
+            assert!((0.5 - halved - (0.5 - run(config, &[0.4])) / 2.0).abs() < 1e-12);
+            assert!(optimiser.set_learning_rate(f64::NAN).is_err());
+            assert_eq!(optimiser.config.learning_rate(), 0.005);
         }
     }
 
