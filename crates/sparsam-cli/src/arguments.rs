@@ -10,7 +10,7 @@ use sparsam::index::IndexKind;
 use sparsam_train::TaskConfig;
 use sparsam_train::data::DATA_SETS;
 
-use crate::options::Options;
+use crate::options::{MemoryOptions, Options};
 use crate::reproduce::Figure;
 
 /// Recurrent networks with an external memory of millions of words, trained on an ordinary CPU
@@ -125,6 +125,9 @@ pub struct Eval {
     /// Seed of the sequences
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// The memory to evaluate with.
+    #[command(flatten)]
+    pub memory: MemoryOptions,
     /// How to run.
     #[command(flatten)]
     pub common: Common,
@@ -135,6 +138,8 @@ Examples:
   sparsam eval runs/copy-sam-1             As hard as in training
   sparsam eval runs/copy-sam-1 --level 40  Twice as long as any trained on
   sparsam eval runs/copy-sam-1 --checkpoint best --json
+  sparsam eval runs/recall-sam-1 --level 5000 --memory-size 8000000 --index ivf
+                                           In a larger memory than in training
   sparsam eval runs/babi-sdnc-1 --test-files tasks_1-20_v1-2.tar.gz
                                            On the official test questions
 

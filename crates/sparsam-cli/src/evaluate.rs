@@ -5,16 +5,26 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::json;
-use sparsam::checkpoint;
-use sparsam_train::{CategoryScore, Evaluation, Task, evaluate_watched};
+use sparsam::{Network, NetworkConfig, checkpoint};
+use sparsam_train::{CategoryScore, Config, Evaluation, Task, evaluate_watched};
 
 use crate::display::{EvaluationLine, grouped, print};
 use crate::failure::INTERRUPTED;
+use crate::options::MemoryOptions;
 use crate::settings::Evaluate;
 use crate::train::use_threads;
 
 /// Sequences of an evaluation unless told otherwise, where there are always fresh ones.
 const SEQUENCES: u64 = 256;
+
+/// The network with what is asked of its memory, which its parameters do not depend on.
+fn with_memory(network: Network<f32>, config: &Config, options: &MemoryOptions) -> anyhow::Result<Network<f32>> {
+    let mut config = config.clone();
+    config.network.memory = network.config().memory.clone();
+    let memory = options.apply(config)?.network.memory;
+    let sizes = NetworkConfig { memory, ..network.config().clone() };
+    Ok(Network::from_parameters(sizes, network.parameters().clone())?)
+}
 
 /// Measures a network on sequences that it has not seen.
 pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
@@ -30,6 +40,7 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
     let config = settings.run.config()?;
     let task = settings.run.task(settings.test_files.as_deref())?;
     let network = checkpoint::load(&settings.network).map_err(sparsam_train::Error::from)?;
+    let network = with_memory(network, &config, &settings.memory)?;
     let levels = match settings.level {
         Some(level) => level..=level,
         None => settings.run.levels(&*task)?,
@@ -50,6 +61,7 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
             "checkpoint": settings.network.display().to_string(),
             "task": task.name(),
             "model": model,
+            "memory": network.config().memory,
             "first_level": first,
             "last_level": last,
             "sequences": found.sequences,

@@ -10,7 +10,7 @@ use sparsam_train::{Checkpoint, Config, RunFolder, TaskConfig};
 
 use crate::arguments::{self, Arguments, Common, DataCheck, DataFetch, Verb, Which};
 use crate::failure::Mistake;
-use crate::options::Options;
+use crate::options::{MemoryOptions, Options};
 use crate::reproduce::Figure;
 
 /// What to do.
@@ -51,6 +51,7 @@ pub struct Evaluate {
     pub level: Option<usize>,
     pub sequences: Option<u64>,
     pub test_files: Option<PathBuf>,
+    pub memory: MemoryOptions,
     pub seed: u64,
     pub json: bool,
     pub threads: Option<usize>,
@@ -266,8 +267,8 @@ fn evaluate(arguments: arguments::Eval) -> anyhow::Result<Evaluate> {
     let Common { json, .. } = arguments.common;
     let threads = threads(&arguments.common);
     let (level, sequences, seed) = (arguments.level, arguments.sequences, arguments.seed);
-    let test_files = arguments.test_files;
-    Ok(Evaluate { run, network, level, sequences, test_files, seed, json, threads })
+    let (test_files, memory) = (arguments.test_files, arguments.memory);
+    Ok(Evaluate { run, network, level, sequences, test_files, memory, seed, json, threads })
 }
 
 fn reproduce(arguments: arguments::Reproduce) -> anyhow::Result<Reproduce> {

@@ -86,6 +86,15 @@ fn a_network_is_trained_and_evaluated() {
     let other = bits(&succeeds(folder.path(), &["eval", file, "--sequences", "1000", "--seed", "2"]));
     assert!(other != trained && (other - trained).abs() < 1.0, "{other} {trained}");
 
+    // What the parameters do not depend on may differ from training; a million words are more than are written.
+    let memory = ["--memory-size", "5000", "--index", "linear"];
+    let exact = succeeds(folder.path(), &[&["eval", file, "--sequences", "1000"][..], &memory].concat());
+    assert!((bits(&exact) - trained).abs() < 0.1, "{exact}");
+    let json = succeeds(folder.path(), &[&["eval", file, "--sequences", "8", "--json"][..], &memory].concat());
+    assert!(json.contains("\"memory_size\":5000") && json.contains("\"index\":\"linear\""), "{json}");
+    is_mistake(folder.path(), &["eval", file, "--memory-size", "0"], &["--memory-size 0 does not work"]);
+    is_mistake(folder.path(), &["eval", file, "--heads", "2"], &["--heads"]);
+
     // The name is taken now; the next free one is found.
     let out = succeeds(folder.path(), &small(&["--batches", "2", "--quiet"]));
     assert_eq!(out, "");
