@@ -75,7 +75,7 @@ fn smaller_versions_say_what_they_leave_out_and_test_what_they_train() {
     let tests = json["runs"][0]["tests"].as_array().unwrap().clone();
     assert_eq!(tests.len(), 5, "{tests:?}");
     for test in &tests {
-        assert!(test["wrong"].as_f64().unwrap() < 18.0 && test["sequences"] == 64, "{test}");
+        assert!(test["wrong"].as_f64().unwrap() < 48.0 && test["sequences"] == 64, "{test}");
     }
     assert!(path.join("reproduce/quick/fig8.svg").exists());
 
