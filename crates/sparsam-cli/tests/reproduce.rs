@@ -99,6 +99,28 @@ fn data_sets_are_trained_on_and_tested() {
     assert_eq!((test["errors"].as_array().unwrap().len(), &test["sequences"]), (20, &Value::from(40)), "{test}");
 }
 
+#[test]
+fn drawings_are_learnt_and_tested_with_more_characters() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    is_mistake(path, &["reproduce", "fig4"], &["data: it holds no images_background.zip", "sparsam data fetch"]);
+    let Some(data) = std::env::var_os("SPARSAM_DATA") else {
+        eprintln!("skipped: SPARSAM_DATA names no folder with the real data");
+        return;
+    };
+    let arguments = ["reproduce", "fig4", "--models", "lstm", "--minutes", "0.02", "--data", data.to_str().unwrap()];
+    succeeds(path, &arguments);
+    let (text, json) = report(&path.join("reproduce"), "fig4");
+    let tests = json["runs"][0]["tests"].as_array().unwrap();
+    let levels: Vec<u64> = tests.iter().filter_map(|test| test["level"].as_u64()).collect();
+    assert_eq!(levels, [5, 10, 20, 50, 100]);
+    for test in tests {
+        let answers: u64 = test["errors"].as_array().unwrap().iter().map(|error| error[2].as_u64().unwrap()).sum();
+        assert_eq!(answers, 10 * test["level"].as_u64().unwrap() * test["sequences"].as_u64().unwrap(), "{test}");
+    }
+    assert!(text.contains("below 20 %") && path.join("reproduce/fig4.svg").exists(), "{text}");
+}
+
 #[cfg(unix)]
 #[test]
 fn what_is_stopped_goes_on() {
