@@ -100,6 +100,21 @@ fn data_sets_are_trained_on_and_tested() {
 }
 
 #[test]
+fn losses_of_several_models_stand_beside_each_other() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let out = reproduce(path, "fig2 --quick --tasks copy,recall --models lstm,sam --seeds 2 --minutes 0.02");
+    assert!(out.contains("8 runs") && out.contains("the models ntm, dam, dnc, sdnc"), "{out}");
+    let (text, json) = report(&path.join("reproduce/quick"), "fig2");
+    assert!(text.contains("## copy: 84 bits for guessing") && text.contains("## recall: 18 bits"), "{text}");
+    let runs = json["runs"].as_array().unwrap();
+    assert!(runs.len() == 8 && runs.iter().all(|run| run["done"] == true), "{json}");
+    for task in ["copy", "recall"] {
+        assert!(path.join(format!("reproduce/quick/fig2-{task}.svg")).exists());
+    }
+}
+
+#[test]
 fn drawings_are_learnt_and_tested_with_more_characters() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();
