@@ -5,26 +5,16 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::json;
-use sparsam::{Network, NetworkConfig, checkpoint};
-use sparsam_train::{CategoryScore, Config, Evaluation, Task, evaluate_watched};
+use sparsam::checkpoint;
+use sparsam_train::{CategoryScore, Evaluation, Task, evaluate_watched};
 
 use crate::display::{EvaluationLine, grouped, print};
 use crate::failure::INTERRUPTED;
-use crate::options::MemoryOptions;
 use crate::settings::Evaluate;
 use crate::train::use_threads;
 
 /// Sequences of an evaluation unless told otherwise, where there are always fresh ones.
 const SEQUENCES: u64 = 256;
-
-/// The network with what is asked of its memory, which its parameters do not depend on.
-fn with_memory(network: Network<f32>, config: &Config, options: &MemoryOptions) -> anyhow::Result<Network<f32>> {
-    let mut config = config.clone();
-    config.network.memory = network.config().memory.clone();
-    let memory = options.apply(config)?.network.memory;
-    let sizes = NetworkConfig { memory, ..network.config().clone() };
-    Ok(Network::from_parameters(sizes, network.parameters().clone())?)
-}
 
 /// Measures a network on sequences that it has not seen.
 pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
@@ -40,7 +30,9 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
     let config = settings.run.config()?;
     let task = settings.run.task(settings.test_files.as_deref())?;
     let network = checkpoint::load(&settings.network).map_err(sparsam_train::Error::from)?;
-    let network = with_memory(network, &config, &settings.memory)?;
+    let mut asked = config.clone();
+    asked.network.memory = network.config().memory.clone();
+    let network = network.with_memory(settings.memory.apply(asked)?.network.memory)?;
     let levels = match settings.level {
         Some(level) => level..=level,
         None => settings.run.levels(&*task)?,

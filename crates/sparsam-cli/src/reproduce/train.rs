@@ -215,8 +215,8 @@ fn tested(run: &Run, test: Test) -> Result<Tested, Error> {
 /// The network with a memory that so many steps do not fill, if it is sparse: parameters do not depend on its size, and what
 /// is tested is finding words, not losing them.
 fn with_room(network: Network<f32>, steps: usize) -> Result<Network<f32>, Error> {
-    let mut sizes = network.config().clone();
-    let (words_a_step, size) = match &mut sizes.memory {
+    let mut memory = network.config().memory.clone();
+    let (words_a_step, size) = match &mut memory {
         Model::Sam(sam) => (sam.heads, &mut sam.memory_size),
         Model::Sdnc(sdnc) => (1, &mut sdnc.memory_size),
         _ => return Ok(network),
@@ -226,7 +226,7 @@ fn with_room(network: Network<f32>, steps: usize) -> Result<Network<f32>, Error>
         return Ok(network);
     }
     *size = wanted;
-    Ok(Network::from_parameters(sizes, network.parameters().clone())?)
+    Ok(network.with_memory(memory)?)
 }
 
 /// What is kept of a run, without training; none if it has not begun or is of other options.

@@ -154,6 +154,14 @@ impl<T: Real> Network<T> {
         Ok(Self { config, parameters, version: new_version() })
     }
 
+    /// The same parameters with another memory, such as one of more words or with another index.
+    ///
+    /// # Errors
+    /// As [`from_parameters`](Self::from_parameters): parameters of other shapes do not fit.
+    pub fn with_memory(&self, memory: Model) -> Result<Self, Error> {
+        Self::from_parameters(NetworkConfig { memory, ..self.config.clone() }, self.parameters.clone())
+    }
+
     /// The configuration.
     pub fn config(&self) -> &NetworkConfig {
         &self.config
@@ -173,5 +181,23 @@ impl<T: Real> Network<T> {
     /// Parameters of the same names and shapes, all zero: room for a gradient.
     pub fn zeros(&self) -> Parameters<T> {
         Parameters::zeros(self.config.tensors())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_memory_has_to_fit_the_parameters() {
+        let sam = |word_size, memory_size| {
+            Model::Sam(crate::memory::sam::Config { word_size, memory_size, ..Default::default() })
+        };
+        let config = NetworkConfig { input_size: 2, hidden_size: 3, output_size: 2, memory: sam(4, 20) };
+        let network = Network::<f32>::new(config, 1).unwrap();
+        let larger = network.with_memory(sam(4, 50)).unwrap();
+        assert_eq!((larger.parameters(), &larger.config().memory), (network.parameters(), &sam(4, 50)));
+        assert!(network.with_memory(sam(5, 20)).is_err());
+        assert!(network.with_memory(Model::Lstm).is_err());
     }
 }
