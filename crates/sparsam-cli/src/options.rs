@@ -63,6 +63,8 @@ const OPTIMISER: &[&str] = &["optimiser", "kind"];
 static FLAGS: &[Flag] = &[
     flag("seed", &["seed"], Kind::Whole, TRAINING, "Decides the first weights and every sequence"),
     flag("batches", &["batches"], Kind::Whole, TRAINING, "Batches to train"),
+    flag("cooldown", &["cooldown"], Kind::Whole, TRAINING,
+        "The last batches, over which the learning rate falls to 0"),
     flag("batch-size", &["batch_size"], Kind::Whole, TRAINING, "Sequences in a batch"),
     flag("clip-norm", &["clip_norm"], Kind::Number, TRAINING, "Largest norm of a gradient"),
     flag("evaluate-every", &["evaluate_every"], Kind::Whole, TRAINING, "Batches between evaluations"),
@@ -337,9 +339,9 @@ impl Options {
         self.0.iter().map(|(flag, _)| flag.name)
     }
 
-    /// The number of batches, if it was given.
-    pub fn batches(&self) -> Option<u64> {
-        let (_, value) = self.0.iter().find(|(flag, _)| flag.name == "batches")?;
+    /// The whole number that was given for a flag, if it was.
+    pub fn whole(&self, name: &str) -> Option<u64> {
+        let (_, value) = self.0.iter().find(|(flag, _)| flag.name == name)?;
         value.as_integer()?.try_into().ok()
     }
 

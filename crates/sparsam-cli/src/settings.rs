@@ -33,7 +33,7 @@ pub struct Train {
 /// Where training starts.
 pub enum Start {
     New { config: Box<Config>, folder: PathBuf },
-    Resume { folder: PathBuf, batches: Option<u64> },
+    Resume { folder: PathBuf, batches: Option<u64>, cooldown: Option<u64> },
 }
 
 /// How the course of training is told.
@@ -188,14 +188,14 @@ fn train(arguments: arguments::Train) -> anyhow::Result<Train> {
 fn resume(folder: PathBuf, options: &Options) -> anyhow::Result<Start> {
     check_exists(&folder)?;
     RunFolder::open(&folder)?;
-    if let Some(flag) = options.iter().find(|flag| *flag != "batches") {
+    if let Some(flag) = options.iter().find(|flag| !["batches", "cooldown"].contains(flag)) {
         mistake!(
-            "--{flag} cannot change a run that has begun, only --batches can; to start another from its \
+            "--{flag} cannot change a run that has begun, only --batches and --cooldown can; to start another from its \
              configuration: --config {} --{flag} ...",
             shell_word(&folder.join("config.toml"))
         );
     }
-    Ok(Start::Resume { folder, batches: options.batches() })
+    Ok(Start::Resume { folder, batches: options.whole("batches"), cooldown: options.whole("cooldown") })
 }
 
 fn configure(arguments: &arguments::Train) -> anyhow::Result<Config> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use indicatif::ProgressBar;
-use sparsam_train::{Outcome, Trainer, Units};
+use sparsam_train::{Config, Outcome, Trainer, Units};
 
 use crate::display::{Display, grouped};
 use crate::failure::INTERRUPTED;
@@ -18,10 +18,11 @@ pub fn run(settings: Train) -> anyhow::Result<ExitCode> {
     use_threads(settings.threads)?;
     let mut trainer = match settings.start {
         Start::New { config, folder } => Trainer::new(*config, &folder)?,
-        Start::Resume { folder, batches } => {
+        Start::Resume { folder, batches, cooldown } => {
             let mut trainer = Trainer::resume(&folder)?;
-            if let Some(batches) = batches {
-                trainer.set_batches(batches)?;
+            if batches.is_some() || cooldown.is_some() {
+                let Config { batches: had, cooldown: fell, .. } = *trainer.config();
+                trainer.set_end(batches.unwrap_or(had), cooldown.unwrap_or(fell))?;
             }
             trainer
         }

@@ -97,6 +97,19 @@ fn data_sets_are_trained_on_and_tested() {
     let (_, json) = report(&path.join("reproduce"), "table1");
     let test = &json["runs"][0]["tests"][0];
     assert_eq!((test["errors"].as_array().unwrap().len(), &test["sequences"]), (20, &Value::from(40)), "{test}");
+
+    // Its learning rate fell at the end; with more time it goes on with the whole of it, and falls again.
+    let ending = || {
+        let config = fs::read_to_string(path.join("reproduce/babi/babi-sam-1/config.toml")).unwrap();
+        let of = |name: &str| config.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok()).unwrap();
+        (of("batches = "), of("cooldown = "))
+    };
+    let (batches, cooldown) = ending();
+    assert!(0 < cooldown && cooldown < batches && batches < 1_000_000, "{cooldown} of {batches}");
+    assert_eq!(json["runs"][0]["metrics"][0]["batch"], batches);
+    assert!(reproduce(path, "table1 --models sam --minutes 0.01").contains("nothing is left to train"));
+    reproduce(path, "table1 --models sam --minutes 0.03");
+    assert!(ending().0 > batches && ending().1 > 0, "{:?}", ending());
 }
 
 #[test]

@@ -22,6 +22,9 @@ pub struct Config {
     pub batch_size: usize,
     /// Batches to train.
     pub batches: u64,
+    /// The last of them, over which the learning rate falls to 0 in a straight line (ours): what steps of full size keep
+    /// from settling does then.
+    pub cooldown: u64,
     /// The largest norm of the gradient (of the batch's mean loss); a larger one is scaled down to it.
     pub clip_norm: f64,
     /// Batches from one evaluation to the next.
@@ -63,6 +66,7 @@ impl Config {
             seed: 1,
             batch_size: 8,
             batches,
+            cooldown: 0,
             clip_norm: 10.0,
             evaluate_every: 500,
             evaluation_sequences,
@@ -174,6 +178,12 @@ impl Config {
         }
     }
 
+    /// What the learning rate of a batch (the first is 0) is multiplied by.
+    pub(crate) fn cooldown_factor(&self, batch: u64) -> f64 {
+        let left = self.batches.saturating_sub(batch);
+        if left < self.cooldown { left as f64 / self.cooldown as f64 } else { 1.0 }
+    }
+
     /// Every level that training may draw.
     ///
     /// # Errors
@@ -231,6 +241,10 @@ impl Config {
             if !(first..=LARGEST).contains(&value) {
                 return Err(Error::option(field, value, format!("it lies from {first} to {LARGEST}")));
             }
+        }
+        if self.cooldown > self.batches {
+            let reason = format!("no more than the {} batches that there are can be the last ones", self.batches);
+            return Err(Error::option("cooldown", self.cooldown, reason));
         }
         if u128::from(self.batches) * self.batch_size as u128 > u128::from(LARGEST) {
             return Err(Error::option("batches", self.batches, "with this batch_size there are too many sequences"));

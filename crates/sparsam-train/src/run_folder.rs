@@ -419,11 +419,12 @@ fn title(config: &Config) -> String {
     format!("{} with {}", config.task.name(), config.network.memory.name())
 }
 
-/// The configuration as [`RESUME`] keeps it: without `batches`, the one field that a run that has begun may change.
+/// The configuration as [`RESUME`] keeps it: without what a run that has begun may change, which is how it ends.
 fn kept_config(config: &Config) -> Result<String, Error> {
     let lines = config.to_toml()?;
-    // Fields come before tables, so that a line is of this one and no other.
-    Ok(lines.lines().filter(|line| !line.starts_with("batches = ")).map(|line| format!("{line}\n")).collect())
+    // Fields come before tables, so that a line is of these and no others.
+    let changes = |line: &str| line.starts_with("batches = ") || line.starts_with("cooldown = ");
+    Ok(lines.lines().filter(|line| !changes(line)).map(|line| format!("{line}\n")).collect())
 }
 
 /// Checks that a run still has the configuration that it was trained with: with another it would go on as no
@@ -433,12 +434,12 @@ fn check_config(folder: &Path, kept: &str, config: &Config) -> Result<(), Error>
     let mut kept = Config::from_toml(kept, KEPT_CONFIG, None, None).map_err(|error| {
         Error::damaged(&path, format!("its configuration cannot be read ({error}); restore the file"))
     })?;
-    kept.batches = config.batches;
+    (kept.batches, kept.cooldown) = (config.batches, config.cooldown);
     let Some((field, now, before)) = config.difference(&kept)? else {
         return Ok(());
     };
     let reason = format!(
-        "{field} is {now}, but the run was trained with {before}; only batches can change: put {before} back to go on, \
+        "{field} is {now}, but the run was trained with {before}; only batches and cooldown can change: put {before} back to go on, \
          or start another run with this configuration"
     );
     Err(Error::Config { source_name: folder.join(CONFIG).display().to_string(), reason })

@@ -270,16 +270,17 @@ impl Trainer {
         self.run.metrics()
     }
 
-    /// Changes how many batches the run has, in its configuration as well: a finished one can go on so.
+    /// Changes how many batches the run has, and over how many of the last ones its learning rate falls, in its
+    /// configuration as well: a finished one can go on so.
     ///
     /// # Errors
-    /// [`Error::Option`] if that many batches were trained already, or the number does not work; [`Error::Io`].
-    pub fn set_batches(&mut self, batches: u64) -> Result<(), Error> {
+    /// [`Error::Option`] if that many batches were trained already, or a number does not work; [`Error::Io`].
+    pub fn set_end(&mut self, batches: u64, cooldown: u64) -> Result<(), Error> {
         if batches < self.progress.batch {
             let reason = format!("{} were trained already", self.progress.batch);
             return Err(Error::option("batches", batches, reason));
         }
-        let config = Config { batches, ..self.config.clone() };
+        let config = Config { batches, cooldown, ..self.config.clone() };
         config.validate()?;
         self.run.replace_config(&config)?;
         self.config = config;
@@ -325,10 +326,13 @@ impl Trainer {
                 .unwrap_or_else(|| sparsam::Error::NotFinite { what: "the norm of the gradient".into(), value: norm });
             return Err(in_batch(self.progress.batch + 1, error.into()));
         }
-        if let Some(curriculum) = &self.progress.curriculum {
-            let factor = curriculum.learning_rate_factor(&self.config.curriculum, self.first_level);
-            self.optimiser.set_learning_rate(self.config.optimiser.learning_rate() * factor)?;
-        }
+        let by_level = self
+            .progress
+            .curriculum
+            .as_ref()
+            .map_or(1.0, |curriculum| curriculum.learning_rate_factor(&self.config.curriculum, self.first_level));
+        let factor = by_level * self.config.cooldown_factor(self.progress.batch);
+        self.optimiser.set_learning_rate(self.config.optimiser.learning_rate() * factor)?;
         self.optimiser.update(self.network.parameters_mut().values_mut(), self.gradients.values());
 
         let seconds = start.elapsed().as_secs_f64();
@@ -862,11 +866,38 @@ mod tests {
         short.batches = 6;
         go_on(&mut Trainer::new(short, folder.path()).unwrap()).unwrap();
         let mut trainer = Trainer::resume(folder.path()).unwrap();
-        assert!(trainer.set_batches(5).is_err());
-        trainer.set_batches(9).unwrap();
+        assert!(trainer.set_end(5, 0).is_err() && trainer.set_end(9, 10).is_err());
+        trainer.set_end(9, 0).unwrap();
         go_on(&mut trainer).unwrap();
         assert_eq!(RunFolder::open(folder.path()).unwrap().config().unwrap(), config());
         assert!(result(folder.path()) == uninterrupted());
+    }
+
+    #[test]
+    fn the_learning_rate_falls_over_the_last_batches() {
+        let factors: Vec<f64> = {
+            let config = Config { batches: 6, cooldown: 4, ..config() };
+            (0..6).map(|batch| config.cooldown_factor(batch)).collect()
+        };
+        assert_eq!(factors, [1.0, 1.0, 1.0, 0.75, 0.5, 0.25]);
+
+        let cooled = Config { cooldown: 5, ..config() };
+        let (whole, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        go_on(&mut Trainer::new(cooled.clone(), whole.path()).unwrap()).unwrap();
+        assert!(result(whole.path()) != uninterrupted());
+        stop_at(&mut Trainer::new(cooled, stopped.path()).unwrap(), 6);
+        go_on(&mut Trainer::resume(stopped.path()).unwrap()).unwrap();
+        assert!(result(stopped.path()) == result(whole.path()));
+
+        // A run may be given its end after it has begun.
+        let late = tempfile::tempdir().unwrap();
+        stop_at(&mut Trainer::new(Config { batches: 1000, ..config() }, late.path()).unwrap(), 3);
+        let mut trainer = Trainer::resume(late.path()).unwrap();
+        trainer.set_end(9, 5).unwrap();
+        stop_at(&mut trainer, 7);
+        drop(trainer);
+        go_on(&mut Trainer::resume(late.path()).unwrap()).unwrap();
+        assert!(result(late.path()) == result(whole.path()));
     }
 
     #[test]

@@ -186,6 +186,8 @@ pub struct Run {
     pub folder: PathBuf,
     /// Seconds of training at most.
     pub seconds: Option<f64>,
+    /// The share of them, at the end, over which the learning rate falls to 0.
+    pub cooldown: f64,
     /// Training ends after so many evaluations in a row that show [`MASTERED`] or less.
     pub evaluations_mastered: Option<usize>,
 }
@@ -382,6 +384,7 @@ fn run(
         folder: settings.folder().join(figure.folder()).join(name),
         seconds: settings.minutes.or(figure.minutes()).map(|minutes| 60.0 * minutes),
         evaluations_mastered: (figure == Figure::Fig2).then_some(4),
+        cooldown: if matches!(figure, Figure::Fig4 | Figure::Table1) { 0.25 } else { 0.0 },
         series,
         config,
     })

@@ -124,27 +124,16 @@ fn one(
     let before = Ending::read(&run.folder).filter(|ending| ending.batch == trainer.batch());
     let mut over = before.as_ref().is_some_and(|ending| ending.is_end_of(run, trainer.metrics()));
     if !over {
-        let ended = AtomicBool::new(false);
-        let (trained, started) = (trainer.seconds(), Instant::now());
-        let mut metrics = trainer.metrics().to_vec();
-        let mut observer = |event: Event<'_>| match event {
-            Event::Batch(report) => {
-                let seconds = trained + started.elapsed().as_secs_f64();
-                let of_batches = report.batch as f64 / report.batches as f64;
-                let share = run.seconds.map_or(of_batches, |most| of_batches.max(seconds / most)).min(1.0);
-                news(News::Trained { run, batch: report.batch, share });
-                over |= run.seconds.is_some_and(|most| seconds >= most);
-                ended.fetch_or(over || stop.load(Ordering::Relaxed), Ordering::Relaxed);
-            }
-            Event::Evaluated { metrics: line, .. } => {
-                metrics.push(line.clone());
-                over |= run.is_mastered(&metrics);
-                ended.fetch_or(over, Ordering::Relaxed);
-            }
-            _ => {}
-        };
-        let outcome = trainer.run(&mut observer, &ended)?;
-        over |= outcome == Outcome::Finished;
+        let cooling = trainer.config().cooldown > 0;
+        let until = run.seconds.filter(|_| !cooling).map(|most| most * (1.0 - run.cooldown));
+        over = train(run, &mut trainer, until, stop, news)?;
+        if let (true, false, Some(most)) = (over, cooling, run.seconds)
+            && run.cooldown > 0.0
+        {
+            let last = batches_in(most - trainer.seconds(), &trainer);
+            trainer.set_end(trainer.batch() + last, last)?;
+            over = train(run, &mut trainer, None, stop, news)?;
+        }
         // What was learnt since the last evaluation counts as well.
         if over && trainer.metrics().last().is_none_or(|line| line.batch < trainer.batch()) {
             trainer.evaluate_and_save(&mut |_: Event<'_>| ())?;
@@ -175,6 +164,47 @@ fn one(
     Ok(Trained { metrics, tests: ending.tests, done })
 }
 
+/// Trains until so many seconds of training, the run's last batch, or until its task is mastered; says whether it came to
+/// that, and was not told to stop before.
+fn train(
+    run: &Run,
+    trainer: &mut Trainer,
+    until: Option<f64>,
+    stop: &AtomicBool,
+    news: &(dyn Fn(News<'_>) + Sync),
+) -> Result<bool, Error> {
+    let (mut over, ended) = (false, AtomicBool::new(false));
+    let (trained, started) = (trainer.seconds(), Instant::now());
+    let mut metrics = trainer.metrics().to_vec();
+    let mut observer = |event: Event<'_>| match event {
+        Event::Batch(report) => {
+            let seconds = trained + started.elapsed().as_secs_f64();
+            let of_batches = report.batch as f64 / report.batches as f64;
+            let share = run.seconds.map_or(of_batches, |most| of_batches.max(seconds / most)).min(1.0);
+            news(News::Trained { run, batch: report.batch, share });
+            over |= until.is_some_and(|until| seconds >= until);
+            ended.fetch_or(over || stop.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        Event::Evaluated { metrics: line, .. } => {
+            metrics.push(line.clone());
+            over |= run.is_mastered(&metrics);
+            ended.fetch_or(over, Ordering::Relaxed);
+        }
+        _ => {}
+    };
+    let outcome = trainer.run(&mut observer, &ended)?;
+    Ok(over || outcome == Outcome::Finished)
+}
+
+/// Batches that there is time for in so many seconds, at the rate of late; one at least.
+fn batches_in(seconds: f64, trainer: &Trainer) -> u64 {
+    let (batches, took) = match trainer.metrics() {
+        [.., before, last] => (last.batch - before.batch, last.seconds - before.seconds),
+        _ => (trainer.batch(), trainer.seconds()),
+    };
+    (seconds * batches as f64 / took.max(1e-9)).max(1.0) as u64
+}
+
 /// Begins a run, or goes on with it.
 fn open(run: &Run) -> Result<Trainer, Error> {
     let Ok(folder) = RunFolder::open(&run.folder) else {
@@ -187,8 +217,9 @@ fn open(run: &Run) -> Result<Trainer, Error> {
         return Err(Error::Config { source_name: run.folder.display().to_string(), reason });
     }
     let mut trainer = Trainer::resume(&run.folder)?;
-    if kept.batches < run.config.batches {
-        trainer.set_batches(run.config.batches)?;
+    let cooling = kept.cooldown > 0 && trainer.batch() < kept.batches;
+    if kept.batches < run.config.batches && !cooling {
+        trainer.set_end(run.config.batches, run.config.cooldown)?;
     }
     Ok(trainer)
 }
@@ -249,9 +280,9 @@ pub fn limit(run: &Run) -> Option<f64> {
     Ending::read(&run.folder)?.seconds
 }
 
-/// How the configuration that a run was begun with differs from the one it should have; the number of batches may.
+/// How the configuration that a run was begun with differs from the one it should have; its end may.
 fn misfit(run: &Run, kept: &Config) -> Result<Option<String>, Error> {
-    let expected = Config { batches: kept.batches, ..run.config.clone() };
+    let expected = Config { batches: kept.batches, cooldown: kept.cooldown, ..run.config.clone() };
     Ok(kept.difference(&expected)?.map(|(field, here, wanted)| format!("its {field} is {here}, not {wanted}")))
 }
 

@@ -495,8 +495,9 @@ mod tests {
         let task = options.build(Given::default()).unwrap();
         for (characters, labels) in [(1, 1), (2, 2), (3, 4), (4, 4), (5, 6), (6, 6)] {
             let sequences = (0..50).map(|number| generate(&*task, characters, Stream::Training, number));
-            let seen: std::collections::BTreeSet<usize> =
-                sequences.flat_map(|it| (0..it.steps()).map(|step| it.class(step).unwrap()).collect::<Vec<_>>()).collect();
+            let seen: std::collections::BTreeSet<usize> = sequences
+                .flat_map(|it| (0..it.steps()).map(|step| it.class(step).unwrap()).collect::<Vec<_>>())
+                .collect();
             assert!(seen.into_iter().eq(0..labels), "{characters}");
         }
     }
