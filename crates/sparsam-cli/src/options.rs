@@ -97,6 +97,8 @@ static FLAGS: &[Flag] = &[
         "Added to what the gradient is divided by"),
 
     flag("hidden-size", &["network", "hidden_size"], Kind::Whole, NETWORK, "Hidden units of the controller"),
+    flag("input-bound", &["network", "input_bound"], Kind::Number, NETWORK,
+        "First weights of the inputs lie in ± this; 0: drawn as all others"),
     flag("memory-size", &["network", "memory", "memory_size"], Kind::Whole, NETWORK, "Words in memory"),
     flag("word-size", &["network", "memory", "word_size"], Kind::Whole, NETWORK, "Numbers in a word"),
     flag("heads", &["network", "memory", "heads"], Kind::Whole, NETWORK, "Access heads"),

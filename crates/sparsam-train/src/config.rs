@@ -49,6 +49,9 @@ pub struct Config {
 pub struct NetworkOptions {
     /// Hidden units of the controller, H.
     pub hidden_size: usize,
+    /// The first weights of the inputs lie in ± this
+    /// ([`draw_input_weights`](sparsam::Network::draw_input_weights)); 0: they are drawn as all others.
+    pub input_bound: f64,
     /// The model: which memory, and its configuration.
     pub memory: Model,
 }
@@ -61,7 +64,7 @@ impl Config {
     /// many batches as the task is known to take. [`build`](TaskConfig::build) says whether the task's options fit.
     pub fn default_for(task: TaskConfig, model: Model) -> Self {
         let (batches, threshold) = (task.default_batches(), task.default_threshold());
-        let evaluation_sequences = task.default_evaluation_sequences();
+        let (evaluation_sequences, input_bound) = (task.default_evaluation_sequences(), task.default_input_bound());
         Self {
             seed: 1,
             batch_size: 8,
@@ -72,7 +75,7 @@ impl Config {
             evaluation_sequences,
             checkpoint_every: 500,
             task,
-            network: NetworkOptions { hidden_size: 100, memory: model },
+            network: NetworkOptions { hidden_size: 100, input_bound, memory: model },
             optimiser: OptimiserConfig::rms_prop(1e-4),
             curriculum: CurriculumConfig { threshold, ..CurriculumConfig::default() },
         }
@@ -229,6 +232,10 @@ impl Config {
         self.curriculum.check()?;
         if self.clip_norm.is_nan() || self.clip_norm <= 0.0 {
             return Err(Error::option("clip_norm", self.clip_norm, "it must be above 0"));
+        }
+        let bound = self.network.input_bound;
+        if !(0.0..=1e3).contains(&bound) {
+            return Err(Error::option("input_bound", bound, "it lies from 0 to 1000"));
         }
         for (field, value, first) in [
             ("seed", self.seed, 0),

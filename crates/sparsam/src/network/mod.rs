@@ -22,6 +22,7 @@ use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
+use self::parameters::fill_uniform;
 use crate::{Error, Model, Real};
 
 /// The sizes of a network and its model.
@@ -136,6 +137,21 @@ impl<T: Real> Network<T> {
         Ok(Self { config, parameters, version: new_version() })
     }
 
+    /// Draws the weights of the inputs anew (ours): those of the 4·H × I columns of the controller's matrix that the
+    /// inputs meet, uniform in ±`bound`; those of the words read, and all others, stay.
+    ///
+    /// [`new`](Self::new) supposes that all inputs are large at once. Where one of I is 1 and the others are 0, as for
+    /// words, the units of the controller can hardly tell at first which one it was, and learning begins much later;
+    /// a bound of 2 to 8 suits such inputs.
+    pub fn draw_input_weights(&mut self, bound: f64, seed: u64) {
+        let (inputs, row) = (self.config.input_size, self.config.input_size + self.config.memory.read_len());
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let weights = self.parameters_mut().get_mut("controller.weight_ih").unwrap_or_default();
+        for weights in weights.chunks_exact_mut(row) {
+            fill_uniform(&mut weights[..inputs], bound, &mut random);
+        }
+    }
+
     /// A network with the given parameters.
     ///
     /// # Errors
@@ -187,6 +203,30 @@ impl<T: Real> Network<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weights_of_the_inputs_are_drawn_alone() {
+        let memory = Model::Sam(crate::memory::sam::Config { word_size: 4, heads: 2, ..Default::default() });
+        for memory in [memory, Model::Lstm] {
+            let config = NetworkConfig { input_size: 50, hidden_size: 30, output_size: 2, memory };
+            let before = Network::<f32>::new(config, 1).unwrap();
+            let mut network = before.clone();
+            network.draw_input_weights(4.0, 2);
+            let (mut inputs, row) = (Vec::new(), 50 + network.config().memory.read_len());
+            for (place, (now, before)) in
+                network.parameters().values().iter().zip(before.parameters().values()).enumerate()
+            {
+                if place < 120 * row && place % row < 50 { inputs.push(*now) } else { assert_eq!(now, before) }
+            }
+            assert_eq!(inputs.len(), 120 * 50);
+            assert!(inputs.iter().all(|weight| weight.abs() <= 4.0));
+            let square = inputs.iter().map(|weight| weight * weight).sum::<f32>() / 6000.0;
+            assert!((square - 16.0 / 3.0).abs() < 0.3, "{square}");
+            let mut again = before.clone();
+            again.draw_input_weights(4.0, 2);
+            assert_eq!(again.parameters(), network.parameters());
+        }
+    }
 
     #[test]
     fn another_memory_has_to_fit_the_parameters() {
