@@ -261,6 +261,23 @@ def test_copies_are_equal_and_independent(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", MODELS)
+def test_weights_of_one_hot_inputs_may_be_larger(kind: Any) -> None:
+    model = small(kind)
+    torch.manual_seed(1)
+    model.reset_parameters()
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    torch.manual_seed(1)
+    model.reset_parameters(input_bound=4.0)
+    for name, parameter in model.named_parameters():
+        if name != "controller.weight_ih":
+            assert torch.equal(parameter, before[name])
+            continue
+        inputs, words = parameter[:, : model.input_size], parameter[:, model.input_size :]
+        assert torch.equal(words, before[name][:, model.input_size :])
+        assert inputs.abs().max() <= 4.0 and inputs.std() > 1.5
+
+
+@pytest.mark.parametrize("kind", MODELS)
 def test_checkpoints_go_into_modules_networks_and_safetensors(kind: Any, tmp_path: Path) -> None:
     model, input, path = small(kind), torch.randn(4, 2, 3), tmp_path / "network.safetensors"
     expected, _ = model(input)

@@ -171,9 +171,13 @@ class _Recurrent(nn.Module):
         """Numbers in an output, O; ``None`` if the output is [h ; r], H + R·W wide."""
         return self._configuration.output_size
 
-    def reset_parameters(self) -> None:
+    def reset_parameters(self, input_bound: float | None = None) -> None:
         """Draws new parameters: weights uniform in ±1/√fan_in (for both of the controller's matrices fan_in is
-        I + R·W + H), biases 0 except the forget gate's, which is 1."""
+        I + R·W + H), biases 0 except the forget gate's, which is 1.
+
+        With an ``input_bound`` the weights of the inputs (the first I columns of ``controller.weight_ih``) are uniform
+        in ± this instead. A bound of 2 to 8 suits one-hot inputs: with smaller weights the controller can hardly tell at
+        first which of them is 1, and learning begins much later."""
         hidden = self.hidden_size
         of_controller = self.get_parameter("controller.weight_ih").shape[1] + hidden
         with torch.no_grad():
@@ -184,6 +188,8 @@ class _Recurrent(nn.Module):
                     fan_in = of_controller if name.startswith("controller.") else parameter.shape[1]
                     parameter.uniform_(-(fan_in**-0.5), fan_in**-0.5)
             self.get_parameter("controller.bias")[hidden : 2 * hidden] = 1.0
+            if input_bound is not None:
+                self.get_parameter("controller.weight_ih")[:, : self.input_size].uniform_(-input_bound, input_bound)
 
     @overload
     def forward(
