@@ -228,10 +228,10 @@ impl Defaults {
 
     /// A flag's default, as it would be typed; where there are several, with what each is for.
     fn text(&self, flag: &Flag) -> String {
-        let owners = match flag.place[0] {
+        let owners = match flag.place {
             // Which optimiser is the default is no matter of the optimiser.
-            "optimiser" if flag.place != OPTIMISER => &self.optimisers,
-            "network" => &self.models,
+            ["optimiser", ..] if flag.place != OPTIMISER => &self.optimisers,
+            ["network", "memory", ..] => &self.models,
             _ => &self.tasks,
         };
         let mut values: Vec<(String, Vec<&str>)> = Vec::new();
