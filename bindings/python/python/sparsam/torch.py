@@ -176,8 +176,8 @@ class _Recurrent(nn.Module):
         I + R·W + H), biases 0 except the forget gate's, which is 1.
 
         With an ``input_bound`` the weights of the inputs (the first I columns of ``controller.weight_ih``) are uniform
-        in ± this instead. A bound of 2 to 8 suits one-hot inputs: with smaller weights the controller can hardly tell at
-        first which of them is 1, and learning begins much later."""
+        in ± this instead. A bound of 2 to 8 suits one-hot inputs: with smaller weights the controller can hardly tell
+        at first which of them is 1, and learning begins much later."""
         hidden = self.hidden_size
         of_controller = self.get_parameter("controller.weight_ih").shape[1] + hidden
         with torch.no_grad():
