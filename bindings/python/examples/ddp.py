@@ -57,6 +57,9 @@ def main() -> None:
             if rank == 0:
                 print(f"batch {number}: loss {joint.item():.4f}", flush=True)
     if world > 1:
+        # Python must not end while a thread of gloo still lets go of the last sum's tensor: it would abort the process.
+        # A barrier has no tensor, and comes after that sum in every process.
+        distributed.barrier()
         distributed.destroy_process_group()
 
 
