@@ -350,17 +350,17 @@ fn run(
             config.checkpoint_every = 2000;
         }
         Figure::Fig3 | Figure::Fig8 => {
-            // Chains of reads, as copy and sort take them, break at the larger step once they are long.
-            let (start, learning_rate) = if task == "recall" { (4, 1e-4) } else { (8, 3e-5) };
+            // Chains of reads, as copy and sort take them, break at large steps once they are long.
+            let (start, learning_rate_power) = if task == "recall" { (4, 0.25) } else { (8, 1.0) };
             config.curriculum = CurriculumConfig {
                 on: true,
                 threshold: 0.05,
                 start,
                 end: LAST_LEVEL,
                 episodes: 1000,
-                learning_rate_power: 0.25,
+                learning_rate_power,
             };
-            config.optimiser = OptimiserConfig::rms_prop(learning_rate);
+            config.optimiser = OptimiserConfig::rms_prop(1e-4);
             (config.batch_size, config.batches) = (SMALL_BATCH, 1_000_000);
             (config.evaluate_every, config.evaluation_sequences, config.checkpoint_every) = (200, 16, 400);
         }
