@@ -16,8 +16,11 @@ pub struct Metrics {
     pub training_loss: f64,
     /// Wrong outputs in those batches.
     pub training_wrong: f64,
-    /// Mean norm of the gradient in those batches, before clipping.
+    /// Mean norm of the gradient in those batches, before clipping, without those that overflowed.
     pub gradient_norm: f64,
+    /// Batches among them whose gradient was infinite or not a number, so that nothing was learnt from them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gradient_overflows: u64,
     /// Loss of the evaluation.
     pub loss: f64,
     /// Wrong outputs in the evaluation.
@@ -50,4 +53,8 @@ impl Metrics {
     pub fn without_clock(&self) -> Self {
         Self { seconds: 0.0, sequences_per_second: 0.0, ..self.clone() }
     }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

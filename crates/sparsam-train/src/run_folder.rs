@@ -204,6 +204,9 @@ pub(crate) struct Progress {
     pub curriculum: Option<Curriculum>,
     /// Seconds spent in training.
     pub seconds: f64,
+    /// Batches in a row, the last ones, whose gradient was not finite.
+    #[serde(default)]
+    pub overflows: u64,
     /// What has been summed up since the last line of metrics.
     pub since: Sums,
 }
@@ -215,7 +218,11 @@ pub(crate) struct Sums {
     pub sequences: u64,
     pub loss: f64,
     pub wrong: u64,
+    /// Of the batches whose gradient was finite.
     pub gradient_norm: f64,
+    /// The other batches.
+    #[serde(default)]
+    pub overflows: u64,
     pub seconds: f64,
 }
 
@@ -365,6 +372,7 @@ impl OpenRun {
             ("wrong/training", metrics.training_wrong),
             ("wrong/evaluation", metrics.wrong),
             ("gradient_norm", metrics.gradient_norm),
+            ("gradient_overflows", metrics.gradient_overflows as f64),
             ("sequences_per_second", metrics.sequences_per_second),
         ] {
             self.events.scalar(metrics.batch, tag, value);

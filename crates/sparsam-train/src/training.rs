@@ -18,6 +18,10 @@ use crate::run_folder::{Checkpoint, OpenRun, Progress, Resumed, RunFolder};
 use crate::task::Task;
 use crate::{CategoryScore, Config, Error, Evaluation, Metrics};
 
+/// Batches in a row that nothing is learnt from because their gradient is not finite, at most. The gradient of a long
+/// sequence grows exponentially where a network goes wrong and overflows now and then; the next batch is another one.
+const OVERFLOWS: u64 = 10;
+
 /// One batch of training. A loss is in bits per sequence; `wrong` counts wrong bits (or classes) per sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct BatchReport {
@@ -35,7 +39,7 @@ pub struct BatchReport {
     pub loss: f64,
     /// Wrong outputs of the batch.
     pub wrong: f64,
-    /// Norm of the gradient before clipping.
+    /// Norm of the gradient before clipping. If it is infinite or not a number, nothing was learnt from this batch.
     pub gradient_norm: f64,
     /// Loss of this and the batches before, the latest hundred or so weighing most.
     pub running_loss: f64,
@@ -294,8 +298,8 @@ impl Trainer {
     /// Trains one batch.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if the loss or the gradient is infinite or not a number; the parameters are then those of
-    /// before this batch.
+    /// [`Error::NotFinite`] if the loss is infinite or not a number, or the gradient of more than ten batches in a row;
+    /// the parameters are then those of before this batch.
     pub fn step(&mut self) -> Result<BatchReport, Error> {
         let start = Instant::now();
         let rows = self.config.batch_size;
@@ -322,7 +326,8 @@ impl Trainer {
         self.gradients.values_mut().fill(0.0);
         self.runner.backward(&self.network, &self.output_gradients, &mut self.gradients, None)?;
         let norm = clip_by_norm(self.gradients.values_mut(), self.config.clip_norm);
-        if !norm.is_finite() {
+        let overflows = if norm.is_finite() { 0 } else { self.progress.overflows + 1 };
+        if overflows > OVERFLOWS {
             let error = self
                 .gradients
                 .check_finite("the gradient of")
@@ -337,19 +342,26 @@ impl Trainer {
             .map_or(1.0, |curriculum| curriculum.learning_rate_factor(&self.config.curriculum, self.first_level));
         let factor = by_level * self.config.cooldown_factor(self.progress.batch);
         self.optimiser.set_learning_rate(self.config.optimiser.learning_rate() * factor)?;
-        self.optimiser.update(self.network.parameters_mut().values_mut(), self.gradients.values());
+        if overflows == 0 {
+            self.optimiser.update(self.network.parameters_mut().values_mut(), self.gradients.values());
+        }
 
         let seconds = start.elapsed().as_secs_f64();
         self.progress.batch += 1;
         self.progress.sequences += rows as u64;
         self.progress.updates = self.optimiser.steps();
+        self.progress.overflows = overflows;
         self.progress.seconds += seconds;
         let since = &mut self.progress.since;
         since.batches += 1;
         since.sequences += rows as u64;
         since.loss += loss;
         since.wrong += wrong;
-        since.gradient_norm += norm;
+        if overflows == 0 {
+            since.gradient_norm += norm;
+        } else {
+            since.overflows += 1;
+        }
         since.seconds += seconds;
         if let Some(curriculum) = &mut self.progress.curriculum {
             let loss = loss * BITS / wanted.max(1) as f64;
@@ -459,7 +471,8 @@ impl Trainer {
             sequences: self.progress.sequences,
             training_loss: since.loss * BITS / since.sequences as f64,
             training_wrong: since.wrong as f64 / since.sequences as f64,
-            gradient_norm: since.gradient_norm / since.batches as f64,
+            gradient_norm: since.gradient_norm / (since.batches - since.overflows).max(1) as f64,
+            gradient_overflows: since.overflows,
             loss: evaluation.loss,
             wrong: evaluation.wrong,
             seconds: self.progress.seconds,
@@ -1050,6 +1063,36 @@ mod tests {
         // The failed batches left nothing behind.
         go_on(&mut trainer).unwrap();
         assert!(result(folder.path()).0 == uninterrupted().0);
+    }
+
+    #[test]
+    fn gradients_that_overflow_are_left_out_but_not_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut trainer = Trainer::new(config(), folder.path()).unwrap();
+        trainer.step().unwrap();
+        let good = trainer.network.parameters().clone();
+        let overflow = |trainer: &mut Trainer| {
+            let hidden = trainer.config.network.hidden_size;
+            for row in trainer.network.parameters_mut().get_mut("output.weight").unwrap().chunks_exact_mut(hidden) {
+                row.fill(1e-3);
+                row[0] = f32::MAX;
+            }
+        };
+        overflow(&mut trainer);
+        let bad = trainer.network.parameters().clone();
+        for batch in 2..12 {
+            let report = trainer.step().unwrap();
+            assert!(report.batch == batch && !report.gradient_norm.is_finite(), "{report:?}");
+            assert!(trainer.network.parameters() == &bad);
+        }
+        assert!(matches!(trainer.step(), Err(Error::NotFinite { batch: 12, .. })));
+        // One that is finite starts the count anew.
+        trainer.network.parameters_mut().values_mut().copy_from_slice(good.values());
+        let report = trainer.step().unwrap();
+        assert!(report.gradient_norm.is_finite() && trainer.network.parameters() != &good);
+        overflow(&mut trainer);
+        trainer.step().unwrap();
+        assert!((trainer.progress.overflows, trainer.progress.since.overflows) == (1, 11));
     }
 
     #[test]
