@@ -1,8 +1,8 @@
 //! What approximate indexes need of the words themselves: their directions, and exact cosines.
 
 use super::{EPSILON, Found};
-use crate::real::simd::vector_fn;
-use crate::real::vector::{dot, dot_and_square};
+use crate::kernels::simd::vector_fn;
+use crate::kernels::vector::{dot, dot_and_square};
 
 /// The word of a number in a memory with words of `size` numbers.
 #[inline(always)]

@@ -5,8 +5,8 @@ use std::collections::BinaryHeap;
 
 use super::exact::{direction, offer, word_of};
 use super::{Found, Index};
-use crate::memory::pages::Pages;
-use crate::real::vector::position;
+use crate::kernels::vector::position;
+use crate::system::pages::Pages;
 use crate::{Error, Real};
 
 /// Words in a leaf that is not split.

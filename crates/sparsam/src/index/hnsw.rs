@@ -4,7 +4,7 @@ use usearch::{IndexOptions, MetricKind, ScalarKind};
 
 use super::exact::{direction, offer, word_of};
 use super::{Found, Index};
-use crate::memory::pages::Pages;
+use crate::system::pages::Pages;
 use crate::{Error, Real};
 
 /// Words that a search keeps in view (ef), unless chosen otherwise.

@@ -2,10 +2,10 @@
 
 use super::exact::word_of;
 use super::{EPSILON, Found, Index};
-use crate::memory::pages::Pages;
-use crate::real::lanes::{LANES, Lanes};
-use crate::real::simd::{InstructionSet, vector_fn};
-use crate::real::vector::dot;
+use crate::kernels::lanes::{LANES, Lanes};
+use crate::kernels::simd::{InstructionSet, vector_fn};
+use crate::kernels::vector::dot;
+use crate::system::pages::Pages;
 use crate::{Error, Real};
 
 /// Words that lie side by side, number by number, so that one vector instruction advances all of them.

@@ -4,8 +4,8 @@ use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::forest::{Forest, Rule, Split};
-use crate::real::simd::vector_fn;
-use crate::real::vector::dot;
+use crate::kernels::simd::vector_fn;
+use crate::kernels::vector::dot;
 use crate::{Error, Real};
 
 const TABLES: usize = 8;

@@ -5,8 +5,8 @@
 use super::words::Words;
 use crate::Real;
 use crate::index::EPSILON;
-use crate::real::simd::InstructionSet;
-use crate::real::vector::{axpby, axpy, dot, dot_and_square};
+use crate::kernels::simd::InstructionSet;
+use crate::kernels::vector::{axpby, axpy, dot, dot_and_square};
 
 /// √(v·v + ε).
 #[inline(always)]

@@ -19,13 +19,13 @@ use super::dense::{
     Addressing, Frames, Layout, STRIP_BLOCKS, Sixteen, Sums, check_room, frame, life_in_frames, products, spread,
 };
 use super::gates::Gates;
-use super::pages::Pages;
 use super::sam::{self, Fields};
 use super::sparse::put_heads;
 use super::{Memory, MemoryConfig};
-use crate::real::lanes::{LANES, Lanes};
-use crate::real::simd::{InstructionSet, vector_fn};
-use crate::real::vector::dot;
+use crate::kernels::lanes::{LANES, Lanes};
+use crate::kernels::simd::{InstructionSet, vector_fn};
+use crate::kernels::vector::dot;
+use crate::system::pages::Pages;
 use crate::{Arrays, Error, Real};
 
 /// The configuration of a [`Dam`].
@@ -468,7 +468,7 @@ mod tests {
                 *to = f32::from(*from);
             }
             let mut words = vec![0; heads];
-            find_least_used::<f32, crate::real::simd::Plain>(&blocks, &mut words, &mut Vec::new());
+            find_least_used::<f32, crate::kernels::simd::Plain>(&blocks, &mut words, &mut Vec::new());
             prop_assert_eq!(&words[..], &order[..heads]);
         }
     }

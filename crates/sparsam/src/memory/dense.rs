@@ -20,10 +20,11 @@
 use std::ops::Range;
 
 use super::content::norm;
-use super::pages::{Pages, available_bytes};
-use crate::real::lanes::{LANES, Lanes};
-use crate::real::simd::{InstructionSet, vector_fn};
-use crate::real::vector::dot;
+use crate::kernels::lanes::{LANES, Lanes};
+use crate::kernels::simd::{InstructionSet, vector_fn};
+use crate::kernels::vector::dot;
+use crate::system::available_bytes;
+use crate::system::pages::Pages;
 use crate::{Arrays, Error, Real};
 
 /// The same number of sixteen words.

@@ -29,9 +29,9 @@ use super::links::{sharpen, sharpen_back};
 use super::sparse::put_heads;
 use super::{Memory, MemoryConfig};
 use crate::index::EPSILON;
-use crate::real::lanes::{LANES, Lanes};
-use crate::real::simd::{InstructionSet, vector_fn};
-use crate::real::vector::dot;
+use crate::kernels::lanes::{LANES, Lanes};
+use crate::kernels::simd::{InstructionSet, vector_fn};
+use crate::kernels::vector::dot;
 use crate::{Arrays, Error, Real};
 
 /// The configuration of a [`Dnc`].

@@ -1,12 +1,12 @@
 //! Temporal links between words: in what order they were written. Sparse, as the sparse DNC has them.
 
 use super::content::{softmax, softmax_back};
-use super::pages::Pages;
 use super::sparse::Reads;
 use crate::arrays::{check_distinct, last_word, unusable};
 use crate::index::EPSILON;
-use crate::real::lanes::{LANES, Lanes};
-use crate::real::simd::{InstructionSet, vector_fn};
+use crate::kernels::lanes::{LANES, Lanes};
+use crate::kernels::simd::{InstructionSet, vector_fn};
+use crate::system::pages::Pages;
 use crate::{Arrays, Error, Real};
 
 /// The temporal links of the sparse DNC (Rae et al. 2016, supplement D).

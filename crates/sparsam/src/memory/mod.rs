@@ -28,7 +28,6 @@ pub(crate) mod gates;
 mod life;
 pub mod links;
 pub mod ntm;
-pub(crate) mod pages;
 pub(crate) mod ring;
 pub mod sam;
 pub mod sdnc;
@@ -36,7 +35,7 @@ mod slots;
 pub(crate) mod sparse;
 pub(crate) mod words;
 
-pub use pages::available_bytes;
+pub use crate::system::available_bytes;
 
 use serde::{Deserialize, Serialize};
 

@@ -27,12 +27,12 @@ use super::dense::{
     Addressing, Erasure, Frames, Layout, STRIP, STRIP_BLOCKS, Sixteen, Sums, check_room, erase, frame, life_in_frames,
     products, spread, sum,
 };
-use super::pages::Pages;
 use super::sparse::put_heads;
 use super::{Memory, MemoryConfig};
-use crate::real::lanes::{LANES, Lanes};
-use crate::real::simd::{InstructionSet, vector_fn};
-use crate::real::vector::dot;
+use crate::kernels::lanes::{LANES, Lanes};
+use crate::kernels::simd::{InstructionSet, vector_fn};
+use crate::kernels::vector::dot;
+use crate::system::pages::Pages;
 use crate::{Arrays, Error, Real};
 
 /// The configuration of an [`Ntm`].
@@ -739,7 +739,7 @@ vector_fn! {
 mod tests {
     use super::super::life::{bits, carry_what_is_not_a_number, interface, life};
     use super::*;
-    use crate::real::simd::Plain;
+    use crate::kernels::simd::Plain;
     use proptest::prelude::*;
 
     proptest! {

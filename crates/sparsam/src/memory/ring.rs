@@ -2,7 +2,7 @@
 
 use super::slots::Slots;
 use crate::Real;
-use crate::real::vector::position;
+use crate::kernels::vector::position;
 
 /// The place of the next word among a word's neighbours, and that of the previous one.
 const NEXT: usize = 0;

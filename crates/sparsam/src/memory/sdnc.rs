@@ -9,7 +9,7 @@ use super::sparse::{self, Reads, Store};
 use super::words::Addition;
 use super::{Memory, MemoryConfig, content, sam};
 use crate::index::{Found, IndexKind};
-use crate::real::simd::vector_fn;
+use crate::kernels::simd::vector_fn;
 use crate::{Arrays, Error, Real};
 
 /// The configuration of a [`Sdnc`]. Defaults are the paper's.

@@ -7,8 +7,8 @@ use super::ring::{self, Accesses, Ring};
 use super::words::{Addition, Words};
 use crate::arrays::{NO_WORD, check_distinct, last_word, unusable};
 use crate::index::Index;
-use crate::real::simd::InstructionSet;
-use crate::real::vector::{axpy, dot};
+use crate::kernels::simd::InstructionSet;
+use crate::kernels::vector::{axpy, dot};
 use crate::{Arrays, Error, Real};
 
 /// Checks the sizes of a sparse memory with so many `heads` that read, and `writers` that write.

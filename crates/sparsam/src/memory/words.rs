@@ -1,10 +1,10 @@
 //! The words of a sparse memory: their contents, their journal, and the gradients of those that an episode touched.
 
-use super::pages::Pages;
 use super::slots::Slots;
 use crate::index::{Found, Index};
-use crate::real::simd::InstructionSet;
-use crate::real::vector::{axpy, position};
+use crate::kernels::simd::InstructionSet;
+use crate::kernels::vector::{axpy, position};
+use crate::system::pages::Pages;
 use crate::{Arrays, Error, Real};
 
 /// N words of W numbers, all zero at first, with an index over those that were ever written.

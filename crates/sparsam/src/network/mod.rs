@@ -8,8 +8,8 @@
 //! [`Network`] holds the parameters; a [`Runner`] holds what belongs to sequences: a memory, a controller state and a
 //! tape for each row of a batch.
 
+mod budget;
 mod parameters;
-mod room;
 mod runner;
 mod shard;
 

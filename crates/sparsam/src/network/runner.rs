@@ -2,7 +2,7 @@ use rayon::prelude::*;
 
 use super::shard::{PackedWeights, Place, SHARD_ROWS, Shard};
 use super::{Network, NetworkConfig, Parameters};
-use crate::memory::pages::available_bytes;
+use crate::system::available_bytes;
 use crate::{Arrays, Error, Real};
 
 /// What a shard does with its rows of a batch's inputs.

@@ -3,10 +3,10 @@
 use rayon::prelude::*;
 
 use super::{NetworkConfig, Parameters};
+use crate::controller::lstm::{cell, cell_back};
+use crate::kernels::matrix::{Packed, TILE_ROWS, View, multiply};
+use crate::kernels::vector::{add, drop_negligible};
 use crate::memory::Memory;
-use crate::nn::lstm::{cell, cell_back};
-use crate::real::matrix::{Packed, TILE_ROWS, View, multiply};
-use crate::real::vector::{add, drop_negligible};
 use crate::{Arrays, Error, Real};
 
 /// Sequences in a shard. Fixed, so that sums over a batch do not depend on the number of threads.

@@ -1,5 +1,4 @@
 //! What any network needs: layers, losses, optimisers.
 
 pub mod loss;
-pub mod lstm;
 pub mod optimiser;

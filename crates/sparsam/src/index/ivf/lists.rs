@@ -1,10 +1,10 @@
 //! Lists of vectors that point the same way, as 8-bit codes that lie side by side.
 
 use crate::Error;
-use crate::memory::pages::Pages;
-use crate::real::lanes::{LANES, Products};
-use crate::real::simd::vector_fn;
-use crate::real::vector::dot;
+use crate::kernels::lanes::{LANES, Products};
+use crate::kernels::simd::vector_fn;
+use crate::kernels::vector::dot;
+use crate::system::pages::Pages;
 
 /// Vectors whose codes are scored together.
 const BLOCK: usize = LANES;

@@ -2,8 +2,8 @@
 
 use super::lists::{Lists, Of, Query};
 use crate::Error;
-use crate::real::lanes::{LANES, Lanes};
-use crate::real::simd::vector_fn;
+use crate::kernels::lanes::{LANES, Lanes};
+use crate::kernels::simd::vector_fn;
 
 /// Words are members of lists here.
 const WORDS: usize = 0;

@@ -2,7 +2,7 @@
 //!
 //! Gates stand in PyTorch's order: input i, forget f, candidate g, output o.
 
-use crate::real::simd::vector_fn;
+use crate::kernels::simd::vector_fn;
 
 vector_fn! {
     /// One step of one sequence: c = f c' + i g, h = o tanh(c). `gates` holds the 4H sums of the gates and is left with

@@ -19,9 +19,10 @@ use std::path::Path;
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
+use super::tensors::{self, Fault, Numbers, read_header, read_numbers, refuse};
 use crate::network::Tensor;
-use crate::tensors::{self, Fault, Numbers, read_header, read_numbers, refuse};
-use crate::{Error, Network, NetworkConfig, Parameters, Real, file};
+use crate::system::file;
+use crate::{Error, Network, NetworkConfig, Parameters, Real};
 
 /// The metadata's key for the network's configuration.
 const NETWORK: &str = "sparsam.network";

@@ -64,7 +64,7 @@ impl Fault {
 
 /// Leaves the surrounding function with a reason.
 macro_rules! refuse {
-    ($($reason:tt)*) => { return Err($crate::tensors::Fault::Reason(format!($($reason)*))) };
+    ($($reason:tt)*) => { return Err($crate::format::tensors::Fault::Reason(format!($($reason)*))) };
 }
 pub(crate) use refuse;
 

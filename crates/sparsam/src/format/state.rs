@@ -24,8 +24,9 @@ use std::path::Path;
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
-use crate::tensors::{self, Fault, Numbers, read_header, read_numbers, read_whole, refuse};
-use crate::{Array, Arrays, Error, NetworkConfig, Real, Runner, Values, file};
+use super::tensors::{self, Fault, Numbers, read_header, read_numbers, read_whole, refuse};
+use crate::system::file;
+use crate::{Array, Arrays, Error, NetworkConfig, Real, Runner, Values};
 
 /// The metadata's key for the configuration of the network.
 const STATE: &str = "sparsam.state";

@@ -1,6 +1,6 @@
 //! Vector instructions chosen when the program runs.
 //!
-//! A kernel is written once, as ordinary loops, inside [`vector_fn!`](crate::real::simd). It is compiled
+//! A kernel is written once, as ordinary loops, inside [`vector_fn!`](crate::kernels::simd). It is compiled
 //! once for every instruction set, and the best one that the processor has is called, so that a binary
 //! built anywhere is fast everywhere.
 
@@ -127,33 +127,33 @@ macro_rules! vector_fn {
         ) $(-> $result:ty)? $body:block
     ) => {
         $(#[$attribute])*
-        $visibility fn $name<$T: $crate::real::Real $(, const $C: usize)*>($($argument: $type),*) $(-> $result)? {
+        $visibility fn $name<$T: $crate::kernels::Real $(, const $C: usize)*>($($argument: $type),*) $(-> $result)? {
             // Not every kernel asks which instructions it is compiled for.
             #[allow(clippy::extra_unused_type_parameters)]
             #[inline(always)]
-            fn body<$T: $crate::real::Real, $I: $crate::real::simd::InstructionSet $(, const $C: usize)*>(
+            fn body<$T: $crate::kernels::Real, $I: $crate::kernels::simd::InstructionSet $(, const $C: usize)*>(
                 $($argument: $type),*
             ) $(-> $result)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-            fn avx512<$T: $crate::real::Real $(, const $C: usize)*>($($argument: $type),*) $(-> $result)? {
-                body::<$T, $crate::real::simd::Avx512 $(, $C)*>($($argument),*)
+            fn avx512<$T: $crate::kernels::Real $(, const $C: usize)*>($($argument: $type),*) $(-> $result)? {
+                body::<$T, $crate::kernels::simd::Avx512 $(, $C)*>($($argument),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn avx2<$T: $crate::real::Real $(, const $C: usize)*>($($argument: $type),*) $(-> $result)? {
-                body::<$T, $crate::real::simd::Avx2 $(, $C)*>($($argument),*)
+            fn avx2<$T: $crate::kernels::Real $(, const $C: usize)*>($($argument: $type),*) $(-> $result)? {
+                body::<$T, $crate::kernels::simd::Avx2 $(, $C)*>($($argument),*)
             }
 
-            match $crate::real::simd::level() {
+            match $crate::kernels::simd::level() {
                 // SAFETY: `level` never names an instruction set that the processor lacks.
                 #[cfg(target_arch = "x86_64")]
-                $crate::real::simd::Level::Avx512 => unsafe { avx512::<$T $(, $C)*>($($argument),*) },
+                $crate::kernels::simd::Level::Avx512 => unsafe { avx512::<$T $(, $C)*>($($argument),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::real::simd::Level::Avx2 => unsafe { avx2::<$T $(, $C)*>($($argument),*) },
-                _ => body::<$T, $crate::real::simd::Plain $(, $C)*>($($argument),*),
+                $crate::kernels::simd::Level::Avx2 => unsafe { avx2::<$T $(, $C)*>($($argument),*) },
+                _ => body::<$T, $crate::kernels::simd::Plain $(, $C)*>($($argument),*),
             }
         }
     };

@@ -2,8 +2,8 @@
 
 use super::NetworkConfig;
 use super::shard::SHARD_ROWS;
-use crate::memory::pages::available_bytes;
 use crate::memory::{dam, dnc, ntm};
+use crate::system::available_bytes;
 use crate::{Error, Model, Real};
 
 /// What a network is wanted for.

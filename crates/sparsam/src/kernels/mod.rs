@@ -13,7 +13,7 @@ use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
-use crate::memory::pages::Zeroed;
+use crate::system::pages::Zeroed;
 
 /// A real number: `f32` or `f64`.
 pub trait Real:

@@ -1,0 +1,3 @@
+//! What drives a memory from one time step to the next.
+
+pub mod lstm;
