@@ -19,21 +19,18 @@
 //! * **[`save`](Memory::save)** and **[`load`](Memory::load)** carry what it remembers to another memory, at the cost
 //!   of what was written: to a file, and over the end of the program.
 
-pub(crate) mod content;
-pub mod dam;
-pub(crate) mod dense;
-pub mod dnc;
-pub(crate) mod gates;
 #[cfg(test)]
-mod life;
-pub mod links;
-pub mod ntm;
-pub(crate) mod ring;
-pub mod sam;
-pub mod sdnc;
-mod slots;
-pub(crate) mod sparse;
-pub(crate) mod words;
+mod conformance;
+mod dense;
+mod gates;
+mod models;
+mod sharpen;
+mod softmax;
+mod sparse;
+mod trace;
+
+pub use models::{dam, dnc, ntm, sam, sdnc};
+pub use sparse::links;
 
 pub use crate::system::available_bytes;
 

@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
-use super::gates::Gates;
 use super::ring::{self, Accesses, Ring};
 use super::words::{Addition, Words};
-use crate::arrays::{NO_WORD, check_distinct, last_word, unusable};
+use crate::arrays::{check_distinct, last_word, unusable};
 use crate::index::Index;
 use crate::kernels::simd::InstructionSet;
 use crate::kernels::vector::{axpy, dot};
+use crate::memory::gates::Gates;
+use crate::memory::trace::put_pairs;
 use crate::{Arrays, Error, Real};
 
 /// Checks the sizes of a sparse memory with so many `heads` that read, and `writers` that write.
@@ -282,7 +283,7 @@ impl<T: Real> Store<T> {
     where
         T: Into<f32>,
     {
-        use super::life::{bits, interface};
+        use crate::memory::conformance::{bits, interface};
 
         let words = &mut self.words;
         let contents: Vec<f32> =
@@ -305,34 +306,6 @@ impl<T: Real> Store<T> {
         }
         state
     }
-}
-
-/// Puts words with weights, of several heads, into `to`, `name` followed by `_words` and `_weights`. Every head has
-/// `capacity` places; those without a word have [`NO_WORD`] and the weight 0.
-pub fn put_pairs<T: Real>(
-    heads: impl Iterator<Item = impl Iterator<Item = (u32, T)>>,
-    capacity: usize,
-    name: &str,
-    to: &mut Arrays<T>,
-) {
-    let (mut words, mut weights, mut count) = (Vec::new(), Vec::new(), 0);
-    for head in heads {
-        for (word, weight) in head {
-            words.push(word);
-            weights.push(weight);
-        }
-        count += 1;
-        words.resize(count * capacity, NO_WORD);
-        weights.resize(count * capacity, T::ZERO);
-    }
-    to.put_whole(format!("{name}_words"), &[count, capacity], words);
-    to.put_real(format!("{name}_weights"), &[count, capacity], weights);
-}
-
-/// Puts a number of each head into `to`.
-pub fn put_heads<T: Real>(numbers: impl Iterator<Item = T>, name: &str, to: &mut Arrays<T>) {
-    let numbers: Vec<T> = numbers.collect();
-    to.put_real(name, &[numbers.len()], numbers);
 }
 
 /// What each head read at each step on the tape: words and weights. Entry 0 is the state at the start of the episode;

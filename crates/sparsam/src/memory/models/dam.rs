@@ -15,16 +15,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::dense::{
-    Addressing, Frames, Layout, STRIP_BLOCKS, Sixteen, Sums, check_room, frame, life_in_frames, products, spread,
-};
-use super::gates::Gates;
 use super::sam::{self, Fields};
-use super::sparse::put_heads;
-use super::{Memory, MemoryConfig};
 use crate::kernels::lanes::{LANES, Lanes};
 use crate::kernels::simd::{InstructionSet, vector_fn};
 use crate::kernels::vector::dot;
+use crate::memory::dense::{
+    Addressing, Frames, Layout, STRIP_BLOCKS, Sixteen, Sums, check_room, frame, life_in_frames, products, spread,
+};
+use crate::memory::gates::Gates;
+use crate::memory::trace::put_heads;
+use crate::memory::{Memory, MemoryConfig};
 use crate::system::pages::Pages;
 use crate::{Arrays, Error, Real};
 
@@ -439,8 +439,8 @@ vector_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::life::{bits, carry_what_is_not_a_number, interface, life};
     use super::*;
+    use crate::memory::conformance::{bits, carry_what_is_not_a_number, interface, life};
     use proptest::prelude::*;
 
     proptest! {

@@ -22,16 +22,16 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::content::softmax;
-use super::dense::{
-    Addressing, Erasure, Frames, Layout, STRIP, STRIP_BLOCKS, Sixteen, Sums, check_room, erase, frame, life_in_frames,
-    products, spread, sum,
-};
-use super::sparse::put_heads;
-use super::{Memory, MemoryConfig};
 use crate::kernels::lanes::{LANES, Lanes};
 use crate::kernels::simd::{InstructionSet, vector_fn};
 use crate::kernels::vector::dot;
+use crate::memory::dense::{
+    Addressing, Erasure, Frames, Layout, STRIP, STRIP_BLOCKS, Sixteen, Sums, check_room, erase, frame, life_in_frames,
+    products, spread, sum,
+};
+use crate::memory::softmax::softmax;
+use crate::memory::trace::put_heads;
+use crate::memory::{Memory, MemoryConfig};
 use crate::system::pages::Pages;
 use crate::{Arrays, Error, Real};
 
@@ -737,9 +737,9 @@ vector_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::life::{bits, carry_what_is_not_a_number, interface, life};
     use super::*;
     use crate::kernels::simd::Plain;
+    use crate::memory::conformance::{bits, carry_what_is_not_a_number, interface, life};
     use proptest::prelude::*;
 
     proptest! {

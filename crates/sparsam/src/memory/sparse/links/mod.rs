@@ -1,9 +1,7 @@
 //! Temporal links between words: in what order they were written. Sparse, as the sparse DNC has them.
 
-use super::content::{softmax, softmax_back};
-use super::sparse::Reads;
+use super::store::Reads;
 use crate::arrays::{check_distinct, last_word, unusable};
-use crate::index::EPSILON;
 use crate::kernels::lanes::{LANES, Lanes};
 use crate::kernels::simd::{InstructionSet, vector_fn};
 use crate::system::pages::Pages;
@@ -240,7 +238,7 @@ impl<T: Real> Links<T> {
 impl Links<f32> {
     /// Everything that a later step could depend on, to the bit.
     pub fn state(&self) -> Vec<Vec<u32>> {
-        use super::life::bits;
+        use crate::memory::conformance::bits;
 
         let (words, weights) = self.precedence.of(self.position, 0);
         let mut state = vec![words.to_vec(), bits(weights)];
@@ -387,30 +385,6 @@ vector_fn! {
         }
         keep_largest::<T, I>(found, limit, kept);
     }
-}
-
-/// d(i) ← (d(i) + ε)^s / Σ_j (d(j) + ε)^s (Csordás and Schmidhuber 2019, arXiv 1904.10278, section 3.3), as a softmax of
-/// logarithms, which no power can carry out of range.
-#[inline(always)]
-pub(crate) fn sharpen<T: Real>(raw: &[T], sharpness: T, sharp: &mut [T]) {
-    for (sharp, raw) in sharp.iter_mut().zip(raw) {
-        *sharp = sharpness * (raw.max(T::ZERO) + T::from_f64(EPSILON)).ln();
-    }
-    softmax(sharp);
-}
-
-/// The gradient of [`sharpen`]: turns that of the sharpened distribution into that of the raw one, and returns that of
-/// the sharpness.
-#[inline(always)]
-pub(crate) fn sharpen_back<T: Real, I: InstructionSet>(raw: &[T], sharpness: T, sharp: &[T], gradient: &mut [T]) -> T {
-    softmax_back::<T, I>(sharp, gradient);
-    let mut over_sharpness = T::ZERO;
-    for (gradient, raw) in gradient.iter_mut().zip(raw) {
-        let base = raw.max(T::ZERO) + T::from_f64(EPSILON);
-        over_sharpness += *gradient * base.ln();
-        *gradient *= sharpness / base;
-    }
-    over_sharpness
 }
 
 /// Whether an entry is larger than another, or as large and of the lower word.

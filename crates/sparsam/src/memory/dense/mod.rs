@@ -19,7 +19,7 @@
 
 use std::ops::Range;
 
-use super::content::norm;
+use super::softmax::norm;
 use crate::kernels::lanes::{LANES, Lanes};
 use crate::kernels::simd::{InstructionSet, vector_fn};
 use crate::kernels::vector::dot;

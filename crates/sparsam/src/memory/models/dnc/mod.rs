@@ -20,18 +20,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::content::{softmax, softmax_back};
-use super::dense::{
-    Addressing, Frames, Layout, Masked, Sixteen, Sums, check_room_of, frame, life_in_frames, products, rows, spread,
-};
-use super::gates::Gates;
-use super::links::{sharpen, sharpen_back};
-use super::sparse::put_heads;
-use super::{Memory, MemoryConfig};
 use crate::index::EPSILON;
 use crate::kernels::lanes::{LANES, Lanes};
 use crate::kernels::simd::{InstructionSet, vector_fn};
 use crate::kernels::vector::dot;
+use crate::memory::dense::{
+    Addressing, Frames, Layout, Masked, Sixteen, Sums, check_room_of, frame, life_in_frames, products, rows, spread,
+};
+use crate::memory::gates::Gates;
+use crate::memory::sharpen::{sharpen, sharpen_back};
+use crate::memory::softmax::{softmax, softmax_back};
+use crate::memory::trace::put_heads;
+use crate::memory::{Memory, MemoryConfig};
 use crate::{Arrays, Error, Real};
 
 /// The configuration of a [`Dnc`].
@@ -1295,8 +1295,8 @@ vector_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::life::{bits, carry_what_is_not_a_number, interface, life};
     use super::*;
+    use crate::memory::conformance::{bits, carry_what_is_not_a_number, interface, life};
     use proptest::prelude::*;
 
     fn frame<T: Real>(dnc: &Dnc<T>) -> Frame<'_, T> {

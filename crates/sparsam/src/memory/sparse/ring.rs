@@ -16,7 +16,7 @@ const BLOCK: u32 = 16;
 pub const LARGEST: usize = (1 << 31) - 2;
 
 /// All words of a memory in the order of their last access, least recent first (Rae et al. 2016, section 3.2;
-/// ties and the order at the start as in [`Sam`](super::sam::Sam)'s documentation).
+/// ties and the order at the start as in [`Sam`](crate::memory::sam::Sam)'s documentation).
 ///
 /// A circular doubly linked list. Links are stored relative to the order 0, 1, …, N-1, and only those of words that
 /// were ever touched, in small blocks: a page for each would be a page for nearly every access in a large memory. So a ring

@@ -2,14 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::gates::Gates;
-use super::links::{Direction, Links, sharpen, sharpen_back};
-use super::ring::Accesses;
-use super::sparse::{self, Reads, Store};
-use super::words::Addition;
-use super::{Memory, MemoryConfig, content, sam};
+use super::sam;
 use crate::index::{Found, IndexKind};
 use crate::kernels::simd::vector_fn;
+use crate::memory::gates::Gates;
+use crate::memory::sharpen::{sharpen, sharpen_back};
+use crate::memory::softmax::{softmax, softmax_back};
+use crate::memory::sparse::content;
+use crate::memory::sparse::links::{Direction, Links};
+use crate::memory::sparse::ring::Accesses;
+use crate::memory::sparse::store::{self, Reads, Store};
+use crate::memory::sparse::words::Addition;
+use crate::memory::trace::{put_heads, put_pairs};
+use crate::memory::{Memory, MemoryConfig};
 use crate::{Arrays, Error, Real};
 
 /// The configuration of a [`Sdnc`]. Defaults are the paper's.
@@ -72,7 +77,7 @@ impl MemoryConfig for Config {
 
     fn validate(&self) -> Result<(), Error> {
         let Self { memory_size, word_size, heads, reads, links, access_threshold, .. } = *self;
-        sparse::validate(memory_size, word_size, heads, reads, access_threshold, 1)?;
+        store::validate(memory_size, word_size, heads, reads, access_threshold, 1)?;
         let reason = "a word keeps at least one link each way, and at most 65,536";
         Error::check_config((1..=1 << 16).contains(&links), "links", links, reason)
     }
@@ -283,7 +288,7 @@ impl<T: Real> Memory<T> for Sdnc<T> {
         let gates = self.fields.gates(interface);
         let mut writes = Accesses::default();
         find_writes(&self.store, before, gates, erased[0], heads.len(), &mut writes);
-        sparse::put_pairs(std::iter::once(writes.each()), heads.len() * MODES * self.reads + 1, "write", to);
+        put_pairs(std::iter::once(writes.each()), heads.len() * MODES * self.reads + 1, "write", to);
         to.put_whole("erased_words", &[erased.len()], erased.to_vec());
         self.store.reads.trace(now, heads.clone(), "read", to);
         for (mode, name) in ["backward", "content", "forward"].into_iter().enumerate() {
@@ -291,7 +296,7 @@ impl<T: Real> Memory<T> for Sdnc<T> {
         }
         let modes = heads.clone().flat_map(|h| modes(&interface[self.fields.modes(h)])).collect();
         to.put_real("read_modes", &[heads.len(), MODES], modes);
-        sparse::put_heads(heads.map(|h| interface[self.fields.strength(h)].oneplus()), "read_strengths", to);
+        put_heads(heads.map(|h| interface[self.fields.strength(h)].oneplus()), "read_strengths", to);
         Gates::trace(&[gates], to);
     }
 }
@@ -405,7 +410,7 @@ fn squares_of<T: Real>(mask: &[T], squares: &mut Vec<T>) {
 fn modes<T: Real>(logits: &[T]) -> [T; MODES] {
     let mut modes = [T::ZERO; MODES];
     modes.copy_from_slice(logits);
-    content::softmax(&mut modes);
+    softmax(&mut modes);
     modes
 }
 
@@ -490,7 +495,7 @@ vector_fn! {
                 };
                 interface_gradient[fields.strength(h)] = over_strength * strength.sigmoid();
             }
-            content::softmax_back::<T, I>(&modes, &mut modes_gradient);
+            softmax_back::<T, I>(&modes, &mut modes_gradient);
             interface_gradient[fields.modes(h)].copy_from_slice(&modes_gradient);
         }
 
@@ -506,8 +511,8 @@ vector_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::life::{interface, life};
     use super::*;
+    use crate::memory::conformance::{interface, life};
     use proptest::prelude::*;
 
     fn state(sdnc: &mut Sdnc<f32>) -> Vec<Vec<u32>> {

@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::gates::Gates;
-use super::sparse::{self, Reads, Store};
-use super::words::Addition;
-use super::{Memory, MemoryConfig, content};
 use crate::index::{Found, IndexKind};
 use crate::kernels::simd::vector_fn;
+use crate::memory::gates::Gates;
+use crate::memory::sparse::content;
+use crate::memory::sparse::store::{self, Reads, Store};
+use crate::memory::sparse::words::Addition;
+use crate::memory::trace::{put_heads, put_pairs};
+use crate::memory::{Memory, MemoryConfig};
 use crate::{Arrays, Error, Real};
 
 /// The configuration of a [`Sam`]. Defaults are the paper's.
@@ -55,7 +57,7 @@ impl MemoryConfig for Config {
 
     fn validate(&self) -> Result<(), Error> {
         let Self { memory_size, word_size, heads, reads, access_threshold, .. } = *self;
-        sparse::validate(memory_size, word_size, heads, reads, access_threshold, heads)
+        store::validate(memory_size, word_size, heads, reads, access_threshold, heads)
     }
 
     fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
@@ -210,10 +212,10 @@ impl<T: Real> Memory<T> for Sam<T> {
         let heads = || interface.chunks_exact(Fields::len(self.fields.word_size));
         let gates: Vec<_> = heads().map(|head| self.fields.gates(head)).collect();
         let written = (0..self.heads).map(|h| writes(gates[h], self.store.reads.of(before, h), erased[h]));
-        sparse::put_pairs(written, self.reads + 1, "write", to);
+        put_pairs(written, self.reads + 1, "write", to);
         to.put_whole("erased_words", &[erased.len()], erased.to_vec());
         self.store.reads.trace(now, 0..self.heads, "read", to);
-        sparse::put_heads(heads().map(|head| head[self.fields.strength()].oneplus()), "read_strengths", to);
+        put_heads(heads().map(|head| head[self.fields.strength()].oneplus()), "read_strengths", to);
         Gates::trace(&gates, to);
     }
 }
@@ -305,9 +307,9 @@ vector_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::life::{carry_what_is_not_a_number, life};
     use super::*;
     use crate::index::sample::{Distribution, Sample};
+    use crate::memory::conformance::{carry_what_is_not_a_number, life};
     use proptest::prelude::*;
 
     proptest! {

@@ -1,0 +1,8 @@
+//! What sparse memories are made of.
+
+pub mod content;
+pub mod links;
+pub mod ring;
+mod slots;
+pub mod store;
+pub mod words;
