@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use sparsam::Model;
 use sparsam::index::IndexKind;
 use sparsam_train::TaskConfig;
-use sparsam_train::data::DATA_SETS;
+use sparsam_train::data_sets::DATA_SETS;
 
 use crate::options::{MemoryOptions, Options};
 use crate::reproduce::Figure;

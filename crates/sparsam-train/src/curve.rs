@@ -5,8 +5,7 @@ use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
-use crate::Metrics;
-use crate::run_folder::Units;
+use crate::{Metrics, Units};
 
 const WIDTH: u32 = 860;
 

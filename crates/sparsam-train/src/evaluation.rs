@@ -7,8 +7,9 @@ use sparsam::nn::loss::BITS;
 use sparsam::{Network, Runner};
 
 use crate::Error;
-use crate::batch::{Batch, Sequence};
+use crate::batch::Batch;
 use crate::random::Stream;
+use crate::sequence::Sequence;
 use crate::task::{Draw, Source, Task};
 
 /// What an evaluation measured.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::task::Task;
+
 /// What was measured at one evaluation: a line of `metrics.jsonl`.
 ///
 /// A loss is in bits per sequence; `wrong` counts wrong bits (or classes, see
@@ -57,4 +59,20 @@ impl Metrics {
 
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+/// What the quantities of a task are counted in.
+#[derive(Clone, Copy, Debug)]
+pub struct Units {
+    /// What may be wrong: "bits".
+    pub wrong: &'static str,
+    /// What a level counts: "items".
+    pub level: &'static str,
+}
+
+impl Units {
+    /// Those of a task.
+    pub fn of(task: &dyn Task) -> Self {
+        Self { wrong: task.target_kind().unit(), level: task.level_unit() }
+    }
 }

@@ -33,7 +33,7 @@ use sparsam::nn::optimiser::Optimiser;
 
 use crate::curriculum::Curriculum;
 use crate::task::{Given, Task};
-use crate::{Config, Error, Metrics, draw_curve, tensorboard};
+use crate::{Config, Error, Metrics, Units, draw_curve, tensorboard};
 
 const CONFIG: &str = "config.toml";
 const KEPT: &str = "task.json";
@@ -224,22 +224,6 @@ pub(crate) struct Sums {
     #[serde(default)]
     pub overflows: u64,
     pub seconds: f64,
-}
-
-/// What the quantities of a task are counted in.
-#[derive(Clone, Copy, Debug)]
-pub struct Units {
-    /// What may be wrong: "bits".
-    pub wrong: &'static str,
-    /// What a level counts: "items".
-    pub level: &'static str,
-}
-
-impl Units {
-    /// Those of a task.
-    pub fn of(task: &dyn Task) -> Self {
-        Self { wrong: task.target_kind().unit(), level: task.level_unit() }
-    }
 }
 
 /// A folder whose run is being trained, locked against other processes.

@@ -6,19 +6,15 @@ pub(crate) mod archive;
 #[cfg(feature = "fetch")]
 mod fetch;
 pub(crate) mod npy;
+pub(crate) mod sums;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
-
-use md5::Md5;
-use sha2::{Digest, Sha256};
 
 #[cfg(feature = "fetch")]
 pub use fetch::{Progress, fetch, take};
 
+use self::sums::sums;
 use crate::Error;
-use crate::task::{babi, omniglot};
 
 /// A data set that a task is trained on.
 #[derive(Clone, Copy, Debug)]
@@ -40,49 +36,7 @@ pub struct DataFile {
     /// is then judged by what it holds.
     pub md5: Option<&'static str>,
     /// Says what the file at a path holds, if it is what the task needs.
-    contents: fn(&Path) -> Result<String, Error>,
-}
-
-/// Every data set.
-pub const DATA_SETS: &[DataSet] = &[
-    DataSet {
-        name: "babi",
-        files: &[DataFile {
-            name: babi::ARCHIVE,
-            // The second is the copy that the examples of Keras take.
-            addresses: &[
-                "https://www.thespermwhale.com/jaseweston/babi/tasks_1-20_v1-2.tar.gz",
-                "https://s3.amazonaws.com/text-datasets/babi_tasks_1-20_v1-2.tar.gz",
-            ],
-            md5: None,
-            contents: babi::contents,
-        }],
-    },
-    DataSet {
-        name: "omniglot",
-        // The sums are those that torchvision checks.
-        files: &[
-            DataFile {
-                name: omniglot::BACKGROUND,
-                addresses: &["https://github.com/brendenlake/omniglot/raw/master/python/images_background.zip"],
-                md5: Some("68d2efa1b9178cc56df9314c21c6e718"),
-                contents: omniglot::contents,
-            },
-            DataFile {
-                name: omniglot::EVALUATION,
-                addresses: &["https://github.com/brendenlake/omniglot/raw/master/python/images_evaluation.zip"],
-                md5: Some("6b91aef0f799c5bb55b94e3f2daec811"),
-                contents: omniglot::contents,
-            },
-        ],
-    },
-];
-
-impl DataSet {
-    /// The data set of that name.
-    pub fn by_name(name: &str) -> Option<&'static Self> {
-        DATA_SETS.iter().find(|set| set.name == name)
-    }
+    pub(crate) contents: fn(&Path) -> Result<String, Error>,
 }
 
 /// What was found of a file.
@@ -114,45 +68,5 @@ impl DataFile {
         let (md5, sha256, bytes) = sums(path)?;
         let official = self.md5.map(|official| official == md5);
         Ok(Found { contents: (self.contents)(path)?, bytes, sha256, official })
-    }
-}
-
-/// The MD5 and SHA-256 sums of a file in hexadecimal, and its bytes.
-fn sums(path: &Path) -> Result<(String, String, u64), Error> {
-    let mut file = File::open(path).map_err(Error::at(path))?;
-    let (mut md5, mut sha256, mut bytes) = (Md5::new(), Sha256::new(), 0);
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let count = file.read(&mut buffer).map_err(Error::at(path))?;
-        if count == 0 {
-            break;
-        }
-        md5.update(&buffer[..count]);
-        sha256.update(&buffer[..count]);
-        bytes += count as u64;
-    }
-    Ok((hexadecimal(&md5.finalize()), hexadecimal(&sha256.finalize()), bytes))
-}
-
-fn hexadecimal(sum: &[u8]) -> String {
-    sum.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The SHA-256 sum of what a task was made from, by which a run knows its data again: of the contents of files, in the
-/// order in which they count, however they are packed.
-#[derive(Default)]
-pub(crate) struct ContentSum(Sha256);
-
-impl ContentSum {
-    /// Adds the next file, or another part that may be of any length.
-    pub fn add(&mut self, bytes: &[u8]) {
-        // Where one ends and the next begins counts as well.
-        self.0.update((bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
-    }
-
-    /// The sum in hexadecimal.
-    pub fn finish(self) -> String {
-        hexadecimal(&self.0.finalize())
     }
 }

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Categories, Channels, Draw, Given, Options, Source, Task, check_option};
-use crate::batch::TargetKind;
-use crate::data::ContentSum;
 use crate::data::archive::{self, Limits};
+use crate::data::sums::ContentSum;
+use crate::sequence::TargetKind;
 use crate::{Error, Stream};
 
 /// The bAbI tasks (Weston et al. 2015): stories in simple words with questions between their sentences, all twenty kinds of
@@ -493,8 +493,8 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::batch::Sequence;
     use crate::data::archive::tests::write_zip;
+    use crate::sequence::Sequence;
 
     /// A file of so many stories, each with two questions, the second with an answer of two words.
     fn file(task: usize, stories: usize) -> String {

@@ -23,7 +23,7 @@ pub use recall::Recall;
 pub use sequences::Sequences;
 pub use sort::Sort;
 
-use crate::batch::{Sequence, TargetKind};
+use crate::sequence::{Sequence, TargetKind};
 use crate::{Error, Random, Stream};
 
 /// A task: makes sequences, each of a level, the task's own measure of difficulty.

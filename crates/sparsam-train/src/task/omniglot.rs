@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Categories, Channels, Draw, Given, Options, Source, Task, check_option};
-use crate::batch::TargetKind;
-use crate::data::ContentSum;
 use crate::data::archive::{self, Limits};
+use crate::data::sums::ContentSum;
+use crate::sequence::TargetKind;
 use crate::{Error, Random, Stream};
 
 /// One-shot classification of handwritten characters (Lake et al. 2015, as a sequence: Santoro et al. 2016).
@@ -381,7 +381,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::batch::Sequence;
+    use crate::sequence::Sequence;
 
     /// A picture whose pixels are ink where the function says.
     fn picture(side: u32, ink: impl Fn(u32, u32) -> bool) -> Vec<u8> {

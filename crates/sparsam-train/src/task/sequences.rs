@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Channels, Draw, Given, Options, Source, Task};
-use crate::batch::{Sequence, TargetKind};
-use crate::data::ContentSum;
 use crate::data::archive::{self, Limits};
 use crate::data::npy::Array;
+use crate::data::sums::ContentSum;
+use crate::sequence::{Sequence, TargetKind};
 use crate::{Error, Stream};
 
 /// Sequences of one's own, from a file.
