@@ -10,8 +10,8 @@ use sparsam::index::IndexKind;
 use sparsam_train::TaskConfig;
 use sparsam_train::data_sets::DATA_SETS;
 
+use crate::figure::Figure;
 use crate::options::{MemoryOptions, Options};
-use crate::reproduce::Figure;
 
 /// Recurrent networks with an external memory of millions of words, trained on an ordinary CPU
 #[derive(Debug, Parser)]

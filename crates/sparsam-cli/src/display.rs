@@ -10,7 +10,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use sparsam_train::{BatchReport, Event, Metrics, Observer, Outcome, Units};
 
-use crate::settings::{Style, shell_word};
+use crate::shell::shell_word;
+use crate::style::Style;
 
 /// Off a terminal something is said at least this often, so that a log shows that training is alive.
 pub const LONGEST_SILENCE: Duration = Duration::from_secs(60);

@@ -6,11 +6,14 @@ mod data;
 mod display;
 mod evaluate;
 mod failure;
+mod figure;
 mod machine;
 mod options;
 mod plot;
 mod reproduce;
 mod settings;
+mod shell;
+mod style;
 mod table;
 mod train;
 

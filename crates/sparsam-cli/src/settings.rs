@@ -10,8 +10,10 @@ use sparsam_train::{Checkpoint, Config, RunFolder, TaskConfig};
 
 use crate::arguments::{self, Arguments, Common, DataCheck, DataFetch, Verb, Which};
 use crate::failure::Mistake;
+use crate::figure::Figure;
 use crate::options::{MemoryOptions, Options};
-use crate::reproduce::Figure;
+use crate::shell::shell_word;
+use crate::style::Style;
 
 /// What to do.
 pub enum Settings {
@@ -34,14 +36,6 @@ pub struct Train {
 pub enum Start {
     New { config: Box<Config>, folder: PathBuf },
     Resume { folder: PathBuf, batches: Option<u64>, cooldown: Option<u64> },
-}
-
-/// How the course of training is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    Human,
-    Json,
-    Quiet,
 }
 
 /// What to evaluate, and how to tell of it.
@@ -410,22 +404,4 @@ fn check_exists(path: &Path) -> anyhow::Result<()> {
 
 fn threads(common: &Common) -> Option<usize> {
     common.threads.and_then(|threads| threads.try_into().ok())
-}
-
-/// A path as it can be typed into a shell.
-pub fn shell_word(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_survive_the_shell() {
-        assert_eq!(shell_word(Path::new("runs/copy-sam-1")), "runs/copy-sam-1");
-        assert_eq!(shell_word(Path::new("my runs/it's")), r"'my runs/it'\''s'");
-    }
 }

@@ -11,7 +11,8 @@ use sparsam_train::{Config, Outcome, Trainer, Units};
 
 use crate::display::{Display, grouped};
 use crate::failure::INTERRUPTED;
-use crate::settings::{Start, Train, shell_word};
+use crate::settings::{Start, Train};
+use crate::shell::shell_word;
 
 /// Trains until the end or Ctrl-C.
 pub fn run(settings: Train) -> anyhow::Result<ExitCode> {

@@ -24,7 +24,8 @@ use sparsam::{Model, Network, NetworkConfig};
 use crate::display::{duration, grouped, live_line, print};
 use crate::failure::{INTERRUPTED, Mistake};
 use crate::machine::Machine;
-use crate::settings::{Bench, BenchCommon, BenchModels, shell_word};
+use crate::settings::{Bench, BenchCommon, BenchModels};
+use crate::shell::shell_word;
 use crate::table;
 
 /// Numbers in a word, W, as in the paper's measurements.

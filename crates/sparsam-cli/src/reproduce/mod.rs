@@ -19,11 +19,11 @@ use serde_json::{Value, json};
 
 use crate::display::{LONGEST_SILENCE, duration, grouped, live_line, print};
 use crate::failure::INTERRUPTED;
+use crate::figure::Figure;
 use crate::machine::Machine;
 use crate::settings::Reproduce;
 use crate::train::stop_on_signal;
 
-pub use plan::Figure;
 use plan::{Plan, Run};
 use report::Report;
 use train::{News, Trained};

@@ -1,6 +1,6 @@
 //! What the paper reports (Rae et al. 2016, its supplement included), to stand beside what was found here.
 
-use super::plan::Figure;
+use crate::figure::Figure;
 
 /// Runs of each model; 1 where it does not say.
 pub fn seeds(figure: Figure) -> u64 {

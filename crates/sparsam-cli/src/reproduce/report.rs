@@ -9,12 +9,14 @@ use serde_json::{Value, json};
 use sparsam_train::Metrics;
 
 use super::paper;
-use super::plan::{Figure, MASTERED, Plan, Run};
+use super::plan::{MASTERED, Plan, Run};
 use super::train::{Tested, Trained, limit, so_far};
 use crate::display::{duration, grouped};
+use crate::figure::Figure;
 use crate::machine::Machine;
 use crate::plot::{Axis, Line, Mark, Picture, Unit, draw};
-use crate::settings::{Reproduce, shell_word};
+use crate::settings::Reproduce;
+use crate::shell::shell_word;
 
 /// What came of a figure.
 pub struct Report {

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use sparsam::{Model, Network};
 use sparsam_train::{Checkpoint, Config, Error, Event, Metrics, Outcome, RunFolder, Trainer, evaluate};
 
-use super::plan::{Figure, Run, Test};
+use super::plan::Run;
+use crate::figure::{Figure, Test};
 
 /// How a run ended, in its folder.
 const RESULT: &str = "result.json";
