@@ -7,6 +7,7 @@ mod array;
 mod failure;
 mod memory;
 mod network;
+mod number;
 mod session;
 
 use pyo3::prelude::*;

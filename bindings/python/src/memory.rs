@@ -2,17 +2,41 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use numpy::PyUntypedArrayMethods;
+use numpy::{Element, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use rayon::prelude::*;
 use sparsam::memory::Memory as Steps;
-use sparsam::{Error, Model};
+use sparsam::{Error, Model, Real};
 
 use crate::array::{expect_shape, give, numbers, read};
 use crate::failure::exception;
-use crate::network::{Either, Number, each};
-use crate::session::{MOST_IDLE, lock};
+use crate::number::{Either, each};
+use crate::session::{MOST_IDLE, MOVED_ON, lock};
+
+/// What joins a number type of the library and one of NumPy, and puts what is generic into a class that is not.
+trait Number: Real + Element {
+    /// The state of some memories in its class.
+    fn memory_state(moment: Moment<Self>) -> MemoryState;
+    /// A step of some memories in its class.
+    fn memory_step(step: StepOf<Self>) -> MemoryStep;
+}
+
+macro_rules! number {
+    ($number:ty, $variant:ident) => {
+        impl Number for $number {
+            fn memory_state(moment: Moment<Self>) -> MemoryState {
+                MemoryState(Either::$variant(moment))
+            }
+            fn memory_step(step: StepOf<Self>) -> MemoryStep {
+                MemoryStep(Either::$variant(step))
+            }
+        }
+    };
+}
+
+number!(f32, Single);
+number!(f64, Double);
 
 /// Memories of one sequence each, that wait to be used again.
 type Idle<T> = Mutex<Vec<Vec<Box<dyn Steps<T>>>>>;
@@ -169,9 +193,7 @@ impl<T> Moment<T> {
 }
 
 fn moved_on() -> PyErr {
-    PyRuntimeError::new_err(
-        "state has moved on: a later call was given it already; use the state that this call returned",
-    )
+    PyRuntimeError::new_err(MOVED_ON)
 }
 
 #[pymethods]

@@ -12,27 +12,8 @@ use sparsam::{Array, Error, NO_WORD, NetworkConfig, Parameters, Real, Values};
 
 use crate::array::{expect_shape, give, numbers, read};
 use crate::failure::exception;
-use crate::memory::{MemoryState, MemoryStep, Moment, StepOf};
-use crate::session::{Handhold, Handle, Refusal};
-
-/// The same thing in single and in double precision.
-pub enum Either<S, D> {
-    /// `f32`.
-    Single(S),
-    /// `f64`.
-    Double(D),
-}
-
-/// The same code for both.
-macro_rules! each {
-    ($either:expr, $value:ident => $code:expr) => {
-        match $either {
-            Either::Single($value) => $code,
-            Either::Double($value) => $code,
-        }
-    };
-}
-pub(crate) use each;
+use crate::number::{Either, each};
+use crate::session::{Handhold, Handle, MOVED_ON, Refusal};
 
 /// What joins a number type of the library and one of NumPy, and puts what is generic into a class that is not.
 pub trait Number: Real + Element {
@@ -42,10 +23,6 @@ pub trait Number: Real + Element {
     fn of_state(state: &State) -> Option<&Handhold<Self>>;
     /// A tape in its class.
     fn tape(tape: TapeOf<Self>) -> Tape;
-    /// The state of some memories in its class.
-    fn memory_state(moment: Moment<Self>) -> MemoryState;
-    /// A step of some memories in its class.
-    fn memory_step(step: StepOf<Self>) -> MemoryStep;
 }
 
 macro_rules! number {
@@ -59,12 +36,6 @@ macro_rules! number {
             }
             fn tape(tape: TapeOf<Self>) -> Tape {
                 Tape(Either::$variant(tape))
-            }
-            fn memory_state(moment: Moment<Self>) -> MemoryState {
-                MemoryState(Either::$variant(moment))
-            }
-            fn memory_step(step: StepOf<Self>) -> MemoryStep {
-                MemoryStep(Either::$variant(step))
             }
         }
     };
@@ -370,9 +341,6 @@ pub fn restore_state(py: Python<'_>, config: &str, double: bool, bytes: &[u8]) -
     let config = parse(config)?;
     if double { restore::<f64>(py, &config, bytes) } else { restore::<f32>(py, &config, bytes) }
 }
-
-/// What is said of a state that somebody else went on from.
-const MOVED_ON: &str = "state has moved on: a later call was given it already; use the state that this call returned";
 
 fn refuse(refusal: Refusal, moved_on: &'static str) -> PyErr {
     match refusal {

@@ -11,6 +11,10 @@ type Idle<T> = Mutex<Vec<Runner<T>>>;
 /// Idle runners kept: one to train with and one to evaluate with.
 pub const MOST_IDLE: usize = 2;
 
+/// What is said of a state that somebody else went on from.
+pub const MOVED_ON: &str =
+    "state has moved on: a later call was given it already; use the state that this call returned";
+
 /// A network whose parameters come with each call, and the runners that wait for the next one.
 pub struct Handle<T: Real> {
     network: Mutex<Arc<Network<T>>>,
