@@ -12,8 +12,8 @@ pub(super) fn word_of<T>(contents: &[T], word: u32, size: usize) -> &[T] {
 
 vector_fn! {
     /// Writes v / √(v·v + ε), in single precision; what is not finite becomes 0.
-    pub(super) fn direction<T, I>(vector: &[T], direction: &mut [f32]) {
-        let scale = T::ONE / (dot::<T, I>(vector, vector) + T::from_f64(EPSILON)).sqrt();
+    pub(super) fn direction<T, simd: I>(vector: &[T], direction: &mut [f32]) {
+        let scale = T::ONE / (dot(simd, vector, vector) + T::from_f64(EPSILON)).sqrt();
         for (direction, number) in direction.iter_mut().zip(vector) {
             let number = (*number * scale).to_f64() as f32;
             *direction = if number.is_finite() { number } else { 0.0 };
@@ -23,13 +23,13 @@ vector_fn! {
 
 vector_fn! {
     /// Offers words with their exact cosines to a query.
-    pub(super) fn offer<T, I>(
+    pub(super) fn offer<T, simd: I>(
         contents: &[T], query: &[T], number: usize, words: &mut dyn Iterator<Item = u32>, found: &mut Found<T>,
     ) {
         let epsilon = T::from_f64(EPSILON);
-        let scale = T::ONE / (dot::<T, I>(query, query) + epsilon).sqrt();
+        let scale = T::ONE / (dot(simd, query, query) + epsilon).sqrt();
         for word in words {
-            let (product, square) = dot_and_square::<T, I>(query, word_of(contents, word, query.len()));
+            let (product, square) = dot_and_square(simd, query, word_of(contents, word, query.len()));
             found.offer(number, word, product * scale / (square + epsilon).sqrt());
         }
     }

@@ -145,14 +145,14 @@ impl<T: Real> Index<T> for Linear<T> {
 
 vector_fn! {
     /// 1 / √(v·v + ε).
-    fn inverse_norm<T, I>(vector: &[T]) -> T {
-        T::ONE / (dot::<T, I>(vector, vector) + T::from_f64(EPSILON)).sqrt()
+    fn inverse_norm<T, simd: I>(vector: &[T]) -> T {
+        T::ONE / (dot(simd, vector, vector) + T::from_f64(EPSILON)).sqrt()
     }
 }
 
 vector_fn! {
     /// Offers the words most similar to each of `Q` queries of norm one.
-    fn scan<T, I, const Q: usize>(index: &Linear<T>, queries: &[T], first_query: usize, found: &mut Found<T>) {
+    fn scan<T, simd: I, const Q: usize>(index: &Linear<T>, queries: &[T], first_query: usize, found: &mut Found<T>) {
         let size = index.word_size;
         let mut rows: [&[T]; Q] = [&[]; Q];
         for (q, row) in rows.iter_mut().enumerate() {
@@ -161,7 +161,7 @@ vector_fn! {
         let (norms, _) = index.inverse_norms.as_chunks::<BLOCK>();
         let blocks = index.blocks.chunks_exact(BLOCK * size).zip(norms).zip(index.words.chunks(BLOCK));
         for ((block, norms), words) in blocks {
-            let cosines = cosines_of_block::<T, I, Q>(block, norms, rows);
+            let cosines = cosines_of_block::<T, I, Q>(simd, block, norms, rows);
             for q in 0..Q {
                 let query = first_query + q;
                 let mut bits = cosines[q].at_least(found.threshold(query));
@@ -185,6 +185,7 @@ vector_fn! {
 
 #[inline(always)]
 fn cosines_of_block<T: Real, I: InstructionSet, const Q: usize>(
+    simd: I,
     block: &[T],
     norms: &[T; BLOCK],
     queries: [&[T]; Q],
@@ -194,22 +195,22 @@ fn cosines_of_block<T: Real, I: InstructionSet, const Q: usize>(
         assert_eq!(query.len(), block.len());
     }
     // Two sums a query, so that no addition waits for the one before.
-    let zero = I::Lanes::<T>::splat(T::ZERO);
+    let zero = simd.splat(T::ZERO);
     let (mut even, mut odd) = ([zero; Q], [zero; Q]);
     let (pairs, last) = block.as_chunks::<2>();
     for (number, [first, second]) in pairs.iter().enumerate() {
-        let (first, second) = (I::Lanes::<T>::load(first), I::Lanes::<T>::load(second));
+        let (first, second) = (simd.load(first), simd.load(second));
         // By value: arrays changed in place would not all be kept in registers.
-        even = std::array::from_fn(|q| I::Lanes::<T>::splat(queries[q][2 * number]).multiply_add(first, even[q]));
-        odd = std::array::from_fn(|q| I::Lanes::<T>::splat(queries[q][2 * number + 1]).multiply_add(second, odd[q]));
+        even = std::array::from_fn(|q| simd.splat(queries[q][2 * number]).multiply_add(first, even[q]));
+        odd = std::array::from_fn(|q| simd.splat(queries[q][2 * number + 1]).multiply_add(second, odd[q]));
     }
     for line in last {
         for q in 0..Q {
-            let x = I::Lanes::<T>::splat(queries[q][block.len() - 1]);
-            even[q] = x.multiply_add(I::Lanes::<T>::load(line), even[q]);
+            let x = simd.splat(queries[q][block.len() - 1]);
+            even[q] = x.multiply_add(simd.load(line), even[q]);
         }
     }
-    let norms = I::Lanes::<T>::load(norms);
+    let norms = simd.load(norms);
     std::array::from_fn(|q| even[q].add(odd[q]).multiply(norms))
 }
 

@@ -44,8 +44,8 @@ pub(super) fn new<T: Real>(memory_size: usize, word_size: usize, checks: usize) 
 }
 
 vector_fn! {
-    fn product<T, I>(a: &[T], b: &[T]) -> T {
-        dot::<T, I>(a, b)
+    fn product<T, simd: I>(a: &[T], b: &[T]) -> T {
+        dot(simd, a, b)
     }
 }
 

@@ -4,20 +4,21 @@
 //! kernels that everything waits for use these types instead.
 
 use super::Real;
+use super::simd::InstructionSet;
 
 /// Numbers in a [`Lanes`].
 pub const LANES: usize = 16;
 
 /// Sixteen numbers.
 ///
-/// The types behind this trait use instructions that not every processor has. They are reached through
-/// [`InstructionSet::Lanes`](super::simd::InstructionSet::Lanes) alone, inside of a `vector_fn!`, whose bodies run
-/// only where their instruction set is there; that is what makes them sound.
-pub(crate) trait Lanes<T>: Copy {
+/// The types behind this trait use instructions that not every processor has. A value of them is made of another one, or
+/// with an [`InstructionSet`] at hand, which there is only where the processor was found to have it: that is what makes
+/// them sound. Kernels make them by [`InstructionSet::splat`] and [`InstructionSet::load`].
+pub(crate) trait Lanes<T, I>: Copy {
     /// The same number in every lane.
-    fn splat(value: T) -> Self;
+    fn splat(simd: I, value: T) -> Self;
     /// The numbers of an array.
-    fn load(values: &[T; LANES]) -> Self;
+    fn load(simd: I, values: &[T; LANES]) -> Self;
     /// Writes the numbers to an array.
     fn store(self, values: &mut [T; LANES]);
     /// `self + other`, lane by lane.
@@ -69,13 +70,13 @@ pub(crate) trait Lanes<T>: Copy {
 #[derive(Clone, Copy, Debug)]
 pub struct Portable<T>([T; LANES]);
 
-impl<T: Real> Lanes<T> for Portable<T> {
+impl<T: Real, I: InstructionSet> Lanes<T, I> for Portable<T> {
     #[inline(always)]
-    fn splat(value: T) -> Self {
+    fn splat(_: I, value: T) -> Self {
         Self([value; LANES])
     }
     #[inline(always)]
-    fn load(values: &[T; LANES]) -> Self {
+    fn load(_: I, values: &[T; LANES]) -> Self {
         Self(*values)
     }
     #[inline(always)]
@@ -95,7 +96,7 @@ impl<T: Real> Lanes<T> for Portable<T> {
         if cfg!(target_arch = "aarch64") {
             Self(std::array::from_fn(|lane| self.0[lane].mul_add(a.0[lane], b.0[lane])))
         } else {
-            self.multiply(a).add(b)
+            Self(std::array::from_fn(|lane| self.0[lane] * a.0[lane] + b.0[lane]))
         }
     }
     #[inline(always)]
@@ -114,11 +115,10 @@ impl<T: Real> Lanes<T> for Portable<T> {
     }
 }
 
-/// Sixteen sums of products of whole numbers. As of [`Lanes`], its types are reached through
-/// [`InstructionSet::Products`](super::simd::InstructionSet::Products) alone.
-pub(crate) trait Products: Copy {
+/// Sixteen sums of products of whole numbers. As of [`Lanes`], the first value is made with an [`InstructionSet`] at hand.
+pub(crate) trait Products<I>: Copy {
     /// Sixteen zeros.
-    fn zero() -> Self;
+    fn zero(simd: I) -> Self;
     /// Adds `codes[2 i] · factors[0] + codes[2 i + 1] · factors[1]` to sum i. Sums must stay within 32 bits.
     fn add(self, codes: &[i8; 2 * LANES], factors: [i16; 2]) -> Self;
     /// The sums.
@@ -129,9 +129,9 @@ pub(crate) trait Products: Copy {
 #[derive(Clone, Copy, Debug)]
 pub struct PortableProducts([i32; LANES]);
 
-impl Products for PortableProducts {
+impl<I: InstructionSet> Products<I> for PortableProducts {
     #[inline(always)]
-    fn zero() -> Self {
+    fn zero(_: I) -> Self {
         Self([0; LANES])
     }
     #[inline(always)]
@@ -152,7 +152,7 @@ impl Products for PortableProducts {
 #[cfg(target_arch = "x86_64")]
 macro_rules! registers {
     (
-        $(#[$doc:meta])* $name:ident, $number:ty, $register:ident; $count:literal,
+        $(#[$doc:meta])* $name:ident of $instructions:ident, $number:ty, $register:ident; $count:literal,
         $set:ident, $load:ident, $store:ident, $add:ident, $multiply:ident, $fused:ident, $max:ident,
         |$value:ident, $bound:ident| $compare:expr, |$all:ident| $sum:expr
     ) => {
@@ -167,17 +167,17 @@ macro_rules! registers {
         // Loops and not closures: a closure is compiled without the instruction set, and where it is not inlined into
         // the kernel, neither are its instructions.
         //
-        // SAFETY (all blocks below): the instructions are there, because these types are used only inside of a
-        // `vector_fn!` for the instruction set that has them (see `Lanes`); the pointers are to arrays of sixteen
-        // numbers, of which register i covers numbers i · WIDTH up to (i + 1) · WIDTH.
-        impl Lanes<$number> for $name {
+        // SAFETY (all blocks below): the instructions are there, because the first value of this type is made by `splat`
+        // or `load`, and whoever calls these has an instruction set that only its detection makes; the pointers are to
+        // arrays of sixteen numbers, of which register i covers numbers i · WIDTH up to (i + 1) · WIDTH.
+        impl Lanes<$number, $instructions> for $name {
             #[inline(always)]
-            fn splat(value: $number) -> Self {
+            fn splat(_: $instructions, value: $number) -> Self {
                 // SAFETY: see above.
                 Self([unsafe { $set(value) }; $count])
             }
             #[inline(always)]
-            fn load(values: &[$number; LANES]) -> Self {
+            fn load(_: $instructions, values: &[$number; LANES]) -> Self {
                 // SAFETY: see above.
                 let mut registers = [unsafe { $load(values.as_ptr()) }; $count];
                 for i in 0..$count {
@@ -258,6 +258,7 @@ pub use x86::*;
 mod x86 {
     use std::arch::x86_64::*;
 
+    use super::super::simd::{Avx2, Avx512};
     use super::{LANES, Lanes, Products};
 
     /// Two factors side by side, as instructions that multiply pairs want them.
@@ -270,15 +271,15 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub struct Avx512Products(__m512i);
 
-    impl Products for Avx512Products {
+    impl Products<Avx512> for Avx512Products {
         #[inline(always)]
-        fn zero() -> Self {
-            // SAFETY: AVX-512 is there, see `Products`.
+        fn zero(_: Avx512) -> Self {
+            // SAFETY: AVX-512 is there: `zero` took the proof.
             Self(unsafe { _mm512_setzero_si512() })
         }
         #[inline(always)]
         fn add(self, codes: &[i8; 2 * LANES], factors: [i16; 2]) -> Self {
-            // SAFETY: AVX-512 (BW) is there, see `Products`; the pointer is to 32 bytes, which is what is loaded.
+            // SAFETY: AVX-512 (BW) is there: `zero` took the proof; the pointer is to 32 bytes, which is what is loaded.
             unsafe {
                 let codes = _mm512_cvtepi8_epi16(_mm256_loadu_si256(codes.as_ptr().cast()));
                 Self(_mm512_add_epi32(self.0, _mm512_madd_epi16(codes, _mm512_set1_epi32(pair(factors)))))
@@ -287,7 +288,7 @@ mod x86 {
         #[inline(always)]
         fn sums(self) -> [i32; LANES] {
             let mut sums = [0; LANES];
-            // SAFETY: AVX-512 is there, see `Products`; the pointer is to sixteen numbers of 32 bits.
+            // SAFETY: AVX-512 is there: `zero` took the proof; the pointer is to sixteen numbers of 32 bits.
             unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), self.0) }
             sums
         }
@@ -297,17 +298,17 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub struct Avx2Products([__m256i; 2]);
 
-    impl Products for Avx2Products {
+    impl Products<Avx2> for Avx2Products {
         #[inline(always)]
-        fn zero() -> Self {
-            // SAFETY: AVX2 is there, see `Products`.
+        fn zero(_: Avx2) -> Self {
+            // SAFETY: AVX2 is there: `zero` took the proof.
             Self([unsafe { _mm256_setzero_si256() }; 2])
         }
         #[inline(always)]
         fn add(self, codes: &[i8; 2 * LANES], factors: [i16; 2]) -> Self {
             let mut sums = self.0;
             for (half, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: AVX2 is there, see `Products`; half i of the 32 bytes starts at byte 16 i.
+                // SAFETY: AVX2 is there: `zero` took the proof; half i of the 32 bytes starts at byte 16 i.
                 unsafe {
                     let codes = _mm256_cvtepi8_epi16(_mm_loadu_si128(codes.as_ptr().add(half * LANES).cast()));
                     *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(codes, _mm256_set1_epi32(pair(factors))));
@@ -319,7 +320,7 @@ mod x86 {
         fn sums(self) -> [i32; LANES] {
             let mut sums = [0; LANES];
             for (half, sum) in self.0.iter().enumerate() {
-                // SAFETY: AVX2 is there, see `Products`; half i of the numbers starts at number 8 i.
+                // SAFETY: AVX2 is there: `zero` took the proof; half i of the numbers starts at number 8 i.
                 unsafe { _mm256_storeu_si256(sums.as_mut_ptr().add(half * LANES / 2).cast(), *sum) }
             }
             sums
@@ -328,7 +329,7 @@ mod x86 {
 
     registers!(
         /// One register of AVX-512.
-        Avx512F32, f32, __m512; 1,
+        Avx512F32 of Avx512, f32, __m512; 1,
         _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_mul_ps, _mm512_fmadd_ps,
         _mm512_max_ps,
         |value, bound| _mm512_cmp_ps_mask::<_CMP_GE_OQ>(value, bound),
@@ -336,7 +337,7 @@ mod x86 {
     );
     registers!(
         /// Two registers of AVX-512.
-        Avx512F64, f64, __m512d; 2,
+        Avx512F64 of Avx512, f64, __m512d; 2,
         _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_mul_pd, _mm512_fmadd_pd,
         _mm512_max_pd,
         |value, bound| _mm512_cmp_pd_mask::<_CMP_GE_OQ>(value, bound),
@@ -344,7 +345,7 @@ mod x86 {
     );
     registers!(
         /// Two registers of AVX2.
-        Avx2F32, f32, __m256; 2,
+        Avx2F32 of Avx2, f32, __m256; 2,
         _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_mul_ps, _mm256_fmadd_ps,
         _mm256_max_ps,
         |value, bound| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(value, bound)),
@@ -357,7 +358,7 @@ mod x86 {
     );
     registers!(
         /// Four registers of AVX2.
-        Avx2F64, f64, __m256d; 4,
+        Avx2F64 of Avx2, f64, __m256d; 4,
         _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_mul_pd, _mm256_fmadd_pd,
         _mm256_max_pd,
         |value, bound| _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_GE_OQ>(value, bound)),
@@ -375,9 +376,9 @@ mod tests {
     use super::*;
 
     vector_fn! {
-        fn every_operation<T, I>(a: &[T; LANES], b: &[T; LANES]) -> Vec<[T; LANES]> {
-            let (x, y) = (I::Lanes::<T>::load(a), I::Lanes::<T>::load(b));
-            let half = I::Lanes::<T>::splat(T::from_f64(0.5));
+        fn every_operation<T, simd: I>(a: &[T; LANES], b: &[T; LANES]) -> Vec<[T; LANES]> {
+            let (x, y) = (simd.load(a), simd.load(b));
+            let half = simd.splat(T::from_f64(0.5));
             let mut results = Vec::new();
             for value in [x.add(y), x.multiply(y), x.multiply_add(y, half), x.larger(y)] {
                 let mut result = [T::ZERO; LANES];
@@ -410,8 +411,8 @@ mod tests {
     }
 
     vector_fn! {
-        fn sums_of_products<T, I>(codes: &[[i8; 2 * LANES]], factors: &[[i16; 2]]) -> [i32; LANES] {
-            let mut products = I::Products::zero();
+        fn sums_of_products<T, simd: I>(codes: &[[i8; 2 * LANES]], factors: &[[i16; 2]]) -> [i32; LANES] {
+            let mut products = simd.zero_products();
             for (codes, factors) in codes.iter().zip(factors) {
                 products = products.add(codes, *factors);
             }

@@ -67,7 +67,7 @@ impl<T: Real> Packed<T> {
 }
 
 vector_fn! {
-    fn multiply_rows<T, I, const M: usize>(
+    fn multiply_rows<T, simd: I, const M: usize>(
         matrix: &Packed<T>,
         input: &[T],
         input_stride: usize,
@@ -88,9 +88,9 @@ vector_fn! {
                 let (column, left) = (first + done, width - done);
                 // A tile is as wide as the registers allow, and no wider than what is left.
                 done += if I::WIDE && left > LANES {
-                    tile::<T, I, M, 2>(panel, done, rows, output, output_stride, column, left)
+                    tile::<T, I, M, 2>(simd, panel, done, rows, output, output_stride, column, left)
                 } else {
-                    tile::<T, I, M, 1>(panel, done, rows, output, output_stride, column, left)
+                    tile::<T, I, M, 1>(simd, panel, done, rows, output, output_stride, column, left)
                 };
             }
         }
@@ -100,6 +100,7 @@ vector_fn! {
 /// Adds the product of `M` rows with `V` × 16 columns of a panel to the output; returns the number of columns.
 #[inline(always)]
 fn tile<T: Real, I: InstructionSet, const M: usize, const V: usize>(
+    simd: I,
     panel: &[[T; PANEL]],
     offset: usize,
     rows: [&[T]; M],
@@ -111,12 +112,12 @@ fn tile<T: Real, I: InstructionSet, const M: usize, const V: usize>(
     for row in rows {
         assert_eq!(row.len(), panel.len());
     }
-    let mut sums = [[I::Lanes::<T>::splat(T::ZERO); V]; M];
+    let mut sums = [[simd.splat(T::ZERO); V]; M];
     for (k, line) in panel.iter().enumerate() {
         let (line, _) = line[offset..].as_chunks::<LANES>();
-        let weights: [I::Lanes<T>; V] = std::array::from_fn(|v| I::Lanes::<T>::load(&line[v]));
+        let weights: [I::Lanes<T>; V] = std::array::from_fn(|v| simd.load(&line[v]));
         for m in 0..M {
-            let x = I::Lanes::<T>::splat(rows[m][k]);
+            let x = simd.splat(rows[m][k]);
             for v in 0..V {
                 sums[m][v] = x.multiply_add(weights[v], sums[m][v]);
             }
@@ -127,7 +128,7 @@ fn tile<T: Real, I: InstructionSet, const M: usize, const V: usize>(
         let width = left.min(V * LANES);
         let (full, rest) = output[start..start + width].as_chunks_mut::<LANES>();
         for (target, sum) in full.iter_mut().zip(sums) {
-            sum.add(I::Lanes::<T>::load(target)).store(target);
+            sum.add(simd.load(target)).store(target);
         }
         if !rest.is_empty() {
             let mut last = [T::ZERO; LANES];

@@ -41,11 +41,11 @@ pub trait Real:
     /// Sixteen numbers in registers of AVX-512. Of no use outside of this crate.
     #[doc(hidden)]
     #[allow(private_bounds, reason = "only kernels of this crate may use instructions that a processor may lack")]
-    type Avx512: lanes::Lanes<Self>;
+    type Avx512: lanes::Lanes<Self, simd::Avx512>;
     /// Sixteen numbers in registers of AVX2. Of no use outside of this crate.
     #[doc(hidden)]
     #[allow(private_bounds, reason = "only kernels of this crate may use instructions that a processor may lack")]
-    type Avx2: lanes::Lanes<Self>;
+    type Avx2: lanes::Lanes<Self, simd::Avx2>;
 
     /// 0.
     const ZERO: Self;

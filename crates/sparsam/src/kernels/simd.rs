@@ -3,30 +3,52 @@
 //! A kernel is written once, as ordinary loops, inside [`vector_fn!`](crate::kernels::simd). It is compiled
 //! once for every instruction set, and the best one that the processor has is called, so that a binary
 //! built anywhere is fast everywhere.
+//!
+//! A kernel is given the instruction set as an argument without a size. Values of [`Avx512`] and [`Avx2`] are made in
+//! this file alone, after the processor was asked; without one, nobody can make registers of theirs.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::Real;
-use super::lanes::{self, Lanes, Portable, Products};
+use super::lanes::{self, LANES, Lanes, Portable, Products};
 
-/// What a kernel's body may know of the instruction set that it is compiled for.
+/// What a kernel's body may know of the instruction set that it is compiled for. A value proves that the processor has
+/// it.
 pub(crate) trait InstructionSet: Copy {
     /// Sixteen numbers in its registers.
-    type Lanes<T: Real>: Lanes<T>;
+    type Lanes<T: Real>: Lanes<T, Self>;
     /// Sixteen sums of products of small whole numbers in its registers.
-    type Products: Products;
+    type Products: Products<Self>;
     /// A multiplication and an addition are one instruction.
     const FUSED: bool;
     /// Registers hold 16 `f32` numbers, and there are 32 of them.
     const WIDE: bool;
+
+    /// The same number in every lane.
+    #[inline(always)]
+    fn splat<T: Real>(self, value: T) -> Self::Lanes<T> {
+        Self::Lanes::<T>::splat(self, value)
+    }
+    /// The numbers of an array.
+    #[inline(always)]
+    fn load<T: Real>(self, values: &[T; LANES]) -> Self::Lanes<T> {
+        Self::Lanes::<T>::load(self, values)
+    }
+    /// Sixteen sums of no products yet.
+    #[inline(always)]
+    fn zero_products(self) -> Self::Products {
+        Self::Products::zero(self)
+    }
 }
 
-/// AVX-512: 32 registers of 512 bits.
+/// AVX-512: 32 registers of 512 bits. The field is private so that [`chosen`] alone makes it.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512;
-/// AVX2 with fused multiplication and addition: 16 registers of 256 bits.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other processor has it"))]
+pub(crate) struct Avx512(());
+/// AVX2 with fused multiplication and addition: 16 registers of 256 bits. Made by [`chosen`] alone, as [`Avx512`] is.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other processor has it"))]
+pub(crate) struct Avx2(());
 /// What every processor of the target has (SSE2 on x86-64, NEON on AArch64).
 #[derive(Clone, Copy)]
 pub(crate) struct Plain;
@@ -68,7 +90,30 @@ pub enum Level {
     Avx512 = 3,
 }
 
+/// A [`Level`] in use; never one that the processor lacks.
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+/// The instruction set in use, with the proof that the processor has it.
+#[derive(Clone, Copy)]
+pub(crate) enum Chosen {
+    Plain(Plain),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+/// The instruction set of [`level`].
+#[inline(always)]
+pub(crate) fn chosen() -> Chosen {
+    match level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => Chosen::Avx512(Avx512(())),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => Chosen::Avx2(Avx2(())),
+        _ => Chosen::Plain(Plain),
+    }
+}
 
 /// The instruction set in use: the best that this processor has, unless [`use_level`] chose a lesser one.
 #[inline]
@@ -118,42 +163,61 @@ pub(crate) fn multiply_add<T: Real, I: InstructionSet>(a: T, b: T, c: T) -> T {
 }
 
 /// Defines a function whose body is compiled once per instruction set and chosen when called. The body is
-/// generic over a number type and an [`InstructionSet`]; whatever it calls should be `#[inline(always)]`.
+/// generic over a number type `T` and an [`InstructionSet`] `I`, whose value has the name before the colon; whatever it
+/// calls should be `#[inline(always)]`.
 macro_rules! vector_fn {
+    // A kernel of ordinary loops, which leaves registers to the compiler.
     (
         $(#[$attribute:meta])*
-        $visibility:vis fn $name:ident<$T:ident, $I:ident $(, const $C:ident: usize)*>(
+        $visibility:vis fn $name:ident<$T:ident, $I:ident $(, const $C:ident: usize)*>($($arguments:tt)*)
+        $(-> $result:ty)? $body:block
+    ) => {
+        $crate::kernels::simd::vector_fn! {
+            $(#[$attribute])*
+            $visibility fn $name<$T, _simd: $I $(, const $C: usize)*>($($arguments)*) $(-> $result)? $body
+        }
+    };
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident<$T:ident, $simd:ident: $I:ident $(, const $C:ident: usize)*>(
             $($argument:ident: $type:ty),* $(,)?
         ) $(-> $result:ty)? $body:block
     ) => {
         $(#[$attribute])*
         $visibility fn $name<$T: $crate::kernels::Real $(, const $C: usize)*>($($argument: $type),*) $(-> $result)? {
-            // Not every kernel asks which instructions it is compiled for.
+            // Not every kernel is about numbers of any type.
             #[allow(clippy::extra_unused_type_parameters)]
             #[inline(always)]
             fn body<$T: $crate::kernels::Real, $I: $crate::kernels::simd::InstructionSet $(, const $C: usize)*>(
+                $simd: $I,
                 $($argument: $type),*
             ) $(-> $result)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-            fn avx512<$T: $crate::kernels::Real $(, const $C: usize)*>($($argument: $type),*) $(-> $result)? {
-                body::<$T, $crate::kernels::simd::Avx512 $(, $C)*>($($argument),*)
+            fn avx512<$T: $crate::kernels::Real $(, const $C: usize)*>(
+                simd: $crate::kernels::simd::Avx512,
+                $($argument: $type),*
+            ) $(-> $result)? {
+                body::<$T, _ $(, $C)*>(simd, $($argument),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn avx2<$T: $crate::kernels::Real $(, const $C: usize)*>($($argument: $type),*) $(-> $result)? {
-                body::<$T, $crate::kernels::simd::Avx2 $(, $C)*>($($argument),*)
+            fn avx2<$T: $crate::kernels::Real $(, const $C: usize)*>(
+                simd: $crate::kernels::simd::Avx2,
+                $($argument: $type),*
+            ) $(-> $result)? {
+                body::<$T, _ $(, $C)*>(simd, $($argument),*)
             }
 
-            match $crate::kernels::simd::level() {
-                // SAFETY: `level` never names an instruction set that the processor lacks.
+            match $crate::kernels::simd::chosen() {
+                // SAFETY: `simd` exists only where the processor has the instruction set.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernels::simd::Level::Avx512 => unsafe { avx512::<$T $(, $C)*>($($argument),*) },
+                $crate::kernels::simd::Chosen::Avx512(simd) => unsafe { avx512::<$T $(, $C)*>(simd, $($argument),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernels::simd::Level::Avx2 => unsafe { avx2::<$T $(, $C)*>($($argument),*) },
-                _ => body::<$T, $crate::kernels::simd::Plain $(, $C)*>($($argument),*),
+                $crate::kernels::simd::Chosen::Avx2(simd) => unsafe { avx2::<$T $(, $C)*>(simd, $($argument),*) },
+                $crate::kernels::simd::Chosen::Plain(simd) => body::<$T, _ $(, $C)*>(simd, $($argument),*),
             }
         }
     };

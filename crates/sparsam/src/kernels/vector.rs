@@ -7,13 +7,13 @@ use super::simd::{InstructionSet, multiply_add};
 
 /// Σ aᵢ bᵢ.
 #[inline(always)]
-pub fn dot<T: Real, I: InstructionSet>(a: &[T], b: &[T]) -> T {
+pub fn dot<T: Real, I: InstructionSet>(simd: I, a: &[T], b: &[T]) -> T {
     debug_assert_eq!(a.len(), b.len());
-    let mut sums = I::Lanes::<T>::splat(T::ZERO);
+    let mut sums = simd.splat(T::ZERO);
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
     for (x, y) in a_chunks.iter().zip(b_chunks) {
-        sums = I::Lanes::<T>::load(x).multiply_add(I::Lanes::<T>::load(y), sums);
+        sums = simd.load(x).multiply_add(simd.load(y), sums);
     }
     let mut sum = sums.sum();
     for (x, y) in a_rest.iter().zip(b_rest) {
@@ -24,15 +24,15 @@ pub fn dot<T: Real, I: InstructionSet>(a: &[T], b: &[T]) -> T {
 
 /// (a · b, b · b) in one pass.
 #[inline(always)]
-pub fn dot_and_square<T: Real, I: InstructionSet>(a: &[T], b: &[T]) -> (T, T) {
+pub fn dot_and_square<T: Real, I: InstructionSet>(simd: I, a: &[T], b: &[T]) -> (T, T) {
     debug_assert_eq!(a.len(), b.len());
-    let mut products = I::Lanes::<T>::splat(T::ZERO);
+    let mut products = simd.splat(T::ZERO);
     let mut squares = products;
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
     for (x, y) in a_chunks.iter().zip(b_chunks) {
-        let y = I::Lanes::<T>::load(y);
-        products = I::Lanes::<T>::load(x).multiply_add(y, products);
+        let y = simd.load(y);
+        products = simd.load(x).multiply_add(y, products);
         squares = y.multiply_add(y, squares);
     }
     let (mut product, mut square) = (products.sum(), squares.sum());
@@ -53,13 +53,13 @@ pub fn drop_negligible<T: Real>(values: &mut [T]) {
 
 /// y += scale · x.
 #[inline(always)]
-pub fn axpy<T: Real, I: InstructionSet>(y: &mut [T], scale: T, x: &[T]) {
+pub fn axpy<T: Real, I: InstructionSet>(simd: I, y: &mut [T], scale: T, x: &[T]) {
     debug_assert_eq!(x.len(), y.len());
-    let scales = I::Lanes::<T>::splat(scale);
+    let scales = simd.splat(scale);
     let (y_chunks, y_rest) = y.as_chunks_mut::<LANES>();
     let (x_chunks, x_rest) = x.as_chunks::<LANES>();
     for (y, x) in y_chunks.iter_mut().zip(x_chunks) {
-        scales.multiply_add(I::Lanes::<T>::load(x), I::Lanes::<T>::load(y)).store(y);
+        scales.multiply_add(simd.load(x), simd.load(y)).store(y);
     }
     for (y, x) in y_rest.iter_mut().zip(x_rest) {
         *y = multiply_add::<T, I>(scale, *x, *y);
@@ -68,15 +68,15 @@ pub fn axpy<T: Real, I: InstructionSet>(y: &mut [T], scale: T, x: &[T]) {
 
 /// z += a · x + b · y.
 #[inline(always)]
-pub fn axpby<T: Real, I: InstructionSet>(z: &mut [T], a: T, x: &[T], b: T, y: &[T]) {
+pub fn axpby<T: Real, I: InstructionSet>(simd: I, z: &mut [T], a: T, x: &[T], b: T, y: &[T]) {
     debug_assert!(x.len() == z.len() && y.len() == z.len());
-    let (a_lanes, b_lanes) = (I::Lanes::<T>::splat(a), I::Lanes::<T>::splat(b));
+    let (a_lanes, b_lanes) = (simd.splat(a), simd.splat(b));
     let (z_chunks, z_rest) = z.as_chunks_mut::<LANES>();
     let (x_chunks, x_rest) = x.as_chunks::<LANES>();
     let (y_chunks, y_rest) = y.as_chunks::<LANES>();
     for ((z, x), y) in z_chunks.iter_mut().zip(x_chunks).zip(y_chunks) {
-        let sum = b_lanes.multiply_add(I::Lanes::<T>::load(y), I::Lanes::<T>::load(z));
-        a_lanes.multiply_add(I::Lanes::<T>::load(x), sum).store(z);
+        let sum = b_lanes.multiply_add(simd.load(y), simd.load(z));
+        a_lanes.multiply_add(simd.load(x), sum).store(z);
     }
     for ((z, x), y) in z_rest.iter_mut().zip(x_rest).zip(y_rest) {
         *z = multiply_add::<T, I>(a, *x, multiply_add::<T, I>(b, *y, *z));
@@ -126,12 +126,12 @@ mod tests {
             let b: Vec<f64> = (0..length).map(|i| (i as f64 * 1.3).cos()).collect();
             let exact: f64 = a.iter().zip(&b).map(|(x, y)| x * y).sum();
             let square: f64 = b.iter().map(|y| y * y).sum();
-            assert!((dot::<_, Plain>(&a, &b) - exact).abs() < 1e-12);
-            let both = dot_and_square::<_, Plain>(&a, &b);
+            assert!((dot(Plain, &a, &b) - exact).abs() < 1e-12);
+            let both = dot_and_square(Plain, &a, &b);
             assert!((both.0 - exact).abs() < 1e-12 && (both.1 - square).abs() < 1e-12);
             let mut y = b.clone();
-            axpy::<_, Plain>(&mut y, 2.0, &a);
-            axpby::<_, Plain>(&mut y, -1.0, &a, 0.5, &b);
+            axpy(Plain, &mut y, 2.0, &a);
+            axpby(Plain, &mut y, -1.0, &a, 0.5, &b);
             add(&mut y, &b);
             for i in 0..length {
                 assert!((y[i] - (2.5 * b[i] + a[i])).abs() < 1e-12);

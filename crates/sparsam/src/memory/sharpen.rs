@@ -18,8 +18,14 @@ pub fn sharpen<T: Real>(raw: &[T], sharpness: T, sharp: &mut [T]) {
 /// The gradient of [`sharpen`]: turns that of the sharpened distribution into that of the raw one, and returns that of
 /// the sharpness.
 #[inline(always)]
-pub fn sharpen_back<T: Real, I: InstructionSet>(raw: &[T], sharpness: T, sharp: &[T], gradient: &mut [T]) -> T {
-    softmax_back::<T, I>(sharp, gradient);
+pub fn sharpen_back<T: Real, I: InstructionSet>(
+    simd: I,
+    raw: &[T],
+    sharpness: T,
+    sharp: &[T],
+    gradient: &mut [T],
+) -> T {
+    softmax_back(simd, sharp, gradient);
     let mut over_sharpness = T::ZERO;
     for (gradient, raw) in gradient.iter_mut().zip(raw) {
         let base = raw.max(T::ZERO) + T::from_f64(EPSILON);

@@ -28,8 +28,8 @@ pub fn softmax<T: Real>(values: &mut [T]) {
 
 /// Turns the gradient of weights into that of the logits they came from.
 #[inline(always)]
-pub fn softmax_back<T: Real, I: InstructionSet>(weights: &[T], gradient: &mut [T]) {
-    let mean = dot::<T, I>(weights, gradient);
+pub fn softmax_back<T: Real, I: InstructionSet>(simd: I, weights: &[T], gradient: &mut [T]) {
+    let mean = dot(simd, weights, gradient);
     for (gradient, weight) in gradient.iter_mut().zip(weights) {
         *gradient = *weight * (*gradient - mean);
     }

@@ -410,18 +410,18 @@ impl Lists {
 }
 
 vector_fn! {
-    fn product<T, I>(a: &[T], b: &[T]) -> T {
-        dot::<T, I>(a, b)
+    fn product<T, simd: I>(a: &[T], b: &[T]) -> T {
+        dot(simd, a, b)
     }
 }
 
 vector_fn! {
-    fn score_codes<T, I>(codes: &[i8], scales: &[f32], query: &Query, scores: &mut [f32]) {
+    fn score_codes<T, simd: I>(codes: &[i8], scales: &[f32], query: &Query, scores: &mut [f32]) {
         let (pairs, _) = codes.as_chunks::<{ 2 * BLOCK }>();
         let (scores, _) = scores.as_chunks_mut::<BLOCK>();
         let (scales, _) = scales.as_chunks::<BLOCK>();
         for ((block, scales), scores) in pairs.chunks_exact(query.factors.len().max(1)).zip(scales).zip(scores) {
-            let mut products = I::Products::zero();
+            let mut products = simd.zero_products();
             for (codes, factors) in block.iter().zip(&query.factors) {
                 products = products.add(codes, *factors);
             }
@@ -443,13 +443,13 @@ vector_fn! {
 
 vector_fn! {
     /// Finds two means of the directions, and for each direction how much nearer it is to the second one.
-    fn two_means<T, I>(directions: &[f32], size: usize, means: &mut [f32], sides: &mut Vec<(f32, usize)>) {
+    fn two_means<T, simd: I>(directions: &[f32], size: usize, means: &mut [f32], sides: &mut Vec<(f32, usize)>) {
         let (first, second) = means.split_at_mut(size);
         // From two directions far from each other.
         let farthest = |from: &[f32]| {
             let mut least = (f32::INFINITY, 0);
             for (number, direction) in directions.chunks_exact(size).enumerate() {
-                let cosine = dot::<f32, I>(direction, from);
+                let cosine = dot(simd, direction, from);
                 if cosine < least.0 {
                     least = (cosine, number);
                 }
@@ -459,10 +459,10 @@ vector_fn! {
         first.copy_from_slice(farthest(&directions[..size]));
         second.copy_from_slice(farthest(first));
         for round in 0..=ROUNDS {
-            let half = (dot::<f32, I>(second, second) - dot::<f32, I>(first, first)) / 2.0;
+            let half = (dot(simd, second, second) - dot(simd, first, first)) / 2.0;
             sides.clear();
             for (number, direction) in directions.chunks_exact(size).enumerate() {
-                let side = dot::<f32, I>(direction, second) - dot::<f32, I>(direction, first) - half;
+                let side = dot(simd, direction, second) - dot(simd, direction, first) - half;
                 sides.push((side, number));
             }
             let far = sides.iter().filter(|side| side.0 > 0.0).count();

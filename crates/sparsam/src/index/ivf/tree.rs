@@ -102,10 +102,10 @@ impl Best {
 
 vector_fn! {
     /// Offers numbers with their scores, of which there may be more than numbers.
-    fn offer_all<T, I>(best: &mut Best, scores: &[f32], numbers: &[u32]) {
+    fn offer_all<T, simd: I>(best: &mut Best, scores: &[f32], numbers: &[u32]) {
         let (blocks, _) = scores.as_chunks::<LANES>();
         for (scores, numbers) in blocks.iter().zip(numbers.chunks(LANES)) {
-            let mut bits = I::Lanes::<f32>::load(scores).at_least(best.threshold());
+            let mut bits = simd.load(scores).at_least(best.threshold());
             while bits != 0 {
                 let lane = bits.trailing_zeros() as usize;
                 bits &= bits - 1;

@@ -49,14 +49,19 @@ struct Strip<T> {
 impl<T: Real> Addressing<T> {
     /// Takes the heads' keys and strengths.
     #[inline(always)]
-    pub fn start<'a, I: InstructionSet>(&mut self, word_size: usize, heads: impl Iterator<Item = (&'a [T], T)>) {
+    pub fn start<'a, I: InstructionSet>(
+        &mut self,
+        simd: I,
+        word_size: usize,
+        heads: impl Iterator<Item = (&'a [T], T)>,
+    ) {
         self.word_size = word_size;
         self.keys.clear();
         self.key_norms.clear();
         self.strengths.clear();
         for (key, strength) in heads {
             self.keys.extend_from_slice(key);
-            self.key_norms.push(norm(dot::<T, I>(key, key)));
+            self.key_norms.push(norm(dot(simd, key, key)));
             self.strengths.push(strength);
         }
         let heads = self.strengths.len();
@@ -93,6 +98,7 @@ impl<T: Real> Addressing<T> {
     #[inline(always)]
     pub fn strip<I: InstructionSet>(
         &mut self,
+        simd: I,
         layout: Layout,
         blocks: &Range<usize>,
         contents: &[Sixteen<T>],
@@ -104,12 +110,12 @@ impl<T: Real> Addressing<T> {
             let logits = self.scratch.products[head * STRIP_BLOCKS..][..blocks.len()].as_flattened_mut();
             // Beyond the last word there is nothing to choose.
             logits[words..].fill(T::NEG_INFINITY);
-            let mut largest = I::Lanes::<T>::splat(self.largest[head]);
+            let mut largest = simd.splat(self.largest[head]);
             for logit in logits.iter_mut() {
                 *logit *= *strength;
             }
             for logits in logits.as_chunks::<LANES>().0 {
-                largest = I::Lanes::<T>::load(logits).larger(largest);
+                largest = simd.load(logits).larger(largest);
             }
             let largest = largest.largest();
             let rescale = if largest > self.largest[head] { (self.largest[head] - largest).exp() } else { T::ONE };
@@ -121,7 +127,7 @@ impl<T: Real> Addressing<T> {
                 *weight = (*logit - largest).exp();
             }
             weights[words..].fill(T::ZERO);
-            self.totals[head] = self.totals[head] * rescale + sum::<T, I>(weights);
+            self.totals[head] = self.totals[head] * rescale + sum(simd, weights);
         }
     }
 
@@ -173,6 +179,7 @@ impl<T: Real> Addressing<T> {
     #[inline(always)]
     pub fn strip_back<I: InstructionSet>(
         &mut self,
+        simd: I,
         contents: &[Sixteen<T>],
         logit_gradients: &mut [Sixteen<T>],
         stride: usize,
@@ -187,7 +194,7 @@ impl<T: Real> Addressing<T> {
             let inverse_key = T::ONE / self.key_norms[head];
             let cosines = self.scratch.products[head * STRIP_BLOCKS..][..blocks].as_flattened();
             let gradients = logit_gradients[head * stride..][..blocks].as_flattened_mut();
-            self.strength_gradients[head] += dot::<T, I>(gradients, cosines);
+            self.strength_gradients[head] += dot(simd, gradients, cosines);
             for ((over_content, cosine), gradient) in over_content.iter_mut().zip(cosines).zip(gradients.iter_mut()) {
                 *gradient *= *strength;
                 *over_content += *gradient * *cosine;
@@ -201,11 +208,11 @@ impl<T: Real> Addressing<T> {
         }
         self.key_sums.add(contents, logit_gradients, stride);
         for (block, over_content) in over_content.as_chunks::<LANES>().0.iter().enumerate() {
-            let scale = I::Lanes::<T>::load(over_content);
+            let scale = simd.load(over_content);
             let contents = &contents[block * self.word_size..][..self.word_size];
             let gradients = &mut content_gradients[block * self.word_size..][..self.word_size];
             for (gradient, content) in gradients.iter_mut().zip(contents) {
-                scale.multiply_add(I::Lanes::<T>::load(content), I::Lanes::<T>::load(gradient)).store(gradient);
+                scale.multiply_add(simd.load(content), simd.load(gradient)).store(gradient);
             }
         }
         spread(self.word_size, content_gradients, logit_gradients, stride, &self.keys);
@@ -213,8 +220,8 @@ impl<T: Real> Addressing<T> {
 
     /// The gradient of one head's key, written to `key_gradient`, and of its strength, returned.
     #[inline(always)]
-    pub fn finish_back<I: InstructionSet>(&self, head: usize, key_gradient: &mut [T]) -> T {
-        self.key_sums.finish::<I>(head, key_gradient);
+    pub fn finish_back<I: InstructionSet>(&self, simd: I, head: usize, key_gradient: &mut [T]) -> T {
+        self.key_sums.finish(simd, head, key_gradient);
         let key = &self.keys[head * self.word_size..][..self.word_size];
         // Σ gradient of cosine · cosine, since a logit is β times a cosine.
         let over_key = self.strengths[head] * self.strength_gradients[head];
@@ -248,6 +255,7 @@ impl<T: Real> Masked<T> {
     #[inline(always)]
     pub fn start<'a, I: InstructionSet>(
         &mut self,
+        simd: I,
         word_size: usize,
         heads: impl Iterator<Item = (&'a [T], &'a [T], T)>,
     ) {
@@ -268,7 +276,7 @@ impl<T: Real> Masked<T> {
             for ((masked, key), mask) in masked.iter_mut().zip(key).zip(mask) {
                 *masked = *key * *mask;
             }
-            self.heads[count].start::<I>(word_size, std::iter::once((&*masked, strength)));
+            self.heads[count].start(simd, word_size, std::iter::once((&*masked, strength)));
             count += 1;
         }
         self.heads.truncate(count);
@@ -277,12 +285,12 @@ impl<T: Real> Masked<T> {
     }
 
     #[inline(always)]
-    fn mask_strip<I: InstructionSet>(&mut self, head: usize, contents: &[Sixteen<T>]) {
+    fn mask_strip<I: InstructionSet>(&mut self, simd: I, head: usize, contents: &[Sixteen<T>]) {
         let mask = &self.masks[head * self.word_size..][..self.word_size];
         let words = contents.chunks_exact(self.word_size).zip(self.contents.chunks_exact_mut(self.word_size));
         for (contents, masked) in words {
             for ((content, masked), mask) in contents.iter().zip(masked).zip(mask) {
-                I::Lanes::<T>::splat(*mask).multiply(I::Lanes::<T>::load(content)).store(masked);
+                simd.splat(*mask).multiply(simd.load(content)).store(masked);
             }
         }
     }
@@ -291,15 +299,16 @@ impl<T: Real> Masked<T> {
     #[inline(always)]
     pub fn strip<I: InstructionSet>(
         &mut self,
+        simd: I,
         layout: Layout,
         blocks: &Range<usize>,
         contents: &[Sixteen<T>],
         weights: &mut [Sixteen<T>],
     ) {
         for head in 0..self.heads.len() {
-            self.mask_strip::<I>(head, contents);
+            self.mask_strip(simd, head, contents);
             let weights = &mut weights[head * layout.blocks()..];
-            self.heads[head].strip::<I>(layout, blocks, &self.contents[..contents.len()], weights);
+            self.heads[head].strip(simd, layout, blocks, &self.contents[..contents.len()], weights);
         }
     }
 
@@ -325,6 +334,7 @@ impl<T: Real> Masked<T> {
     #[inline(always)]
     pub fn strip_back<I: InstructionSet>(
         &mut self,
+        simd: I,
         contents: &[Sixteen<T>],
         logit_gradients: &mut [Sixteen<T>],
         stride: usize,
@@ -332,20 +342,20 @@ impl<T: Real> Masked<T> {
     ) {
         let size = self.word_size;
         for head in 0..self.heads.len() {
-            self.mask_strip::<I>(head, contents);
+            self.mask_strip(simd, head, contents);
             let gradients = &mut self.gradients[..contents.len()];
             gradients.fill([T::ZERO; LANES]);
             let masked = &self.contents[..contents.len()];
-            self.heads[head].strip_back::<I>(masked, &mut logit_gradients[head * stride..], stride, gradients);
+            self.heads[head].strip_back(simd, masked, &mut logit_gradients[head * stride..], stride, gradients);
             let (masks, sums) = (&self.masks[head * size..][..size], &mut self.mask_sums[head * size..][..size]);
             for block in (0..contents.len()).step_by(size) {
                 for j in 0..size {
-                    let gradient = I::Lanes::<T>::load(&gradients[block + j]);
+                    let gradient = simd.load(&gradients[block + j]);
                     let of_content = &mut content_gradients[block + j];
-                    let mask = I::Lanes::<T>::splat(masks[j]);
-                    mask.multiply_add(gradient, I::Lanes::<T>::load(of_content)).store(of_content);
-                    let content = I::Lanes::<T>::load(&contents[block + j]);
-                    gradient.multiply_add(content, I::Lanes::<T>::load(&sums[j])).store(&mut sums[j]);
+                    let mask = simd.splat(masks[j]);
+                    mask.multiply_add(gradient, simd.load(of_content)).store(of_content);
+                    let content = simd.load(&contents[block + j]);
+                    gradient.multiply_add(content, simd.load(&sums[j])).store(&mut sums[j]);
                 }
             }
         }
@@ -354,12 +364,18 @@ impl<T: Real> Masked<T> {
     /// The gradient of one head's key and mask, written to `key_gradient` and `mask_gradient`, and of its strength,
     /// returned.
     #[inline(always)]
-    pub fn finish_back<I: InstructionSet>(&self, head: usize, key_gradient: &mut [T], mask_gradient: &mut [T]) -> T {
+    pub fn finish_back<I: InstructionSet>(
+        &self,
+        simd: I,
+        head: usize,
+        key_gradient: &mut [T],
+        mask_gradient: &mut [T],
+    ) -> T {
         let size = self.word_size;
-        let strength_gradient = self.heads[head].finish_back::<I>(0, key_gradient);
+        let strength_gradient = self.heads[head].finish_back(simd, 0, key_gradient);
         for j in 0..size {
             let (key, mask) = (self.keys[head * size + j], self.masks[head * size + j]);
-            mask_gradient[j] = I::Lanes::<T>::load(&self.mask_sums[head * size + j]).sum() + key * key_gradient[j];
+            mask_gradient[j] = simd.load(&self.mask_sums[head * size + j]).sum() + key * key_gradient[j];
             key_gradient[j] *= mask;
         }
         strength_gradient

@@ -7,12 +7,12 @@ use crate::kernels::simd::{InstructionSet, vector_fn};
 
 /// Part of a kernel that works on `H` heads and `B` blocks with everything in registers.
 trait Kernel<T: Real> {
-    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize);
+    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, simd: I, head: usize, block: usize);
 }
 
 /// Cuts heads × blocks into tiles.
 #[inline(always)]
-fn tiles<T: Real, I: InstructionSet>(kernel: &mut impl Kernel<T>, heads: usize, blocks: usize) {
+fn tiles<T: Real, I: InstructionSet>(simd: I, kernel: &mut impl Kernel<T>, heads: usize, blocks: usize) {
     let (mut head, mut block);
     block = 0;
     while block < blocks {
@@ -22,10 +22,10 @@ fn tiles<T: Real, I: InstructionSet>(kernel: &mut impl Kernel<T>, heads: usize, 
         while head < heads {
             let four = head + 4 <= heads;
             match (four, wide) {
-                (true, true) => kernel.tile::<I, 4, STRIP_BLOCKS>(head, block),
-                (true, false) => kernel.tile::<I, 4, 1>(head, block),
-                (false, true) => kernel.tile::<I, 1, STRIP_BLOCKS>(head, block),
-                (false, false) => kernel.tile::<I, 1, 1>(head, block),
+                (true, true) => kernel.tile::<I, 4, STRIP_BLOCKS>(simd, head, block),
+                (true, false) => kernel.tile::<I, 4, 1>(simd, head, block),
+                (false, true) => kernel.tile::<I, 1, STRIP_BLOCKS>(simd, head, block),
+                (false, false) => kernel.tile::<I, 1, 1>(simd, head, block),
             }
             head += if four { 4 } else { 1 };
         }
@@ -46,14 +46,15 @@ pub fn rows<N, const R: usize>(matrix: &[N], first: usize, length: usize) -> [&[
 /// The weights of `H` heads for `B` blocks, of head h from `h * stride` on.
 #[inline(always)]
 fn load_weights<T: Real, I: InstructionSet, const H: usize, const B: usize>(
+    simd: I,
     weights: &[Sixteen<T>],
     stride: usize,
     (head, block): (usize, usize),
 ) -> [[I::Lanes<T>; B]; H] {
-    let mut loaded = [[I::Lanes::<T>::splat(T::ZERO); B]; H];
+    let mut loaded = [[simd.splat(T::ZERO); B]; H];
     for (h, loaded) in loaded.iter_mut().enumerate() {
         for (b, loaded) in loaded.iter_mut().enumerate() {
-            *loaded = I::Lanes::<T>::load(&weights[(head + h) * stride + block + b]);
+            *loaded = simd.load(&weights[(head + h) * stride + block + b]);
         }
     }
     loaded
@@ -69,19 +70,19 @@ struct Products<'a, T> {
 
 impl<T: Real> Kernel<T> for Products<'_, T> {
     #[inline(always)]
-    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
+    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, simd: I, head: usize, block: usize) {
         let size = self.word_size;
         let blocks: [_; B] = rows(self.contents, block, size);
         let vectors: [_; H] = rows(self.vectors, head, size);
-        let zero = I::Lanes::<T>::splat(T::ZERO);
+        let zero = simd.splat(T::ZERO);
         let mut sums = [[zero; B]; H];
         for j in 0..size {
             let mut numbers = [zero; B];
             for b in 0..B {
-                numbers[b] = I::Lanes::<T>::load(&blocks[b][j]);
+                numbers[b] = simd.load(&blocks[b][j]);
             }
             for h in 0..H {
-                let factor = I::Lanes::<T>::splat(vectors[h][j]);
+                let factor = simd.splat(vectors[h][j]);
                 for b in 0..B {
                     sums[h][b] = factor.multiply_add(numbers[b], sums[h][b]);
                 }
@@ -97,7 +98,7 @@ impl<T: Real> Kernel<T> for Products<'_, T> {
 
 vector_fn! {
     /// v_h · M(i) for every vector and every word of a strip. `products` holds those of vector h from `h * stride` on.
-    pub fn products<T, I>(
+    pub fn products<T, simd: I>(
         word_size: usize,
         contents: &[Sixteen<T>],
         vectors: &[T],
@@ -105,7 +106,7 @@ vector_fn! {
         stride: usize,
     ) {
         let (heads, blocks) = (vectors.len() / word_size, contents.len() / word_size);
-        tiles::<T, I>(&mut Products { word_size, contents, vectors, products, stride }, heads, blocks);
+        tiles(simd, &mut Products { word_size, contents, vectors, products, stride }, heads, blocks);
     }
 }
 
@@ -117,13 +118,13 @@ struct Squares<'a, T> {
 
 impl<T: Real> Kernel<T> for Squares<'_, T> {
     #[inline(always)]
-    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, _: usize, block: usize) {
+    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, simd: I, _: usize, block: usize) {
         let size = self.word_size;
         let blocks: [_; B] = rows(self.contents, block, size);
-        let mut sums = [I::Lanes::<T>::splat(T::ZERO); B];
+        let mut sums = [simd.splat(T::ZERO); B];
         for j in 0..size {
             for b in 0..B {
-                let numbers = I::Lanes::<T>::load(&blocks[b][j]);
+                let numbers = simd.load(&blocks[b][j]);
                 sums[b] = numbers.multiply_add(numbers, sums[b]);
             }
         }
@@ -135,8 +136,8 @@ impl<T: Real> Kernel<T> for Squares<'_, T> {
 
 vector_fn! {
     /// M(i) · M(i) for every word of a strip.
-    pub fn squares<T, I>(word_size: usize, contents: &[Sixteen<T>], squares: &mut [Sixteen<T>]) {
-        tiles::<T, I>(&mut Squares { word_size, contents, squares }, 1, contents.len() / word_size);
+    pub fn squares<T, simd: I>(word_size: usize, contents: &[Sixteen<T>], squares: &mut [Sixteen<T>]) {
+        tiles(simd, &mut Squares { word_size, contents, squares }, 1, contents.len() / word_size);
     }
 }
 
@@ -151,20 +152,20 @@ struct Write<'a, T, const ERASE: bool> {
 
 impl<T: Real, const ERASE: bool> Kernel<T> for Write<'_, T, ERASE> {
     #[inline(always)]
-    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
+    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, simd: I, head: usize, block: usize) {
         let size = self.word_size;
-        let one = I::Lanes::<T>::splat(T::ONE);
+        let one = simd.splat(T::ONE);
         let vectors: [_; H] = rows(self.vectors, head, size);
-        let weights = load_weights::<T, I, H, B>(self.weights, self.stride, (head, block));
+        let weights = load_weights::<T, I, H, B>(simd, self.weights, self.stride, (head, block));
         let contents = &mut self.contents[block * size..][..B * size];
         for j in 0..size {
             let mut factors = [one; H];
             for h in 0..H {
-                factors[h] = I::Lanes::<T>::splat(if ERASE { -vectors[h][j] } else { vectors[h][j] });
+                factors[h] = simd.splat(if ERASE { -vectors[h][j] } else { vectors[h][j] });
             }
             for b in 0..B {
                 let place = &mut contents[b * size + j];
-                let mut numbers = I::Lanes::<T>::load(place);
+                let mut numbers = simd.load(place);
                 for h in 0..H {
                     numbers = if ERASE {
                         numbers.multiply(factors[h].multiply_add(weights[h][b], one))
@@ -180,7 +181,7 @@ impl<T: Real, const ERASE: bool> Kernel<T> for Write<'_, T, ERASE> {
 
 vector_fn! {
     /// M(i) += Σ_h w_h(i) v_h for every word of a strip. `weights` holds those of head h from `h * stride` on.
-    pub fn spread<T, I>(
+    pub fn spread<T, simd: I>(
         word_size: usize,
         contents: &mut [Sixteen<T>],
         weights: &[Sixteen<T>],
@@ -188,14 +189,14 @@ vector_fn! {
         vectors: &[T],
     ) {
         let (heads, blocks) = (vectors.len() / word_size, contents.len() / word_size);
-        tiles::<T, I>(&mut Write::<T, false> { word_size, contents, weights, stride, vectors }, heads, blocks);
+        tiles(simd, &mut Write::<T, false> { word_size, contents, weights, stride, vectors }, heads, blocks);
     }
 }
 
 vector_fn! {
     /// M(i) ← M(i) Π_h (1 - w_h(i) e_h), number by number, for every word of a strip. `weights` holds those of head h
     /// from `h * stride` on.
-    pub fn erase<T, I>(
+    pub fn erase<T, simd: I>(
         word_size: usize,
         contents: &mut [Sixteen<T>],
         weights: &[Sixteen<T>],
@@ -203,7 +204,7 @@ vector_fn! {
         erases: &[T],
     ) {
         let (heads, blocks) = (erases.len() / word_size, contents.len() / word_size);
-        tiles::<T, I>(&mut Write::<T, true> { word_size, contents, weights, stride, vectors: erases }, heads, blocks);
+        tiles(simd, &mut Write::<T, true> { word_size, contents, weights, stride, vectors: erases }, heads, blocks);
     }
 }
 
@@ -242,9 +243,9 @@ impl<T: Real> Sums<T> {
 
     /// The sum of one head.
     #[inline(always)]
-    pub fn finish<I: InstructionSet>(&self, head: usize, sum: &mut [T]) {
+    pub fn finish<I: InstructionSet>(&self, simd: I, head: usize, sum: &mut [T]) {
         for (sum, partial) in sum.iter_mut().zip(&self.partial[head * self.word_size..]) {
-            *sum = I::Lanes::<T>::load(partial).sum();
+            *sum = simd.load(partial).sum();
         }
     }
 }
@@ -259,20 +260,20 @@ struct Add<'a, T> {
 
 impl<T: Real> Kernel<T> for Add<'_, T> {
     #[inline(always)]
-    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
+    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, simd: I, head: usize, block: usize) {
         let size = self.word_size;
-        let zero = I::Lanes::<T>::splat(T::ZERO);
+        let zero = simd.splat(T::ZERO);
         let blocks: [_; B] = rows(self.contents, block, size);
-        let weights = load_weights::<T, I, H, B>(self.weights, self.stride, (head, block));
+        let weights = load_weights::<T, I, H, B>(simd, self.weights, self.stride, (head, block));
         let sums = &mut self.sums[head * size..][..H * size];
         for j in 0..size {
             let mut numbers = [zero; B];
             for b in 0..B {
-                numbers[b] = I::Lanes::<T>::load(&blocks[b][j]);
+                numbers[b] = simd.load(&blocks[b][j]);
             }
             for h in 0..H {
                 let total = &mut sums[h * size + j];
-                let mut sum = I::Lanes::<T>::load(total);
+                let mut sum = simd.load(total);
                 for b in 0..B {
                     sum = weights[h][b].multiply_add(numbers[b], sum);
                 }
@@ -283,8 +284,8 @@ impl<T: Real> Kernel<T> for Add<'_, T> {
 }
 
 vector_fn! {
-    fn run_add<T, I>(kernel: &mut Add<'_, T>, heads: usize, blocks: usize) {
-        tiles::<T, I>(kernel, heads, blocks);
+    fn run_add<T, simd: I>(kernel: &mut Add<'_, T>, heads: usize, blocks: usize) {
+        tiles(simd, kernel, heads, blocks);
     }
 }
 
@@ -311,24 +312,24 @@ struct EraseBack<'a, T> {
 
 impl<T: Real> Kernel<T> for EraseBack<'_, T> {
     #[inline(always)]
-    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, head: usize, block: usize) {
+    fn tile<I: InstructionSet, const H: usize, const B: usize>(&mut self, simd: I, head: usize, block: usize) {
         let size = self.word_size;
-        let one = I::Lanes::<T>::splat(T::ONE);
+        let one = simd.splat(T::ONE);
         let erases: [_; H] = rows(self.erases, head, size);
         let sums = &mut self.sums[head * size..][..H * size];
         for b in block..block + B {
             let left = &self.left[b * size..][..size];
             let (mut weights, mut gradients) = ([one; H], [one; H]);
             for h in 0..H {
-                weights[h] = I::Lanes::<T>::load(&self.weights[(head + h) * self.stride + b]);
-                gradients[h] = I::Lanes::<T>::load(&self.weight_gradients[(head + h) * self.stride + b]);
+                weights[h] = simd.load(&self.weights[(head + h) * self.stride + b]);
+                gradients[h] = simd.load(&self.weight_gradients[(head + h) * self.stride + b]);
             }
             for j in 0..size {
                 let (mut factors, mut others) = ([one; H], [one; H]);
                 // What the heads before each leave, then times what those after it leave.
-                let mut product = I::Lanes::<T>::load(&left[j]);
+                let mut product = simd.load(&left[j]);
                 for h in 0..H {
-                    factors[h] = I::Lanes::<T>::splat(-erases[h][j]);
+                    factors[h] = simd.splat(-erases[h][j]);
                     others[h] = product;
                     product = product.multiply(factors[h].multiply_add(weights[h], one));
                 }
@@ -338,7 +339,7 @@ impl<T: Real> Kernel<T> for EraseBack<'_, T> {
                     product = product.multiply(factors[h].multiply_add(weights[h], one));
                     gradients[h] = factors[h].multiply_add(other, gradients[h]);
                     let sum = &mut sums[h * size + j];
-                    weights[h].multiply_add(other, I::Lanes::<T>::load(sum)).store(sum);
+                    weights[h].multiply_add(other, simd.load(sum)).store(sum);
                 }
             }
             for h in 0..H {
@@ -349,8 +350,8 @@ impl<T: Real> Kernel<T> for EraseBack<'_, T> {
 }
 
 vector_fn! {
-    fn run_erase_back<T, I>(kernel: &mut EraseBack<'_, T>, heads: usize, blocks: usize) {
-        tiles::<T, I>(kernel, heads, blocks);
+    fn run_erase_back<T, simd: I>(kernel: &mut EraseBack<'_, T>, heads: usize, blocks: usize) {
+        tiles(simd, kernel, heads, blocks);
     }
 }
 
@@ -414,20 +415,20 @@ impl<T: Real> Erasure<T> {
 
     /// The gradient of one head's erase vector.
     #[inline(always)]
-    pub fn finish<I: InstructionSet>(&self, head: usize, gradient: &mut [T]) {
+    pub fn finish<I: InstructionSet>(&self, simd: I, head: usize, gradient: &mut [T]) {
         for (gradient, partial) in gradient.iter_mut().zip(&self.sums[head * self.word_size..]) {
             // M (1 - w e) has the derivative -M w in e.
-            *gradient = -I::Lanes::<T>::load(partial).sum();
+            *gradient = -simd.load(partial).sum();
         }
     }
 }
 
 /// Σ xᵢ over whole blocks of sixteen numbers.
 #[inline(always)]
-pub fn sum<T: Real, I: InstructionSet>(numbers: &[T]) -> T {
-    let mut sums = I::Lanes::<T>::splat(T::ZERO);
+pub fn sum<T: Real, I: InstructionSet>(simd: I, numbers: &[T]) -> T {
+    let mut sums = simd.splat(T::ZERO);
     for numbers in numbers.as_chunks::<LANES>().0 {
-        sums = sums.add(I::Lanes::<T>::load(numbers));
+        sums = sums.add(simd.load(numbers));
     }
     sums.sum()
 }

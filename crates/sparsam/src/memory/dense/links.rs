@@ -38,19 +38,19 @@ fn rows_mut<T, const R: usize>(matrix: &mut [Sixteen<T>], first: usize, blocks: 
 
 /// For some rows of sixteen columns in which the diagonal lies: 0 on it and 1 beside.
 #[inline(always)]
-fn beside_diagonal<T: Real, I: InstructionSet>(first_row: usize) -> [I::Lanes<T>; ROWS] {
-    let mut masks = [I::Lanes::<T>::splat(T::ONE); ROWS];
+fn beside_diagonal<T: Real, I: InstructionSet>(simd: I, first_row: usize) -> [I::Lanes<T>; ROWS] {
+    let mut masks = [simd.splat(T::ONE); ROWS];
     for (row, mask) in masks.iter_mut().enumerate() {
         let mut lanes = [T::ONE; LANES];
         lanes[(first_row + row) % LANES] = T::ZERO;
-        *mask = I::Lanes::<T>::load(&lanes);
+        *mask = simd.load(&lanes);
     }
     masks
 }
 
 vector_fn! {
     /// L(i,j) = (1 - w(i) - w(j)) L(i,j) + w(i) p(j), L(i,i) = 0, and f = L w^R, b = Lᵀ w^R for all heads, in one pass.
-    pub fn follow_links<T, I>(
+    pub fn follow_links<T, simd: I>(
         link: Link<T>,
         before: &[Sixteen<T>],
         now: &mut [Sixteen<T>],
@@ -65,12 +65,12 @@ vector_fn! {
                 let at_once = heads_at_once::<I>(heads - head);
                 // The first heads are served while the rows are made, the others while they are in the cache.
                 match (at_once, head == 0) {
-                    (4, true) => follow_rows::<T, I, 4, true>(link, row, head, before, now, forward, backward),
-                    (4, false) => follow_rows::<T, I, 4, false>(link, row, head, before, now, forward, backward),
-                    (2, true) => follow_rows::<T, I, 2, true>(link, row, head, before, now, forward, backward),
-                    (2, false) => follow_rows::<T, I, 2, false>(link, row, head, before, now, forward, backward),
-                    (_, true) => follow_rows::<T, I, 1, true>(link, row, head, before, now, forward, backward),
-                    (_, false) => follow_rows::<T, I, 1, false>(link, row, head, before, now, forward, backward),
+                    (4, true) => follow_rows::<T, I, 4, true>(simd, link, row, head, before, now, forward, backward),
+                    (4, false) => follow_rows::<T, I, 4, false>(simd, link, row, head, before, now, forward, backward),
+                    (2, true) => follow_rows::<T, I, 2, true>(simd, link, row, head, before, now, forward, backward),
+                    (2, false) => follow_rows::<T, I, 2, false>(simd, link, row, head, before, now, forward, backward),
+                    (_, true) => follow_rows::<T, I, 1, true>(simd, link, row, head, before, now, forward, backward),
+                    (_, false) => follow_rows::<T, I, 1, false>(simd, link, row, head, before, now, forward, backward),
                 }
                 head += at_once;
             }
@@ -90,6 +90,7 @@ fn heads_at_once<I: InstructionSet>(left: usize) -> usize {
 
 #[inline(always)]
 fn follow_rows<T: Real, I: InstructionSet, const H: usize, const UPDATE: bool>(
+    simd: I,
     link: Link<T>,
     row: usize,
     head: usize,
@@ -105,28 +106,28 @@ fn follow_rows<T: Real, I: InstructionSet, const H: usize, const UPDATE: bool>(
     let read: [_; H] = rows(link.read, head, blocks);
     let backward: [_; H] = rows_mut(backward, head, blocks);
     let (diagonal, lane) = (row / LANES, row % LANES);
-    let zero = I::Lanes::<T>::splat(T::ZERO);
-    let minus = I::Lanes::<T>::splat(-T::ONE);
+    let zero = simd.splat(T::ZERO);
+    let minus = simd.splat(-T::ONE);
     let (mut kept, mut written, mut weights, mut sums) =
         ([zero; ROWS], [zero; ROWS], [[zero; ROWS]; H], [[zero; ROWS]; H]);
     for r in 0..ROWS {
-        kept[r] = I::Lanes::<T>::splat(T::ONE - write[diagonal][lane + r]);
-        written[r] = I::Lanes::<T>::splat(write[diagonal][lane + r]);
+        kept[r] = simd.splat(T::ONE - write[diagonal][lane + r]);
+        written[r] = simd.splat(write[diagonal][lane + r]);
         for h in 0..H {
-            weights[h][r] = I::Lanes::<T>::splat(read[h][diagonal][lane + r]);
+            weights[h][r] = simd.splat(read[h][diagonal][lane + r]);
         }
     }
     for block in 0..blocks {
         let mut links = [zero; ROWS];
         if UPDATE {
-            let minus_write = minus.multiply(I::Lanes::<T>::load(&write[block]));
-            let precedence = I::Lanes::<T>::load(&precedence[block]);
+            let minus_write = minus.multiply(simd.load(&write[block]));
+            let precedence = simd.load(&precedence[block]);
             for r in 0..ROWS {
-                let old = I::Lanes::<T>::load(&before[r][block]);
+                let old = simd.load(&before[r][block]);
                 links[r] = kept[r].add(minus_write).multiply_add(old, written[r].multiply(precedence));
             }
             if block == diagonal {
-                let masks = beside_diagonal::<T, I>(row);
+                let masks = beside_diagonal(simd, row);
                 for r in 0..ROWS {
                     links[r] = links[r].multiply(masks[r]);
                 }
@@ -136,12 +137,12 @@ fn follow_rows<T: Real, I: InstructionSet, const H: usize, const UPDATE: bool>(
             }
         } else {
             for r in 0..ROWS {
-                links[r] = I::Lanes::<T>::load(&now[r][block]);
+                links[r] = simd.load(&now[r][block]);
             }
         }
         for h in 0..H {
-            let read = I::Lanes::<T>::load(&read[h][block]);
-            let mut sum = I::Lanes::<T>::load(&backward[h][block]);
+            let read = simd.load(&read[h][block]);
+            let mut sum = simd.load(&backward[h][block]);
             for r in 0..ROWS {
                 sums[h][r] = links[r].multiply_add(read, sums[h][r]);
                 sum = links[r].multiply_add(weights[h][r], sum);
@@ -176,7 +177,7 @@ pub struct LinkGradients<'a, T> {
 
 vector_fn! {
     /// The gradient of [`follow_links`], in one pass.
-    pub fn follow_links_back<T, I>(link: Link<T>, before: &[Sixteen<T>], gradients: LinkGradients<T>) {
+    pub fn follow_links_back<T, simd: I>(link: Link<T>, before: &[Sixteen<T>], gradients: LinkGradients<T>) {
         let (blocks, heads) = (link.blocks, link.read.len() / link.blocks);
         let mut gradients = gradients;
         for row in (0..blocks * LANES).step_by(ROWS) {
@@ -185,12 +186,12 @@ vector_fn! {
                 let at_once = heads_at_once::<I>(heads - head);
                 // The gradient of the links is whole only with the last heads' share.
                 match (at_once, head + at_once == heads) {
-                    (4, false) => follow_rows_back::<T, I, 4, false>(link, row, head, before, &mut gradients),
-                    (4, true) => follow_rows_back::<T, I, 4, true>(link, row, head, before, &mut gradients),
-                    (2, false) => follow_rows_back::<T, I, 2, false>(link, row, head, before, &mut gradients),
-                    (2, true) => follow_rows_back::<T, I, 2, true>(link, row, head, before, &mut gradients),
-                    (_, false) => follow_rows_back::<T, I, 1, false>(link, row, head, before, &mut gradients),
-                    (_, true) => follow_rows_back::<T, I, 1, true>(link, row, head, before, &mut gradients),
+                    (4, false) => follow_rows_back::<T, I, 4, false>(simd, link, row, head, before, &mut gradients),
+                    (4, true) => follow_rows_back::<T, I, 4, true>(simd, link, row, head, before, &mut gradients),
+                    (2, false) => follow_rows_back::<T, I, 2, false>(simd, link, row, head, before, &mut gradients),
+                    (2, true) => follow_rows_back::<T, I, 2, true>(simd, link, row, head, before, &mut gradients),
+                    (_, false) => follow_rows_back::<T, I, 1, false>(simd, link, row, head, before, &mut gradients),
+                    (_, true) => follow_rows_back::<T, I, 1, true>(simd, link, row, head, before, &mut gradients),
                 }
                 head += at_once;
             }
@@ -205,6 +206,7 @@ vector_fn! {
 
 #[inline(always)]
 fn follow_rows_back<T: Real, I: InstructionSet, const H: usize, const LAST: bool>(
+    simd: I,
     link: Link<T>,
     row: usize,
     head: usize,
@@ -221,36 +223,36 @@ fn follow_rows_back<T: Real, I: InstructionSet, const H: usize, const LAST: bool
     let read_gradient: [_; H] = rows_mut(gradients.read, head, blocks);
     let (lost, precedence_gradient) = (&mut gradients.lost[..blocks], &mut gradients.precedence[..blocks]);
     let (diagonal, lane) = (row / LANES, row % LANES);
-    let zero = I::Lanes::<T>::splat(T::ZERO);
-    let minus = I::Lanes::<T>::splat(-T::ONE);
+    let zero = simd.splat(T::ZERO);
+    let minus = simd.splat(-T::ONE);
     let (mut kept, mut written, mut over_write) = ([zero; ROWS], [zero; ROWS], [zero; ROWS]);
     let (mut read_here, mut forward_here, mut over_read) = ([[zero; ROWS]; H], [[zero; ROWS]; H], [[zero; ROWS]; H]);
     for r in 0..ROWS {
-        kept[r] = I::Lanes::<T>::splat(T::ONE - write[diagonal][lane + r]);
-        written[r] = I::Lanes::<T>::splat(write[diagonal][lane + r]);
+        kept[r] = simd.splat(T::ONE - write[diagonal][lane + r]);
+        written[r] = simd.splat(write[diagonal][lane + r]);
         for h in 0..H {
-            read_here[h][r] = I::Lanes::<T>::splat(read[h][diagonal][lane + r]);
-            forward_here[h][r] = I::Lanes::<T>::splat(forward[h][diagonal][lane + r]);
+            read_here[h][r] = simd.splat(read[h][diagonal][lane + r]);
+            forward_here[h][r] = simd.splat(forward[h][diagonal][lane + r]);
         }
     }
     for block in 0..blocks {
-        let minus_write = minus.multiply(I::Lanes::<T>::load(&write[block]));
-        let precedence = I::Lanes::<T>::load(&precedence[block]);
+        let minus_write = minus.multiply(simd.load(&write[block]));
+        let precedence = simd.load(&precedence[block]);
         let (mut now, mut gradient) = ([zero; ROWS], [zero; ROWS]);
         for r in 0..ROWS {
-            let old = I::Lanes::<T>::load(&before[r][block]);
+            let old = simd.load(&before[r][block]);
             now[r] = kept[r].add(minus_write).multiply_add(old, written[r].multiply(precedence));
-            gradient[r] = I::Lanes::<T>::load(&links[r][block]);
+            gradient[r] = simd.load(&links[r][block]);
         }
         if block == diagonal {
-            let masks = beside_diagonal::<T, I>(row);
+            let masks = beside_diagonal(simd, row);
             for r in 0..ROWS {
                 now[r] = now[r].multiply(masks[r]);
             }
         }
         for h in 0..H {
-            let (read, backward) = (I::Lanes::<T>::load(&read[h][block]), I::Lanes::<T>::load(&backward[h][block]));
-            let mut of_read = I::Lanes::<T>::load(&read_gradient[h][block]);
+            let (read, backward) = (simd.load(&read[h][block]), simd.load(&backward[h][block]));
+            let mut of_read = simd.load(&read_gradient[h][block]);
             for r in 0..ROWS {
                 gradient[r] = forward_here[h][r].multiply_add(read, gradient[r]);
                 gradient[r] = read_here[h][r].multiply_add(backward, gradient[r]);
@@ -261,15 +263,15 @@ fn follow_rows_back<T: Real, I: InstructionSet, const H: usize, const LAST: bool
         }
         if LAST {
             if block == diagonal {
-                let masks = beside_diagonal::<T, I>(row);
+                let masks = beside_diagonal(simd, row);
                 for r in 0..ROWS {
                     gradient[r] = gradient[r].multiply(masks[r]);
                 }
             }
-            let mut lost_here = I::Lanes::<T>::load(&lost[block]);
-            let mut of_precedence = I::Lanes::<T>::load(&precedence_gradient[block]);
+            let mut lost_here = simd.load(&lost[block]);
+            let mut of_precedence = simd.load(&precedence_gradient[block]);
             for r in 0..ROWS {
-                let old = I::Lanes::<T>::load(&before[r][block]);
+                let old = simd.load(&before[r][block]);
                 over_write[r] = gradient[r].multiply_add(minus.multiply_add(old, precedence), over_write[r]);
                 lost_here = gradient[r].multiply_add(old, lost_here);
                 of_precedence = gradient[r].multiply_add(written[r], of_precedence);

@@ -130,7 +130,7 @@ struct Scratch<T> {
 impl<T: Real> Scratch<T> {
     /// Takes the gates, write words, keys and strengths from the interface.
     #[inline(always)]
-    fn start<I: InstructionSet>(&mut self, fields: Fields, interface: &[T]) {
+    fn start<I: InstructionSet>(&mut self, simd: I, fields: Fields, interface: &[T]) {
         let size = fields.word_size;
         let heads = || interface.chunks_exact(Fields::len(size));
         self.gates.clear();
@@ -140,7 +140,7 @@ impl<T: Real> Scratch<T> {
             self.write_words.extend_from_slice(&head[fields.write_word()]);
         }
         let addresses = heads().map(|head| (&head[fields.key()], head[fields.strength()].oneplus()));
-        self.addressing.start::<I>(size, addresses);
+        self.addressing.start(simd, size, addresses);
         self.sums.start(self.gates.len(), size);
         for strip in [&mut self.write_weights, &mut self.gradients] {
             strip.resize(self.gates.len() * STRIP_BLOCKS, [T::ZERO; LANES]);
@@ -257,7 +257,7 @@ impl<T: Real> Memory<T> for Dam<T> {
 
 /// The words with the smallest `usage`, one for each place in `words`, the least used first.
 #[inline(always)]
-fn find_least_used<T: Real, I: InstructionSet>(usage: &[Sixteen<T>], words: &mut [usize], least: &mut Vec<T>) {
+fn find_least_used<T: Real, I: InstructionSet>(simd: I, usage: &[Sixteen<T>], words: &mut [usize], least: &mut Vec<T>) {
     least.clear();
     least.resize(words.len(), -T::NEG_INFINITY);
     for (number, word) in words.iter_mut().enumerate() {
@@ -266,7 +266,7 @@ fn find_least_used<T: Real, I: InstructionSet>(usage: &[Sixteen<T>], words: &mut
     let last = words.len() - 1;
     for (block, usage) in usage.iter().enumerate() {
         // Nearly every block holds nothing new and is done with here.
-        let mut candidates = !I::Lanes::<T>::load(usage).at_least(least[last]);
+        let mut candidates = !simd.load(usage).at_least(least[last]);
         while candidates != 0 {
             let lane = candidates.trailing_zeros() as usize;
             candidates &= candidates - 1;
@@ -291,17 +291,17 @@ fn in_strip(unused: &[usize], strip: &std::ops::Range<usize>) -> impl Iterator<I
 }
 
 vector_fn! {
-    fn step<T, I>(dam: &mut Dam<T>, interface: &[T], read: &mut [T], record: bool) {
+    fn step<T, simd: I>(dam: &mut Dam<T>, interface: &[T], read: &mut [T], record: bool) {
         let (heads, layout, discount) = (dam.heads, dam.layout, dam.usage_discount);
         let (blocks, size) = (layout.blocks(), layout.word_size);
         let position = dam.frames.position();
         let (before, now) = dam.frames.step(record);
         let (before, now) = (Frame::cut(layout, heads, before), FrameMut::cut(layout, heads, now));
         let scratch = &mut dam.scratch;
-        scratch.start::<I>(dam.fields, interface);
+        scratch.start(simd, dam.fields, interface);
         dam.least_used.resize((position + 1) * heads, 0);
         let unused = &mut dam.least_used[position * heads..];
-        find_least_used::<T, I>(before.usage, unused, &mut scratch.over_unused);
+        find_least_used(simd, before.usage, unused, &mut scratch.over_unused);
 
         for strip in layout.strips() {
             scratch.weigh_writes(layout, &strip, before.weights, unused);
@@ -322,7 +322,7 @@ vector_fn! {
                     *usage += *weight;
                 }
             }
-            scratch.addressing.strip::<I>(layout, &strip, contents, now.weights);
+            scratch.addressing.strip(simd, layout, &strip, contents, now.weights);
             for (head, factor) in scratch.addressing.rescale().iter().enumerate() {
                 if *factor != T::ONE {
                     scratch.sums.scale(head, *factor);
@@ -342,7 +342,7 @@ vector_fn! {
             }
         }
         for (head, read) in read.chunks_exact_mut(size).enumerate() {
-            scratch.sums.finish::<I>(head, read);
+            scratch.sums.finish(simd, head, read);
             let scale = T::ONE / scratch.addressing.total(head);
             for number in read {
                 *number *= scale;
@@ -353,7 +353,7 @@ vector_fn! {
 }
 
 vector_fn! {
-    fn step_back<T, I>(dam: &mut Dam<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+    fn step_back<T, simd: I>(dam: &mut Dam<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
         let (heads, layout, fields) = (dam.heads, dam.layout, dam.fields);
         let (blocks, size) = (layout.blocks(), layout.word_size);
         if dam.frames.at_end() {
@@ -367,7 +367,7 @@ vector_fn! {
         let (before, now) = (Frame::cut(layout, heads, before), Frame::cut(layout, heads, now));
         let unused = &dam.least_used[(position - 1) * heads..position * heads];
         let scratch = &mut dam.scratch;
-        scratch.start::<I>(fields, interface);
+        scratch.start(simd, fields, interface);
         scratch.addressing.start_back();
         scratch.over_read.clear();
         scratch.over_read.resize(heads, T::ZERO);
@@ -378,7 +378,7 @@ vector_fn! {
         for head in 0..heads {
             let of_head = head * size..(head + 1) * size;
             let read = &now.reads.as_flattened()[of_head.clone()];
-            dam.weight_gradient_sums[head] += dot::<T, I>(&read_gradient[of_head], read);
+            dam.weight_gradient_sums[head] += dot(simd, &read_gradient[of_head], read);
         }
 
         let content_gradients = dam.content_gradients.as_chunks_mut().0;
@@ -398,7 +398,7 @@ vector_fn! {
                 }
             }
             spread(size, gradients, &now.weights[strip.start..], blocks, read_gradient);
-            scratch.addressing.strip_back::<I>(contents, &mut scratch.gradients, STRIP_BLOCKS, gradients);
+            scratch.addressing.strip_back(simd, contents, &mut scratch.gradients, STRIP_BLOCKS, gradients);
 
             // From here on `gradients` are those of the words as they were written.
             scratch.weigh_writes(layout, &strip, before.weights, unused);
@@ -409,7 +409,7 @@ vector_fn! {
                 let write_gradients = scratch.gradients[head * STRIP_BLOCKS..][..strip.len()].as_flattened();
                 let weights = before.weights[of_head(head)].as_flattened();
                 let carried = dam.weight_gradients[of_head(head)].as_flattened_mut();
-                scratch.over_read[head] += dot::<T, I>(write_gradients, weights);
+                scratch.over_read[head] += dot(simd, write_gradients, weights);
                 for (carried, gradient) in carried.iter_mut().zip(write_gradients) {
                     *carried = share * *gradient;
                 }
@@ -426,9 +426,9 @@ vector_fn! {
         for (head, gates) in scratch.gates.iter().enumerate() {
             let gradient = &mut interface_gradient[head * Fields::len(size)..][..Fields::len(size)];
             let raw_strength = interface[head * Fields::len(size) + fields.strength()];
-            let strength_gradient = scratch.addressing.finish_back::<I>(head, &mut gradient[fields.key()]);
+            let strength_gradient = scratch.addressing.finish_back(simd, head, &mut gradient[fields.key()]);
             gradient[fields.strength()] = strength_gradient * raw_strength.sigmoid();
-            scratch.sums.finish::<I>(head, &mut gradient[fields.write_word()]);
+            scratch.sums.finish(simd, head, &mut gradient[fields.write_word()]);
             let over_read = scratch.over_read[head];
             (gradient[fields.write_gate()], gradient[fields.interpolation_gate()]) =
                 gates.back(over_read, scratch.over_unused[head]);
@@ -468,7 +468,7 @@ mod tests {
                 *to = f32::from(*from);
             }
             let mut words = vec![0; heads];
-            find_least_used::<f32, crate::kernels::simd::Plain>(&blocks, &mut words, &mut Vec::new());
+            find_least_used(crate::kernels::simd::Plain, &blocks, &mut words, &mut Vec::new());
             prop_assert_eq!(&words[..], &order[..heads]);
         }
     }

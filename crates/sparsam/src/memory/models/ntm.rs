@@ -249,6 +249,7 @@ impl<T: Real> Focus<T> {
     #[inline(always)]
     fn weigh<I: InstructionSet>(
         &mut self,
+        simd: I,
         last: usize,
         scale: impl Fn(usize) -> T,
         by_content: &mut [T],
@@ -258,7 +259,7 @@ impl<T: Real> Focus<T> {
         let first = self.interpolate(by_content[0] * scale(0), before[0]);
         let mut left = self.interpolate(by_content[last] * scale(last / STRIP), before[last]);
         let mut factor = scale(0);
-        let mut largest = I::Lanes::<T>::splat(T::ZERO);
+        let mut largest = simd.splat(T::ZERO);
         let mut interpolated = [T::ZERO; STRIP + 2];
         for start in (0..=last).step_by(STRIP) {
             let end = (start + STRIP).min(by_content.len());
@@ -279,7 +280,7 @@ impl<T: Real> Focus<T> {
             self.shift(&interpolated, weights);
             weights[(last + 1 - start).min(end - start)..].fill(T::ZERO);
             for weights in weights.as_chunks().0 {
-                largest = I::Lanes::<T>::load(weights).larger(largest);
+                largest = simd.load(weights).larger(largest);
             }
         }
         // The power of the largest weight is the largest power: measured against it, none overflows.
@@ -289,7 +290,7 @@ impl<T: Real> Focus<T> {
             for weight in weights.iter_mut() {
                 *weight = (self.sharpening * (weight.ln() - logarithm)).exp();
             }
-            total += sum::<T, I>(weights);
+            total += sum(simd, weights);
         }
         self.scale = T::ONE / total;
     }
@@ -300,6 +301,7 @@ impl<T: Real> Focus<T> {
     #[inline(always)]
     fn weigh_back<I: InstructionSet>(
         &mut self,
+        simd: I,
         last: usize,
         by_content: &[T],
         before: &[T],
@@ -336,9 +338,9 @@ impl<T: Real> Focus<T> {
             for shifted in &mut shifted[..count] {
                 *shifted = shifted.ln();
             }
-            sharpening += dot::<T, I>(&of_logarithm[..count], &shifted[..count]);
+            sharpening += dot(simd, &of_logarithm[..count], &shifted[..count]);
             for (place, shift) in shift.iter_mut().enumerate() {
-                *shift += dot::<T, I>(gradients, &interpolated[2 - place..][..count]);
+                *shift += dot(simd, gradients, &interpolated[2 - place..][..count]);
             }
         }
         // Shifting back is shifting the other way.
@@ -356,8 +358,8 @@ impl<T: Real> Focus<T> {
             for (gradient, ((left, here), right)) in inner.iter_mut().zip(around) {
                 *gradient = back(*left, *here, *right);
             }
-            over_content += dot::<T, I>(&interpolated_gradients[start..end], &by_content[start..end]);
-            over_before += dot::<T, I>(&interpolated_gradients[start..end], &before[start..end]);
+            over_content += dot(simd, &interpolated_gradients[start..end], &by_content[start..end]);
+            over_before += dot(simd, &interpolated_gradients[start..end], &before[start..end]);
         }
         let gate = over_content - over_before;
         self.scale = self.gate * over_content;
@@ -378,7 +380,7 @@ impl<T: Real> Focus<T> {
 
 impl<T: Real> Scratch<T> {
     #[inline(always)]
-    fn start<I: InstructionSet>(&mut self, fields: Fields, layout: Layout, interface: &[T]) {
+    fn start<I: InstructionSet>(&mut self, simd: I, fields: Fields, layout: Layout, interface: &[T]) {
         let heads = || interface.chunks_exact(fields.len());
         for kind in [Kind::Read, Kind::Write] {
             let addressings = || heads().map(|head| &head[fields.addressing(kind)]);
@@ -386,7 +388,7 @@ impl<T: Real> Scratch<T> {
             self.focus[kind as usize].extend(addressings().map(|addressing| Focus::new(fields, addressing)));
             let keys =
                 addressings().map(|fields_of| (&fields_of[fields.key()], fields_of[fields.strength()].softplus()));
-            self.addressing[kind as usize].start::<I>(fields.word_size, keys);
+            self.addressing[kind as usize].start(simd, fields.word_size, keys);
         }
         self.erase.clear();
         self.add.clear();
@@ -496,6 +498,7 @@ impl<T: Real> Memory<T> for Ntm<T> {
 /// From the exponentials of all heads' content logits to their weights, short of a factor.
 #[inline(always)]
 fn weigh<T: Real, I: InstructionSet>(
+    simd: I,
     layout: Layout,
     addressing: &Addressing<T>,
     focus: &mut [Focus<T>],
@@ -506,7 +509,8 @@ fn weigh<T: Real, I: InstructionSet>(
     for (head, focus) in focus.iter_mut().enumerate() {
         let of_head = head * layout.blocks()..(head + 1) * layout.blocks();
         let weights = &mut weights[of_head.clone()];
-        focus.weigh::<I>(
+        focus.weigh(
+            simd,
             layout.memory_size - 1,
             |strip| addressing.scale(strip, head),
             by_content[of_head.clone()].as_flattened_mut(),
@@ -528,7 +532,7 @@ fn scale<T: Real>(layout: Layout, focus: &[Focus<T>], strip: &Range<usize>, weig
 }
 
 vector_fn! {
-    fn step<T, I>(ntm: &mut Ntm<T>, interface: &[T], read: &mut [T], record: bool) {
+    fn step<T, simd: I>(ntm: &mut Ntm<T>, interface: &[T], read: &mut [T], record: bool) {
         let (heads, layout, fields) = (ntm.heads, ntm.layout, ntm.fields);
         let (blocks, size) = (layout.blocks(), layout.word_size);
         let (before, now) = ntm.frames.step(record);
@@ -536,29 +540,29 @@ vector_fn! {
         let FrameMut { contents, read_weights, write_weights, read_content, write_content } =
             FrameMut::cut(layout, heads, now);
         let scratch = &mut ntm.scratch;
-        scratch.start::<I>(fields, layout, interface);
+        scratch.start(simd, fields, layout, interface);
         let [read_addressing, write_addressing] = &mut scratch.addressing;
         let [read_focus, write_focus] = &mut scratch.focus;
 
         for strip in layout.strips() {
-            write_addressing.strip::<I>(layout, &strip, &before.contents[layout.contents(&strip)], write_content);
+            write_addressing.strip(simd, layout, &strip, &before.contents[layout.contents(&strip)], write_content);
         }
-        weigh::<T, I>(layout, write_addressing, write_focus, write_content, before.write_weights, write_weights);
+        weigh(simd, layout, write_addressing, write_focus, write_content, before.write_weights, write_weights);
         for strip in layout.strips() {
             scale(layout, write_focus, &strip, write_weights);
             let contents = &mut contents[layout.contents(&strip)];
             contents.copy_from_slice(&before.contents[layout.contents(&strip)]);
             erase(size, contents, &write_weights[strip.start..], blocks, &scratch.erase);
             spread(size, contents, &write_weights[strip.start..], blocks, &scratch.add);
-            read_addressing.strip::<I>(layout, &strip, contents, read_content);
+            read_addressing.strip(simd, layout, &strip, contents, read_content);
         }
-        weigh::<T, I>(layout, read_addressing, read_focus, read_content, before.read_weights, read_weights);
+        weigh(simd, layout, read_addressing, read_focus, read_content, before.read_weights, read_weights);
         for strip in layout.strips() {
             scale(layout, read_focus, &strip, read_weights);
             scratch.read.add(&contents[layout.contents(&strip)], &read_weights[strip.start..], blocks);
         }
         for (head, read) in read.chunks_exact_mut(size).enumerate() {
-            scratch.read.finish::<I>(head, read);
+            scratch.read.finish(simd, head, read);
         }
     }
 }
@@ -567,6 +571,7 @@ vector_fn! {
 /// the gradient of the sharpening needs of them.
 #[inline(always)]
 fn add_carried<T: Real, I: InstructionSet>(
+    simd: I,
     layout: Layout,
     strip: &Range<usize>,
     weights: &[Sixteen<T>],
@@ -581,7 +586,7 @@ fn add_carried<T: Real, I: InstructionSet>(
         for (gradient, carried) in gradients.iter_mut().zip(carried[of_strip.clone()].as_flattened()) {
             *gradient += *part * *carried;
         }
-        over_weights[head] += dot::<T, I>(gradients, weights[of_strip].as_flattened());
+        over_weights[head] += dot(simd, gradients, weights[of_strip].as_flattened());
     }
 }
 
@@ -610,6 +615,7 @@ fn logit_gradients<T: Real>(
 /// focus.
 #[inline(always)]
 fn weigh_back<T: Real, I: InstructionSet>(
+    simd: I,
     layout: Layout,
     (fields, kind): (Fields, Kind),
     interface: &[T],
@@ -623,7 +629,8 @@ fn weigh_back<T: Real, I: InstructionSet>(
 ) {
     for (head, focus) in focus.iter_mut().enumerate() {
         let of_head = head * layout.blocks()..(head + 1) * layout.blocks();
-        let gradient = focus.weigh_back::<I>(
+        let gradient = focus.weigh_back(
+            simd,
             layout.memory_size - 1,
             by_content[of_head.clone()].as_flattened(),
             before[of_head.clone()].as_flattened(),
@@ -639,7 +646,7 @@ fn weigh_back<T: Real, I: InstructionSet>(
 }
 
 vector_fn! {
-    fn step_back<T, I>(ntm: &mut Ntm<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+    fn step_back<T, simd: I>(ntm: &mut Ntm<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
         let (heads, layout, fields) = (ntm.heads, ntm.layout, ntm.fields);
         let (blocks, size) = (layout.blocks(), layout.word_size);
         if ntm.frames.at_end() {
@@ -656,7 +663,7 @@ vector_fn! {
             Frame::cut(layout, heads, now);
         let [read_carried, write_carried] = &mut ntm.carried;
         let [read_part, write_part] = &mut ntm.carried_part;
-        ntm.scratch.start::<I>(fields, layout, interface);
+        ntm.scratch.start(simd, fields, layout, interface);
         ntm.scratch.start_back(layout);
         let Scratch { addressing, focus, erase: erases, add, added, erasure, gradients, logits, over_weights, .. } =
             &mut ntm.scratch;
@@ -668,10 +675,9 @@ vector_fn! {
         for strip in layout.strips() {
             let contents = &written[layout.contents(&strip)];
             products(size, contents, read_gradient, &mut gradients[strip.start..], blocks);
-            add_carried::<T, I>(layout, &strip, read_weights, read_carried, read_part, gradients, over_weights);
+            add_carried(simd, layout, &strip, read_weights, read_carried, read_part, gradients, over_weights);
         }
-        weigh_back::<T, I>(
-            layout,
+        weigh_back(simd, layout,
             (fields, Kind::Read),
             interface,
             read_focus,
@@ -689,7 +695,7 @@ vector_fn! {
             spread(size, content_gradients, &read_weights[strip.start..], blocks, read_gradient);
             logit_gradients(layout, &strip, read_focus, read_content, read_carried, logits);
             let contents = &written[layout.contents(&strip)];
-            read_addressing.strip_back::<I>(contents, logits, STRIP_BLOCKS, content_gradients);
+            read_addressing.strip_back(simd, contents, logits, STRIP_BLOCKS, content_gradients);
 
             // From here on `content_gradients` are those of the words as they were written.
             let weights = &write_weights[strip.start..];
@@ -698,10 +704,9 @@ vector_fn! {
             let contents = &before.contents[layout.contents(&strip)];
             erasure.strip_back(contents, content_gradients, weights, erases, &mut gradients[strip.start..], blocks);
             erase(size, content_gradients, weights, blocks, erases);
-            add_carried::<T, I>(layout, &strip, write_weights, write_carried, write_part, gradients, over_weights);
+            add_carried(simd, layout, &strip, write_weights, write_carried, write_part, gradients, over_weights);
         }
-        weigh_back::<T, I>(
-            layout,
+        weigh_back(simd, layout,
             (fields, Kind::Write),
             interface,
             write_focus,
@@ -716,18 +721,18 @@ vector_fn! {
             logit_gradients(layout, &strip, write_focus, write_content, write_carried, logits);
             let content_gradients = &mut content_gradients[layout.contents(&strip)];
             let contents = &before.contents[layout.contents(&strip)];
-            write_addressing.strip_back::<I>(contents, logits, STRIP_BLOCKS, content_gradients);
+            write_addressing.strip_back(simd, contents, logits, STRIP_BLOCKS, content_gradients);
         }
 
         for (head, gradient) in interface_gradient.chunks_exact_mut(fields.len()).enumerate() {
             for (kind, addressing) in [(Kind::Read, &*read_addressing), (Kind::Write, &*write_addressing)] {
                 let raw = &interface[head * fields.len()..][fields.addressing(kind)];
                 let gradient = &mut gradient[fields.addressing(kind)];
-                let strength_gradient = addressing.finish_back::<I>(head, &mut gradient[fields.key()]);
+                let strength_gradient = addressing.finish_back(simd, head, &mut gradient[fields.key()]);
                 gradient[fields.strength()] = strength_gradient * raw[fields.strength()].sigmoid();
             }
-            added.finish::<I>(head, &mut gradient[fields.add()]);
-            erasure.finish::<I>(head, &mut gradient[fields.erase()]);
+            added.finish(simd, head, &mut gradient[fields.add()]);
+            erasure.finish(simd, head, &mut gradient[fields.erase()]);
             for (gradient, erase) in gradient[fields.erase()].iter_mut().zip(&erases[head * size..]) {
                 *gradient *= *erase * (T::ONE - *erase);
             }
@@ -765,7 +770,7 @@ mod tests {
             // All of the weights before, no sharpening: what is left is the shift, made to sum to one.
             let mut focus = Focus { gate: 0.0, shift, sharpening: 1.0, scale: 0.0 };
             let mut weights = vec![0.0; blocks];
-            focus.weigh::<Plain>(size - 1, |_| 1.0, &mut vec![0.0; blocks], &padded, &mut weights);
+            focus.weigh(Plain, size - 1, |_| 1.0, &mut vec![0.0; blocks], &padded, &mut weights);
             let mut expected = vec![0.0; size];
             for (i, weight) in before.iter().enumerate() {
                 for (d, share) in [(size - 1, shift[0]), (0, shift[1]), (1, shift[2])] {

@@ -228,7 +228,7 @@ fn writes<T: Real>(gates: Gates<T>, (words, weights): (&[u32], &[T]), erased: u3
 }
 
 vector_fn! {
-    fn step<T, I>(sam: &mut Sam<T>, interface: &[T], read: &mut [T], record: bool) {
+    fn step<T, simd: I>(sam: &mut Sam<T>, interface: &[T], read: &mut [T], record: bool) {
         let (heads, reads, size, fields) = (sam.heads, sam.reads, sam.fields.word_size, sam.fields);
         let head_len = Fields::len(size);
         let (before, now) = sam.store.start_step();
@@ -241,7 +241,7 @@ vector_fn! {
             scratch.additions.extend(writes.map(|(word, weight)| Addition { word, weight, head: h as u32 }));
         }
         let write_word = |h: u32| &interface[h as usize * head_len..][fields.write_word()];
-        sam.store.write::<I>(&scratch.additions, write_word, record);
+        sam.store.write(simd, &scratch.additions, write_word, record);
 
         scratch.keys.clear();
         for h in 0..heads {
@@ -254,15 +254,15 @@ vector_fn! {
             let weights = sam.store.reads.set_words(now, h, chosen);
             let cosines = &mut sam.cosines[(before * heads + h) * reads..][..reads];
             let strength = head[fields.strength()].oneplus();
-            content::address::<T, I>(&sam.store.words, chosen, &head[fields.key()], strength, cosines, weights);
-            content::read::<T, I>(&sam.store.words, chosen, weights, &mut read[h * size..(h + 1) * size]);
+            content::address(simd, &sam.store.words, chosen, &head[fields.key()], strength, cosines, weights);
+            content::read(simd, &sam.store.words, chosen, weights, &mut read[h * size..(h + 1) * size]);
         }
         sam.store.end_step(record);
     }
 }
 
 vector_fn! {
-    fn step_back<T, I>(sam: &mut Sam<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+    fn step_back<T, simd: I>(sam: &mut Sam<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
         let (heads, reads, size, fields) = (sam.heads, sam.reads, sam.fields.word_size, sam.fields);
         let head_len = Fields::len(size);
         let (before, now) = sam.store.start_back();
@@ -277,9 +277,8 @@ vector_fn! {
             let gradient = &mut interface_gradient[h * head_len..(h + 1) * head_len];
             let weight_gradient = &mut read_weight_gradients[h * reads..(h + 1) * reads];
             let from_read = &read_gradient[h * size..(h + 1) * size];
-            content::read_back::<T, I>(words, chosen, weights, from_read, weight_gradient);
-            let strength_gradient = content::address_back::<T, I>(
-                words,
+            content::read_back(simd, words, chosen, weights, from_read, weight_gradient);
+            let strength_gradient = content::address_back(simd, words,
                 chosen,
                 &head[fields.key()],
                 head[fields.strength()].oneplus(),
@@ -299,7 +298,7 @@ vector_fn! {
             let gradient = &mut interface_gradient[h * head_len..(h + 1) * head_len];
             let (word, of_word) = (&head[fields.write_word()], &mut gradient[fields.write_word()]);
             (gradient[fields.write_gate()], gradient[fields.interpolation_gate()]) =
-                sam.store.write_back::<I>(h, h..h + 1, fields.gates(head), word, of_word);
+                sam.store.write_back(simd, h, h..h + 1, fields.gates(head), word, of_word);
         }
         sam.store.undo_step();
     }

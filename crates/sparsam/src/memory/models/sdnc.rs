@@ -302,7 +302,7 @@ impl<T: Real> Memory<T> for Sdnc<T> {
 }
 
 vector_fn! {
-    fn step<T, I>(sdnc: &mut Sdnc<T>, interface: &[T], read: &mut [T], record: bool) {
+    fn step<T, simd: I>(sdnc: &mut Sdnc<T>, interface: &[T], read: &mut [T], record: bool) {
         let (fields, reads) = (sdnc.fields, sdnc.reads);
         let Fields { word_size: size, heads, .. } = fields;
         let (before, now) = sdnc.store.start_step();
@@ -320,7 +320,7 @@ vector_fn! {
         scratch.additions.clear();
         scratch.additions.extend(scratch.writes.each().map(|(word, weight)| Addition { word, weight, head: 0 }));
         let write_word = |_| &interface[fields.write_word()];
-        sdnc.store.write::<I>(&scratch.additions, write_word, record);
+        sdnc.store.write(simd, &scratch.additions, write_word, record);
         sdnc.links.update(scratch.writes.each(), record);
 
         scratch.keys.clear();
@@ -354,7 +354,7 @@ vector_fn! {
                 let squares = &scratch.squares[h * size..(h + 1) * size];
                 content::address_masked(words, chosen, key, squares, strength, cosines, weights);
             } else {
-                content::address::<T, I>(words, chosen, key, strength, cosines, weights);
+                content::address(simd, words, chosen, key, strength, cosines, weights);
             }
 
             let modes = modes(&interface[fields.modes(h)]);
@@ -370,7 +370,7 @@ vector_fn! {
             }
             sdnc.store.reads.set(now, h, &scratch.union);
             let (words, weights) = sdnc.store.reads.of(now, h);
-            content::read::<T, I>(&sdnc.store.words, words, weights, &mut read[h * size..(h + 1) * size]);
+            content::read(simd, &sdnc.store.words, words, weights, &mut read[h * size..(h + 1) * size]);
         }
         sdnc.store.end_step(record);
     }
@@ -415,7 +415,7 @@ fn modes<T: Real>(logits: &[T]) -> [T; MODES] {
 }
 
 vector_fn! {
-    fn step_back<T, I>(sdnc: &mut Sdnc<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+    fn step_back<T, simd: I>(sdnc: &mut Sdnc<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
         let (fields, reads) = (sdnc.fields, sdnc.reads);
         let Fields { word_size: size, heads, .. } = fields;
         let capacity = MODES * reads;
@@ -433,7 +433,7 @@ vector_fn! {
             let weight_gradient = &mut weight_gradient[..union.len()];
             weight_gradient.copy_from_slice(&from_after[..union.len()]);
             from_after.fill(T::ZERO);
-            content::read_back::<T, I>(words, union, weights, &read_gradient[h * size..(h + 1) * size], weight_gradient);
+            content::read_back(simd, words, union, weights, &read_gradient[h * size..(h + 1) * size], weight_gradient);
 
             let modes = modes(&interface[fields.modes(h)]);
             let (last_words, _) = tape.of(before, h);
@@ -451,7 +451,7 @@ vector_fn! {
                         let raw = &sdnc.tape.raw[((before * heads + h) * MODES + mode) * reads..][..found.len()];
                         let place = fields.sharpness(h).start + mode / 2;
                         let over_sharpness =
-                            sharpen_back::<T, I>(raw, interface[place].oneplus(), weights, gradient);
+                            sharpen_back(simd, raw, interface[place].oneplus(), weights, gradient);
                         interface_gradient[place] = over_sharpness * interface[place].sigmoid();
                     }
                     sdnc.links.follow_back(*direction, found, gradient, last_words, from_after);
@@ -464,8 +464,7 @@ vector_fn! {
                     squares_of(&interface[fields.mask(h)], squares);
                     squares_gradient.clear();
                     squares_gradient.resize(size, T::ZERO);
-                    let over_strength = content::address_masked_back::<T, I>(
-                        words,
+                    let over_strength = content::address_masked_back(simd, words,
                         found,
                         &interface[key.clone()],
                         squares,
@@ -482,8 +481,7 @@ vector_fn! {
                     }
                     over_strength
                 } else {
-                    content::address_back::<T, I>(
-                        words,
+                    content::address_back(simd, words,
                         found,
                         &interface[key.clone()],
                         strength.oneplus(),
@@ -495,14 +493,14 @@ vector_fn! {
                 };
                 interface_gradient[fields.strength(h)] = over_strength * strength.sigmoid();
             }
-            softmax_back::<T, I>(&modes, &mut modes_gradient);
+            softmax_back(simd, &modes, &mut modes_gradient);
             interface_gradient[fields.modes(h)].copy_from_slice(&modes_gradient);
         }
 
         // Writing.
         let (word, of_word) = (&interface[fields.write_word()], &mut interface_gradient[fields.write_word()]);
         (interface_gradient[fields.write_gate()], interface_gradient[fields.interpolation_gate()]) =
-            sdnc.store.write_back::<I>(0, 0..heads, fields.gates(interface), word, of_word);
+            sdnc.store.write_back(simd, 0, 0..heads, fields.gates(interface), word, of_word);
 
         sdnc.links.undo_update();
         sdnc.store.undo_step();

@@ -12,6 +12,7 @@ use crate::memory::softmax::{norm, softmax, softmax_back};
 /// The cosines of the `chosen` words to the key, and w = softmax(β cos) over just those words.
 #[inline(always)]
 pub fn address<T: Real, I: InstructionSet>(
+    simd: I,
     words: &Words<T>,
     chosen: &[u32],
     key: &[T],
@@ -19,9 +20,9 @@ pub fn address<T: Real, I: InstructionSet>(
     cosines: &mut [T],
     weights: &mut [T],
 ) {
-    let key_norm = norm(dot::<T, I>(key, key));
+    let key_norm = norm(dot(simd, key, key));
     for ((word, cosine), weight) in chosen.iter().zip(cosines.iter_mut()).zip(weights.iter_mut()) {
-        let (product, square) = dot_and_square::<T, I>(key, words.content(*word));
+        let (product, square) = dot_and_square(simd, key, words.content(*word));
         *cosine = product / (key_norm * norm(square));
         *weight = strength * *cosine;
     }
@@ -32,6 +33,7 @@ pub fn address<T: Real, I: InstructionSet>(
 /// and of the key, and returns that of the strength.
 #[inline(always)]
 pub fn address_back<T: Real, I: InstructionSet>(
+    simd: I,
     words: &mut Words<T>,
     chosen: &[u32],
     key: &[T],
@@ -41,8 +43,8 @@ pub fn address_back<T: Real, I: InstructionSet>(
     weight_gradient: &mut [T],
     key_gradient: &mut [T],
 ) -> T {
-    softmax_back::<T, I>(weights, weight_gradient);
-    let key_square = dot::<T, I>(key, key) + T::from_f64(EPSILON);
+    softmax_back(simd, weights, weight_gradient);
+    let key_square = dot(simd, key, key) + T::from_f64(EPSILON);
     let key_norm = key_square.sqrt();
     let mut strength_gradient = T::ZERO;
     let mut key_scale = T::ZERO;
@@ -50,15 +52,15 @@ pub fn address_back<T: Real, I: InstructionSet>(
         strength_gradient += *gradient * *cosine;
         let cosine_gradient = strength * *gradient;
         let (content, content_gradient) = words.content_and_gradient(*word);
-        let square = dot::<T, I>(content, content) + T::from_f64(EPSILON);
+        let square = dot(simd, content, content) + T::from_f64(EPSILON);
         let per_product = cosine_gradient / (key_norm * square.sqrt());
-        axpy::<T, I>(key_gradient, per_product, content);
+        axpy(simd, key_gradient, per_product, content);
         key_scale += cosine_gradient * *cosine;
         if let Some(content_gradient) = content_gradient {
-            axpby::<T, I>(content_gradient, per_product, key, -(cosine_gradient * *cosine / square), content);
+            axpby(simd, content_gradient, per_product, key, -(cosine_gradient * *cosine / square), content);
         }
     }
-    axpy::<T, I>(key_gradient, -(key_scale / key_square), key);
+    axpy(simd, key_gradient, -(key_scale / key_square), key);
     strength_gradient
 }
 
@@ -85,6 +87,7 @@ pub fn address_masked<T: Real>(
 /// The gradient of [`address_masked`], as that of [`address`]; adds to that of `squares` too.
 #[inline(always)]
 pub fn address_masked_back<T: Real, I: InstructionSet>(
+    simd: I,
     words: &mut Words<T>,
     chosen: &[u32],
     key: &[T],
@@ -96,7 +99,7 @@ pub fn address_masked_back<T: Real, I: InstructionSet>(
     key_gradient: &mut [T],
     squares_gradient: &mut [T],
 ) -> T {
-    softmax_back::<T, I>(weights, weight_gradient);
+    softmax_back(simd, weights, weight_gradient);
     let mut strength_gradient = T::ZERO;
     for ((word, cosine), gradient) in chosen.iter().zip(cosines).zip(weight_gradient.iter()) {
         strength_gradient += *gradient * *cosine;
@@ -133,16 +136,17 @@ fn masked_products<T: Real>(key: &[T], content: &[T], squares: &[T]) -> (T, T, T
 
 /// r = Σ w(i) M(i).
 #[inline(always)]
-pub fn read<T: Real, I: InstructionSet>(words: &Words<T>, chosen: &[u32], weights: &[T], read: &mut [T]) {
+pub fn read<T: Real, I: InstructionSet>(simd: I, words: &Words<T>, chosen: &[u32], weights: &[T], read: &mut [T]) {
     read.fill(T::ZERO);
     for (word, weight) in chosen.iter().zip(weights) {
-        axpy::<T, I>(read, *weight, words.content(*word));
+        axpy(simd, read, *weight, words.content(*word));
     }
 }
 
 /// The gradient of [`read`]: adds to those of the weights and of the words' contents.
 #[inline(always)]
 pub fn read_back<T: Real, I: InstructionSet>(
+    simd: I,
     words: &mut Words<T>,
     chosen: &[u32],
     weights: &[T],
@@ -151,9 +155,9 @@ pub fn read_back<T: Real, I: InstructionSet>(
 ) {
     for ((word, weight), gradient) in chosen.iter().zip(weights).zip(weight_gradient) {
         let (content, content_gradient) = words.content_and_gradient(*word);
-        *gradient += dot::<T, I>(read_gradient, content);
+        *gradient += dot(simd, read_gradient, content);
         if let Some(content_gradient) = content_gradient {
-            axpy::<T, I>(content_gradient, *weight, read_gradient);
+            axpy(simd, content_gradient, *weight, read_gradient);
         }
     }
 }

@@ -167,6 +167,7 @@ impl<T: Real> Store<T> {
     #[inline(always)]
     pub fn write<'a, I: InstructionSet>(
         &mut self,
+        simd: I,
         additions: &[Addition<T>],
         vector: impl Fn(u32) -> &'a [T],
         record: bool,
@@ -175,7 +176,7 @@ impl<T: Real> Store<T> {
             self.accesses.add(addition.word, addition.weight);
         }
         let erased = &self.erased[self.position * self.writers..];
-        self.words.write::<I>(erased, additions, vector, record);
+        self.words.write(simd, erased, additions, vector, record);
     }
 
     /// Ends a step: words that were accessed go to the recent end, those written before those read, each where it was
@@ -217,6 +218,7 @@ impl<T: Real> Store<T> {
     #[inline(always)]
     pub fn write_back<I: InstructionSet>(
         &mut self,
+        simd: I,
         writer: usize,
         heads: Range<usize>,
         gates: Gates<T>,
@@ -233,15 +235,15 @@ impl<T: Real> Store<T> {
             let weight_gradients = &mut self.read_weight_gradients[head * self.reads.capacity..];
             for ((word, weight), weight_gradient) in words.iter().zip(weights).zip(weight_gradients) {
                 let content = self.words.gradient(*word);
-                let gradient = dot::<T, I>(vector, content);
-                axpy::<T, I>(vector_gradient, share * *weight, content);
+                let gradient = dot(simd, vector, content);
+                axpy(simd, vector_gradient, share * *weight, content);
                 over_read += gradient * *weight * of_head;
                 *weight_gradient += share * gradient;
             }
         }
         let content = self.words.gradient(self.erased[before * self.writers + writer]);
-        let over_erased = dot::<T, I>(vector, content);
-        axpy::<T, I>(vector_gradient, gates.of_second(), content);
+        let over_erased = dot(simd, vector, content);
+        axpy(simd, vector_gradient, gates.of_second(), content);
         gates.back(over_read, over_erased)
     }
 

@@ -171,6 +171,7 @@ impl<T: Real> Words<T> {
     #[inline(always)]
     pub fn write<'a, I: InstructionSet>(
         &mut self,
+        simd: I,
         erased: &[u32],
         additions: &[Addition<T>],
         vector: impl Fn(u32) -> &'a [T],
@@ -196,7 +197,7 @@ impl<T: Real> Words<T> {
         }
         for addition in additions {
             let start = addition.word as usize * self.word_size;
-            axpy::<T, I>(&mut self.contents[start..start + self.word_size], addition.weight, vector(addition.head));
+            axpy(simd, &mut self.contents[start..start + self.word_size], addition.weight, vector(addition.head));
         }
         for word in &self.distinct {
             self.index.update(*word, &self.contents);

@@ -92,6 +92,7 @@ pub fn retain<T: Real>(free: &[T], read: &[Sixteen<T>], retention: &mut [Sixteen
 /// The gradient of [`retain`] for one head: adds to that of all heads' weights, and returns that of the free gate.
 #[inline(always)]
 pub fn retain_back<T: Real, I: InstructionSet>(
+    simd: I,
     free: &[T],
     head: usize,
     read: &[Sixteen<T>],
@@ -99,22 +100,22 @@ pub fn retain_back<T: Real, I: InstructionSet>(
     read_gradient: &mut [Sixteen<T>],
 ) -> T {
     let blocks = retention_gradient.len();
-    let one = I::Lanes::<T>::splat(T::ONE);
-    let minus = I::Lanes::<T>::splat(-T::ONE);
-    let minus_free = I::Lanes::<T>::splat(-free[head]);
-    let mut lost = I::Lanes::<T>::splat(T::ZERO);
+    let one = simd.splat(T::ONE);
+    let minus = simd.splat(-T::ONE);
+    let minus_free = simd.splat(-free[head]);
+    let mut lost = simd.splat(T::ZERO);
     for block in 0..blocks {
         // The product over the others, and not a quotient: a word may be freed entirely.
-        let mut gradient = I::Lanes::<T>::load(&retention_gradient[block]);
+        let mut gradient = simd.load(&retention_gradient[block]);
         for (other, free) in free.iter().enumerate() {
             if other != head {
-                let weights = I::Lanes::<T>::load(&read[other * blocks + block]);
-                gradient = gradient.multiply(I::Lanes::<T>::splat(-*free).multiply_add(weights, one));
+                let weights = simd.load(&read[other * blocks + block]);
+                gradient = gradient.multiply(simd.splat(-*free).multiply_add(weights, one));
             }
         }
-        lost = gradient.multiply_add(I::Lanes::<T>::load(&read[head * blocks + block]), lost);
+        lost = gradient.multiply_add(simd.load(&read[head * blocks + block]), lost);
         let of_read = &mut read_gradient[head * blocks + block];
-        minus_free.multiply_add(gradient, I::Lanes::<T>::load(of_read)).store(of_read);
+        minus_free.multiply_add(gradient, simd.load(of_read)).store(of_read);
     }
     minus.multiply(lost).sum()
 }

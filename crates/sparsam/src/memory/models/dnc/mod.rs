@@ -329,7 +329,7 @@ struct Content<T> {
 
 impl<T: Real> Content<T> {
     #[inline(always)]
-    fn start<I: InstructionSet>(&mut self, fields: Fields, interface: &[T], keys: std::ops::Range<usize>) {
+    fn start<I: InstructionSet>(&mut self, simd: I, fields: Fields, interface: &[T], keys: std::ops::Range<usize>) {
         let key = |key: usize| &interface[fields.key(key)];
         let strength = |key: usize| interface[fields.strength(key)].oneplus();
         self.is_masked = fields.masked_content;
@@ -337,24 +337,25 @@ impl<T: Real> Content<T> {
             self.masks.clear();
             self.masks.extend(interface[fields.masks()].iter().map(|x| x.sigmoid()));
             let mask = |key: usize| &self.masks[key * fields.word_size..][..fields.word_size];
-            self.masked.start::<I>(fields.word_size, keys.map(|k| (key(k), mask(k), strength(k))));
+            self.masked.start(simd, fields.word_size, keys.map(|k| (key(k), mask(k), strength(k))));
         } else {
-            self.plain.start::<I>(fields.word_size, keys.map(|k| (key(k), strength(k))));
+            self.plain.start(simd, fields.word_size, keys.map(|k| (key(k), strength(k))));
         }
     }
 
     #[inline(always)]
     fn strip<I: InstructionSet>(
         &mut self,
+        simd: I,
         layout: Layout,
         blocks: &std::ops::Range<usize>,
         contents: &[Sixteen<T>],
         weights: &mut [Sixteen<T>],
     ) {
         if self.is_masked {
-            self.masked.strip::<I>(layout, blocks, contents, weights);
+            self.masked.strip(simd, layout, blocks, contents, weights);
         } else {
-            self.plain.strip::<I>(layout, blocks, contents, weights);
+            self.plain.strip(simd, layout, blocks, contents, weights);
         }
     }
 
@@ -368,8 +369,14 @@ impl<T: Real> Content<T> {
     }
 
     #[inline(always)]
-    fn start_back<I: InstructionSet>(&mut self, fields: Fields, interface: &[T], keys: std::ops::Range<usize>) {
-        self.start::<I>(fields, interface, keys);
+    fn start_back<I: InstructionSet>(
+        &mut self,
+        simd: I,
+        fields: Fields,
+        interface: &[T],
+        keys: std::ops::Range<usize>,
+    ) {
+        self.start(simd, fields, interface, keys);
         if self.is_masked {
             self.masked.start_back();
         } else {
@@ -380,15 +387,16 @@ impl<T: Real> Content<T> {
     #[inline(always)]
     fn strip_back<I: InstructionSet>(
         &mut self,
+        simd: I,
         contents: &[Sixteen<T>],
         logit_gradients: &mut [Sixteen<T>],
         stride: usize,
         content_gradients: &mut [Sixteen<T>],
     ) {
         if self.is_masked {
-            self.masked.strip_back::<I>(contents, logit_gradients, stride, content_gradients);
+            self.masked.strip_back(simd, contents, logit_gradients, stride, content_gradients);
         } else {
-            self.plain.strip_back::<I>(contents, logit_gradients, stride, content_gradients);
+            self.plain.strip_back(simd, contents, logit_gradients, stride, content_gradients);
         }
     }
 
@@ -396,6 +404,7 @@ impl<T: Real> Content<T> {
     #[inline(always)]
     fn finish_back<I: InstructionSet>(
         &mut self,
+        simd: I,
         fields: Fields,
         interface: &[T],
         keys: std::ops::Range<usize>,
@@ -405,14 +414,14 @@ impl<T: Real> Content<T> {
             let strength_gradient = if self.is_masked {
                 self.mask_gradient.resize(fields.word_size, T::ZERO);
                 let of_mask = &mut self.mask_gradient;
-                let strength = self.masked.finish_back::<I>(head, &mut gradient[fields.key(key)], of_mask);
+                let strength = self.masked.finish_back(simd, head, &mut gradient[fields.key(key)], of_mask);
                 let masks = &self.masks[key * fields.word_size..];
                 for ((gradient, of_mask), mask) in gradient[fields.mask(key)].iter_mut().zip(of_mask).zip(masks) {
                     *gradient = *of_mask * *mask * (T::ONE - *mask);
                 }
                 strength
             } else {
-                self.plain.finish_back::<I>(head, &mut gradient[fields.key(key)])
+                self.plain.finish_back(simd, head, &mut gradient[fields.key(key)])
             };
             let strength = fields.strength(key);
             gradient[strength] = strength_gradient * interface[strength].sigmoid();
@@ -462,6 +471,7 @@ impl<T: Real> Back<T> {
 /// M = ψ M ⊙ (1 - w eᵀ) + w vᵀ for the words of a strip; ψ = 1 if none is given.
 #[inline(always)]
 fn write<T: Real, I: InstructionSet>(
+    simd: I,
     word_size: usize,
     before: &[Sixteen<T>],
     now: &mut [Sixteen<T>],
@@ -472,14 +482,13 @@ fn write<T: Real, I: InstructionSet>(
 ) {
     let blocks = before.chunks_exact(word_size).zip(now.chunks_exact_mut(word_size));
     for (block, (before, now)) in blocks.enumerate() {
-        let weight = I::Lanes::<T>::load(&weights[block]);
-        let retained =
-            retention.map_or(I::Lanes::<T>::splat(T::ONE), |retention| I::Lanes::<T>::load(&retention[block]));
-        let erased = weight.multiply(retained).multiply(I::Lanes::<T>::splat(-T::ONE));
+        let weight = simd.load(&weights[block]);
+        let retained = retention.map_or(simd.splat(T::ONE), |retention| simd.load(&retention[block]));
+        let erased = weight.multiply(retained).multiply(simd.splat(-T::ONE));
         for (((before, now), erase), word) in before.iter().zip(now).zip(erase).zip(write_word) {
-            let kept = erased.multiply_add(I::Lanes::<T>::splat(*erase), retained);
-            let added = weight.multiply(I::Lanes::<T>::splat(*word));
-            kept.multiply_add(I::Lanes::<T>::load(before), added).store(now);
+            let kept = erased.multiply_add(simd.splat(*erase), retained);
+            let added = weight.multiply(simd.splat(*word));
+            kept.multiply_add(simd.load(before), added).store(now);
         }
     }
 }
@@ -495,6 +504,7 @@ struct WriteGradients<'a, T> {
 /// The gradient of [`write`]: turns that of the contents after it into that of the contents before it.
 #[inline(always)]
 fn write_back<T: Real, I: InstructionSet>(
+    simd: I,
     word_size: usize,
     before: &[Sixteen<T>],
     content_gradients: &mut [Sixteen<T>],
@@ -504,36 +514,35 @@ fn write_back<T: Real, I: InstructionSet>(
     write_word: &[T],
     gradients: WriteGradients<T>,
 ) {
-    let (zero, one, minus) =
-        (I::Lanes::<T>::splat(T::ZERO), I::Lanes::<T>::splat(T::ONE), I::Lanes::<T>::splat(-T::ONE));
+    let (zero, one, minus) = (simd.splat(T::ZERO), simd.splat(T::ONE), simd.splat(-T::ONE));
     let blocks = before.chunks_exact(word_size).zip(content_gradients.chunks_exact_mut(word_size));
     for (block, (before, contents)) in blocks.enumerate() {
-        let weight = I::Lanes::<T>::load(&weights[block]);
-        let retained = retention.map_or(one, |retention| I::Lanes::<T>::load(&retention[block]));
+        let weight = simd.load(&weights[block]);
+        let retained = retention.map_or(one, |retention| simd.load(&retention[block]));
         let minus_weight = weight.multiply(minus);
         // Σ_j G(j) v(j), Σ_j G(j) M(j) and Σ_j G(j) M(j) e(j), G the gradient of the content after the write.
         let (mut added, mut held, mut erased) = (zero, zero, zero);
         for j in 0..word_size {
-            let gradient = I::Lanes::<T>::load(&contents[j]);
-            let of_held = gradient.multiply(I::Lanes::<T>::load(&before[j]));
-            let erase = I::Lanes::<T>::splat(erase[j]);
-            added = gradient.multiply_add(I::Lanes::<T>::splat(write_word[j]), added);
+            let gradient = simd.load(&contents[j]);
+            let of_held = gradient.multiply(simd.load(&before[j]));
+            let erase = simd.splat(erase[j]);
+            added = gradient.multiply_add(simd.splat(write_word[j]), added);
             held = held.add(of_held);
             erased = of_held.multiply_add(erase, erased);
             let of_erase = &mut gradients.erase[j];
             let lost = of_held.multiply(retained);
-            minus_weight.multiply_add(lost, I::Lanes::<T>::load(of_erase)).store(of_erase);
+            minus_weight.multiply_add(lost, simd.load(of_erase)).store(of_erase);
             let of_word = &mut gradients.write_word[j];
-            weight.multiply_add(gradient, I::Lanes::<T>::load(of_word)).store(of_word);
+            weight.multiply_add(gradient, simd.load(of_word)).store(of_word);
             let kept = minus_weight.multiply_add(erase, one).multiply(retained);
             kept.multiply(gradient).store(&mut contents[j]);
         }
         let of_write = &mut gradients.write[block];
         let lost = erased.multiply(retained);
-        minus.multiply_add(lost, added).add(I::Lanes::<T>::load(of_write)).store(of_write);
+        minus.multiply_add(lost, added).add(simd.load(of_write)).store(of_write);
         let of_retention = &mut gradients.retention[block];
         if retention.is_some() {
-            minus_weight.multiply_add(erased, held).add(I::Lanes::<T>::load(of_retention)).store(of_retention);
+            minus_weight.multiply_add(erased, held).add(simd.load(of_retention)).store(of_retention);
         }
     }
 }
@@ -637,7 +646,7 @@ impl<T: Real> Memory<T> for Dnc<T> {
 }
 
 vector_fn! {
-    fn step<T, I>(dnc: &mut Dnc<T>, interface: &[T], read: &mut [T], record: bool) {
+    fn step<T, simd: I>(dnc: &mut Dnc<T>, interface: &[T], read: &mut [T], record: bool) {
         let (layout, fields, deallocation) = (dnc.layout, dnc.fields, dnc.deallocation);
         let (heads, size, blocks) = (fields.heads, fields.word_size, layout.blocks());
         let (before, now) = dnc.frames.step(record);
@@ -657,10 +666,10 @@ vector_fn! {
         scratch.order.sort(&now.usage.as_flattened()[..layout.memory_size]);
         scratch.order.allocate(now.allocation.as_flattened_mut());
 
-        scratch.write_addressing.start::<I>(fields, interface, fields.write_keys());
+        scratch.write_addressing.start(simd, fields, interface, fields.write_keys());
         for strip in layout.strips() {
             let contents = &before.contents[layout.contents(&strip)];
-            scratch.write_addressing.strip::<I>(layout, &strip, contents, now.write_content);
+            scratch.write_addressing.strip(simd, layout, &strip, contents, now.write_content);
         }
         scratch.write_addressing.finish(layout, now.write_content);
         let gates = Gates::new(interface[fields.write_gate()], interface[fields.allocation_gate()]);
@@ -672,14 +681,14 @@ vector_fn! {
             }
         }
 
-        scratch.read_addressing.start::<I>(fields, interface, fields.read_keys());
+        scratch.read_addressing.start(simd, fields, interface, fields.read_keys());
         let write_word = &interface[fields.write_word()];
         for strip in layout.strips() {
             let range = layout.contents(&strip);
             let retention = deallocation.then(|| &scratch.retention[strip.clone()]);
             let (old, new) = (&before.contents[range.clone()], &mut now.contents[range]);
-            write::<T, I>(size, old, new, &now.write[strip.clone()], retention, &scratch.erase, write_word);
-            scratch.read_addressing.strip::<I>(layout, &strip, new, now.read_content);
+            write(simd, size, old, new, &now.write[strip.clone()], retention, &scratch.erase, write_word);
+            scratch.read_addressing.strip(simd, layout, &strip, new, now.read_content);
         }
         scratch.read_addressing.finish(layout, now.read_content);
 
@@ -723,13 +732,13 @@ vector_fn! {
             scratch.read.add(&now.contents[layout.contents(&strip)], &now.read[strip.start..], blocks);
         }
         for (head, read) in read.chunks_exact_mut(size).enumerate() {
-            scratch.read.finish::<I>(head, read);
+            scratch.read.finish(simd, head, read);
         }
     }
 }
 
 vector_fn! {
-    fn step_back<T, I>(dnc: &mut Dnc<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+    fn step_back<T, simd: I>(dnc: &mut Dnc<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
         let (layout, fields, deallocation) = (dnc.layout, dnc.fields, dnc.deallocation);
         let (heads, size, blocks) = (fields.heads, fields.word_size, layout.blocks());
         if dnc.frames.at_end() {
@@ -772,15 +781,14 @@ vector_fn! {
                 (forward, &mut back.forward),
             ];
             for (mode, (weights, to)) in ways.into_iter().enumerate() {
-                mode_gradients[mode] = dot::<T, I>(weights[part.clone()].as_flattened(), gradient);
+                mode_gradients[mode] = dot(simd, weights[part.clone()].as_flattened(), gradient);
                 for (to, gradient) in to[part.clone()].as_flattened_mut().iter_mut().zip(gradient) {
                     *to = modes[mode] * *gradient;
                 }
             }
-            softmax_back::<T, I>(modes, &mut mode_gradients);
+            softmax_back(simd, modes, &mut mode_gradients);
             interface_gradient[fields.read_modes()][3 * head..][..3].copy_from_slice(&mode_gradients);
-            softmax_back::<T, I>(
-                now.read_content[part.clone()].as_flattened(),
+            softmax_back(simd, now.read_content[part.clone()].as_flattened(),
                 back.read_content[part.clone()].as_flattened_mut(),
             );
             if fields.sharpened_links {
@@ -789,8 +797,7 @@ vector_fn! {
                     (2 * head + 1, now.forward, now.sharp_forward, &mut back.forward),
                 ] {
                     let sharpness = interface[fields.sharpness()][place];
-                    let over_sharpness = sharpen_back::<T, I>(
-                        raw[part.clone()].as_flattened(),
+                    let over_sharpness = sharpen_back(simd, raw[part.clone()].as_flattened(),
                         sharpness.oneplus(),
                         sharp[part.clone()].as_flattened(),
                         gradient[part.clone()].as_flattened_mut(),
@@ -801,7 +808,7 @@ vector_fn! {
         }
 
         // Precedence and links.
-        let over_total = dot::<T, I>(carried.precedence.as_flattened(), before.precedence.as_flattened());
+        let over_total = dot(simd, carried.precedence.as_flattened(), before.precedence.as_flattened());
         let kept = T::ONE - now.write.as_flattened().iter().copied().sum::<T>();
         for (write, precedence) in back.write.iter_mut().zip(&mut carried.precedence) {
             for lane in 0..LANES {
@@ -822,16 +829,15 @@ vector_fn! {
         follow_links_back(link, before.links, gradients);
 
         // The memory: reads, their addressing, the write.
-        scratch.read_addressing.start_back::<I>(fields, interface, fields.read_keys());
+        scratch.read_addressing.start_back(simd, fields, interface, fields.read_keys());
         for strip in layout.strips() {
             let range = layout.contents(&strip);
             let gradient = &mut carried.contents[range.clone()];
             let logits = &mut back.read_content[strip.start..];
-            scratch.read_addressing.strip_back::<I>(&now.contents[range.clone()], logits, blocks, gradient);
+            scratch.read_addressing.strip_back(simd, &now.contents[range.clone()], logits, blocks, gradient);
             spread(size, gradient, &now.read[strip.start..], blocks, read_gradient);
             let retention = deallocation.then(|| &scratch.retention[strip.clone()]);
-            write_back::<T, I>(
-                size,
+            write_back(simd, size,
                 &before.contents[range],
                 gradient,
                 &now.write[strip.clone()],
@@ -846,19 +852,19 @@ vector_fn! {
                 },
             );
         }
-        scratch.read_addressing.finish_back::<I>(fields, interface, fields.read_keys(), interface_gradient);
+        scratch.read_addressing.finish_back(simd, fields, interface, fields.read_keys(), interface_gradient);
         for j in 0..size {
             let erase = scratch.erase[j];
             interface_gradient[fields.erase()][j] =
-                I::Lanes::<T>::load(&back.erase[j]).sum() * erase * (T::ONE - erase);
-            interface_gradient[fields.write_word()][j] = I::Lanes::<T>::load(&back.write_word[j]).sum();
+                simd.load(&back.erase[j]).sum() * erase * (T::ONE - erase);
+            interface_gradient[fields.write_word()][j] = simd.load(&back.write_word[j]).sum();
         }
 
         // Where to write.
         let gates = Gates::new(interface[fields.write_gate()], interface[fields.allocation_gate()]);
         let of_write = back.write.as_flattened();
-        let over_allocation = dot::<T, I>(of_write, now.allocation.as_flattened());
-        let over_content = dot::<T, I>(of_write, now.write_content.as_flattened());
+        let over_allocation = dot(simd, of_write, now.allocation.as_flattened());
+        let over_content = dot(simd, of_write, now.write_content.as_flattened());
         (interface_gradient[fields.write_gate()], interface_gradient[fields.allocation_gate()]) =
             gates.back(over_allocation, over_content);
         for block in 0..blocks {
@@ -868,15 +874,15 @@ vector_fn! {
                 back.write_content[block][lane] = gradient * (T::ONE - gates.interpolation);
             }
         }
-        softmax_back::<T, I>(now.write_content.as_flattened(), back.write_content.as_flattened_mut());
-        scratch.write_addressing.start_back::<I>(fields, interface, fields.write_keys());
+        softmax_back(simd, now.write_content.as_flattened(), back.write_content.as_flattened_mut());
+        scratch.write_addressing.start_back(simd, fields, interface, fields.write_keys());
         for strip in layout.strips() {
             let range = layout.contents(&strip);
             let (contents, gradient) = (&before.contents[range.clone()], &mut carried.contents[range]);
             let logits = &mut back.write_content[strip.start..];
-            scratch.write_addressing.strip_back::<I>(contents, logits, blocks, gradient);
+            scratch.write_addressing.strip_back(simd, contents, logits, blocks, gradient);
         }
-        scratch.write_addressing.finish_back::<I>(fields, interface, fields.write_keys(), interface_gradient);
+        scratch.write_addressing.finish_back(simd, fields, interface, fields.write_keys(), interface_gradient);
 
         // Allocation, usage and retention.
         scratch.order.sort(&now.usage.as_flattened()[..layout.memory_size]);
@@ -891,7 +897,7 @@ vector_fn! {
         }
         for head in 0..heads {
             let free = scratch.free[head];
-            let over_gate = retain_back::<T, I>(&scratch.free, head, before.read, &back.retention, &mut carried.read);
+            let over_gate = retain_back(simd, &scratch.free, head, before.read, &back.retention, &mut carried.read);
             interface_gradient[fields.free_gates()][head] = over_gate * free * (T::ONE - free);
         }
     }

@@ -150,7 +150,7 @@ impl<T: Real> Matrix<T> {
 
     /// Scales a row, adds `factor` times the words' weights to it, and keeps the largest.
     #[inline(always)]
-    pub fn update_row<I: InstructionSet>(&mut self, row: u32, scale: T, factor: T, additions: &Weighted<T>) {
+    pub fn update_row<I: InstructionSet>(&mut self, simd: I, row: u32, scale: T, factor: T, additions: &Weighted<T>) {
         let range = self.row(row);
         self.rows.numbers.push(row);
         self.rows.columns.extend_from_slice(&self.columns[range.clone()]);
@@ -168,7 +168,7 @@ impl<T: Real> Matrix<T> {
         // Then one new entry after another, each in place of the smallest if that is smaller: the largest of all stay.
         let (lanes, _) = additions.weights.as_chunks::<LANES>();
         for (number, weights) in lanes.iter().enumerate() {
-            let values = I::Lanes::load(weights).multiply(I::Lanes::splat(factor));
+            let values = simd.load(weights).multiply(simd.splat(factor));
             let large = values.at_least(least(&self.values[self.row(row)]));
             if large == 0 {
                 continue;

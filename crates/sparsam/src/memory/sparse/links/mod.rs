@@ -264,7 +264,7 @@ impl Links<f32> {
 }
 
 vector_fn! {
-    fn update<T, I>(links: &mut Links<T>, record: bool) {
+    fn update<T, simd: I>(links: &mut Links<T>, record: bool) {
         links.cut_tapes(links.steps[links.position]);
         let Links { limit, after, before, precedence, steps, position, scratch } = links;
         let Scratch { written, last, found, kept, .. } = scratch;
@@ -274,13 +274,13 @@ vector_fn! {
         let (words, weights) = precedence.of(*position, 0);
         last.set(words.iter().copied().zip(weights.iter().copied()));
         for (word, weight) in written.each() {
-            after.update_row::<I>(word, T::ONE - weight, weight, last);
+            after.update_row(simd, word, T::ONE - weight, weight, last);
         }
         for (word, weight) in written.each() {
             before.scale_column(word, T::ONE - weight);
         }
         for (word, weight) in last.each() {
-            before.update_row::<I>(word, T::ONE, weight, written);
+            before.update_row(simd, word, T::ONE, weight, written);
         }
 
         let rest = written.each().fold(T::ONE, |rest, (_, weight)| rest - weight).max(T::ZERO);
@@ -292,7 +292,7 @@ vector_fn! {
                 found.weights[place] += weight;
             }
         }
-        keep_largest::<T, I>(found, *limit, kept);
+        keep_largest(simd, found, *limit, kept);
         precedence.set(*position + 1, 0, kept);
 
         if record {
@@ -310,7 +310,7 @@ vector_fn! {
 }
 
 vector_fn! {
-    fn follow<T, I>(links: &mut Links<T>, direction: Direction, words: &[u32], weights: &[T], limit: usize) {
+    fn follow<T, simd: I>(links: &mut Links<T>, direction: Direction, words: &[u32], weights: &[T], limit: usize) {
         let Links { after, before, scratch, .. } = links;
         let Scratch { places, entries, weights: shares, found, kept, .. } = scratch;
         let matrix = if direction == Direction::Forward { after } else { before };
@@ -361,7 +361,7 @@ vector_fn! {
         for word in &found.words {
             places[*word as usize] = 0;
         }
-        keep_largest::<T, I>(found, limit, kept);
+        keep_largest(simd, found, limit, kept);
     }
 }
 

@@ -41,14 +41,19 @@ pub fn comes_before<T: Real>(one: (u32, T), other: (u32, T)) -> bool {
 
 /// Keeps the `limit` largest positive entries, largest first, ties to the lower word.
 #[inline(always)]
-pub fn keep_largest<T: Real, I: InstructionSet>(entries: &Weighted<T>, limit: usize, kept: &mut Vec<(u32, T)>) {
+pub fn keep_largest<T: Real, I: InstructionSet>(
+    simd: I,
+    entries: &Weighted<T>,
+    limit: usize,
+    kept: &mut Vec<(u32, T)>,
+) {
     kept.clear();
     let (lanes, _) = entries.weights.as_chunks::<LANES>();
     // Of no fewer groups than are kept each has an entry that is no smaller than the least of their largest: what is
     // smaller than that need not be looked at.
     let mut bound = T::ZERO;
     if limit <= LANES {
-        let all = lanes.iter().fold(I::Lanes::<T>::splat(T::ZERO), |all, lanes| all.larger(I::Lanes::load(lanes)));
+        let all = lanes.iter().fold(simd.splat(T::ZERO), |all, lanes| all.larger(simd.load(lanes)));
         let mut groups = [T::ZERO; LANES];
         all.store(&mut groups);
         let mut count = LANES;
@@ -61,7 +66,7 @@ pub fn keep_largest<T: Real, I: InstructionSet>(entries: &Weighted<T>, limit: us
         bound = least(&groups[..count]);
     }
     for (number, lanes) in lanes.iter().enumerate() {
-        for lane in ones(I::Lanes::load(lanes).at_least(bound)) {
+        for lane in ones(simd.load(lanes).at_least(bound)) {
             let Some(word) = entries.words.get(number * LANES + lane) else { break };
             let entry = (*word, lanes[lane]);
             if entry.1 > T::ZERO && (kept.len() < limit || comes_before(entry, kept[limit - 1])) {
@@ -116,8 +121,8 @@ mod tests {
     use proptest::prelude::*;
 
     vector_fn! {
-        fn largest<T, I>(entries: &Weighted<T>, limit: usize, kept: &mut Vec<(u32, T)>) {
-            keep_largest::<T, I>(entries, limit, kept);
+        fn largest<T, simd: I>(entries: &Weighted<T>, limit: usize, kept: &mut Vec<(u32, T)>) {
+            keep_largest(simd, entries, limit, kept);
         }
     }
 
