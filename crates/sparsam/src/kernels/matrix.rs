@@ -21,9 +21,13 @@ pub struct Packed<T> {
 
 impl<T: Real> Packed<T> {
     /// Room for `inner × columns` zeros.
+    ///
+    /// # Panics
+    /// If no address space has room for them.
     pub fn zeros(inner: usize, columns: usize) -> Self {
-        let panels = vec![T::ZERO; columns.div_ceil(PANEL) * inner * PANEL];
-        Self { inner, columns, panels }
+        // What wraps around is more than any vector holds.
+        let length = columns.div_ceil(PANEL).saturating_mul(inner).saturating_mul(PANEL);
+        Self { inner, columns, panels: vec![T::ZERO; length] }
     }
 
     /// Takes over the transpose of a matrix stored row after row, for `rows` rows from `first_row` on: `source[j][i]`,
@@ -141,7 +145,24 @@ fn tile<T: Real, I: InstructionSet, const M: usize, const V: usize>(
     V * LANES
 }
 
+/// Where a matrix of `rows × columns` numbers ends whose rows lie `stride` numbers apart; nothing if that is beyond any
+/// slice. A matrix without a number ends at 0.
+fn end(rows: usize, columns: usize, stride: usize) -> Option<usize> {
+    if rows == 0 || columns == 0 {
+        return Some(0);
+    }
+    (rows - 1).checked_mul(stride)?.checked_add(columns)
+}
+
+/// The distance of rows that a product is told of: that of a single row means nothing, and may be anything.
+fn used_stride(rows: usize, columns: usize, stride: usize) -> usize {
+    if rows > 1 { stride } else { columns }
+}
+
 /// A view of a matrix whose rows lie `stride` numbers apart.
+///
+/// Unless it is empty, all its elements lie within `data`, and so both strides are below the length of `data` or multiply
+/// no number but 0; neither is above `isize::MAX`.
 #[derive(Clone, Copy)]
 pub struct View<'a, T> {
     data: &'a [T],
@@ -153,9 +174,13 @@ pub struct View<'a, T> {
 
 impl<'a, T> View<'a, T> {
     /// `rows × columns` numbers, row after row, `stride` numbers from one row to the next.
+    ///
+    /// # Panics
+    /// If `data` ends before the last of them.
     pub fn new(data: &'a [T], rows: usize, columns: usize, stride: usize) -> Self {
-        assert!(rows == 0 || columns == 0 || (rows - 1) * stride + columns <= data.len());
-        Self { data, rows, columns, row_stride: stride, column_stride: 1 }
+        let within = end(rows, columns, stride).is_some_and(|end| end <= data.len());
+        assert!(within, "{rows} × {columns} numbers at a stride of {stride} are not within {}", data.len());
+        Self { data, rows, columns, row_stride: used_stride(rows, columns, stride), column_stride: 1 }
     }
 
     /// The same numbers seen as `columns × rows`.
@@ -171,15 +196,22 @@ impl<'a, T> View<'a, T> {
 }
 
 /// `output += left · right`; the rows of `output` lie `stride` numbers apart. Runs on the calling thread.
+///
+/// # Panics
+/// If `left` has other columns than `right` has rows, if the rows of `output` overlap, or if it ends before the last of
+/// them.
 pub fn multiply<T: Real>(left: View<T>, right: View<T>, output: &mut [T], stride: usize) {
     let (m, k, n) = (left.rows, left.columns, right.columns);
     assert_eq!(k, right.rows);
     if m == 0 || n == 0 || k == 0 {
         return;
     }
-    assert!(n <= stride && (m - 1) * stride + n <= output.len());
+    let within = end(m, n, stride).is_some_and(|end| end <= output.len());
+    assert!(n <= stride && within, "{m} × {n} numbers at a stride of {stride} are not within {}", output.len());
+    let stride = used_stride(m, n, stride);
     // SAFETY: each view checked when made that its last element lies within its slice (and transposing
-    // keeps the set of elements); the assertion above does so for the output, whose rows do not overlap.
+    // keeps the set of elements); the assertion above does so for the output, whose rows do not overlap. Strides are at
+    // most the length of a slice, which `isize` holds.
     unsafe {
         gemm::gemm(
             m,
@@ -228,6 +260,33 @@ mod tests {
         for (x, y) in a.iter().zip(b) {
             assert!((x - y).abs() < 1e-10, "{x} {y}");
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "9223372036854775809 × 1 numbers at a stride of 2 are not within 1")]
+    fn a_view_whose_end_wraps_around_is_refused() {
+        View::new(&[0.0f64], (1 << 63) + 1, 1, 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "2 × 18446744073709551615 numbers at a stride of 1 are not within 1")]
+    fn a_view_whose_last_row_wraps_around_is_refused() {
+        View::new(&[0.0f64], 2, usize::MAX, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "2 × 1 numbers at a stride of 18446744073709551615 are not within 3")]
+    fn an_output_whose_end_wraps_around_is_refused() {
+        let numbers = [1.0f64; 2];
+        multiply(View::new(&numbers, 2, 1, 1), View::new(&numbers, 1, 1, 1), &mut [0.0; 3], usize::MAX);
+    }
+
+    #[test]
+    fn the_stride_of_a_single_row_means_nothing() {
+        let (numbers, mut output) = ([2.0f64, 3.0], [1.0]);
+        let row = View::new(&numbers, 1, 2, usize::MAX);
+        multiply(row, row.transposed(), &mut output, usize::MAX - 1);
+        assert_eq!(output, [14.0]);
     }
 
     proptest! {
