@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::value::{MapDeserializer, StrDeserializer};
 use sparsam::Model;
 use sparsam::index::IndexKind;
+use sparsam::network::InitialValues;
 use sparsam::nn::optimiser::OptimiserConfig;
 use sparsam_train::{Config, Error, TaskConfig};
 use toml::{Table, Value};
@@ -97,8 +98,10 @@ static FLAGS: &[Flag] = &[
         "Added to what the gradient is divided by"),
 
     flag("hidden-size", &["network", "hidden_size"], Kind::Whole, NETWORK, "Hidden units of the controller"),
+    flag("initial-values", &["network", "initial_values"], Kind::Word(initial_values), NETWORK,
+        "First values by what a parameter is for, or every weight within ±1/√fan_in"),
     flag("input-bound", &["network", "input_bound"], Kind::Number, NETWORK,
-        "First weights of the inputs lie in ± this; 0: drawn as all others"),
+        "First weights of the inputs lie in ± this; 0: by what suits the task's inputs"),
     flag("memory-size", &["network", "memory", "memory_size"], Kind::Whole, NETWORK, "Words in memory"),
     flag("word-size", &["network", "memory", "word_size"], Kind::Whole, NETWORK, "Numbers in a word"),
     flag("heads", &["network", "memory", "heads"], Kind::Whole, NETWORK, "Access heads"),
@@ -169,6 +172,10 @@ impl Flag {
 fn optimisers() -> &'static [&'static str] {
     let unknown = MapDeserializer::new([("kind", "")].into_iter());
     OptimiserConfig::deserialize(unknown).map_or_else(|Variants(names)| names, |_| &[])
+}
+
+fn initial_values() -> &'static [&'static str] {
+    InitialValues::deserialize(StrDeserializer::new("")).map_or_else(|Variants(names)| names, |_| &[])
 }
 
 fn indexes() -> &'static [&'static str] {

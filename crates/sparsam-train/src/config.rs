@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sparsam::network::InitialValues;
 use sparsam::nn::optimiser::OptimiserConfig;
 use sparsam::{Model, NetworkConfig};
 use toml::de::{DeTable, DeValue};
@@ -49,8 +50,10 @@ pub struct Config {
 pub struct NetworkOptions {
     /// Hidden units of the controller, H.
     pub hidden_size: usize,
-    /// The first weights of the inputs lie in ± this
-    /// ([`draw_input_weights`](sparsam::Network::draw_input_weights)); 0: they are drawn as all others.
+    /// How the first values of parameters are chosen.
+    pub initial_values: InitialValues,
+    /// The first weights of the inputs lie in ± this. 0: in what suits the inputs of the first sequences, ±2 divided by the
+    /// root mean square of their lengths, or by half of it if they are one-hot.
     pub input_bound: f64,
     /// The model: which memory, and its configuration.
     pub memory: Model,
@@ -64,7 +67,7 @@ impl Config {
     /// many batches as the task is known to take. [`build`](TaskConfig::build) says whether the task's options fit.
     pub fn default_for(task: TaskConfig, model: Model) -> Self {
         let (batches, threshold) = (task.default_batches(), task.default_threshold());
-        let (evaluation_sequences, input_bound) = (task.default_evaluation_sequences(), task.default_input_bound());
+        let evaluation_sequences = task.default_evaluation_sequences();
         Self {
             seed: 1,
             batch_size: 8,
@@ -75,7 +78,12 @@ impl Config {
             evaluation_sequences,
             checkpoint_every: 500,
             task,
-            network: NetworkOptions { hidden_size: 100, input_bound, memory: model },
+            network: NetworkOptions {
+                hidden_size: 100,
+                initial_values: InitialValues::default(),
+                input_bound: 0.0,
+                memory: model,
+            },
             optimiser: OptimiserConfig::rms_prop(1e-4),
             curriculum: CurriculumConfig { threshold, ..CurriculumConfig::default() },
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
+use sparsam::network::{ONE_HOT_INPUT_BOUND, input_bound};
 use sparsam::nn::loss::BITS;
 use sparsam::nn::optimiser::{Optimiser, OptimiserConfig, clip_by_norm};
 use sparsam::{Network, Parameters, Runner};
@@ -15,7 +16,7 @@ use crate::curriculum::Curriculum;
 use crate::evaluation::Evaluator;
 use crate::random::Stream;
 use crate::run_folder::{Checkpoint, OpenRun, Progress, Resumed, RunFolder};
-use crate::task::Task;
+use crate::task::{Draw, Task};
 use crate::{CategoryScore, Config, Error, Evaluation, Metrics};
 
 /// Batches in a row that nothing is learnt from because their gradient is not finite, at most. The gradient of a long
@@ -172,11 +173,10 @@ impl Trainer {
         let curriculum =
             if config.curriculum.on { Some(Curriculum::new(*config.curriculum.levels(&*task)?.start())) } else { None };
         let progress = Progress { curriculum, ..Progress::default() };
-        let mut network = Network::new(sizes, config.seed)?;
-        if config.network.input_bound > 0.0 {
-            // Not the numbers again that the network drew from this seed.
-            network.draw_input_weights(config.network.input_bound, config.seed.wrapping_add(1 << 32));
-        }
+        let values = config.network.initial_values;
+        let given = Some(config.network.input_bound).filter(|bound| *bound > 0.0);
+        let input_bound = given.map_or_else(|| suitable_input_bound(&config, &*task), Ok)?;
+        let network = Network::with_initial_values(sizes, values, Some(input_bound), config.seed)?;
         let optimiser = Optimiser::new(config.optimiser, network.parameters().values().len())?;
         // Before the folder is made: a memory that does not fit should leave nothing behind.
         let runner = Runner::new(&network, config.batch_size)?;
@@ -501,6 +501,42 @@ impl Trainer {
         observer.event(Event::Saved { batch: self.progress.batch, path: &path });
         Ok(())
     }
+}
+
+/// Sequences that the bound of the inputs' weights is chosen by.
+const LOOKED_AT: u64 = 64;
+
+/// The bound of the inputs' weights that suits the first sequences of training: [`ONE_HOT_INPUT_BOUND`] where nearly all
+/// inputs have just one number that is not 0, else what [`input_bound`] gives for the root mean square of their lengths.
+/// Inputs of zeros, at which nothing comes in, do not count.
+fn suitable_input_bound(config: &Config, task: &dyn Task) -> Result<f64, Error> {
+    let levels = if config.curriculum.on {
+        let level = *config.curriculum.levels(task)?.start();
+        level..=level
+    } else {
+        config.levels(task)?
+    };
+    let (mut squares, mut steps, mut one_hot) = (0.0, 0u64, 0u64);
+    for number in 0..LOOKED_AT {
+        let mut sequence = task.sequence();
+        task.generate(Draw::new(&levels, config.seed, Stream::Training, number), &mut sequence);
+        for step in 0..sequence.steps() {
+            let input = sequence.input(step);
+            let used = input.iter().filter(|x| **x != 0.0).count();
+            squares += input.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
+            steps += u64::from(used > 0);
+            one_hot += u64::from(used == 1);
+        }
+    }
+    let length = (squares / steps.max(1) as f64).sqrt();
+    Ok(if length == 0.0 {
+        1.0
+    } else if one_hot * 10 >= steps * 9 && task.input_size() > 1 {
+        ONE_HOT_INPUT_BOUND / length
+    } else {
+        input_bound(length)
+    }
+    .clamp(1e-3, 1e3))
 }
 
 /// Says in which batch something was not finite.

@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["kernels"],
     &["arrays", "nn"],
     &["index"],
-    &["memory::gates", "memory::softmax", "memory::trace"],
+    &["memory::gates", "memory::interface", "memory::softmax", "memory::trace"],
     &["memory::sharpen"],
     &["memory::dense", "memory::sparse"],
     // The trait, the registry and the models.

@@ -281,11 +281,6 @@ trait Options {
         0.01
     }
 
-    /// Within what the first weights of the inputs lie; 0: as all others.
-    fn input_bound(&self) -> f64 {
-        0.0
-    }
-
     /// Whether building the task reads files.
     fn reads_files(&self) -> bool {
         false
@@ -413,11 +408,6 @@ impl TaskConfig {
     /// The loss below which a curriculum goes on, in bits for each bit or class wanted.
     pub fn default_threshold(&self) -> f64 {
         self.options().threshold()
-    }
-
-    /// Within what the first weights of a network's inputs lie; 0: they are drawn as all others.
-    pub fn default_input_bound(&self) -> f64 {
-        self.options().input_bound()
     }
 
     /// Whether the task's sequences come from files, which [`build`](Self::build) reads.

@@ -23,6 +23,7 @@
 mod conformance;
 mod dense;
 mod gates;
+pub mod interface;
 mod models;
 mod sharpen;
 mod softmax;
@@ -36,6 +37,7 @@ pub use crate::system::available_bytes;
 
 use serde::{Deserialize, Serialize};
 
+use self::interface::Field;
 use crate::{Arrays, Error, Real};
 
 /// An external memory. See the [module](self) for its life.
@@ -103,6 +105,8 @@ pub trait Memory<T: Real>: Send {
 pub trait MemoryConfig {
     /// Length of the interface vector.
     fn interface_len(&self) -> usize;
+    /// The fields of the interface vector, in their order, with what each starts with.
+    fn interface(&self) -> Vec<Field>;
     /// Length of what a step reads.
     fn read_len(&self) -> usize;
     /// Checks that a memory of this configuration can be.
@@ -155,6 +159,14 @@ macro_rules! models {
                 match self {
                     Self::Lstm => 0,
                     $(Self::$variant(config) => config.interface_len(),)*
+                }
+            }
+
+            /// The fields of the interface vector, in their order; none without a memory.
+            pub fn interface(&self) -> Vec<Field> {
+                match self {
+                    Self::Lstm => Vec::new(),
+                    $(Self::$variant(config) => config.interface(),)*
                 }
             }
 

@@ -9,10 +9,12 @@
 //! tape for each row of a batch.
 
 mod budget;
+mod initial;
 mod parameters;
 mod runner;
 mod shard;
 
+pub use initial::{Block, FirstValue, InitialValues, ONE_HOT_INPUT_BOUND, input_bound};
 pub use parameters::{Parameters, Tensor};
 pub use runner::Runner;
 
@@ -22,7 +24,6 @@ use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
-use self::parameters::fill_uniform;
 use crate::{Error, Model, Real};
 
 /// The sizes of a network and its model.
@@ -113,43 +114,36 @@ fn new_version() -> u64 {
 }
 
 impl<T: Real> Network<T> {
-    /// A network with every weight uniform in ±1/√fan_in (for both of the controller's matrices fan_in is
-    /// I + R·W + H) and every bias 0, the forget gate's 1. The same seed gives the same weights.
+    /// A network that has learnt nothing, with weights that suit its model and inputs whose numbers are all about 1:
+    /// [`InitialValues::ByRole`] without an input bound. The same seed gives the same weights.
+    ///
+    /// # Errors
+    /// As [`with_initial_values`](Self::with_initial_values).
+    pub fn new(config: NetworkConfig, seed: u64) -> Result<Self, Error> {
+        Self::with_initial_values(config, InitialValues::default(), None, seed)
+    }
+
+    /// A network that has learnt nothing. Weights of the inputs lie in ±`input_bound`; [`input_bound`] and
+    /// [`ONE_HOT_INPUT_BOUND`] say which suits. See [`NetworkConfig::first_values`] for all others.
     ///
     /// # Errors
     /// [`Error::Config`] names the field that does not fit, or that makes more parameters than there is room for.
-    pub fn new(config: NetworkConfig, seed: u64) -> Result<Self, Error> {
+    pub fn with_initial_values(
+        config: NetworkConfig,
+        values: InitialValues,
+        input_bound: Option<f64>,
+        seed: u64,
+    ) -> Result<Self, Error> {
         config.validate()?;
         config.check_parameters::<T>()?;
-        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        if let Some(bound) = input_bound {
+            let fits = bound > 0.0 && bound.is_finite();
+            Error::check_config(fits, "input_bound", bound, "it must be a finite number above 0")?;
+        }
         let mut parameters = Parameters::zeros(config.tensors());
-        let hidden = config.hidden_size;
-        let read = config.memory.read_len();
-        parameters.fill_uniform("controller.weight_ih", config.input_size + read + hidden, &mut random);
-        parameters.fill_uniform("controller.weight_hh", config.input_size + read + hidden, &mut random);
-        if config.memory.interface_len() > 0 {
-            parameters.fill_uniform("interface.weight", hidden, &mut random);
-        }
-        parameters.fill_uniform("output.weight", hidden + read, &mut random);
-        if let Some(bias) = parameters.get_mut("controller.bias") {
-            bias[hidden..2 * hidden].fill(T::ONE);
-        }
-        Ok(Self { config, parameters, version: new_version() })
-    }
-
-    /// Draws the weights of the inputs anew (ours): those of the 4·H × I columns of the controller's matrix that the
-    /// inputs meet, uniform in ±`bound`; those of the words read, and all others, stay.
-    ///
-    /// [`new`](Self::new) supposes that all inputs are large at once. Where one of I is 1 and the others are 0, as for
-    /// words, the units of the controller can hardly tell at first which one it was, and learning begins much later;
-    /// a bound of 2 to 8 suits such inputs.
-    pub fn draw_input_weights(&mut self, bound: f64, seed: u64) {
-        let (inputs, row) = (self.config.input_size, self.config.input_size + self.config.memory.read_len());
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let weights = self.parameters_mut().get_mut("controller.weight_ih").unwrap_or_default();
-        for weights in weights.chunks_exact_mut(row) {
-            fill_uniform(&mut weights[..inputs], bound, &mut random);
-        }
+        initial::fill(&mut parameters, &config.first_values(values, input_bound), &mut random);
+        Ok(Self { config, parameters, version: new_version() })
     }
 
     /// A network with the given parameters.
@@ -203,30 +197,6 @@ impl<T: Real> Network<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn weights_of_the_inputs_are_drawn_alone() {
-        let memory = Model::Sam(crate::memory::sam::Config { word_size: 4, heads: 2, ..Default::default() });
-        for memory in [memory, Model::Lstm] {
-            let config = NetworkConfig { input_size: 50, hidden_size: 30, output_size: 2, memory };
-            let before = Network::<f32>::new(config, 1).unwrap();
-            let mut network = before.clone();
-            network.draw_input_weights(4.0, 2);
-            let (mut inputs, row) = (Vec::new(), 50 + network.config().memory.read_len());
-            for (place, (now, before)) in
-                network.parameters().values().iter().zip(before.parameters().values()).enumerate()
-            {
-                if place < 120 * row && place % row < 50 { inputs.push(*now) } else { assert_eq!(now, before) }
-            }
-            assert_eq!(inputs.len(), 120 * 50);
-            assert!(inputs.iter().all(|weight| weight.abs() <= 4.0));
-            let square = inputs.iter().map(|weight| weight * weight).sum::<f32>() / 6000.0;
-            assert!((square - 16.0 / 3.0).abs() < 0.3, "{square}");
-            let mut again = before.clone();
-            again.draw_input_weights(4.0, 2);
-            assert_eq!(again.parameters(), network.parameters());
-        }
-    }
 
     #[test]
     fn another_memory_has_to_fit_the_parameters() {

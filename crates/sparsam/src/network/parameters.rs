@@ -1,5 +1,3 @@
-use rand_core::Rng;
-
 use crate::{Error, Real};
 
 /// The name and shape of a parameter.
@@ -86,19 +84,5 @@ impl<T: Real> Parameters<T> {
             start += tensor.len();
         }
         None
-    }
-
-    /// Fills a tensor with numbers uniform in ±1/√fan_in.
-    pub(super) fn fill_uniform(&mut self, name: &str, fan_in: usize, random: &mut impl Rng) {
-        fill_uniform(self.get_mut(name).unwrap_or_default(), 1.0 / (fan_in as f64).sqrt(), random);
-    }
-}
-
-/// Fills the values with numbers uniform in ±bound.
-pub(super) fn fill_uniform<T: Real>(values: &mut [T], bound: f64, random: &mut impl Rng) {
-    for value in values {
-        // The upper 53 bits, as a number in [0, 1).
-        let unit = (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        *value = T::from_f64((2.0 * unit - 1.0) * bound);
     }
 }

@@ -23,6 +23,7 @@ use crate::memory::dense::{
     Addressing, Frames, Layout, STRIP_BLOCKS, Sixteen, Sums, check_room, frame, life_in_frames, products, spread,
 };
 use crate::memory::gates::Gates;
+use crate::memory::interface::Field;
 use crate::memory::trace::put_heads;
 use crate::memory::{Memory, MemoryConfig};
 use crate::system::pages::Pages;
@@ -51,6 +52,10 @@ impl Default for Config {
 impl MemoryConfig for Config {
     fn interface_len(&self) -> usize {
         self.heads * Fields::len(self.word_size)
+    }
+
+    fn interface(&self) -> Vec<Field> {
+        sam::head_fields(self.word_size, self.heads)
     }
 
     fn read_len(&self) -> usize {

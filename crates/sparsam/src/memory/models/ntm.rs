@@ -29,11 +29,16 @@ use crate::memory::dense::{
     Addressing, Erasure, Frames, Layout, STRIP, STRIP_BLOCKS, Sixteen, Sums, check_room, erase, frame, life_in_frames,
     products, spread, sum,
 };
+use crate::memory::interface::{Field, inverse_softplus};
 use crate::memory::softmax::softmax;
 use crate::memory::trace::put_heads;
 use crate::memory::{Memory, MemoryConfig};
 use crate::system::pages::Pages;
 use crate::{Arrays, Error, Real};
+
+/// The strength with which keys start (ours), half of the other models': shifts have to blur what is found before they can
+/// learn.
+const STRENGTH: f64 = 5.0;
 
 /// The configuration of an [`Ntm`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +61,23 @@ impl Default for Config {
 impl MemoryConfig for Config {
     fn interface_len(&self) -> usize {
         self.heads * Fields { word_size: self.word_size }.len()
+    }
+
+    fn interface(&self) -> Vec<Field> {
+        let of = |_| {
+            let addressing = || {
+                [
+                    Field::new("key", self.word_size),
+                    Field::new("strength", 1).with_bias(inverse_softplus(STRENGTH)),
+                    Field::new("interpolation gate", 1),
+                    Field::new("shift", 3),
+                    Field::new("sharpening", 1),
+                ]
+            };
+            let write = [Field::new("erase", self.word_size), Field::new("add", self.word_size)];
+            addressing().into_iter().chain(addressing()).chain(write)
+        };
+        (0..self.heads).flat_map(of).collect()
     }
 
     fn read_len(&self) -> usize {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::index::{Found, IndexKind};
 use crate::kernels::simd::vector_fn;
 use crate::memory::gates::Gates;
+use crate::memory::interface::{Field, INTERPOLATION_GATE, STRENGTH, WRITE_GATE, inverse_oneplus, key_starts_as_word};
 use crate::memory::sparse::content;
 use crate::memory::sparse::store::{self, Reads, Store};
 use crate::memory::sparse::words::Addition;
@@ -51,6 +52,10 @@ impl MemoryConfig for Config {
         self.heads * Fields::len(self.word_size)
     }
 
+    fn interface(&self) -> Vec<Field> {
+        head_fields(self.word_size, self.heads)
+    }
+
     fn read_len(&self) -> usize {
         self.heads * self.word_size
     }
@@ -63,6 +68,22 @@ impl MemoryConfig for Config {
     fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
         Ok(Box::new(Sam::new(self)?))
     }
+}
+
+/// The fields of the interface, which is DAM's as well.
+pub(super) fn head_fields(word_size: usize, heads: usize) -> Vec<Field> {
+    let of = |head: usize| {
+        let key = Field::new("key", word_size);
+        [
+            // The write word is the head's third field of five.
+            if key_starts_as_word(head, heads) { key.same_as(5 * head + 2) } else { key },
+            Field::new("strength", 1).with_bias(inverse_oneplus(STRENGTH)),
+            Field::new("write word", word_size),
+            Field::new("write gate", 1).with_bias(WRITE_GATE),
+            Field::new("interpolation gate", 1).with_bias(INTERPOLATION_GATE),
+        ]
+    };
+    (0..heads).flat_map(of).collect()
 }
 
 /// Where a head's fields stand in its part of the interface: key q (W), strength β̂, write word a (W), write gate α̂,

@@ -6,6 +6,7 @@ use super::sam;
 use crate::index::{Found, IndexKind};
 use crate::kernels::simd::vector_fn;
 use crate::memory::gates::Gates;
+use crate::memory::interface::{Field, INTERPOLATION_GATE, STRENGTH, WRITE_GATE, inverse_oneplus, key_starts_as_word};
 use crate::memory::sharpen::{sharpen, sharpen_back};
 use crate::memory::softmax::{softmax, softmax_back};
 use crate::memory::sparse::content;
@@ -69,6 +70,30 @@ impl Default for Config {
 impl MemoryConfig for Config {
     fn interface_len(&self) -> usize {
         Fields::new(self).len()
+    }
+
+    fn interface(&self) -> Vec<Field> {
+        let Self { word_size, heads, masked_content, sharpened_links, .. } = *self;
+        let of = |head: usize| {
+            let key = Field::new("key", word_size);
+            [
+                // After three fields of each head comes the write word.
+                if key_starts_as_word(head, heads) { key.same_as(3 * heads) } else { key },
+                Field::new("strength", 1).with_bias(inverse_oneplus(STRENGTH)),
+                Field::new("read modes", MODES),
+            ]
+        };
+        let mut fields: Vec<Field> = (0..heads).flat_map(of).collect();
+        fields.push(Field::new("write word", word_size));
+        fields.push(Field::new("write gate", 1).with_bias(WRITE_GATE));
+        fields.push(Field::new("interpolation gate", 1).with_bias(INTERPOLATION_GATE));
+        if masked_content {
+            fields.extend((0..heads).map(|_| Field::new("read mask", word_size)));
+        }
+        if sharpened_links {
+            fields.extend((0..heads).map(|_| Field::new("sharpness", LINKED.len())));
+        }
+        fields
     }
 
     fn read_len(&self) -> usize {

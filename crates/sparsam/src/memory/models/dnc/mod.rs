@@ -31,6 +31,7 @@ use crate::memory::dense::{
     follow_links_back, frame, life_in_frames, products, spread,
 };
 use crate::memory::gates::Gates;
+use crate::memory::interface::{Field, INTERPOLATION_GATE, STRENGTH, WRITE_GATE, inverse_oneplus, key_starts_as_word};
 use crate::memory::sharpen::{sharpen, sharpen_back};
 use crate::memory::softmax::{softmax, softmax_back};
 use crate::memory::trace::put_heads;
@@ -84,6 +85,36 @@ impl MemoryConfig for Config {
         self.fields().len()
     }
 
+    fn interface(&self) -> Vec<Field> {
+        let Self { word_size, heads, masked_content, sharpened_links, .. } = *self;
+        let strength = inverse_oneplus(STRENGTH);
+        let key = |head| {
+            let key = Field::new("read key", word_size);
+            // The write word, after the read keys and four more fields.
+            if key_starts_as_word(head, heads) { key.same_as(heads + 4) } else { key }
+        };
+        let mut fields: Vec<Field> = (0..heads).map(key).collect();
+        fields.extend([
+            Field::new("read strengths", heads).with_bias(strength),
+            Field::new("write key", word_size),
+            Field::new("write strength", 1).with_bias(strength),
+            Field::new("erase", word_size),
+            Field::new("write word", word_size),
+            Field::new("free gates", heads),
+            // Words that are free rather than those found by content: SAM's interpolation gate the other way round.
+            Field::new("allocation gate", 1).with_bias(-INTERPOLATION_GATE),
+            Field::new("write gate", 1).with_bias(WRITE_GATE),
+            Field::new("read modes", 3 * heads),
+        ]);
+        if masked_content {
+            fields.extend((0..=heads).map(|_| Field::new("mask", word_size)));
+        }
+        if sharpened_links {
+            fields.push(Field::new("sharpness", 2 * heads));
+        }
+        fields
+    }
+
     fn read_len(&self) -> usize {
         self.heads * self.word_size
     }
@@ -117,19 +148,19 @@ struct Fields {
     sharpened_links: bool,
 }
 
-type Field = std::ops::Range<usize>;
+type Place = std::ops::Range<usize>;
 
 impl Fields {
-    fn after(field: Field, length: usize) -> Field {
+    fn after(field: Place, length: usize) -> Place {
         field.end..field.end + length
     }
-    fn read_key(self, head: usize) -> Field {
+    fn read_key(self, head: usize) -> Place {
         head * self.word_size..(head + 1) * self.word_size
     }
-    fn read_strengths(self) -> Field {
+    fn read_strengths(self) -> Place {
         self.heads * self.word_size..self.heads * (self.word_size + 1)
     }
-    fn write_key(self) -> Field {
+    fn write_key(self) -> Place {
         Self::after(self.read_strengths(), self.word_size)
     }
     fn write_strength(self) -> usize {
@@ -143,19 +174,19 @@ impl Fields {
     fn write_keys(self) -> std::ops::Range<usize> {
         self.heads..self.heads + 1
     }
-    fn key(self, key: usize) -> Field {
+    fn key(self, key: usize) -> Place {
         if key < self.heads { self.read_key(key) } else { self.write_key() }
     }
     fn strength(self, key: usize) -> usize {
         if key < self.heads { self.read_strengths().start + key } else { self.write_strength() }
     }
-    fn erase(self) -> Field {
+    fn erase(self) -> Place {
         self.write_strength() + 1..self.write_strength() + 1 + self.word_size
     }
-    fn write_word(self) -> Field {
+    fn write_word(self) -> Place {
         Self::after(self.erase(), self.word_size)
     }
-    fn free_gates(self) -> Field {
+    fn free_gates(self) -> Place {
         Self::after(self.write_word(), self.heads)
     }
     fn allocation_gate(self) -> usize {
@@ -164,19 +195,19 @@ impl Fields {
     fn write_gate(self) -> usize {
         self.allocation_gate() + 1
     }
-    fn read_modes(self) -> Field {
+    fn read_modes(self) -> Place {
         self.write_gate() + 1..self.write_gate() + 1 + 3 * self.heads
     }
     /// The masks of the read heads, then that of the write head; empty without masked content.
-    fn masks(self) -> Field {
+    fn masks(self) -> Place {
         let masks = if self.masked_content { self.heads + 1 } else { 0 };
         Self::after(self.read_modes(), masks * self.word_size)
     }
-    fn mask(self, key: usize) -> Field {
+    fn mask(self, key: usize) -> Place {
         let first = self.masks().start + key * self.word_size;
         first..first + self.word_size
     }
-    fn sharpness(self) -> Field {
+    fn sharpness(self) -> Place {
         Self::after(self.masks(), if self.sharpened_links { 2 * self.heads } else { 0 })
     }
     fn len(self) -> usize {
