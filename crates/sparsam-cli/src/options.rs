@@ -8,10 +8,10 @@ use clap::builder::{PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgMatches, Command, Error as ClapError, FromArgMatches, value_parser};
 use serde::Deserialize;
 use serde::de::value::{MapDeserializer, StrDeserializer};
-use sparsam::Model;
 use sparsam::index::IndexKind;
 use sparsam::network::InitialValues;
 use sparsam::nn::optimiser::OptimiserConfig;
+use sparsam::{ControllerKind, Model};
 use sparsam_train::{Config, Error, TaskConfig};
 use toml::{Table, Value};
 
@@ -98,6 +98,8 @@ static FLAGS: &[Flag] = &[
         "Added to what the gradient is divided by"),
 
     flag("hidden-size", &["network", "hidden_size"], Kind::Whole, NETWORK, "Hidden units of the controller"),
+    flag("controller", &["network", "controller"], Kind::Word(|| ControllerKind::NAMES), NETWORK,
+        "The recurrent cell that drives the memory; alone with --model lstm"),
     flag("initial-values", &["network", "initial_values"], Kind::Word(initial_values), NETWORK,
         "First values by what a parameter is for, or every weight within ±1/√fan_in"),
     flag("input-bound", &["network", "input_bound"], Kind::Number, NETWORK,

@@ -115,6 +115,29 @@ fn every_task_trains_with_every_model() {
 }
 
 #[test]
+fn every_controller_is_trained_resumed_and_evaluated() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    for controller in sparsam::ControllerKind::NAMES {
+        for model in ["sam", "lstm"] {
+            let name = format!("{controller} {model}");
+            let all = ["train", "copy", "--model", model, "--controller", controller, "--hidden-size", "8"];
+            succeeds(path, &[&all[..], &["--batches", "20", "--run", "whole"]].concat());
+            succeeds(path, &[&all[..], &["--batches", "10", "--run", &name]].concat());
+            succeeds(path, &["train", "--resume", &name, "--batches", "20"]);
+            let checkpoint = |run: &str| fs::read(path.join(run).join("checkpoints/newest.safetensors")).unwrap();
+            assert_eq!(checkpoint(&name).len(), checkpoint("whole").len());
+            assert_eq!(result(&path.join(&name)).2.last(), result(&path.join("whole")).2.last(), "{name}");
+            let config = fs::read_to_string(path.join(&name).join("config.toml")).unwrap();
+            assert!(config.contains(&format!("controller = \"{controller}\"\n")), "{config}");
+            succeeds(path, &["eval", &name, "--sequences", "2"]);
+            fs::remove_dir_all(path.join("whole")).unwrap();
+        }
+    }
+    is_mistake(path, &["train", "copy", "--controller", "elephant"], &["elephant", "gru", "layer_norm_lstm"]);
+}
+
+#[test]
 fn stories_are_learnt_and_other_files_evaluated() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sparsam::network::InitialValues;
 use sparsam::nn::optimiser::OptimiserConfig;
-use sparsam::{Model, NetworkConfig};
+use sparsam::{ControllerKind, Model, NetworkConfig};
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
@@ -50,6 +50,9 @@ pub struct Config {
 pub struct NetworkOptions {
     /// Hidden units of the controller, H.
     pub hidden_size: usize,
+    /// The controller, an LSTM where a configuration does not say.
+    #[serde(default)]
+    pub controller: ControllerKind,
     /// How the first values of parameters are chosen.
     pub initial_values: InitialValues,
     /// The first weights of the inputs lie in ± this. 0: in what suits the inputs of the first sequences, ±2 divided by the
@@ -80,6 +83,7 @@ impl Config {
             task,
             network: NetworkOptions {
                 hidden_size: 100,
+                controller: ControllerKind::default(),
                 initial_values: InitialValues::default(),
                 input_bound: 0.0,
                 memory: model,
@@ -185,6 +189,7 @@ impl Config {
             input_size: task.input_size(),
             hidden_size: self.network.hidden_size,
             output_size: task.output_size(),
+            controller: self.network.controller,
             memory: self.network.memory.clone(),
         }
     }
@@ -214,7 +219,13 @@ impl Config {
         }
         // What sizes the data will have is not known yet; none is smaller than this.
         let memory = self.network.memory.clone();
-        let sizes = NetworkConfig { input_size: 1, hidden_size: self.network.hidden_size, output_size: 1, memory };
+        let sizes = NetworkConfig {
+            input_size: 1,
+            hidden_size: self.network.hidden_size,
+            output_size: 1,
+            controller: self.network.controller,
+            memory,
+        };
         sizes.validate()?;
         self.validate_fields()
     }
@@ -488,6 +499,7 @@ mod tests {
             ("task.name = 'copy'\nnetwork.memory.model = 3", "network.memory.model is text, not 3 (line 2)"),
             ("task.name = 'copy'\nnetwork.memory.index = 3", "network.memory.index is text, not 3 (line 2)"),
             ("task.name = 'copy'\nnetwork.memory.index = 'x'", "no \"x\" to choose, only \"auto\", \"linear\", "),
+            ("task.name = 'copy'\nnetwork.controller = 'rnn'", "no \"rnn\" to choose, only \"lstm\", \"gru\","),
             ("task.name = 'copy'\noptimiser.kind = 'sgd'", "no \"sgd\" to choose, only \"rmsprop\" or \"adam\""),
             ("task.name = 'copy'\noptimiser.kind = 3", "optimiser.kind is text, not 3 (line 2)"),
             ("task.name = 'copy'\ntask.lenght = 3", "no option task.lenght here, only bits, max_length, min_length"),

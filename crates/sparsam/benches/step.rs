@@ -1,6 +1,6 @@
 //! One SAM step, forward and backward, at the paper's setting: batch 8, 100 hidden units, 4 heads, K = 4, words of 32
 //! numbers, 100 time steps, the memory empty at the start. Beside it, in the same run: the step's bare matrix
-//! products, and an LSTM of the same size.
+//! products, and an LSTM of the same size; and the other controllers, without a memory.
 //!
 //! `cargo bench --bench step`; figures are medians of rounds in which all variants take turns, with the spread from the
 //! first to the last decile.
@@ -10,7 +10,7 @@ use std::time::Instant;
 use sparsam::memory::sam;
 use sparsam::real::matrix::{Packed, View, multiply};
 use sparsam::real::simd::level;
-use sparsam::{Model, Network, NetworkConfig, Runner};
+use sparsam::{ControllerKind, Model, Network, NetworkConfig, Runner};
 
 const STEPS: usize = 100;
 const BATCH: usize = 8;
@@ -19,8 +19,8 @@ const HIDDEN: usize = 100;
 const OUTPUT: usize = 8;
 const ROUNDS: usize = 60;
 
-fn network(memory: Model) -> Network<f32> {
-    let config = NetworkConfig { input_size: INPUT, hidden_size: HIDDEN, output_size: OUTPUT, memory };
+fn network(controller: ControllerKind, memory: Model) -> Network<f32> {
+    let config = NetworkConfig { input_size: INPUT, hidden_size: HIDDEN, output_size: OUTPUT, controller, memory };
     Network::new(config, 1).expect("it fits")
 }
 
@@ -85,8 +85,9 @@ type Variant<'a> = (&'a str, usize, Box<dyn FnMut() -> f64 + Send + 'a>);
 fn main() {
     // `cargo test` runs benchmarks too; one round shows that they work.
     let rounds = if std::env::args().any(|argument| argument == "--bench") { ROUNDS } else { 1 };
-    let sam = network(Model::Sam(sam::Config { memory_size: 1_000_000, ..Default::default() }));
-    let lstm = network(Model::Lstm);
+    let sam = network(ControllerKind::Lstm, Model::Sam(sam::Config { memory_size: 1_000_000, ..Default::default() }));
+    let [lstm, gru, layer_norm_lstm] = [ControllerKind::Lstm, ControllerKind::Gru, ControllerKind::LayerNormLstm]
+        .map(|controller| network(controller, Model::Lstm));
     let pools = [1, 2]
         .map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started"));
     let mut variants: Vec<Variant> = vec![
@@ -95,6 +96,8 @@ fn main() {
         ("LSTM", 0, Box::new(episode(&lstm))),
         ("SAM, N = 1,000,000", 1, Box::new(episode(&sam))),
         ("LSTM", 1, Box::new(episode(&lstm))),
+        ("GRU", 0, Box::new(episode(&gru))),
+        ("LSTM, layer normalisation", 0, Box::new(episode(&layer_norm_lstm))),
     ];
     let mut times = vec![Vec::new(); variants.len()];
     for _ in 0..rounds + rounds.min(5) {

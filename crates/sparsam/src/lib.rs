@@ -12,6 +12,7 @@ pub mod nn;
 mod system;
 
 pub use arrays::{Array, Arrays, NO_WORD, Values};
+pub use controller::ControllerKind;
 pub use error::Error;
 pub use format::{checkpoint, state};
 pub use kernels::Real;

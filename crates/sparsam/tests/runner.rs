@@ -2,17 +2,22 @@
 
 mod common;
 
-use common::{Batch, Numbers, network};
+use common::{Batch, Kinds, Numbers, controllers, network};
 use sparsam::memory::{dam, dnc, ntm, sam, sdnc};
-use sparsam::{Arrays, Error, Model, NO_WORD, Network, NetworkConfig, Runner, Values};
+use sparsam::{Arrays, ControllerKind, Error, Model, NO_WORD, Network, NetworkConfig, Runner, Values};
 
-fn models() -> Vec<Model> {
+/// Every model, and every controller without a memory and beside one.
+fn models() -> Vec<Kinds> {
     let sam = sam::Config { memory_size: 50, word_size: 5, heads: 2, reads: 3, ..Default::default() };
     let sdnc = sdnc::Config { memory_size: 50, word_size: 5, heads: 2, reads: 3, ..Default::default() };
     let dnc = dnc::Config { memory_size: 50, word_size: 5, heads: 2, ..Default::default() };
     let dam = dam::Config { memory_size: 50, word_size: 5, heads: 2, ..Default::default() };
     let ntm = ntm::Config { memory_size: 50, word_size: 5, heads: 2 };
-    vec![Model::Lstm, Model::Sam(sam), Model::Sdnc(sdnc), Model::Dam(dam), Model::Ntm(ntm), Model::Dnc(dnc)]
+    let memories = [Model::Lstm, Model::Sam(sam), Model::Sdnc(sdnc), Model::Dam(dam), Model::Ntm(ntm), Model::Dnc(dnc)];
+    let beside = memories[..2].to_vec();
+    let others = controllers().skip(1).flat_map(|kind| beside.clone().into_iter().map(move |memory| (kind, memory)));
+    let others: Vec<Kinds> = others.map(Kinds::from).collect();
+    memories.into_iter().map(Kinds::from).chain(others).collect()
 }
 
 fn with_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {
@@ -179,7 +184,13 @@ fn a_row_reset_between_passes_leaves_the_others_where_they_stand() {
 #[test]
 fn gradients_that_vanish_end_with_zero() {
     for model in models() {
-        let config = NetworkConfig { input_size: 2, hidden_size: 12, output_size: 1, memory: model };
+        let config = NetworkConfig {
+            input_size: 2,
+            hidden_size: 12,
+            output_size: 1,
+            controller: model.controller,
+            memory: model.memory,
+        };
         let network = Network::<f32>::new(config, 5).expect("it fits");
         let steps = 1500;
         let inputs: Vec<f32> = (0..2 * steps).map(|i| ((i * 7919) % 13) as f32 / 13.0).collect();
@@ -194,7 +205,8 @@ fn gradients_that_vanish_end_with_zero() {
         let name = network.config().memory.name();
         assert!(!input_gradients.iter().any(|x| x.is_subnormal()), "{name}");
         assert!(input_gradients[2 * steps - 2..].iter().all(|x| *x != 0.0), "{name}");
-        if name == "lstm" {
+        // What is normalised is not made smaller from step to step.
+        if name == "lstm" && network.config().controller != ControllerKind::LayerNormLstm {
             assert!(input_gradients[..steps].iter().all(|x| *x == 0.0), "{name}");
         }
     }

@@ -136,7 +136,16 @@ impl Variant {
 
     fn network(self, memory_size: usize) -> Result<Network<f32>, sparsam::Error> {
         let memory = self.memory(memory_size);
-        Network::new(NetworkConfig { input_size: INPUT, hidden_size: HIDDEN, output_size: OUTPUT, memory }, 1)
+        Network::new(
+            NetworkConfig {
+                input_size: INPUT,
+                hidden_size: HIDDEN,
+                output_size: OUTPUT,
+                controller: Default::default(),
+                memory,
+            },
+            1,
+        )
     }
 
     /// Bytes of one state of a dense memory; none for a sparse one.

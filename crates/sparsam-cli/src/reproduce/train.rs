@@ -331,7 +331,13 @@ mod tests {
                 Model::Dam(dam) => dam.memory_size = 4,
                 _ => {}
             }
-            let sizes = sparsam::NetworkConfig { input_size: 2, hidden_size: 3, output_size: 2, memory };
+            let sizes = sparsam::NetworkConfig {
+                input_size: 2,
+                hidden_size: 3,
+                output_size: 2,
+                controller: Default::default(),
+                memory,
+            };
             let network = Network::new(sizes, 1).unwrap();
             let roomy = with_room(network.clone(), 10).unwrap();
             assert_eq!(roomy.parameters(), network.parameters());

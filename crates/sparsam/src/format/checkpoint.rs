@@ -205,13 +205,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Model;
     use crate::memory::sam;
+    use crate::{ControllerKind, Model};
 
     fn config() -> NetworkConfig {
         let memory =
             Model::Sam(sam::Config { memory_size: 20, word_size: 3, heads: 2, reads: 2, ..Default::default() });
-        NetworkConfig { input_size: 4, hidden_size: 5, output_size: 2, memory }
+        NetworkConfig { input_size: 4, hidden_size: 5, output_size: 2, controller: Default::default(), memory }
     }
 
     fn extra() -> Extra<f32> {
@@ -270,6 +270,23 @@ mod tests {
         save(&path, &plain, &Extra::default()).unwrap();
         assert_eq!(load::<f64>(&path).unwrap().parameters(), plain.parameters());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left");
+    }
+
+    #[test]
+    fn every_controller_comes_back_and_an_lstm_is_not_named() {
+        for name in ControllerKind::NAMES {
+            let controller = ControllerKind::by_name(name).unwrap();
+            let network = Network::<f32>::new(NetworkConfig { controller, ..config() }, 3).unwrap();
+            let file = to_bytes(&network, &Extra::default()).unwrap();
+            let (loaded, _) = from_bytes::<f32>(&file).unwrap();
+            assert_eq!((loaded.config(), loaded.parameters()), (network.config(), network.parameters()));
+            let named = String::from_utf8_lossy(&file).contains(r#"\"controller\":"#);
+            assert_eq!(named, controller != ControllerKind::Lstm, "checkpoints of before the choice have no name");
+        }
+        refused(
+            &with_config(|config| config["controller"] = "gru".into()),
+            "tensor `controller.weight_ih` has shape [20, 10], where [15, 10] was expected of this sam network",
+        );
     }
 
     #[test]

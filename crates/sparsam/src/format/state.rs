@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
     use crate::memory::{dam, dnc, ntm, sam, sdnc};
-    use crate::{Model, Network};
+    use crate::{ControllerKind, Model, Network};
 
     fn models() -> Vec<Model> {
         let (memory_size, word_size, heads, reads) = (20, 3, 2, 2);
@@ -196,7 +196,11 @@ mod tests {
     }
 
     fn network<T: Real>(memory: Model) -> Network<T> {
-        let config = NetworkConfig { input_size: 2, hidden_size: 5, output_size: 3, memory };
+        network_of(ControllerKind::Lstm, memory)
+    }
+
+    fn network_of<T: Real>(controller: ControllerKind, memory: Model) -> Network<T> {
+        let config = NetworkConfig { input_size: 2, hidden_size: 5, output_size: 3, controller, memory };
         let mut network = Network::new(config, 3).unwrap();
         for value in network.parameters_mut().values_mut() {
             *value *= T::from_f64(4.0);
@@ -230,8 +234,12 @@ mod tests {
     }
 
     fn goes_on_to_the_bit<T: Real>() {
-        for model in models() {
-            let network = network::<T>(model);
+        let controllers = ControllerKind::NAMES.iter().filter_map(|name| ControllerKind::by_name(name));
+        let beside =
+            controllers.flat_map(|controller| models().into_iter().take(2).map(move |model| (controller, model)));
+        let lstms = models().into_iter().skip(2).map(|model| (ControllerKind::Lstm, model));
+        for (controller, model) in beside.chain(lstms) {
+            let network = network_of::<T>(controller, model);
             let mut runner = Runner::new(&network, 6).unwrap();
             infer(&network, &mut runner, 37);
             train(&network, &mut runner, 20);
@@ -257,8 +265,9 @@ mod tests {
 
     #[test]
     fn saving_leaves_the_tape() {
-        for model in models() {
-            let network = network::<f64>(model);
+        let kinds = ["gru", "layer_norm_lstm"].map(|name| (ControllerKind::by_name(name).unwrap(), Model::Lstm));
+        for (controller, model) in models().into_iter().map(|model| (ControllerKind::Lstm, model)).chain(kinds) {
+            let network = network_of::<f64>(controller, model);
             let (mut saved, mut other) = (Runner::new(&network, 3).unwrap(), Runner::new(&network, 3).unwrap());
             let (inputs, lengths) = inputs(3, 9);
             let mut outputs = vec![0.0; 9 * 3 * 3];

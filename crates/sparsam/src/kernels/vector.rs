@@ -22,6 +22,21 @@ pub fn dot<T: Real, I: InstructionSet>(simd: I, a: &[T], b: &[T]) -> T {
     sum
 }
 
+/// Σ aᵢ.
+#[inline(always)]
+pub fn sum<T: Real, I: InstructionSet>(simd: I, a: &[T]) -> T {
+    let mut sums = simd.splat(T::ZERO);
+    let (chunks, rest) = a.as_chunks::<LANES>();
+    for chunk in chunks {
+        sums = sums.add(simd.load(chunk));
+    }
+    let mut sum = sums.sum();
+    for x in rest {
+        sum += *x;
+    }
+    sum
+}
+
 /// (a · b, b · b) in one pass.
 #[inline(always)]
 pub fn dot_and_square<T: Real, I: InstructionSet>(simd: I, a: &[T], b: &[T]) -> (T, T) {
@@ -127,6 +142,7 @@ mod tests {
             let exact: f64 = a.iter().zip(&b).map(|(x, y)| x * y).sum();
             let square: f64 = b.iter().map(|y| y * y).sum();
             assert!((dot(Plain, &a, &b) - exact).abs() < 1e-12);
+            assert!((sum(Plain, &a) - a.iter().sum::<f64>()).abs() < 1e-12);
             let both = dot_and_square(Plain, &a, &b);
             assert!((both.0 - exact).abs() < 1e-12 && (both.1 - square).abs() < 1e-12);
             let mut y = b.clone();

@@ -128,7 +128,7 @@ macro_rules! models {
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "model", rename_all = "lowercase")]
         pub enum Model {
-            /// No memory: a plain LSTM, the baseline.
+            /// No memory: the controller alone, whichever it is; a plain LSTM, the baseline, unless another was chosen.
             Lstm,
             $($(#[$doc])* $variant($config),)*
         }
@@ -189,7 +189,7 @@ macro_rules! models {
                 }
             }
 
-            /// Makes a memory; none for a plain LSTM.
+            /// Makes a memory; none for [`Lstm`](Self::Lstm).
             ///
             /// # Errors
             /// [`Error::Config`] as [`validate`](Self::validate); [`Error::MemoryTooLarge`].

@@ -2,6 +2,7 @@
 
 use super::NetworkConfig;
 use super::shard::SHARD_ROWS;
+use crate::controller::Declaration;
 use crate::memory::{dam, dnc, ntm};
 use crate::system::available_bytes;
 use crate::{Error, Model, Real};
@@ -25,8 +26,7 @@ impl NetworkConfig {
 
     /// Numbers in the weights that are laid out a second time.
     fn packed_count(&self) -> u128 {
-        let state = (self.hidden_size + self.memory.read_len()) as u128;
-        2 * self.hidden_size as u128 * (4 * state + self.memory.interface_len() as u128)
+        self.controller_declaration().packed + 2 * self.hidden_size as u128 * self.memory.interface_len() as u128
     }
 
     /// Checks that this machine has room for training: parameters, gradients, an optimiser that keeps `moments` numbers
@@ -113,7 +113,9 @@ impl NetworkConfig {
     /// targets and gradients.
     fn step_bytes<T: Real>(&self) -> u128 {
         let Self { input_size, hidden_size, memory, .. } = self;
-        (2 * input_size + 6 * hidden_size + memory.read_len() + memory.interface_len() + 4 * self.output_len()) as u128
+        let Declaration { cell, tape, .. } = self.controller_declaration();
+        let of_memory = memory.read_len() + memory.interface_len();
+        (2 * input_size + tape + cell + hidden_size + of_memory + 4 * self.output_len()) as u128
             * size_of::<T>() as u128
     }
 
@@ -236,7 +238,7 @@ mod tests {
     const GIBIBYTE: u128 = 1 << 30;
 
     fn config(memory: Model) -> NetworkConfig {
-        NetworkConfig { input_size: 10, hidden_size: 100, output_size: 8, memory }
+        NetworkConfig { input_size: 10, hidden_size: 100, output_size: 8, controller: Default::default(), memory }
     }
 
     fn check(config: &NetworkConfig, rows: usize, steps: usize, available: u128) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! What a fresh network starts with.
 //!
 //! A weight is drawn by where its input comes from, a bias of the interface by what its field is for; a memory declares
-//! the latter in [`Field`](crate::memory::interface::Field).
+//! the latter in [`Field`](crate::memory::interface::Field), a controller its biases and gains.
 
 use std::ops::Range;
 
@@ -9,8 +9,8 @@ use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{NetworkConfig, Parameters};
-use crate::Real;
 use crate::memory::interface::{First, places};
+use crate::{Real, controller};
 
 /// The bound that suits the weights of one-hot inputs (ours): a unit's sum is a single weight, which has to tell one of many
 /// apart. Of pairs of one-hot symbols SAM recalls 96 % after 400 steps with it, 65 % with half and 23 % with a fourth.
@@ -76,7 +76,7 @@ impl NetworkConfig {
     ///   half of the heads start as the words that are written;
     /// * weights of the output layer for hidden units in ±1/√(H + R·W), for what was read in ±12/√(R·W) or ±1, whichever is
     ///   less: words are small at first, and a gradient that has to come through them smaller still;
-    /// * all other biases 0, except the forget gate's, 1.
+    /// * all other biases 0, except the forget gate's, 1; gains 1.
     ///
     /// docs/recipes.md has the measurements behind these numbers.
     pub fn first_values(&self, values: InitialValues, input_bound: Option<f64>) -> Vec<Block> {
@@ -97,12 +97,22 @@ impl NetworkConfig {
             }
         };
         use FirstValue::{Constant, RowsFrom, Uniform};
-        add("controller.weight_ih", 0..4 * hidden, 0..input, Uniform(of_inputs));
-        add("controller.weight_ih", 0..4 * hidden, input..input + read, Uniform(of_controller));
-        add("controller.weight_hh", 0..4 * hidden, 0..hidden, Uniform(of_controller));
-        add("controller.bias", 0..hidden, 0..1, Constant(0.0));
-        add("controller.bias", hidden..2 * hidden, 0..1, Constant(1.0));
-        add("controller.bias", 2 * hidden..4 * hidden, 0..1, Constant(0.0));
+        for controller::Parameter { name, shape, first } in self.controller_declaration().parameters {
+            let rows = 0..shape[0];
+            match first {
+                controller::First::InputWeights => {
+                    add(name, rows.clone(), 0..input, Uniform(of_inputs));
+                    add(name, rows, input..input + read, Uniform(of_controller));
+                }
+                controller::First::HiddenWeights => add(name, rows, 0..hidden, Uniform(of_controller)),
+                controller::First::Blocks(numbers) => {
+                    let length = rows.len() / numbers.len();
+                    for (block, number) in numbers.iter().enumerate() {
+                        add(name, block * length..(block + 1) * length, 0..1, Constant(*number));
+                    }
+                }
+            }
+        }
         let fields = self.memory.interface();
         let places: Vec<_> = places(&fields).collect();
         for (field, place) in fields.iter().zip(&places) {
@@ -157,22 +167,25 @@ fn fill_uniform<T: Real>(values: &mut [T], bound: f64, random: &mut impl Rng) {
 mod tests {
     use super::*;
     use crate::memory::{dnc, sam, sdnc};
-    use crate::{Model, Network};
+    use crate::{ControllerKind, Model, Network};
 
     fn configurations() -> Vec<NetworkConfig> {
         let mut memories: Vec<Model> = Model::NAMES.iter().filter_map(|name| Model::by_name(name)).collect();
         memories.push(Model::Sdnc(sdnc::Config { masked_content: true, sharpened_links: true, ..Default::default() }));
         memories.push(Model::Dnc(dnc::Config { masked_content: true, sharpened_links: true, ..Default::default() }));
         memories.push(Model::Sam(sam::Config { heads: 1, ..Default::default() }));
-        let of = |memory: Model| {
+        let of = |(controller, memory): (ControllerKind, Model)| {
             [0, 3].map(|output_size| NetworkConfig {
                 input_size: 5,
                 hidden_size: 7,
                 output_size,
+                controller,
                 memory: memory.clone(),
             })
         };
-        memories.into_iter().flat_map(of).collect()
+        let controllers = ControllerKind::NAMES.iter().filter_map(|name| ControllerKind::by_name(name));
+        let others: Vec<_> = controllers.map(|controller| (controller, memories[0].clone())).collect();
+        memories.into_iter().map(|memory| (ControllerKind::Lstm, memory)).chain(others).flat_map(of).collect()
     }
 
     #[test]
@@ -214,7 +227,8 @@ mod tests {
     #[test]
     fn values_lie_where_they_should() {
         let memory = Model::Sam(sam::Config { word_size: 4, heads: 2, ..Default::default() });
-        let config = NetworkConfig { input_size: 5, hidden_size: 30, output_size: 3, memory };
+        let config =
+            NetworkConfig { input_size: 5, hidden_size: 30, output_size: 3, controller: Default::default(), memory };
         let network = Network::<f64>::new(config.clone(), 1).unwrap();
         let of = |name| network.parameters().get(name).unwrap();
         let largest =
@@ -242,7 +256,8 @@ mod tests {
     #[test]
     fn uniform_values_are_those_of_before() {
         let memory = Model::Sam(sam::Config { word_size: 4, heads: 2, ..Default::default() });
-        let config = NetworkConfig { input_size: 5, hidden_size: 30, output_size: 3, memory };
+        let config =
+            NetworkConfig { input_size: 5, hidden_size: 30, output_size: 3, controller: Default::default(), memory };
         let network = Network::<f64>::with_initial_values(config, InitialValues::Uniform, Some(4.0), 1).unwrap();
         let all = network.parameters().values();
         assert!(all.iter().all(|value| *value == 1.0 || value.abs() <= 1.0 / 30f64.sqrt()));

@@ -1,7 +1,7 @@
 //! A controller with a memory beside it, run over whole batches of sequences.
 //!
-//! For t = 1..T: controller input z = \[x ; r'\], r' what the step before read; one-layer LSTM (h, c); interface
-//! p = W_p h + b_p; the memory writes, then reads r; output y = W_y \[h ; r\] + b_y. Without a memory there is no p and
+//! For t = 1..T: controller input z = \[x ; r'\], r' what the step before read; the controller's (h, c), an LSTM's
+//! unless another [`ControllerKind`] was chosen; interface p = W_p h + b_p; the memory writes, then reads r; output y = W_y \[h ; r\] + b_y. Without a memory there is no p and
 //! no r. (Rae et al. 2016, section 3; for the choices left open there see each memory.) Without an output layer y is
 //! \[h ; r\] itself.
 //!
@@ -24,7 +24,8 @@ use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Model, Real};
+use crate::controller::{Declaration, Sizes};
+use crate::{ControllerKind, Error, Model, Real};
 
 /// The sizes of a network and its model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,7 +37,10 @@ pub struct NetworkConfig {
     /// Numbers in an output, O. 0 makes a network without an output layer, whose output is \[h ; r\]: see
     /// [`output_len`](Self::output_len).
     pub output_size: usize,
-    /// The memory, and its configuration.
+    /// The controller. Networks that do not say theirs have an LSTM, and those that have one do not say so.
+    #[serde(default, skip_serializing_if = "ControllerKind::is_default")]
+    pub controller: ControllerKind,
+    /// The memory, and its configuration. [`Model::Lstm`] is none: the controller alone, whichever it is.
     pub memory: Model,
 }
 
@@ -80,13 +84,11 @@ impl NetworkConfig {
 
     /// Names and shapes of the parameters, in the order in which they are stored.
     pub fn tensors(&self) -> Vec<Tensor> {
-        let (input, hidden, output) = (self.input_size, self.hidden_size, self.output_size);
+        let (hidden, output) = (self.hidden_size, self.output_size);
         let (interface, read) = (self.memory.interface_len(), self.memory.read_len());
-        let mut tensors = vec![
-            Tensor { name: "controller.weight_ih", shape: vec![4 * hidden, input + read] },
-            Tensor { name: "controller.weight_hh", shape: vec![4 * hidden, hidden] },
-            Tensor { name: "controller.bias", shape: vec![4 * hidden] },
-        ];
+        let of_controller = self.controller_declaration().parameters.into_iter();
+        let mut tensors: Vec<_> =
+            of_controller.map(|parameter| Tensor { name: parameter.name, shape: parameter.shape }).collect();
         if interface > 0 {
             tensors.push(Tensor { name: "interface.weight", shape: vec![interface, hidden] });
             tensors.push(Tensor { name: "interface.bias", shape: vec![interface] });
@@ -96,6 +98,16 @@ impl NetworkConfig {
             tensors.push(Tensor { name: "output.bias", shape: vec![output] });
         }
         tensors
+    }
+
+    /// The lengths of the vectors that the controller sees.
+    fn controller_sizes(&self) -> Sizes {
+        Sizes { input: self.input_size, hidden: self.hidden_size, read: self.memory.read_len() }
+    }
+
+    /// What the controller is made of.
+    fn controller_declaration(&self) -> Declaration {
+        self.controller.declare(self.controller_sizes())
     }
 }
 
@@ -203,7 +215,13 @@ mod tests {
         let sam = |word_size, memory_size| {
             Model::Sam(crate::memory::sam::Config { word_size, memory_size, ..Default::default() })
         };
-        let config = NetworkConfig { input_size: 2, hidden_size: 3, output_size: 2, memory: sam(4, 20) };
+        let config = NetworkConfig {
+            input_size: 2,
+            hidden_size: 3,
+            output_size: 2,
+            controller: Default::default(),
+            memory: sam(4, 20),
+        };
         let network = Network::<f32>::new(config, 1).unwrap();
         let larger = network.with_memory(sam(4, 50)).unwrap();
         assert_eq!((larger.parameters(), &larger.config().memory), (network.parameters(), &sam(4, 50)));

@@ -427,7 +427,11 @@ mod tests {
     use crate::{Model, NetworkConfig};
 
     fn network(hidden_size: usize, memory: Model) -> Network<f32> {
-        Network::new(NetworkConfig { input_size: 1, hidden_size, output_size: 1, memory }, 1).expect("it is small")
+        Network::new(
+            NetworkConfig { input_size: 1, hidden_size, output_size: 1, controller: Default::default(), memory },
+            1,
+        )
+        .expect("it is small")
     }
 
     #[test]
@@ -452,7 +456,13 @@ mod tests {
 
     #[test]
     fn networks_too_large_for_the_machine_are_refused() {
-        let config = NetworkConfig { input_size: 1, hidden_size: 64_000, output_size: 1, memory: Model::Lstm };
+        let config = NetworkConfig {
+            input_size: 1,
+            hidden_size: 64_000,
+            output_size: 1,
+            controller: Default::default(),
+            memory: Model::Lstm,
+        };
         let error = Network::<f64>::new(config, 1).expect_err("it takes 400 gigabytes");
         assert!(error.to_string().starts_with("hidden_size = 64000 does not work"), "{error}");
     }

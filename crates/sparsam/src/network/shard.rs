@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::{NetworkConfig, Parameters};
-use crate::controller::lstm::{cell, cell_back};
+use crate::controller::{Controller, Declaration, Rows, Step, StepBack};
 use crate::kernels::matrix::{Packed, TILE_ROWS, View, multiply};
 use crate::kernels::vector::{add, drop_negligible};
 use crate::memory::Memory;
@@ -15,7 +15,7 @@ pub const SHARD_ROWS: usize = TILE_ROWS;
 /// Time steps whose outputs are handled at once, and the length of a piece of an untaped run.
 const BLOCK: usize = 32;
 
-/// What is saved of a controller: its hidden units, its cells, and what was read last.
+/// What is saved of a controller: its hidden units, its cells, if it has any, and what was read last.
 const HIDDEN: &str = "controller.hidden";
 const CELL: &str = "controller.cell";
 const READ: &str = "controller.read";
@@ -23,10 +23,7 @@ const READ: &str = "controller.read";
 /// The weights that every time step uses, laid out for it.
 #[derive(Debug)]
 pub struct PackedWeights<T> {
-    /// \[h ; r\] of the step before → gates.
-    recurrent: Packed<T>,
-    /// Gradient of the gates → gradient of \[h ; r\] of the step before.
-    recurrent_back: Packed<T>,
+    controller: Box<dyn Controller<T>>,
     /// h → interface, and back.
     interface: Packed<T>,
     interface_back: Packed<T>,
@@ -37,8 +34,7 @@ impl<T: Real> PackedWeights<T> {
     pub fn new(config: &NetworkConfig) -> Self {
         let sizes = Sizes::new(config);
         Self {
-            recurrent: Packed::zeros(sizes.state, 4 * sizes.hidden),
-            recurrent_back: Packed::zeros(4 * sizes.hidden, sizes.state),
+            controller: config.controller.build(config.controller_sizes()),
             interface: Packed::zeros(sizes.hidden, sizes.interface),
             interface_back: Packed::zeros(sizes.interface, sizes.hidden),
         }
@@ -46,15 +42,9 @@ impl<T: Real> PackedWeights<T> {
 
     /// Takes over the parameters.
     pub fn set(&mut self, config: &NetworkConfig, parameters: &Parameters<T>) {
-        let sizes = Sizes::new(config);
-        let Sizes { input, hidden, read, interface, .. } = sizes;
-        let weight_ih = parameters.get("controller.weight_ih").unwrap_or_default();
-        let weight_hh = parameters.get("controller.weight_hh").unwrap_or_default();
-        self.recurrent.set_rows_transposed(0, hidden, weight_hh, hidden);
-        self.recurrent_back.set_columns(0, hidden, weight_hh, hidden);
+        let Sizes { hidden, interface, of_controller, .. } = Sizes::new(config);
+        self.controller.set(&parameters.values()[..of_controller]);
         if interface > 0 {
-            self.recurrent.set_rows_transposed(hidden, read, &weight_ih[input..], input + read);
-            self.recurrent_back.set_columns(hidden, read, &weight_ih[input..], input + read);
             let weight = parameters.get("interface.weight").unwrap_or_default();
             self.interface.set_rows_transposed(0, hidden, weight, hidden);
             self.interface_back.set_columns(0, hidden, weight, hidden);
@@ -74,11 +64,18 @@ struct Sizes {
     read: usize,
     /// \[h ; r\].
     state: usize,
+    /// c.
+    cell: usize,
+    /// A row of the controller's tape.
+    tape: usize,
+    /// The controller's parameters, which come first.
+    of_controller: usize,
 }
 
 impl Sizes {
     fn new(config: &NetworkConfig) -> Self {
         let read = config.memory.read_len();
+        let Declaration { parameters, cell, tape, .. } = config.controller_declaration();
         Self {
             input: config.input_size,
             hidden: config.hidden_size,
@@ -87,6 +84,9 @@ impl Sizes {
             interface: config.memory.interface_len(),
             read,
             state: config.hidden_size + read,
+            cell,
+            tape,
+            of_controller: parameters.iter().map(|parameter| parameter.shape.iter().product::<usize>()).sum(),
         }
     }
 }
@@ -109,8 +109,8 @@ pub struct Shard<T: Real> {
     sizes: Sizes,
     memories: Vec<Box<dyn Memory<T>>>,
     inputs: Vec<T>,
-    /// Activations; going back leaves the gradients of the sums in their place.
-    gates: Vec<T>,
+    /// The controller's tape; going back leaves gradients in it.
+    tape: Vec<T>,
     cells: Vec<T>,
     /// \[h ; r\].
     states: Vec<T>,
@@ -132,7 +132,6 @@ struct Scratch<T> {
     state_gradients: Vec<T>,
     carried_state: Vec<T>,
     carried_cell: Vec<T>,
-    hidden: Vec<T>,
     interface: Vec<T>,
 }
 
@@ -155,8 +154,8 @@ impl<T: Real> Shard<T> {
             sizes,
             memories,
             inputs: Vec::new(),
-            gates: Vec::new(),
-            cells: vec![T::ZERO; rows * sizes.hidden],
+            tape: Vec::new(),
+            cells: vec![T::ZERO; rows * sizes.cell],
             states: vec![T::ZERO; rows * sizes.state],
             interfaces: Vec::new(),
             outputs: Vec::new(),
@@ -170,8 +169,8 @@ impl<T: Real> Shard<T> {
 
     /// Makes a row as it was when made; an episode must have been started, so that no tape is there.
     pub fn reset_row(&mut self, row: usize) {
-        let Sizes { hidden, state, .. } = self.sizes;
-        self.cells[row * hidden..(row + 1) * hidden].fill(T::ZERO);
+        let Sizes { cell, state, .. } = self.sizes;
+        self.cells[row * cell..(row + 1) * cell].fill(T::ZERO);
         self.states[row * state..(row + 1) * state].fill(T::ZERO);
         if let Some(memory) = self.memories.get_mut(row) {
             memory.reset();
@@ -180,11 +179,13 @@ impl<T: Real> Shard<T> {
 
     /// Puts a row's controller and memory, as they stand, into `to`. The tape stays.
     pub fn save_row(&mut self, row: usize, to: &mut Arrays<T>) {
-        let Sizes { hidden, read, state, .. } = self.sizes;
+        let Sizes { hidden, cell, read, state, .. } = self.sizes;
         let entry = if self.at_end { self.steps } else { 0 } * self.rows + row;
         let now = &self.states[entry * state..][..state];
         to.put_real(HIDDEN, &[hidden], now[..hidden].to_vec());
-        to.put_real(CELL, &[hidden], self.cells[entry * hidden..][..hidden].to_vec());
+        if cell > 0 {
+            to.put_real(CELL, &[cell], self.cells[entry * cell..][..cell].to_vec());
+        }
         if let Some(memory) = self.memories.get_mut(row) {
             to.put_real(READ, &[read], now[hidden..].to_vec());
             memory.save(to);
@@ -202,10 +203,12 @@ impl<T: Real> Shard<T> {
     }
 
     fn take_over(&mut self, row: usize, from: &mut Arrays<T>) -> Result<(), Error> {
-        let Sizes { hidden, read, state, .. } = self.sizes;
+        let Sizes { hidden, cell, read, state, .. } = self.sizes;
         let now = &mut self.states[row * state..][..state];
         now[..hidden].copy_from_slice(&from.take_real(HIDDEN, &[hidden])?);
-        self.cells[row * hidden..][..hidden].copy_from_slice(&from.take_real(CELL, &[hidden])?);
+        if cell > 0 {
+            self.cells[row * cell..][..cell].copy_from_slice(&from.take_real(CELL, &[cell])?);
+        }
         if let Some(memory) = self.memories.get_mut(row) {
             now[hidden..].copy_from_slice(&from.take_real(READ, &[read])?);
             memory.load(from)?;
@@ -223,7 +226,7 @@ impl<T: Real> Shard<T> {
     /// Starts an episode from the state as it stands: what is on the tape is forgotten.
     pub fn start_episode(&mut self) {
         if self.at_end {
-            let (cells, states) = (self.rows * self.sizes.hidden, self.rows * self.sizes.state);
+            let (cells, states) = (self.rows * self.sizes.cell, self.rows * self.sizes.state);
             self.cells.copy_within(self.steps * cells..(self.steps + 1) * cells, 0);
             self.states.copy_within(self.steps * states..(self.steps + 1) * states, 0);
         }
@@ -250,12 +253,12 @@ impl<T: Real> Shard<T> {
         let lengths = &lengths[place.first_row..place.first_row + self.rows];
         let memories: u128 =
             self.memories.iter().zip(lengths).map(|(memory, length)| memory.tape_growth(*length)).sum();
-        let Sizes { input, hidden, output, interface, state, .. } = self.sizes;
+        let Sizes { input, output, interface, state, cell, tape, .. } = self.sizes;
         let steps = lengths.iter().copied().max().unwrap_or(0) as u128;
         let controller: u128 = [
             (&self.inputs, steps, input),
-            (&self.gates, steps, 4 * hidden),
-            (&self.cells, steps + 1, hidden),
+            (&self.tape, steps, tape),
+            (&self.cells, steps + 1, cell),
             (&self.states, steps + 1, state),
             (&self.interfaces, steps, interface),
             (&self.outputs, steps, output),
@@ -351,11 +354,11 @@ impl<T: Real> Shard<T> {
         count: usize,
         record: bool,
     ) {
-        let Sizes { input, hidden, output, output_layer, interface, read, state } = self.sizes;
+        let Sizes { input, hidden, output, output_layer, interface, state, cell, tape, of_controller, .. } = self.sizes;
         let rows = self.rows;
         fit(&mut self.inputs, count * rows * input);
-        fit(&mut self.gates, count * rows * 4 * hidden);
-        fit(&mut self.cells, (count + 1) * rows * hidden);
+        fit(&mut self.tape, count * rows * tape);
+        fit(&mut self.cells, (count + 1) * rows * cell);
         fit(&mut self.states, (count + 1) * rows * state);
         fit(&mut self.interfaces, count * rows * interface);
 
@@ -363,34 +366,29 @@ impl<T: Real> Shard<T> {
             let start = ((first + t) * place.batch + place.first_row) * input;
             self.inputs[t * rows * input..(t + 1) * rows * input].copy_from_slice(&inputs[start..start + rows * input]);
         }
-        // The input's share of the gates is one product for all steps.
-        let gates = &mut self.gates[..count * rows * 4 * hidden];
-        let bias = parameters.get("controller.bias").unwrap_or_default();
-        for gates in gates.chunks_exact_mut(4 * hidden) {
-            gates.copy_from_slice(bias);
-        }
-        let weight_ih = parameters.get("controller.weight_ih").unwrap_or_default();
-        let by_input = View::new(weight_ih, 4 * hidden, input, input + read).transposed();
-        multiply(View::new(&self.inputs, count * rows, input, input), by_input, gates, 4 * hidden);
+        let of_controller = &parameters.values()[..of_controller];
+        let (inputs, tapes) = (&self.inputs[..count * rows * input], &mut self.tape[..count * rows * tape]);
+        weights.controller.start(of_controller, inputs, tapes);
 
         let interface_bias = parameters.get("interface.bias").unwrap_or_default();
         for t in 0..count {
             let (before, now) = self.states.split_at_mut((t + 1) * rows * state);
             let before = &before[t * rows * state..];
-            let (cells_before, cells) = self.cells.split_at_mut((t + 1) * rows * hidden);
-            let cells_before = &cells_before[t * rows * hidden..];
-            let gates = &mut self.gates[t * rows * 4 * hidden..(t + 1) * rows * 4 * hidden];
-            weights.recurrent.multiply_add(rows, before, state, gates, 4 * hidden);
+            let (cells_before, cells) = self.cells.split_at_mut((t + 1) * rows * cell);
+            let cells_before = &cells_before[t * rows * cell..];
+            let tapes = &mut self.tape[t * rows * tape..(t + 1) * rows * tape];
+            weights.controller.recur(rows, before, tapes);
             for row in 0..rows {
-                let (cell_before, now) = (&cells_before[row * hidden..][..hidden], &mut now[row * state..][..state]);
-                let cell_now = &mut cells[row * hidden..][..hidden];
+                let (before, now) = (&before[row * state..][..state], &mut now[row * state..][..state]);
+                let (cell_before, cell) = (&cells_before[row * cell..][..cell], &mut cells[row * cell..][..cell]);
                 if first + t < self.lengths[row] {
-                    let gates = &mut gates[row * 4 * hidden..][..4 * hidden];
-                    cell(gates, cell_before, cell_now, &mut now[..hidden]);
+                    let hidden_before = &before[..hidden];
+                    let step = Step { hidden_before, cell_before, cell, hidden: &mut now[..hidden] };
+                    weights.controller.step(&mut tapes[row * tape..][..tape], step);
                 } else {
                     // Past its end a sequence stands still.
-                    cell_now.copy_from_slice(cell_before);
-                    now.copy_from_slice(&before[row * state..][..state]);
+                    cell.copy_from_slice(cell_before);
+                    now.copy_from_slice(before);
                 }
             }
             if interface > 0 {
@@ -465,13 +463,12 @@ impl<T: Real> Shard<T> {
         gradients: &mut Parameters<T>,
         with_inputs: bool,
     ) {
-        let Sizes { input, hidden, interface, read, state, .. } = self.sizes;
+        let Sizes { input, hidden, interface, state, cell, tape, of_controller, .. } = self.sizes;
         let (rows, steps) = (self.rows, self.steps);
         let scratch = &mut self.scratch;
         fit(&mut scratch.interface, interface);
-        fit(&mut scratch.hidden, rows * hidden);
         fit(&mut scratch.carried_state, rows * state);
-        fit(&mut scratch.carried_cell, rows * hidden);
+        fit(&mut scratch.carried_cell, rows * cell);
         scratch.carried_state.fill(T::ZERO);
         scratch.carried_cell.fill(T::ZERO);
 
@@ -500,43 +497,46 @@ impl<T: Real> Shard<T> {
                 }
                 weights.interface_back.multiply_add(rows, interfaces, interface, from_outputs, state);
             }
-            let gates = &mut self.gates[t * rows * 4 * hidden..(t + 1) * rows * 4 * hidden];
+            let carried = &mut scratch.carried_state[..rows * state];
+            carried.fill(T::ZERO);
+            let tapes = &mut self.tape[t * rows * tape..(t + 1) * rows * tape];
             for row in 0..rows {
-                let gates = &mut gates[row * 4 * hidden..][..4 * hidden];
+                let tape = &mut tapes[row * tape..][..tape];
                 if t < self.lengths[row] {
-                    cell_back(
-                        gates,
-                        &self.cells[(t * rows + row) * hidden..][..hidden],
-                        &self.cells[((t + 1) * rows + row) * hidden..][..hidden],
-                        &from_outputs[row * state..][..hidden],
-                        &mut scratch.carried_cell[row * hidden..][..hidden],
-                    );
-                    drop_negligible(gates);
-                    drop_negligible(&mut scratch.carried_cell[row * hidden..][..hidden]);
+                    let step = StepBack {
+                        hidden_before: &self.states[(t * rows + row) * state..][..hidden],
+                        cell_before: &self.cells[(t * rows + row) * cell..][..cell],
+                        cell: &self.cells[((t + 1) * rows + row) * cell..][..cell],
+                        hidden_gradient: &from_outputs[row * state..][..hidden],
+                        cell_gradient: &mut scratch.carried_cell[row * cell..][..cell],
+                        before_gradient: &mut carried[row * state..][..hidden],
+                    };
+                    weights.controller.step_back(tape, step, &mut gradients.values_mut()[..of_controller]);
                 } else {
-                    gates.fill(T::ZERO);
+                    tape.fill(T::ZERO);
                 }
             }
-            scratch.carried_state[..rows * state].fill(T::ZERO);
-            weights.recurrent_back.multiply_add(rows, gates, 4 * hidden, &mut scratch.carried_state, state);
+            weights.controller.recur_back(rows, tapes, carried);
         }
         self.at_end = false;
 
         // The gradients of all weights are products over time × rows.
         let count = steps * rows;
-        let gates = View::new(&self.gates, count, 4 * hidden, 4 * hidden).transposed();
-        let inputs = View::new(&self.inputs, count, input, input);
-        let hidden_before = View::new(&self.states, count, hidden, state);
-        let weight_ih = gradients.get_mut("controller.weight_ih").unwrap_or_default();
-        multiply(gates, inputs, weight_ih, input + read);
-        if read > 0 && count > 0 {
-            let reads_before = View::new(&self.states[hidden..], count, read, state);
-            multiply(gates, reads_before, &mut weight_ih[input..], input + read);
-        }
-        multiply(gates, hidden_before, gradients.get_mut("controller.weight_hh").unwrap_or_default(), hidden);
-        let bias = gradients.get_mut("controller.bias").unwrap_or_default();
-        for gates in self.gates[..count * 4 * hidden].chunks_exact(4 * hidden) {
-            add(bias, gates);
+        let input_gradients = with_inputs.then(|| {
+            fit(&mut self.input_gradients, count * input);
+            self.input_gradients.fill(T::ZERO);
+            &mut self.input_gradients[..]
+        });
+        if count > 0 {
+            let rows = Rows {
+                count,
+                inputs: &self.inputs[..count * input],
+                before: &self.states[..count * state],
+                tape: &self.tape[..count * tape],
+            };
+            let (parameters, gradients) =
+                (&parameters.values()[..of_controller], &mut gradients.values_mut()[..of_controller]);
+            weights.controller.finish_back(parameters, &rows, gradients, input_gradients);
         }
         if interface > 0 {
             let interfaces = View::new(&self.interfaces, count, interface, interface).transposed();
@@ -546,14 +546,6 @@ impl<T: Real> Shard<T> {
             for vector in self.interfaces[..count * interface].chunks_exact(interface) {
                 add(bias, vector);
             }
-        }
-        if with_inputs {
-            fit(&mut self.input_gradients, count * input);
-            self.input_gradients.fill(T::ZERO);
-            let weight_ih = parameters.get("controller.weight_ih").unwrap_or_default();
-            let by_input = View::new(weight_ih, 4 * hidden, input, input + read);
-            let gates = View::new(&self.gates, count, 4 * hidden, 4 * hidden);
-            multiply(gates, by_input, &mut self.input_gradients, input);
         }
     }
 

@@ -4,7 +4,8 @@
 pub mod reference;
 
 use reference::{Constants, Controller, Reference};
-use sparsam::{Model, Network, NetworkConfig, Parameters, Runner};
+use sparsam::network::InitialValues;
+use sparsam::{ControllerKind, Model, Network, NetworkConfig, Parameters, Runner};
 
 /// Numbers in ±1 that look random, the same for the same seed.
 pub struct Numbers(u64);
@@ -26,10 +27,36 @@ impl Numbers {
     }
 }
 
+/// What a network consists of: a controller, an LSTM unless another is named, and a memory.
+#[derive(Clone, Debug)]
+pub struct Kinds {
+    pub controller: ControllerKind,
+    pub memory: Model,
+}
+
+impl From<Model> for Kinds {
+    fn from(memory: Model) -> Self {
+        Self { controller: ControllerKind::Lstm, memory }
+    }
+}
+
+impl From<(ControllerKind, Model)> for Kinds {
+    fn from((controller, memory): (ControllerKind, Model)) -> Self {
+        Self { controller, memory }
+    }
+}
+
+/// All controllers.
+pub fn controllers() -> impl Iterator<Item = ControllerKind> {
+    ControllerKind::NAMES.iter().map(|name| ControllerKind::by_name(name).expect("a controller"))
+}
+
 /// A network whose weights are large enough for gates to open and close and heads to prefer words.
-pub fn network(memory: Model, input: usize, hidden: usize, output: usize, seed: u64) -> Network<f64> {
-    let config = NetworkConfig { input_size: input, hidden_size: hidden, output_size: output, memory };
-    let mut network = Network::new(config, seed).expect("the configuration fits");
+pub fn network(kinds: impl Into<Kinds>, input: usize, hidden: usize, output: usize, seed: u64) -> Network<f64> {
+    let Kinds { controller, memory } = kinds.into();
+    let config = NetworkConfig { input_size: input, hidden_size: hidden, output_size: output, controller, memory };
+    // Weights that suit training make heads so sure that finite differences are not close to gradients any more.
+    let mut network = Network::with_initial_values(config, InitialValues::Uniform, None, seed).expect("it fits");
     let mut numbers = Numbers::new(seed);
     for value in network.parameters_mut().values_mut() {
         *value = *value * 3.0 + 0.3 * numbers.next();
@@ -101,8 +128,8 @@ impl Batch {
 
 /// Checks every parameter's and input's gradient of one model against finite differences, over `before` (whose state
 /// is carried, and where gradients stop) and then `lengths`.
-pub fn check_gradients(memory: Model, sizes: [usize; 3], before: &[usize], lengths: &[usize], seed: u64) {
-    check_differences(memory, sizes, before, lengths, seed, |network, first, batch| {
+pub fn check_gradients(kinds: impl Into<Kinds>, sizes: [usize; 3], before: &[usize], lengths: &[usize], seed: u64) {
+    check_differences(kinds.into(), sizes, before, lengths, seed, |network, first, batch| {
         // The carried state is a constant: it comes from these weights, whatever happens to them later.
         let unchanged = network.clone();
         let mut runner = Runner::new(network, batch.rows).expect("it fits");
@@ -127,7 +154,7 @@ pub fn check_gradients_by_equations(
     lengths: &[usize],
     seed: u64,
 ) {
-    check_differences(memory, sizes, before, lengths, seed, |network, first, batch| {
+    check_differences(memory.into(), sizes, before, lengths, seed, |network, first, batch| {
         let unchanged = network.clone();
         let constants: Vec<Constants> = (0..batch.rows).map(|_| Constants::default()).collect();
         move |network: &Network<f64>, batch: &Batch| {
@@ -149,15 +176,15 @@ pub fn check_gradients_by_equations(
 
 /// Compares a model's gradients with differences of the loss that `loss` makes for a network and its batches.
 fn check_differences<L: FnMut(&Network<f64>, &Batch) -> f64>(
-    memory: Model,
+    kinds: Kinds,
     sizes: [usize; 3],
     before: &[usize],
     lengths: &[usize],
     seed: u64,
     loss: impl FnOnce(&Network<f64>, Batch, &Batch) -> L,
 ) {
-    let what = format!("{memory:?} {sizes:?} before {before:?} lengths {lengths:?} seed {seed}");
-    let mut network = network(memory, sizes[0], sizes[1], sizes[2], seed);
+    let what = format!("{kinds:?} {sizes:?} before {before:?} lengths {lengths:?} seed {seed}");
+    let mut network = network(kinds, sizes[0], sizes[1], sizes[2], seed);
     let first = Batch::new(&network, before, seed + 1);
     let mut batch = Batch::new(&network, lengths, seed + 2);
     let mut runner = Runner::new(&network, lengths.len()).expect("it fits");

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use sparsam::{Model, Network, Runner};
+use sparsam::{ControllerKind, Network, Runner};
 
-use super::{Batch, network, of_row};
+use super::{Batch, Kinds, network, of_row};
 
 pub const EPSILON: f64 = 1e-6;
 
@@ -37,6 +37,14 @@ pub fn affine(network: &Network<f64>, weight: &str, bias: Option<&str>, x: &[f64
     let rows = network.parameters().get(weight).expect("a parameter").chunks(x.len());
     let bias = bias.map(|name| network.parameters().get(name).expect("a parameter"));
     rows.enumerate().map(|(i, row)| dot(row, x) + bias.map_or(0.0, |b| b[i])).collect()
+}
+
+/// With mean 0 and variance 1, but for what is added to the variance.
+fn normalised(x: &[f64]) -> Vec<f64> {
+    let length = x.len() as f64;
+    let mean = x.iter().sum::<f64>() / length;
+    let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / length;
+    x.iter().map(|x| (x - mean) / (variance + 1e-5).sqrt()).collect()
 }
 
 /// A memory as its equations state it.
@@ -91,12 +99,45 @@ pub fn run(
     let mut outputs = Vec::new();
     for x in inputs.chunks(config.input_size) {
         let z = [x, r].concat();
-        let from_input = affine(network, "controller.weight_ih", Some("controller.bias"), &z);
+        let from_input = affine(network, "controller.weight_ih", None, &z);
         let from_hidden = affine(network, "controller.weight_hh", None, h);
-        let gate = |k: usize, j: usize| from_input[k * hidden + j] + from_hidden[k * hidden + j];
-        for j in 0..hidden {
-            c[j] = sigmoid(gate(1, j)) * c[j] + sigmoid(gate(0, j)) * gate(2, j).tanh();
-            h[j] = sigmoid(gate(3, j)) * c[j].tanh();
+        let parameter = |name: &str| network.parameters().get(name).expect("a parameter");
+        let bias = parameter("controller.bias");
+        match config.controller {
+            ControllerKind::Lstm => {
+                let gate = |k: usize, j: usize| {
+                    let i = k * hidden + j;
+                    from_input[i] + from_hidden[i] + bias[i]
+                };
+                for j in 0..hidden {
+                    c[j] = sigmoid(gate(1, j)) * c[j] + sigmoid(gate(0, j)) * gate(2, j).tanh();
+                    h[j] = sigmoid(gate(3, j)) * c[j].tanh();
+                }
+            }
+            ControllerKind::Gru => {
+                for j in 0..hidden {
+                    let [reset, update, new] = [j, hidden + j, 2 * hidden + j];
+                    let r = sigmoid(from_input[reset] + from_hidden[reset] + bias[reset]);
+                    let u = sigmoid(from_input[update] + from_hidden[update] + bias[update]);
+                    let n = (from_input[new] + bias[new] + r * (from_hidden[new] + bias[3 * hidden + j])).tanh();
+                    h[j] = (1.0 - u) * n + u * h[j];
+                }
+            }
+            ControllerKind::LayerNormLstm => {
+                let (from_input, from_hidden) = (normalised(&from_input), normalised(&from_hidden));
+                let (of_input, of_hidden) = (parameter("controller.gain_ih"), parameter("controller.gain_hh"));
+                let gate = |k: usize, j: usize| {
+                    let i = k * hidden + j;
+                    of_input[i] * from_input[i] + of_hidden[i] * from_hidden[i] + bias[i]
+                };
+                for j in 0..hidden {
+                    c[j] = sigmoid(gate(1, j)) * c[j] + sigmoid(gate(0, j)) * gate(2, j).tanh();
+                }
+                let (gain, shift) = (parameter("controller.gain_cell"), parameter("controller.bias_cell"));
+                for (j, cell) in normalised(c).into_iter().enumerate() {
+                    h[j] = sigmoid(gate(3, j)) * (gain[j] * cell + shift[j]).tanh();
+                }
+            }
         }
         if let Some(memory) = memory {
             *r = memory.step(&affine(network, "interface.weight", Some("interface.bias"), h));
@@ -113,13 +154,14 @@ pub fn run(
 
 /// Runs a model over a batch, forward and streamed, and compares with the restatement of each sequence.
 pub fn compare(
-    model: Model,
+    kinds: impl Into<Kinds>,
     reference: impl Fn() -> Option<Box<dyn Reference>>,
     sizes: [usize; 3],
     lengths: &[usize],
     seed: u64,
 ) {
-    let network = network(model.clone(), sizes[0], sizes[1], sizes[2], seed);
+    let kinds = kinds.into();
+    let network = network(kinds.clone(), sizes[0], sizes[1], sizes[2], seed);
     let batch = Batch::new(&network, lengths, seed);
     let mut runner = Runner::new(&network, lengths.len()).expect("it fits");
     let outputs = batch.forward(&mut runner, &network);
@@ -133,7 +175,7 @@ pub fn compare(
             let mine = of_row(outputs, width, row, lengths.len());
             for (i, (a, b)) in mine.iter().zip(&exact).enumerate() {
                 let step = i / width;
-                assert!((a - b).abs() < 1e-10, "{model:?} seed {seed} row {row} step {step}: {a} but by equations {b}");
+                assert!((a - b).abs() < 1e-10, "{kinds:?} seed {seed} row {row} step {step}: {a} but by equations {b}");
             }
             assert!(mine[exact.len()..].iter().all(|x| *x == 0.0), "outputs past a sequence's end are zero");
         }

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod controllers;
 mod dnc;
 
 mod dam;

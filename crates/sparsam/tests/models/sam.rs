@@ -3,10 +3,10 @@
 use sparsam::Model;
 use sparsam::memory::sam;
 
-use crate::common::check_gradients;
 use crate::common::reference::{Reference, compare, cosine, oneplus, sigmoid, softmax};
+use crate::common::{Kinds, check_gradients};
 
-fn sam(memory_size: usize, word_size: usize, heads: usize, reads: usize) -> Model {
+pub fn sam(memory_size: usize, word_size: usize, heads: usize, reads: usize) -> Model {
     Model::Sam(sam::Config { memory_size, word_size, heads, reads, ..Default::default() })
 }
 
@@ -71,8 +71,10 @@ impl Reference for DenseSam {
     }
 }
 
-fn compare_sam(model: Model, sizes: [usize; 3], lengths: &[usize], seed: u64) {
-    let Model::Sam(config) = &model else { unreachable!("only SAM comes here") };
+/// Compares SAM beside any controller with its restatement.
+pub fn compare_sam(kinds: impl Into<Kinds>, sizes: [usize; 3], lengths: &[usize], seed: u64) {
+    let kinds = kinds.into();
+    let Model::Sam(config) = &kinds.memory else { unreachable!("only SAM comes here") };
     let reference = || -> Option<Box<dyn Reference>> {
         Some(Box::new(DenseSam {
             config: config.clone(),
@@ -81,7 +83,7 @@ fn compare_sam(model: Model, sizes: [usize; 3], lengths: &[usize], seed: u64) {
             read: vec![Vec::new(); config.heads],
         }))
     };
-    compare(model.clone(), reference, sizes, lengths, seed);
+    compare(kinds.clone(), reference, sizes, lengths, seed);
 }
 
 #[test]
