@@ -241,6 +241,33 @@ class Dnc:
         return torch.cat([weights @ self.memory for weights in self.weights])
 
 
+def controller_step(
+    name: str, parameters: dict[str, Tensor], z: Tensor, h: Tensor, c: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One step of a controller by its equations, with its parameters under their names in a checkpoint."""
+    hidden = h.shape[0]
+    from_input = parameters["controller.weight_ih"] @ z
+    from_hidden = parameters["controller.weight_hh"] @ h
+    bias = parameters["controller.bias"]
+    if name == "gru":
+        reset, update, new = torch.split(from_input + bias[: 3 * hidden], hidden)
+        of_reset, of_update, of_new = torch.split(from_hidden, hidden)
+        r, u = (reset + of_reset).sigmoid(), (update + of_update).sigmoid()
+        n = (new + r * (of_new + bias[3 * hidden :])).tanh()
+        return (1 - u) * n + u * h, c
+    layer_norm = name == "layer_norm_lstm"
+    if layer_norm:
+        from_input = parameters["controller.gain_ih"] * F.layer_norm(from_input, from_input.shape, eps=1e-5)
+        from_hidden = parameters["controller.gain_hh"] * F.layer_norm(from_hidden, from_hidden.shape, eps=1e-5)
+    i, f, g, o = torch.split(from_input + from_hidden + bias, hidden)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    shown = c
+    if layer_norm:
+        normalised = F.layer_norm(c, c.shape, eps=1e-5)
+        shown = parameters["controller.gain_cell"] * normalised + parameters["controller.bias_cell"]
+    return o.sigmoid() * shown.tanh(), c
+
+
 def run(model: Any, memory: Any, input: Tensor) -> Tensor:
     """The outputs (T, O) of a module's network for one sequence (T, I), with ``memory`` beside its controller."""
     parameters = dict(model.named_parameters())
@@ -249,10 +276,7 @@ def run(model: Any, memory: Any, input: Tensor) -> Tensor:
     read = input.new_zeros(parameters["controller.weight_ih"].shape[1] - input.shape[1])
     outputs = []
     for x in input:
-        gates = parameters["controller.weight_ih"] @ torch.cat([x, read]) + parameters["controller.bias"]
-        i, f, g, o = torch.split(gates + parameters["controller.weight_hh"] @ h, hidden)
-        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        h = o.sigmoid() * c.tanh()
+        h, c = controller_step(model.controller_name, parameters, torch.cat([x, read]), h, c)
         read = memory.step(parameters["interface.weight"] @ h + parameters["interface.bias"])
         output = torch.cat([h, read])
         if model.output_size is not None:

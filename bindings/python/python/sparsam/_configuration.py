@@ -30,6 +30,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 """The memory's options of every model, with their defaults."""
 
+CONTROLLERS = ("lstm", "gru", "layer_norm_lstm")
 INDEXES = ("auto", "linear", "ivf", "kd-forest", "lsh")
 
 
@@ -57,6 +58,8 @@ class Configuration:
     hidden_size: int
     output_size: int | None
     memory: Mapping[str, Any]
+    # With a default: configurations pickled before there was a choice do not have it.
+    controller: str = CONTROLLERS[0]
 
     @classmethod
     def new(
@@ -66,6 +69,7 @@ class Configuration:
         hidden_size: int,
         output_size: int | None,
         options: Mapping[str, Any],
+        controller: str = CONTROLLERS[0],
     ) -> Configuration:
         """The configuration of a model by its name, with ``options`` in the place of defaults.
 
@@ -75,6 +79,8 @@ class Configuration:
         """
         if model not in OPTIONS:
             raise ValueError(f"model is {model!r}, where one of {', '.join(OPTIONS)} was expected")
+        if controller not in CONTROLLERS:
+            raise ValueError(f"controller is {controller!r}, where one of {', '.join(CONTROLLERS)} was expected")
         defaults = OPTIONS[model]
         memory: dict[str, Any] = {"model": model}
         for name in options:
@@ -98,6 +104,7 @@ class Configuration:
             integer("hidden_size", hidden_size, 1),
             None if output_size is None else integer("output_size", output_size, 1),
             memory,
+            controller,
         )
 
     @property
@@ -113,6 +120,11 @@ class Configuration:
         """The memory's options by their Python names, with their values."""
         return ((name, self.option(name)) for name in OPTIONS[self.model])
 
+    def keywords(self) -> str:
+        """The options, and a controller that is not the default one, as the arguments of a constructor go on."""
+        controller = [] if self.controller == CONTROLLERS[0] else [("controller", self.controller)]
+        return "".join(f", {name}={value!r}" for name, value in [*self.options(), *controller])
+
     def memory_to_json(self) -> str:
         """The memory alone, as the library reads it."""
         return json.dumps(dict(self.memory))
@@ -124,6 +136,7 @@ class Configuration:
                 "input_size": self.input_size,
                 "hidden_size": self.hidden_size,
                 "output_size": self.output_size or 0,
+                "controller": self.controller,
                 "memory": dict(self.memory),
             }
         )
@@ -132,7 +145,8 @@ class Configuration:
     def from_json(cls, text: str) -> Configuration:
         """What a checkpoint says."""
         fields = json.loads(text)
-        return cls(fields["input_size"], fields["hidden_size"], fields["output_size"] or None, fields["memory"])
+        sizes = (fields["input_size"], fields["hidden_size"], fields["output_size"] or None)
+        return cls(*sizes, fields["memory"], fields.get("controller", CONTROLLERS[0]))
 
 
 def check_lengths(lengths: Iterable[Any], rows: int, steps: int) -> list[int]:

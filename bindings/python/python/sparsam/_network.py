@@ -21,10 +21,13 @@ class Network:
     """A recurrent network with an external memory, on NumPy arrays: forward, backward, stream.
 
     Args:
-        model: ``"sam"``, ``"sdnc"``, ``"dam"``, ``"ntm"``, ``"dnc"``, or ``"lstm"``, which has no memory.
+        model: ``"sam"``, ``"sdnc"``, ``"dam"``, ``"ntm"``, ``"dnc"``, or ``"lstm"``, which has no memory: the controller
+            alone, whichever it is.
         input_size: numbers in an input, I.
         hidden_size: hidden units of the controller, H.
         output_size: numbers in an output, O. Without it, the output is [h ; r]: the hidden units and what was read.
+        controller: what drives the memory: ``"lstm"``, ``"gru"`` (as ``torch.nn.GRU``, with one bias for each pair of
+            biases whose sum is all that matters), or ``"layer_norm_lstm"``.
         seed: of the initial parameters.
         dtype: ``numpy.float32`` or ``numpy.float64``.
         options: of the model's memory: ``memory_size``, ``word_size``, ``num_heads``; of the sparse ones
@@ -54,11 +57,12 @@ class Network:
         hidden_size: int,
         output_size: int | None = None,
         *,
+        controller: str = "lstm",
         seed: int = 0,
         dtype: DTypeLike = np.float32,
         **options: Any,
     ) -> None:
-        self._start(Configuration.new(model, input_size, hidden_size, output_size, options), dtype)
+        self._start(Configuration.new(model, input_size, hidden_size, output_size, options, controller), dtype)
         self._take(self._core.initial(seed))
 
     def _start(self, configuration: Configuration, dtype: DTypeLike) -> None:
@@ -86,6 +90,11 @@ class Network:
     def model(self) -> str:
         """The model's name."""
         return self._configuration.model
+
+    @property
+    def controller(self) -> str:
+        """The controller's name."""
+        return self._configuration.controller
 
     @property
     def output_size(self) -> int:
@@ -208,8 +217,7 @@ class Network:
     def __repr__(self) -> str:
         configuration = self._configuration
         sizes = f"{configuration.input_size}, {configuration.hidden_size}, {configuration.output_size}"
-        options = "".join(f", {name}={value!r}" for name, value in configuration.options())
-        return f"Network({self.model!r}, {sizes}{options}, dtype={self.dtype})"
+        return f"Network({self.model!r}, {sizes}{configuration.keywords()}, dtype={self.dtype})"
 
 
 @dataclass(frozen=True)

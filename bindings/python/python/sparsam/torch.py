@@ -167,6 +167,11 @@ class _Recurrent(nn.Module):
         return self._configuration.hidden_size
 
     @property
+    def controller_name(self) -> str:
+        """The name of the controller, whose parameters are in ``controller``."""
+        return self._configuration.controller
+
+    @property
     def output_size(self) -> int | None:
         """Numbers in an output, O; ``None`` if the output is [h ; r], H + R·W wide."""
         return self._configuration.output_size
@@ -347,8 +352,7 @@ class _Recurrent(nn.Module):
 
     def extra_repr(self) -> str:
         sizes = f"{self.input_size}, {self.hidden_size}, {self.output_size}"
-        options = "".join(f", {name}={value!r}" for name, value in self._configuration.options())
-        return sizes + options + (", batch_first=True" if self.batch_first else "")
+        return sizes + self._configuration.keywords() + (", batch_first=True" if self.batch_first else "")
 
 
 def _checked_dtype(dtype: torch.dtype | None) -> torch.dtype:
@@ -359,7 +363,7 @@ def _checked_dtype(dtype: torch.dtype | None) -> torch.dtype:
 
 
 class SAM(_Recurrent):
-    """Sparse Access Memory (Rae et al. 2016): an LSTM whose heads read and write a few words of a large memory.
+    """Sparse Access Memory (Rae et al. 2016): a controller whose heads read and write a few words of a large memory.
 
     At each step every head writes to the words that it read last and to the least recently accessed one, and reads the
     ``num_reads`` words most similar to its key. A step costs what it touches; ``memory_size`` is a limit, not a cost.
@@ -376,6 +380,8 @@ class SAM(_Recurrent):
         access_threshold: a word whose weights sum to more than this in a step counts as accessed.
         index: how similar words are found: ``"auto"`` (exact while few words are written), ``"linear"`` (exact),
             ``"ivf"``, ``"kd-forest"``, ``"lsh"``.
+        controller: what drives the memory: ``"lstm"``; ``"gru"``, as ``torch.nn.GRU``, with one bias for each pair of
+            biases whose sum is all that matters; or ``"layer_norm_lstm"``, an LSTM with layer normalisation.
         batch_first: input and output are (B, T, ·) instead of (T, B, ·).
         device: of the parameters. Work is done on the CPU wherever they are.
         dtype: ``torch.float32`` or ``torch.float64``.
@@ -402,6 +408,7 @@ class SAM(_Recurrent):
         num_reads: int = 4,
         access_threshold: float = 0.005,
         index: str = "auto",
+        controller: str = "lstm",
         batch_first: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -414,7 +421,7 @@ class SAM(_Recurrent):
             "access_threshold": access_threshold,
             "index": index,
         }
-        configuration = Configuration.new("sam", input_size, hidden_size, output_size, options)
+        configuration = Configuration.new("sam", input_size, hidden_size, output_size, options, controller)
         super().__init__(configuration, batch_first, device, dtype)
 
 
@@ -450,6 +457,7 @@ class SDNC(_Recurrent):
         num_links: int = 8,
         access_threshold: float = 0.005,
         index: str = "auto",
+        controller: str = "lstm",
         batch_first: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -463,7 +471,7 @@ class SDNC(_Recurrent):
             "access_threshold": access_threshold,
             "index": index,
         }
-        configuration = Configuration.new("sdnc", input_size, hidden_size, output_size, options)
+        configuration = Configuration.new("sdnc", input_size, hidden_size, output_size, options, controller)
         super().__init__(configuration, batch_first, device, dtype)
 
 
@@ -496,6 +504,7 @@ class DAM(_Recurrent):
         word_size: int = 32,
         num_heads: int = 4,
         usage_discount: float = 0.99,
+        controller: str = "lstm",
         batch_first: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -506,7 +515,7 @@ class DAM(_Recurrent):
             "num_heads": num_heads,
             "usage_discount": usage_discount,
         }
-        configuration = Configuration.new("dam", input_size, hidden_size, output_size, options)
+        configuration = Configuration.new("dam", input_size, hidden_size, output_size, options, controller)
         super().__init__(configuration, batch_first, device, dtype)
 
 
@@ -524,12 +533,13 @@ class _Dense(_Recurrent):
         *,
         word_size: int = 32,
         num_heads: int = 4,
+        controller: str = "lstm",
         batch_first: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         options = {"memory_size": memory_size, "word_size": word_size, "num_heads": num_heads}
-        configuration = Configuration.new(self._model, input_size, hidden_size, output_size, options)
+        configuration = Configuration.new(self._model, input_size, hidden_size, output_size, options, controller)
         super().__init__(configuration, batch_first, device, dtype)
 
 
