@@ -8,6 +8,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use sparsam::checkpoint::{self, Extra};
+use sparsam::network::{FirstValue, InitialValues};
 use sparsam::{Array, Error, NO_WORD, NetworkConfig, Parameters, Real, Values};
 
 use crate::array::{expect_shape, give, numbers, read};
@@ -76,6 +77,26 @@ fn parse(config: &str) -> PyResult<NetworkConfig> {
     serde_json::from_str(config).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
+/// A rectangle of a parameter and what it starts with: tensor, rows and columns (first, and one after the last of each), and
+/// either the bound within which it is uniform, or a constant, or the row from which it is a copy.
+pub type Block = (&'static str, [usize; 2], [usize; 2], Option<f64>, Option<f64>, Option<usize>);
+
+/// What each parameter starts with, in an order in which copies come after what they are copies of.
+pub fn first_values(config: &NetworkConfig, input_bound: Option<f64>) -> Vec<Block> {
+    let blocks = config.first_values(InitialValues::default(), input_bound).into_iter();
+    blocks
+        .map(|block| {
+            let (rows, columns) = ([block.rows.start, block.rows.end], [block.columns.start, block.columns.end]);
+            let (bound, constant, row) = match block.value {
+                FirstValue::Uniform(bound) => (Some(bound), None, None),
+                FirstValue::Constant(value) => (None, Some(value), None),
+                FirstValue::RowsFrom(row) => (None, None, Some(row)),
+            };
+            (block.tensor, rows, columns, bound, constant, row)
+        })
+        .collect()
+}
+
 #[pymethods]
 impl Network {
     /// `config` is a network's configuration as JSON; `double` chooses double precision.
@@ -102,14 +123,28 @@ impl Network {
     }
 
     /// The parameters that a fresh network starts with, tensor after tensor.
-    fn initial<'py>(&self, py: Python<'py>, seed: u64) -> PyResult<Bound<'py, PyAny>> {
-        fn initial<'py, T: Number>(py: Python<'py>, handle: &Handle<T>, seed: u64) -> PyResult<Bound<'py, PyAny>> {
-            let network = sparsam::Network::<T>::new(handle.network().config().clone(), seed).map_err(exception)?;
-            let values = network.parameters().values().to_vec();
+    #[pyo3(signature = (seed, input_bound))]
+    fn initial<'py>(&self, py: Python<'py>, seed: u64, input_bound: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
+        fn initial<'py, T: Number>(
+            py: Python<'py>,
+            handle: &Handle<T>,
+            seed: u64,
+            input_bound: Option<f64>,
+        ) -> PyResult<Bound<'py, PyAny>> {
+            let config = handle.network().config().clone();
+            let values = InitialValues::default();
+            let network = sparsam::Network::<T>::with_initial_values(config, values, input_bound, seed);
+            let values = network.map_err(exception)?.parameters().values().to_vec();
             let length = values.len();
             Ok(give(py, values, &[length])?.into_any())
         }
-        each!(&self.0, handle => initial(py, handle, seed))
+        each!(&self.0, handle => initial(py, handle, seed, input_bound))
+    }
+
+    /// What the parameters of a fresh network are drawn from; see [`first_values`].
+    #[pyo3(signature = (input_bound))]
+    fn first_values(&self, input_bound: Option<f64>) -> Vec<Block> {
+        each!(&self.0, handle => first_values(handle.network().config(), input_bound))
     }
 
     /// Controllers and memories as they are at the start, for `rows` sequences.

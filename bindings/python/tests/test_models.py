@@ -15,11 +15,17 @@ MODELS: list[Any] = [SAM, SDNC, DAM, NTM, DNC]
 
 
 def module(kind: Any, *sizes: int | None, seed: int = 0, scale: float = 2.5, **options: Any) -> Any:
-    """A module whose weights are large enough for gates to open and close and heads to prefer words."""
+    """A module whose weights are large enough for gates to open and close and heads to prefer words, and all of one
+    size, whatever first values it would learn best from."""
     torch.manual_seed(seed)
     model = kind(*sizes, dtype=torch.float64, **options)
     with torch.no_grad():
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 2:
+                fan_in = parameter.shape[1] + (model.hidden_size if name.endswith("weight_ih") else 0)
+                parameter.uniform_(-(fan_in**-0.5), fan_in**-0.5)
+            else:
+                parameter.zero_()
             parameter.mul_(scale).add_(0.2 * torch.randn_like(parameter))
     return model
 

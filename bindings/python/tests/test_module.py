@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from sparsam import Network
-from sparsam.torch import DAM, DNC, NTM, SAM, SDNC, load_checkpoint
+from sparsam.torch import DAM, DNC, NTM, SAM, SDNC, AdaptiveClip, SparseMemory, load_checkpoint
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
@@ -266,15 +267,82 @@ def test_weights_of_one_hot_inputs_may_be_larger(kind: Any) -> None:
     torch.manual_seed(1)
     model.reset_parameters()
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    torch.manual_seed(1)
-    model.reset_parameters(input_bound=4.0)
-    for name, parameter in model.named_parameters():
-        if name != "controller.weight_ih":
-            assert torch.equal(parameter, before[name])
-            continue
-        inputs, words = parameter[:, : model.input_size], parameter[:, model.input_size :]
-        assert torch.equal(words, before[name][:, model.input_size :])
-        assert inputs.abs().max() <= 4.0 and inputs.std() > 1.5
+    for model in (small(kind, input_bound=4.0), small(kind)):
+        torch.manual_seed(1)
+        model.reset_parameters(input_bound=4.0)
+        for name, parameter in model.named_parameters():
+            if name != "controller.weight_ih":
+                assert torch.equal(parameter, before[name])
+                continue
+            inputs, words = parameter[:, : model.input_size], parameter[:, model.input_size :]
+            assert torch.equal(words, before[name][:, model.input_size :])
+            assert inputs.abs().max() <= 4.0 and inputs.std() > 1.5
+    torch.manual_seed(2)
+    model = small(kind, input_bound=4.0)
+    model.reset_parameters()
+    assert model.get_parameter("controller.weight_ih")[:, : model.input_size].abs().max() > 2.0
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="input_bound"):
+            small(kind, input_bound=wrong)
+
+
+def test_modules_start_as_the_networks_of_the_library_do() -> None:
+    """The same bounds, constants and copies, though from another generator."""
+    for kind in MODELS:
+        model = kind(6, 40, 3, memory_size=16)
+        network = Network(kind.__name__.lower(), 6, 40, 3, memory_size=16)
+        for name, parameter in model.named_parameters():
+            ours, theirs = parameter.detach().numpy(), network.parameters[name]
+            for row in range(len(ours)):
+                assert abs(np.abs(ours[row]).max() - np.abs(theirs[row]).max()) < 0.6 * np.abs(theirs).max() + 1e-9
+            if name.endswith("bias"):
+                assert np.array_equal(ours, theirs)
+        weight = dict(model.named_parameters()).get("interface.weight")
+        copies = 0 if weight is None else len(weight) - len(torch.unique(weight, dim=0))
+        values = network.parameters.get("interface.weight")
+        assert values is None or copies == len(values) - len(np.unique(values, axis=0))
+
+
+def test_a_layer_for_a_sparse_memory_starts_as_a_modules_does() -> None:
+    for links, kind in ((None, SAM), (8, SDNC)):
+        memory = SparseMemory(100, word_size=5, num_heads=2, num_links=links)
+        layer = torch.nn.Linear(7, memory.interface_size)
+        memory.reset_interface(layer)
+        model = kind(3, 7, memory_size=100, word_size=5, num_heads=2)
+        assert torch.equal(layer.bias, model.get_parameter("interface.bias"))
+        assert layer.weight.abs().max() <= 7**-0.5
+        with pytest.raises(ValueError, match="puts out 3 numbers"):
+            memory.reset_interface(torch.nn.Linear(7, 3))
+        with pytest.raises(ValueError, match="bias"):
+            memory.reset_interface(torch.nn.Linear(7, memory.interface_size, bias=False))
+
+
+def test_the_limit_of_a_gradient_follows_its_norm() -> None:
+    weight, other = torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2))
+    clip = AdaptiveClip(start=5)
+
+    def call(scale: float) -> tuple[float, float]:
+        weight.grad, other.grad = torch.full((3,), scale), None
+        norm = clip([weight, other]).item()
+        return norm, weight.grad.norm().item()
+
+    usual = 3**0.5
+    for _ in range(5):
+        assert call(1.0) == pytest.approx((usual, usual))
+    assert clip.limit == pytest.approx(3 * usual)
+    # Cut to three times the mean, which it enters as ten times the mean.
+    assert call(1000.0) == pytest.approx((1000 * usual, 3 * usual))
+    assert clip.limit == pytest.approx(3 * usual * 10 ** (1 / 6))
+    again = AdaptiveClip(start=5)
+    again.load_state_dict(clip.state_dict())
+    assert again.limit == clip.limit
+    before = clip.limit
+    weight.grad = torch.tensor([float("inf"), 0.0, 0.0])
+    assert clip(weight).item() == float("inf") and torch.isinf(weight.grad[0])
+    assert clip.limit == before
+    assert AdaptiveClip(max_norm=0.5).limit == 0.5
+    with pytest.raises(ValueError, match="factor"):
+        AdaptiveClip(0.0)
 
 
 @pytest.mark.parametrize("kind", MODELS)

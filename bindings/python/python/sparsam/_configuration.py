@@ -50,6 +50,22 @@ def integer(name: str, value: object, least: int) -> int:
     return number
 
 
+def checked_bound(input_bound: object) -> float | None:
+    """``input_bound`` as a number above 0, or ``None``.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not above 0, or not finite.
+    """
+    if input_bound is None:
+        return None
+    if not isinstance(input_bound, (int, float)) or isinstance(input_bound, bool):
+        raise TypeError(f"input_bound is {input_bound!r}, where a number was expected")
+    if not 0 < input_bound < float("inf"):
+        raise ValueError(f"input_bound is {input_bound}, where a finite number above 0 was expected")
+    return float(input_bound)
+
+
 @dataclass(frozen=True)
 class Configuration:
     """Sizes of a network, and its memory as the library writes it in a checkpoint."""

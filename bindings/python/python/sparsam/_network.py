@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sparsam import _core
-from sparsam._configuration import Configuration, check_lengths
+from sparsam._configuration import Configuration, check_lengths, checked_bound
 from sparsam._core import State
 
 Array = NDArray[np.floating[Any]]
@@ -29,6 +29,8 @@ class Network:
         controller: what drives the memory: ``"lstm"``, ``"gru"`` (as ``torch.nn.GRU``, with one bias for each pair of
             biases whose sum is all that matters), or ``"layer_norm_lstm"``.
         seed: of the initial parameters.
+        input_bound: the inputs' first weights are uniform in ± this. Without it in ±2/√I, which suits inputs whose
+            numbers are about 1; 4 suits one-hot inputs.
         dtype: ``numpy.float32`` or ``numpy.float64``.
         options: of the model's memory: ``memory_size``, ``word_size``, ``num_heads``; of the sparse ones
             ``num_reads``, ``access_threshold``, ``index``; ``num_links`` of ``sdnc``; ``usage_discount`` of ``dam``.
@@ -59,11 +61,12 @@ class Network:
         *,
         controller: str = "lstm",
         seed: int = 0,
+        input_bound: float | None = None,
         dtype: DTypeLike = np.float32,
         **options: Any,
     ) -> None:
         self._start(Configuration.new(model, input_size, hidden_size, output_size, options, controller), dtype)
-        self._take(self._core.initial(seed))
+        self._take(self._core.initial(seed, checked_bound(input_bound)))
 
     def _start(self, configuration: Configuration, dtype: DTypeLike) -> None:
         self._configuration = configuration

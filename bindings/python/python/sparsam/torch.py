@@ -23,7 +23,9 @@ Example:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from os import PathLike
 from typing import Any, Generic, TypeVar, overload
 
@@ -44,11 +46,23 @@ from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from sparsam import _core
-from sparsam._configuration import Configuration, check_lengths
+from sparsam._configuration import Configuration, check_lengths, checked_bound
 from sparsam._core import State
 from sparsam._network import Trace
 
-__all__ = ["DAM", "DNC", "NTM", "SAM", "SDNC", "MemoryState", "SparseMemory", "State", "Trace", "load_checkpoint"]
+__all__ = [
+    "DAM",
+    "DNC",
+    "NTM",
+    "SAM",
+    "SDNC",
+    "AdaptiveClip",
+    "MemoryState",
+    "SparseMemory",
+    "State",
+    "Trace",
+    "load_checkpoint",
+]
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
@@ -102,6 +116,22 @@ class _Taped(torch.autograd.Function):
         return None, None if over_input is None else torch.from_numpy(over_input).to(device), *gradients
 
 
+def _draw(core: _core.Network, parameter: Callable[[str], Tensor | None], input_bound: float | None) -> None:
+    """Gives those parameters that there are their first values, drawn by PyTorch's generator."""
+    with torch.no_grad():
+        for name, rows, columns, bound, constant, copied in core.first_values(input_bound):
+            values = parameter(name)
+            if values is None:
+                continue
+            block = values[slice(*rows)] if values.dim() == 1 else values[slice(*rows), slice(*columns)]
+            if bound is not None:
+                block.uniform_(-bound, bound)
+            elif constant is not None:
+                block.fill_(constant)
+            elif copied is not None:
+                block.copy_(values[copied : copied + block.shape[0], slice(*columns)])
+
+
 class _Parameters(nn.Module):
     """Parameters under a common name; what they are used for is in Rust."""
 
@@ -140,9 +170,17 @@ class _Handles(Generic[_Core]):
 class _Recurrent(nn.Module):
     """What the five modules share."""
 
-    def __init__(self, configuration: Configuration, batch_first: bool, device: Any, dtype: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        batch_first: bool,
+        device: Any,
+        dtype: torch.dtype | None,
+        input_bound: float | None = None,
+    ) -> None:
         super().__init__()
         self.batch_first = batch_first
+        self._input_bound = checked_bound(input_bound)
         self._configuration = configuration
         self._handles = _Handles(_core.Network, configuration.to_json())
         groups: dict[str, dict[str, list[int]]] = {}
@@ -177,24 +215,20 @@ class _Recurrent(nn.Module):
         return self._configuration.output_size
 
     def reset_parameters(self, input_bound: float | None = None) -> None:
-        """Draws new parameters: weights uniform in ±1/√fan_in (for both of the controller's matrices fan_in is
-        I + R·W + H), biases 0 except the forget gate's, which is 1.
+        """Draws new parameters, each by what it is for.
 
-        With an ``input_bound`` the weights of the inputs (the first I columns of ``controller.weight_ih``) are uniform
-        in ± this instead. A bound of 2 to 8 suits one-hot inputs: with smaller weights the controller can hardly tell
-        at first which of them is 1, and learning begins much later."""
-        hidden = self.hidden_size
-        of_controller = self.get_parameter("controller.weight_ih").shape[1] + hidden
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                if name.endswith("bias"):
-                    parameter.zero_()
-                else:
-                    fan_in = of_controller if name.startswith("controller.") else parameter.shape[1]
-                    parameter.uniform_(-(fan_in**-0.5), fan_in**-0.5)
-            self.get_parameter("controller.bias")[hidden : 2 * hidden] = 1.0
-            if input_bound is not None:
-                self.get_parameter("controller.weight_ih")[:, : self.input_size].uniform_(-input_bound, input_bound)
+        Weights of the inputs are uniform in ±``input_bound``; without one, in what the constructor was told, or else
+        in ±2/√I, which suits inputs whose numbers are about 1, as embeddings and bits are. A bound of 4 suits one-hot
+        inputs: with smaller weights the controller can hardly tell at first which of them is 1, and learning begins
+        much later.
+
+        All others are those of the command and the crate: ±1/√(I + R·W + H) for what the controller read and for its
+        hidden units; the interface's biases so that strengths start at 10 (of NTM 5), write gates nearly open, and new
+        words are written rather than those read before; the keys of half of the heads as the words that are written;
+        output weights of what was read in ±12/√(R·W), at most 1.
+        """
+        bound = self._input_bound if input_bound is None else checked_bound(input_bound)
+        _draw(self._core(_checked_dtype(self.get_parameter("controller.bias").dtype)), self.get_parameter, bound)
 
     @overload
     def forward(
@@ -382,6 +416,8 @@ class SAM(_Recurrent):
             ``"ivf"``, ``"kd-forest"``, ``"lsh"``.
         controller: what drives the memory: ``"lstm"``; ``"gru"``, as ``torch.nn.GRU``, with one bias for each pair of
             biases whose sum is all that matters; or ``"layer_norm_lstm"``, an LSTM with layer normalisation.
+        input_bound: the inputs' first weights are uniform in ± this; 4 suits one-hot inputs. Without it in ±2/√I, which
+            suits inputs whose numbers are about 1. See :meth:`reset_parameters`.
         batch_first: input and output are (B, T, ·) instead of (T, B, ·).
         device: of the parameters. Work is done on the CPU wherever they are.
         dtype: ``torch.float32`` or ``torch.float64``.
@@ -409,6 +445,7 @@ class SAM(_Recurrent):
         access_threshold: float = 0.005,
         index: str = "auto",
         controller: str = "lstm",
+        input_bound: float | None = None,
         batch_first: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -422,7 +459,7 @@ class SAM(_Recurrent):
             "index": index,
         }
         configuration = Configuration.new("sam", input_size, hidden_size, output_size, options, controller)
-        super().__init__(configuration, batch_first, device, dtype)
+        super().__init__(configuration, batch_first, device, dtype, input_bound)
 
 
 class SDNC(_Recurrent):
@@ -458,6 +495,7 @@ class SDNC(_Recurrent):
         access_threshold: float = 0.005,
         index: str = "auto",
         controller: str = "lstm",
+        input_bound: float | None = None,
         batch_first: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -472,7 +510,7 @@ class SDNC(_Recurrent):
             "index": index,
         }
         configuration = Configuration.new("sdnc", input_size, hidden_size, output_size, options, controller)
-        super().__init__(configuration, batch_first, device, dtype)
+        super().__init__(configuration, batch_first, device, dtype, input_bound)
 
 
 class DAM(_Recurrent):
@@ -505,6 +543,7 @@ class DAM(_Recurrent):
         num_heads: int = 4,
         usage_discount: float = 0.99,
         controller: str = "lstm",
+        input_bound: float | None = None,
         batch_first: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -516,7 +555,7 @@ class DAM(_Recurrent):
             "usage_discount": usage_discount,
         }
         configuration = Configuration.new("dam", input_size, hidden_size, output_size, options, controller)
-        super().__init__(configuration, batch_first, device, dtype)
+        super().__init__(configuration, batch_first, device, dtype, input_bound)
 
 
 class _Dense(_Recurrent):
@@ -534,13 +573,14 @@ class _Dense(_Recurrent):
         word_size: int = 32,
         num_heads: int = 4,
         controller: str = "lstm",
+        input_bound: float | None = None,
         batch_first: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         options = {"memory_size": memory_size, "word_size": word_size, "num_heads": num_heads}
         configuration = Configuration.new(self._model, input_size, hidden_size, output_size, options, controller)
-        super().__init__(configuration, batch_first, device, dtype)
+        super().__init__(configuration, batch_first, device, dtype, input_bound)
 
 
 class NTM(_Dense):
@@ -736,6 +776,35 @@ class SparseMemory(nn.Module):
         """Numbers that a step reads, R·W."""
         return self._sizes[1]
 
+    def reset_interface(self, layer: nn.Linear) -> None:
+        """Draws new parameters for the layer that makes the interface vectors, as :class:`SAM` and :class:`SDNC` have
+        them. With PyTorch's own, strengths start so low that reading hardly tells one word from another, and gates half
+        open.
+
+        Args:
+            layer: from H hidden units to ``interface_size``, with a bias.
+
+        Raises:
+            TypeError: it is no ``nn.Linear``.
+            ValueError: it is of another size, or has no bias.
+
+        Example:
+            >>> import torch
+            >>> from sparsam.torch import SparseMemory
+            >>> memory = SparseMemory(10_000)
+            >>> to_memory = torch.nn.Linear(64, memory.interface_size)
+            >>> memory.reset_interface(to_memory)
+        """
+        if not isinstance(layer, nn.Linear):
+            raise TypeError(f"layer is a {type(layer).__name__}, where a torch.nn.Linear was expected")
+        if layer.out_features != self.interface_size:
+            raise ValueError(f"layer puts out {layer.out_features} numbers, where {self.interface_size} were expected")
+        bias = layer.bias
+        if bias is None:
+            raise ValueError("layer has no bias, which the gates and strengths need to start well")
+        network = _core.Network(replace(self._configuration, hidden_size=layer.in_features).to_json(), False)
+        _draw(network, {"interface.weight": layer.weight, "interface.bias": bias}.get, None)
+
     def forward(self, interface: Tensor, state: MemoryState | None = None) -> tuple[Tensor, MemoryState]:
         """Writes, then reads, once.
 
@@ -790,6 +859,89 @@ class SparseMemory(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self._configuration.options())
+
+
+class AdaptiveClip:
+    """Limits the norm of a gradient to a few times what it has been of late, as ``torch.nn.utils.clip_grad_norm_``
+    limits it to a fixed number.
+
+    The gradient of a batch in which a chain of reads goes wrong is a thousand times as large as usual. A fixed limit
+    lets it through once the usual one is small, and one such batch can undo thousands. The limit is ``factor`` times
+    the running geometric mean of the norms so far, which a norm enters as at most ten times the mean; the command
+    ``sparsam`` does the same. (A relative of AutoClip, Seetharaman et al. 2020.)
+
+    Args:
+        factor: the limit as a multiple of the running mean.
+        max_norm: a fixed limit on top.
+        decay: of the running mean, a call; until 1/(1 - decay) calls all weigh the same.
+        start: calls before which the fixed limit alone holds.
+
+    Example:
+        >>> import torch
+        >>> from sparsam.torch import SAM, AdaptiveClip
+        >>> model = SAM(8, 64, 4)
+        >>> optimiser, clip = torch.optim.Adam(model.parameters(), lr=1e-3), AdaptiveClip()
+        >>> for _ in range(3):
+        ...     optimiser.zero_grad()
+        ...     model(torch.randn(20, 2, 8))[0].square().mean().backward()
+        ...     norm = clip(model.parameters())
+        ...     optimiser.step()
+    """
+
+    def __init__(self, factor: float = 3.0, max_norm: float = 10.0, decay: float = 0.99, start: int = 50) -> None:
+        for name, value in (("factor", factor), ("max_norm", max_norm)):
+            if not value > 0:
+                raise ValueError(f"{name} is {value}, where a number above 0 was expected")
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay is {decay}, where a number from 0 up to 1 was expected")
+        self.factor = factor
+        self.max_norm = max_norm
+        self.decay = decay
+        self.start = start
+        self._count = 0
+        self._log_mean = 0.0
+
+    @property
+    def limit(self) -> float:
+        """The largest norm that the next call leaves as it is."""
+        if self._count < max(self.start, 1):
+            return self.max_norm
+        return min(self.max_norm, self.factor * math.exp(self._log_mean))
+
+    def __call__(self, parameters: Tensor | Iterable[Tensor]) -> Tensor:
+        """Scales the parameters' gradients, in place, so that the norm of all together is at most :attr:`limit`.
+
+        Returns:
+            The norm that they had. One that is infinite or not a number changes nothing, here as there: skip the step.
+        """
+        if isinstance(parameters, Tensor):
+            parameters = [parameters]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if not gradients:
+            return torch.tensor(0.0)
+        norms = [torch.linalg.vector_norm(gradient.detach(), dtype=torch.float64) for gradient in gradients]
+        total: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))
+        norm = total.item()
+        if not 0.0 < norm < math.inf:
+            return total
+        if norm > self.limit:
+            scale = self.limit / norm
+            for gradient in gradients:
+                gradient.detach().mul_(scale)
+        log = math.log(norm)
+        if self._count:
+            log = min(log, self._log_mean + math.log(10.0))
+        self._count += 1
+        self._log_mean += (log - self._log_mean) * max(1.0 - self.decay, 1.0 / self._count)
+        return total
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers of the norms so far, to be saved beside the optimiser's."""
+        return {"count": self._count, "log_mean": self._log_mean}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from what :meth:`state_dict` gave."""
+        self._count, self._log_mean = int(state_dict["count"]), float(state_dict["log_mean"])
 
 
 _MODULES: dict[str, type[SAM | SDNC | DAM | NTM | DNC]] = {"sam": SAM, "sdnc": SDNC, "dam": DAM, "ntm": NTM, "dnc": DNC}

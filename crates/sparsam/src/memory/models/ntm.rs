@@ -29,7 +29,7 @@ use crate::memory::dense::{
     Addressing, Erasure, Frames, Layout, STRIP, STRIP_BLOCKS, Sixteen, Sums, check_room, erase, frame, life_in_frames,
     products, spread, sum,
 };
-use crate::memory::interface::{Field, inverse_softplus};
+use crate::memory::interface::{Field, inverse_softplus, key_starts_as_word};
 use crate::memory::softmax::softmax;
 use crate::memory::trace::put_heads;
 use crate::memory::{Memory, MemoryConfig};
@@ -64,10 +64,12 @@ impl MemoryConfig for Config {
     }
 
     fn interface(&self) -> Vec<Field> {
-        let of = |_| {
+        let of = |head: usize| {
             let addressing = || {
+                let key = Field::new("key", self.word_size);
                 [
-                    Field::new("key", self.word_size),
+                    // A head's twelve fields end with the word that is added.
+                    if key_starts_as_word(head, self.heads) { key.same_as(12 * head + 11) } else { key },
                     Field::new("strength", 1).with_bias(inverse_softplus(STRENGTH)),
                     Field::new("interpolation gate", 1),
                     Field::new("shift", 3),

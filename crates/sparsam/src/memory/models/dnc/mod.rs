@@ -31,7 +31,7 @@ use crate::memory::dense::{
     follow_links_back, frame, life_in_frames, products, spread,
 };
 use crate::memory::gates::Gates;
-use crate::memory::interface::{Field, INTERPOLATION_GATE, STRENGTH, WRITE_GATE, inverse_oneplus, key_starts_as_word};
+use crate::memory::interface::{Field, INTERPOLATION_GATE, STRENGTH, WRITE_GATE, inverse_oneplus};
 use crate::memory::sharpen::{sharpen, sharpen_back};
 use crate::memory::softmax::{softmax, softmax_back};
 use crate::memory::trace::put_heads;
@@ -88,12 +88,8 @@ impl MemoryConfig for Config {
     fn interface(&self) -> Vec<Field> {
         let Self { word_size, heads, masked_content, sharpened_links, .. } = *self;
         let strength = inverse_oneplus(STRENGTH);
-        let key = |head| {
-            let key = Field::new("read key", word_size);
-            // The write word, after the read keys and four more fields.
-            if key_starts_as_word(head, heads) { key.same_as(heads + 4) } else { key }
-        };
-        let mut fields: Vec<Field> = (0..heads).map(key).collect();
+        // With read keys that start as the write word, as SDNC's do, recall was not learnt sooner.
+        let mut fields: Vec<Field> = (0..heads).map(|_| Field::new("read key", word_size)).collect();
         fields.extend([
             Field::new("read strengths", heads).with_bias(strength),
             Field::new("write key", word_size),
