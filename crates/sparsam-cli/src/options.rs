@@ -67,6 +67,8 @@ static FLAGS: &[Flag] = &[
         "The last batches, over which the learning rate falls to 0"),
     flag("batch-size", &["batch_size"], Kind::Whole, TRAINING, "Sequences in a batch"),
     flag("clip-norm", &["clip_norm"], Kind::Number, TRAINING, "Largest norm of a gradient"),
+    flag("clip-factor", &["clip_factor"], Kind::Number, TRAINING,
+        "Largest norm of a gradient in running means of the norm; 0: --clip-norm alone"),
     flag("evaluate-every", &["evaluate_every"], Kind::Whole, TRAINING, "Batches between evaluations"),
     flag("evaluation-sequences", &["evaluation_sequences"], Kind::Whole, TRAINING, "Sequences in an evaluation"),
     flag("checkpoint-every", &["checkpoint_every"], Kind::Whole, TRAINING, "Batches between checkpoints"),

@@ -27,6 +27,9 @@ pub struct Config {
     pub cooldown: u64,
     /// The largest norm of the gradient (of the batch's mean loss); a larger one is scaled down to it.
     pub clip_norm: f64,
+    /// The same in running geometric means of the norm ([`AdaptiveClip`](sparsam::nn::clip::AdaptiveClip)); 0: `clip_norm`
+    /// alone limits it.
+    pub clip_factor: f64,
     /// Batches from one evaluation to the next.
     pub evaluate_every: u64,
     /// Sequences in an evaluation.
@@ -60,8 +63,8 @@ pub struct NetworkOptions {
 const LARGEST: u64 = i64::MAX as u64;
 
 impl Config {
-    /// The paper's settings (hidden size 100, batches of 8, RMSProp at 10⁻⁴, gradients clipped at a norm of 10) with as
-    /// many batches as the task is known to take. [`build`](TaskConfig::build) says whether the task's options fit.
+    /// The paper's settings (hidden size 100, batches of 8, RMSProp at 10⁻⁴, gradients clipped at a norm of 10), with a norm
+    /// limited to three times its running mean as well, and as many batches as the task is known to take. [`build`](TaskConfig::build) says whether the task's options fit.
     pub fn default_for(task: TaskConfig, model: Model) -> Self {
         let (batches, threshold) = (task.default_batches(), task.default_threshold());
         let (evaluation_sequences, input_bound) = (task.default_evaluation_sequences(), task.default_input_bound());
@@ -71,6 +74,7 @@ impl Config {
             batches,
             cooldown: 0,
             clip_norm: 10.0,
+            clip_factor: 3.0,
             evaluate_every: 500,
             evaluation_sequences,
             checkpoint_every: 500,
@@ -87,15 +91,26 @@ impl Config {
     /// # Errors
     /// [`Error::Io`]; otherwise as [`from_toml`](Self::from_toml).
     pub fn read(path: &Path, task: Option<&str>, model: Option<&str>) -> Result<Self, Error> {
-        let bytes = std::fs::read(path).map_err(Error::at(path))?;
-        let name = path.display().to_string();
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => Self::from_toml(text, &name, task, model),
-            Err(error) => {
-                let reason = format!("it is not text: byte {} is not UTF-8", error.valid_up_to());
-                Err(Error::Config { source_name: name, reason })
-            }
-        }
+        let (text, name) = read_text(path)?;
+        Self::from_toml(&text, &name, task, model)
+    }
+
+    /// Reads the configuration that a run keeps. Nothing was left out of it when the run began: a field that it lacks came
+    /// with a later version, and has the value with which the run goes on as before.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn read_kept(path: &Path) -> Result<Self, Error> {
+        let (text, name) = read_text(path)?;
+        Self::from_kept_toml(&text, &name)
+    }
+
+    /// [`read_kept`](Self::read_kept) of TOML.
+    ///
+    /// # Errors
+    /// As [`from_toml`](Self::from_toml).
+    pub(crate) fn from_kept_toml(text: &str, source_name: &str) -> Result<Self, Error> {
+        Self::parse(text, source_name, None, None, |base| base.clip_factor = 0.0)
     }
 
     /// Reads a configuration from TOML; `source_name` is what errors call the text. For the rest see
@@ -105,6 +120,17 @@ impl Config {
     /// [`Error::Config`] if it cannot be understood or names something that does not exist; otherwise as
     /// [`validate`](Self::validate).
     pub fn from_toml(text: &str, source_name: &str, task: Option<&str>, model: Option<&str>) -> Result<Self, Error> {
+        Self::parse(text, source_name, task, model, |_| ())
+    }
+
+    /// [`from_toml`](Self::from_toml), with what is left out as `defaults` changes it.
+    fn parse(
+        text: &str,
+        source_name: &str,
+        task: Option<&str>,
+        model: Option<&str>,
+        defaults: fn(&mut Self),
+    ) -> Result<Self, Error> {
         let wrong = |reason: String| Error::Config { source_name: source_name.to_owned(), reason };
         let given: Table = text.parse().map_err(|error: toml::de::Error| {
             let line = error.span().map_or(1, |span| line_at(text, span.start));
@@ -133,6 +159,7 @@ impl Config {
         if named(&given, &["optimiser", "kind"]).map_err(misfit)? == Some("adam") {
             base.optimiser = OptimiserConfig::adam(1e-3);
         }
+        defaults(&mut base);
 
         let mut merged = Table::try_from(&base).map_err(|error| wrong(error.to_string()))?;
         // Before anything is deserialised: what serde says of a misfit names types of Rust, and some variants of an
@@ -233,6 +260,10 @@ impl Config {
         if self.clip_norm.is_nan() || self.clip_norm <= 0.0 {
             return Err(Error::option("clip_norm", self.clip_norm, "it must be above 0"));
         }
+        if !(self.clip_factor == 0.0 || (1.0..=1e6).contains(&self.clip_factor)) {
+            let reason = "it lies from 1 to 1000000, or is 0 for no such limit";
+            return Err(Error::option("clip_factor", self.clip_factor, reason));
+        }
         let bound = self.network.input_bound;
         if !(0.0..=1e3).contains(&bound) {
             return Err(Error::option("input_bound", bound, "it lies from 0 to 1000"));
@@ -257,6 +288,19 @@ impl Config {
             return Err(Error::option("batches", self.batches, "with this batch_size there are too many sequences"));
         }
         Ok(())
+    }
+}
+
+/// The text of a file, and its name.
+fn read_text(path: &Path) -> Result<(String, String), Error> {
+    let bytes = std::fs::read(path).map_err(Error::at(path))?;
+    let name = path.display().to_string();
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok((text, name)),
+        Err(error) => {
+            let reason = format!("it is not text: byte {} is not UTF-8", error.utf8_error().valid_up_to());
+            Err(Error::Config { source_name: name, reason })
+        }
     }
 }
 
@@ -466,6 +510,11 @@ mod tests {
             ("task.name = 'copy'\nbatches = -3", "-3"),
             ("task.name = 'copy'\nbatches = 0", "batches = 0"),
             ("task.name = 'copy'\nclip_norm = nan", "clip_norm"),
+            (
+                "task.name = 'copy'\nclip_factor = 0.5",
+                "clip_factor = 0.5 does not work: it lies from 1 to 1000000, or is 0",
+            ),
+            ("task.name = 'copy'\nclip_factor = nan", "clip_factor"),
             ("task.name = 'copy'\nnetwork.hidden_size = 0", "hidden_size"),
             ("task.name = 'copy'\nnetwork.hidden_size = 9223372036854775807", "hidden_size"),
             ("task.name = 'copy'\nbatch_size = 9223372036854775807", "batch"),

@@ -174,6 +174,8 @@ mod tests {
             training_wrong: 0.6 * loss,
             gradient_norm: 1.0,
             gradient_overflows: 0,
+            gradient_limit: None,
+            clipped: 0,
             loss,
             wrong: 0.5 * loss,
             seconds: 1.0,

@@ -23,6 +23,12 @@ pub struct Metrics {
     /// Batches among them whose gradient was infinite or not a number, so that nothing was learnt from them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub gradient_overflows: u64,
+    /// What the norm of the next batch's gradient is limited to; none if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_limit: Option<f64>,
+    /// Batches since the line before whose gradient was scaled down to the limit.
+    #[serde(default)]
+    pub clipped: u64,
     /// Loss of the evaluation.
     pub loss: f64,
     /// Wrong outputs in the evaluation.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use sparsam::nn::loss::BITS;
-use sparsam::nn::optimiser::{Optimiser, OptimiserConfig, clip_by_norm};
+use sparsam::nn::optimiser::{Optimiser, OptimiserConfig};
 use sparsam::{Network, Parameters, Runner};
 
 use crate::batch::Sampler;
@@ -41,6 +41,8 @@ pub struct BatchReport {
     pub wrong: f64,
     /// Norm of the gradient before clipping. If it is infinite or not a number, nothing was learnt from this batch.
     pub gradient_norm: f64,
+    /// What it was limited to.
+    pub gradient_limit: f64,
     /// Loss of this and the batches before, the latest hundred or so weighing most.
     pub running_loss: f64,
     /// Wrong outputs of those batches.
@@ -325,7 +327,9 @@ impl Trainer {
         let (wrong, wanted) = (batch.wrong(&self.outputs), batch.wanted());
         self.gradients.values_mut().fill(0.0);
         self.runner.backward(&self.network, &self.output_gradients, &mut self.gradients, None)?;
-        let norm = clip_by_norm(self.gradients.values_mut(), self.config.clip_norm);
+        let (factor, most) = (self.config.clip_factor, self.config.clip_norm);
+        let clipped = self.progress.clip.clip(self.gradients.values_mut(), factor, most);
+        let norm = clipped.norm;
         let overflows = if norm.is_finite() { 0 } else { self.progress.overflows + 1 };
         if overflows > OVERFLOWS {
             let error = self
@@ -362,6 +366,7 @@ impl Trainer {
         } else {
             since.overflows += 1;
         }
+        since.clipped += u64::from(clipped.is_cut());
         since.seconds += seconds;
         if let Some(curriculum) = &mut self.progress.curriculum {
             let loss = loss * BITS / wanted.max(1) as f64;
@@ -380,6 +385,7 @@ impl Trainer {
             loss,
             wrong,
             gradient_norm: norm,
+            gradient_limit: clipped.limit,
             running_loss,
             running_wrong,
             sequences_per_second: rows as f64 / running_seconds.max(1e-9),
@@ -466,6 +472,7 @@ impl Trainer {
         let evaluation = self.evaluate(None, self.config.evaluation_sequences)?;
         self.progress.seconds += start.elapsed().as_secs_f64();
         let since = std::mem::take(&mut self.progress.since);
+        let limit = self.progress.clip.limit(self.config.clip_factor, self.config.clip_norm);
         let metrics = Metrics {
             batch: self.progress.batch,
             sequences: self.progress.sequences,
@@ -473,6 +480,8 @@ impl Trainer {
             training_wrong: since.wrong as f64 / since.sequences as f64,
             gradient_norm: since.gradient_norm / (since.batches - since.overflows).max(1) as f64,
             gradient_overflows: since.overflows,
+            gradient_limit: Some(limit).filter(|limit| limit.is_finite()),
+            clipped: since.clipped,
             loss: evaluation.loss,
             wrong: evaluation.wrong,
             seconds: self.progress.seconds,
@@ -720,6 +729,84 @@ mod tests {
             with_threads(2, || go_on(&mut Trainer::resume(folder.path()).unwrap()).unwrap());
             assert!(result(folder.path()) == expected, "stopped at batch {batch}");
         }
+    }
+
+    /// Long enough that the norm is limited to a multiple of its mean, and to one so low that batches are cut.
+    fn limited() -> Config {
+        Config { batches: 70, evaluate_every: 8, checkpoint_every: 30, clip_factor: 1.2, ..config() }
+    }
+
+    #[test]
+    fn a_run_with_an_adaptive_limit_resumes_to_the_bit() {
+        let whole = tempfile::tempdir().unwrap();
+        let (mut cut, mut limits) = (Vec::new(), Vec::new());
+        let mut watch = |event: Event<'_>| {
+            if let Event::Batch(report) = event {
+                cut.push(report.gradient_norm > report.gradient_limit);
+                limits.push(report.gradient_limit);
+            }
+        };
+        Trainer::new(limited(), whole.path()).unwrap().run(&mut watch, &AtomicBool::new(false)).unwrap();
+        let expected = result(whole.path());
+        // From the 51st batch on, and at once: what is cut before the run is stopped, and after, decides the rest.
+        assert!(limits[..50].iter().all(|limit| *limit == 10.0) && limits[50..].iter().all(|limit| *limit < 10.0));
+        let cuts = |batches: std::ops::Range<usize>| cut[batches].iter().filter(|cut| **cut).count();
+        assert!(cuts(50..60) > 0 && cuts(60..70) > 0, "{cut:?}");
+        let last = expected.2.last().unwrap();
+        assert_eq!((last.batch, last.clipped), (70, cuts(64..70) as u64));
+        assert!(last.gradient_limit.unwrap() < 10.0 && expected.2[0].gradient_limit == Some(10.0));
+        for batch in [49, 50, 60] {
+            let folder = tempfile::tempdir().unwrap();
+            stop_at(&mut Trainer::new(limited(), folder.path()).unwrap(), batch);
+            go_on(&mut Trainer::resume(folder.path()).unwrap()).unwrap();
+            assert!(result(folder.path()) == expected, "stopped after batch {batch}");
+        }
+        // It is the limit that makes the difference.
+        let without = tempfile::tempdir().unwrap();
+        go_on(&mut Trainer::new(Config { clip_factor: 0.0, ..limited() }, without.path()).unwrap()).unwrap();
+        assert!(result(without.path()).0 != expected.0);
+    }
+
+    /// Makes of a run what a version before these fields would have left: neither its configuration nor its resume file has
+    /// them.
+    fn take_out(folder: &Path, fields: &[&str]) {
+        let without = |text: &str| {
+            let given = |line: &&str| fields.iter().all(|field| !line.starts_with(&format!("{field} = ")));
+            text.lines().filter(given).map(|line| format!("{line}\n")).collect::<String>()
+        };
+        let path = folder.join("config.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        assert!(fields.iter().all(|field| config.contains(&format!("\n{field} = "))), "{config}");
+        fs::write(&path, without(&config)).unwrap();
+        let path = folder.join("checkpoints/resume.safetensors");
+        let (network, mut extra) = sparsam::checkpoint::load_with_extra::<f32>(&path).unwrap();
+        let kept = extra.metadata.get_mut("training.config").unwrap();
+        *kept = without(kept);
+        let progress = extra.metadata.get_mut("training.progress").unwrap();
+        let mut json: serde_json::Value = serde_json::from_str(progress).unwrap();
+        assert!(json.as_object_mut().unwrap().remove("clip").is_some());
+        assert!(json["since"].as_object_mut().unwrap().remove("clipped").is_some());
+        *progress = json.to_string();
+        sparsam::checkpoint::save(&path, &network, &extra).unwrap();
+    }
+
+    #[test]
+    fn runs_of_earlier_versions_go_on_as_they_began() {
+        let (whole, old) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let config = Config { clip_factor: 0.0, ..limited() };
+        go_on(&mut Trainer::new(config.clone(), whole.path()).unwrap()).unwrap();
+        stop_at(&mut Trainer::new(config.clone(), old.path()).unwrap(), 56);
+        take_out(old.path(), &["clip_factor"]);
+        let mut trainer = Trainer::resume(old.path()).unwrap();
+        assert_eq!(trainer.config(), &config);
+        // Saved by this version, with the configuration still as it was.
+        stop_at(&mut trainer, 63);
+        drop(trainer);
+        go_on(&mut Trainer::resume(old.path()).unwrap()).unwrap();
+        assert!(result(old.path()).0 == result(whole.path()).0);
+        // A configuration that somebody writes has the default of today.
+        let text = fs::read_to_string(old.path().join("config.toml")).unwrap();
+        assert_eq!(Config::from_toml(&text, "", None, None).unwrap().clip_factor, 3.0);
     }
 
     /// Starts a run or resumes it, as one would after a kill.
