@@ -129,8 +129,11 @@ impl Display {
                 }
             }
             Event::Saved { .. } => {}
-            Event::Ended { outcome, batch } => {
-                if let (Outcome::Finished, Some(metrics)) = (outcome, self.latest_metrics.take()) {
+            Event::Ended { outcome, batch, sequences } => {
+                if outcome == Outcome::Learnt {
+                    self.line(&format!("learnt {} after {} sequences", self.task, grouped(sequences)));
+                }
+                if let (Outcome::Finished | Outcome::Learnt, Some(metrics)) = (outcome, self.latest_metrics.take()) {
                     let (batches, unit) = (grouped(batch), self.units.wrong);
                     let (loss, wrong, time) = (metrics.loss, metrics.wrong, duration(metrics.seconds));
                     self.line(&format!(
@@ -173,12 +176,13 @@ impl Display {
             Event::Saved { batch, path } => {
                 json!({"event": "saved", "batch": batch, "path": path.display().to_string()})
             }
-            Event::Ended { outcome, batch } => {
+            Event::Ended { outcome, batch, sequences } => {
                 let outcome = match outcome {
                     Outcome::Finished => "finished",
+                    Outcome::Learnt => "learnt",
                     Outcome::Stopped => "stopped",
                 };
-                json!({"event": "ended", "outcome": outcome, "batch": batch})
+                json!({"event": "ended", "outcome": outcome, "batch": batch, "sequences": sequences})
             }
         };
         let text = value.take().to_string();

@@ -65,6 +65,8 @@ static FLAGS: &[Flag] = &[
     flag("batches", &["batches"], Kind::Whole, TRAINING, "Batches to train"),
     flag("cooldown", &["cooldown"], Kind::Whole, TRAINING,
         "The last batches, over which the learning rate falls to 0"),
+    flag("until", &["until"], Kind::Number, TRAINING,
+        "End once two evaluations in a row show at most X wrong outputs in a sequence; 0: never before the last batch"),
     flag("batch-size", &["batch_size"], Kind::Whole, TRAINING, "Sequences in a batch"),
     flag("clip-norm", &["clip_norm"], Kind::Number, TRAINING, "Largest norm of a gradient"),
     flag("clip-factor", &["clip_factor"], Kind::Number, TRAINING,
@@ -347,6 +349,11 @@ impl Options {
     pub fn whole(&self, name: &str) -> Option<u64> {
         let (_, value) = self.0.iter().find(|(flag, _)| flag.name == name)?;
         value.as_integer()?.try_into().ok()
+    }
+
+    /// The number that was given for a flag, if it was.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.0.iter().find(|(flag, _)| flag.name == name)?.1.as_float()
     }
 
     /// The configuration with what the flags set.

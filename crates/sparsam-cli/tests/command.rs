@@ -248,6 +248,28 @@ fn an_interrupted_run_ends_as_one_that_was_not() {
     is_mistake(path, &["train", "--resume", "killed", "--batches", "3000"], &["3000", "3100 were trained already"]);
 }
 
+#[test]
+fn a_run_that_has_learnt_ends_and_goes_on_if_asked() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    // So many bits are wrong from the first.
+    let settings = ["--batches", "60", "--evaluate-every", "10", "--until", "9", "--run", "a"];
+    let out = succeeds(path, &small(&settings));
+    assert!(out.lines().any(|line| line == "learnt copy after 160 sequences"), "{out}");
+    assert!(out.lines().last().unwrap().ends_with("sparsam eval a"), "{out}");
+    let out = succeeds(path, &["train", "--resume", "a", "--json"]);
+    let last: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert!(last["event"] == "ended" && last["outcome"] == "learnt" && last["sequences"] == 160, "{out}");
+    is_mistake(path, &["train", "--resume", "a", "--until", "-1"], &["until = -1", "wrong outputs of a sequence"]);
+
+    succeeds(path, &["train", "--resume", "a", "--batches", "40"]);
+    let config = || fs::read_to_string(path.join("a/config.toml")).unwrap();
+    assert!(config().contains("batches = 40\n") && config().contains("until = 0.0\n"), "{}", config());
+    succeeds(path, &["train", "--resume", "a", "--batches", "60"]);
+    succeeds(path, &small(&[&settings[..4], &["--until", "0", "--run", "b"]].concat()));
+    assert_eq!(result(&path.join("a")), result(&path.join("b")));
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_evaluation_ends_at_once() {

@@ -25,6 +25,9 @@ pub struct Config {
     /// The last of them, over which the learning rate falls to 0 in a straight line (ours): what steps of full size keep
     /// from settling does then.
     pub cooldown: u64,
+    /// Training ends once two evaluations in a row show no more wrong bits (or classes) in a sequence than this, with a
+    /// curriculum only at its last level; 0: it does not end before the last batch.
+    pub until: f64,
     /// The largest norm of the gradient (of the batch's mean loss); a larger one is scaled down to it.
     pub clip_norm: f64,
     /// The same in running geometric means of the norm ([`AdaptiveClip`](sparsam::nn::clip::AdaptiveClip)); 0: `clip_norm`
@@ -68,14 +71,16 @@ impl Config {
     pub fn default_for(task: TaskConfig, model: Model) -> Self {
         let (batches, threshold) = (task.default_batches(), task.default_threshold());
         let (evaluation_sequences, input_bound) = (task.default_evaluation_sequences(), task.default_input_bound());
+        let (evaluate_every, until) = (task.default_evaluate_every(), task.default_until());
         Self {
             seed: 1,
             batch_size: 8,
             batches,
             cooldown: 0,
+            until,
             clip_norm: 10.0,
             clip_factor: 3.0,
-            evaluate_every: 500,
+            evaluate_every,
             evaluation_sequences,
             checkpoint_every: 500,
             task,
@@ -110,7 +115,7 @@ impl Config {
     /// # Errors
     /// As [`from_toml`](Self::from_toml).
     pub(crate) fn from_kept_toml(text: &str, source_name: &str) -> Result<Self, Error> {
-        Self::parse(text, source_name, None, None, |base| base.clip_factor = 0.0)
+        Self::parse(text, source_name, None, None, |base| (base.clip_factor, base.until) = (0.0, 0.0))
     }
 
     /// Reads a configuration from TOML; `source_name` is what errors call the text. For the rest see
@@ -263,6 +268,10 @@ impl Config {
         if !(self.clip_factor == 0.0 || (1.0..=1e6).contains(&self.clip_factor)) {
             let reason = "it lies from 1 to 1000000, or is 0 for no such limit";
             return Err(Error::option("clip_factor", self.clip_factor, reason));
+        }
+        if !(0.0..=1e12).contains(&self.until) {
+            let reason = "it is a number of wrong outputs of a sequence, or 0 for training to the last batch";
+            return Err(Error::option("until", self.until, reason));
         }
         let bound = self.network.input_bound;
         if !(0.0..=1e3).contains(&bound) {
@@ -515,6 +524,8 @@ mod tests {
                 "clip_factor = 0.5 does not work: it lies from 1 to 1000000, or is 0",
             ),
             ("task.name = 'copy'\nclip_factor = nan", "clip_factor"),
+            ("task.name = 'copy'\nuntil = -0.1", "until = -0.1 does not work: it is a number of wrong outputs"),
+            ("task.name = 'copy'\nuntil = nan", "until"),
             ("task.name = 'copy'\nnetwork.hidden_size = 0", "hidden_size"),
             ("task.name = 'copy'\nnetwork.hidden_size = 9223372036854775807", "hidden_size"),
             ("task.name = 'copy'\nbatch_size = 9223372036854775807", "batch"),

@@ -425,7 +425,7 @@ fn title(config: &Config) -> String {
 fn kept_config(config: &Config) -> Result<String, Error> {
     let lines = config.to_toml()?;
     // Fields come before tables, so that a line is of these and no others.
-    let changes = |line: &str| line.starts_with("batches = ") || line.starts_with("cooldown = ");
+    let changes = |line: &str| ["batches = ", "cooldown = ", "until = "].iter().any(|field| line.starts_with(field));
     Ok(lines.lines().filter(|line| !changes(line)).map(|line| format!("{line}\n")).collect())
 }
 
@@ -436,13 +436,13 @@ fn check_config(folder: &Path, kept: &str, config: &Config) -> Result<(), Error>
     let mut kept = Config::from_kept_toml(kept, KEPT_CONFIG).map_err(|error| {
         Error::damaged(&path, format!("its configuration cannot be read ({error}); restore the file"))
     })?;
-    (kept.batches, kept.cooldown) = (config.batches, config.cooldown);
+    (kept.batches, kept.cooldown, kept.until) = (config.batches, config.cooldown, config.until);
     let Some((field, now, before)) = config.difference(&kept)? else {
         return Ok(());
     };
     let reason = format!(
-        "{field} is {now}, but the run was trained with {before}; only batches and cooldown can change: put {before} back to go on, \
-         or start another run with this configuration"
+        "{field} is {now}, but the run was trained with {before}; only batches, cooldown and until can change: put {before} back \
+         to go on, or start another run with this configuration"
     );
     Err(Error::Config { source_name: folder.join(CONFIG).display().to_string(), reason })
 }

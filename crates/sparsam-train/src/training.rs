@@ -89,6 +89,8 @@ pub enum Event<'a> {
         outcome: Outcome,
         /// Batches trained.
         batch: u64,
+        /// Sequences trained on.
+        sequences: u64,
     },
 }
 
@@ -97,6 +99,8 @@ pub enum Event<'a> {
 pub enum Outcome {
     /// Every batch was trained.
     Finished,
+    /// The task counts as learnt; see [`Config::until`].
+    Learnt,
     /// It was told to stop; the run can be resumed.
     Stopped,
 }
@@ -280,17 +284,24 @@ impl Trainer {
         self.run.metrics()
     }
 
-    /// Changes how many batches the run has, and over how many of the last ones its learning rate falls, in its
-    /// configuration as well: a finished one can go on so.
+    /// Whether the run has ended because its task counts as learnt; see [`Config::until`]. It follows from the metrics, and
+    /// so is the same for a run that was stopped and resumed.
+    pub fn has_learnt(&self) -> bool {
+        let last_level = self.progress.curriculum.as_ref().map(|_| *self.levels.end());
+        has_learnt(self.run.metrics(), self.config.until, last_level)
+    }
+
+    /// Changes how many batches the run has, over how many of the last ones its learning rate falls, and what ends it before
+    /// them, in its configuration as well: one that has ended can go on so.
     ///
     /// # Errors
     /// [`Error::Option`] if that many batches were trained already, or a number does not work; [`Error::Io`].
-    pub fn set_end(&mut self, batches: u64, cooldown: u64) -> Result<(), Error> {
+    pub fn set_end(&mut self, batches: u64, cooldown: u64, until: f64) -> Result<(), Error> {
         if batches < self.progress.batch {
             let reason = format!("{} were trained already", self.progress.batch);
             return Err(Error::option("batches", batches, reason));
         }
-        let config = Config { batches, cooldown, ..self.config.clone() };
+        let config = Config { batches, cooldown, until, ..self.config.clone() };
         config.validate()?;
         self.run.replace_config(&config)?;
         self.config = config;
@@ -422,8 +433,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Trains until every batch is done or `stop` is set, which is looked at between batches; evaluates and saves as the
-    /// configuration says, and in any case at the end.
+    /// Trains until every batch is done, the task counts as learnt or `stop` is set, which is looked at between batches;
+    /// evaluates and saves as the configuration says, and in any case at the end.
     ///
     /// # Errors
     /// As [`step`](Self::step), [`evaluate`](Self::evaluate) and [`save`](Self::save). The last checkpoint is kept.
@@ -434,11 +445,15 @@ impl Trainer {
             parameters: self.network.parameters().values().len(),
             batch: self.progress.batch,
         });
-        let mut outcome = Outcome::Finished;
-        while self.progress.batch < self.config.batches {
+        let outcome = loop {
+            if self.has_learnt() {
+                break Outcome::Learnt;
+            }
+            if self.progress.batch >= self.config.batches {
+                break Outcome::Finished;
+            }
             if stop.load(Ordering::Relaxed) {
-                outcome = Outcome::Stopped;
-                break;
+                break Outcome::Stopped;
             }
             let report = self.step()?;
             observer.event(Event::Batch(&report));
@@ -449,11 +464,12 @@ impl Trainer {
             if last || report.batch.is_multiple_of(self.config.checkpoint_every) {
                 self.save_and_tell(observer)?;
             }
-        }
+        };
         if self.saved_at != Some(self.progress.batch) {
             self.save_and_tell(observer)?;
         }
-        observer.event(Event::Ended { outcome, batch: self.progress.batch });
+        let Progress { batch, sequences, .. } = self.progress;
+        observer.event(Event::Ended { outcome, batch, sequences });
         Ok(outcome)
     }
 
@@ -512,6 +528,12 @@ impl Trainer {
     }
 }
 
+/// Whether the last two lines show so few wrong outputs, at the last level of the curriculum if there is one.
+fn has_learnt(metrics: &[Metrics], until: f64, last_level: Option<usize>) -> bool {
+    let [.., before, last] = metrics else { return false };
+    until > 0.0 && [before, last].into_iter().all(|line| line.wrong <= until && line.level == last_level)
+}
+
 /// Says in which batch something was not finite.
 fn in_batch(batch: u64, error: Error) -> Error {
     match error {
@@ -558,6 +580,7 @@ mod tests {
         config.network.hidden_size = 6;
         config.optimiser = OptimiserConfig::rms_prop(1e-3);
         config.batches = 9;
+        config.until = 0.0;
         config.evaluate_every = 2;
         config.evaluation_sequences = 10;
         config.checkpoint_every = 3;
@@ -608,7 +631,7 @@ mod tests {
             Event::Batch(report) => assert!(report.loss > 0.0 && report.sequences_per_second > 0.0),
             Event::Evaluated { metrics, .. } => seen.push(format!("evaluate {}", metrics.batch)),
             Event::Saved { batch, path } => seen.push(format!("save {batch} {}", path.is_file())),
-            Event::Ended { outcome, batch } => seen.push(format!("{outcome:?} {batch}")),
+            Event::Ended { outcome, batch, sequences } => seen.push(format!("{outcome:?} {batch} {sequences}")),
         };
         trainer.run(&mut watch, &AtomicBool::new(false)).unwrap();
         let expected = [
@@ -621,7 +644,7 @@ mod tests {
             "evaluate 8",
             "evaluate 9",
             "save 9 true",
-            "Finished 9",
+            "Finished 9 72",
         ];
         assert_eq!(seen, expected);
         let run = RunFolder::open(folder.path()).unwrap();
@@ -771,7 +794,7 @@ mod tests {
     /// them.
     fn take_out(folder: &Path, fields: &[&str]) {
         let without = |text: &str| {
-            let given = |line: &&str| fields.iter().all(|field| !line.starts_with(&format!("{field} = ")));
+            let given = |line: &&str| !fields.iter().any(|field| line.starts_with(&format!("{field} = ")));
             text.lines().filter(given).map(|line| format!("{line}\n")).collect::<String>()
         };
         let path = folder.join("config.toml");
@@ -796,7 +819,7 @@ mod tests {
         let config = Config { clip_factor: 0.0, ..limited() };
         go_on(&mut Trainer::new(config.clone(), whole.path()).unwrap()).unwrap();
         stop_at(&mut Trainer::new(config.clone(), old.path()).unwrap(), 56);
-        take_out(old.path(), &["clip_factor"]);
+        take_out(old.path(), &["clip_factor", "until"]);
         let mut trainer = Trainer::resume(old.path()).unwrap();
         assert_eq!(trainer.config(), &config);
         // Saved by this version, with the configuration still as it was.
@@ -806,7 +829,8 @@ mod tests {
         assert!(result(old.path()).0 == result(whole.path()).0);
         // A configuration that somebody writes has the default of today.
         let text = fs::read_to_string(old.path().join("config.toml")).unwrap();
-        assert_eq!(Config::from_toml(&text, "", None, None).unwrap().clip_factor, 3.0);
+        let written = Config::from_toml(&text, "", None, None).unwrap();
+        assert_eq!((written.clip_factor, written.until), (3.0, 0.01));
     }
 
     /// Starts a run or resumes it, as one would after a kill.
@@ -1012,11 +1036,77 @@ mod tests {
         short.batches = 6;
         go_on(&mut Trainer::new(short, folder.path()).unwrap()).unwrap();
         let mut trainer = Trainer::resume(folder.path()).unwrap();
-        assert!(trainer.set_end(5, 0).is_err() && trainer.set_end(9, 10).is_err());
-        trainer.set_end(9, 0).unwrap();
+        assert!(trainer.set_end(5, 0, 0.0).is_err() && trainer.set_end(9, 10, 0.0).is_err());
+        assert!(trainer.set_end(9, 0, -1.0).is_err());
+        trainer.set_end(9, 0, 0.0).unwrap();
         go_on(&mut trainer).unwrap();
         assert_eq!(RunFolder::open(folder.path()).unwrap().config().unwrap(), config());
         assert!(result(folder.path()) == uninterrupted());
+    }
+
+    #[test]
+    fn a_task_is_learnt_after_two_evaluations_in_a_row() {
+        let line = |(wrong, level): (f64, Option<usize>)| {
+            let text = format!(
+                "{{\"batch\":1,\"sequences\":8,\"training_loss\":1,\"training_wrong\":1,\"gradient_norm\":1,\"loss\":1,\
+                 \"wrong\":{wrong},\"seconds\":1,\"sequences_per_second\":1}}"
+            );
+            Metrics { level, ..serde_json::from_str(&text).unwrap() }
+        };
+        let of = |until, last_level, lines: &[(f64, Option<usize>)]| {
+            has_learnt(&lines.iter().copied().map(line).collect::<Vec<_>>(), until, last_level)
+        };
+        let plain = |wrong: &[f64]| of(0.1, None, &wrong.iter().map(|wrong| (*wrong, None)).collect::<Vec<_>>());
+        assert!(plain(&[3.0, 0.1, 0.0]) && plain(&[0.0, 0.0]));
+        assert!(!plain(&[]) && !plain(&[0.0]) && !plain(&[0.0, 0.2]) && !plain(&[0.0, 0.2, 0.0]));
+        assert!(!of(0.0, None, &[(0.0, None); 3]), "0 does not end it");
+        let at = |levels: [usize; 2]| of(0.1, Some(8), &levels.map(|level| (0.0, Some(level))));
+        assert!(at([8, 8]) && !at([4, 8]) && !at([4, 4]));
+    }
+
+    #[test]
+    fn a_run_that_has_learnt_ends_and_can_go_on() {
+        // So many are wrong from the first.
+        let easy = Config { until: 12.0, ..config() };
+        let folder = tempfile::tempdir().unwrap();
+        let mut seen = Vec::new();
+        let mut watch = |event: Event<'_>| {
+            if let Event::Ended { outcome, batch, sequences } = event {
+                seen.push((outcome, batch, sequences));
+            }
+        };
+        let no = AtomicBool::new(false);
+        let mut trainer = Trainer::new(easy.clone(), folder.path()).unwrap();
+        assert_eq!(trainer.run(&mut watch, &no).unwrap(), Outcome::Learnt);
+        let learnt = result(folder.path());
+        assert_eq!(learnt.2.iter().map(|line| line.batch).collect::<Vec<_>>(), [2, 4]);
+        drop(trainer);
+        // Resumed, it has nothing to do; and one that was stopped on its way comes to the same end.
+        assert_eq!(Trainer::resume(folder.path()).unwrap().run(&mut watch, &no).unwrap(), Outcome::Learnt);
+        assert_eq!(seen, [(Outcome::Learnt, 4, 32); 2]);
+        for batch in 0..4 {
+            let stopped = tempfile::tempdir().unwrap();
+            stop_at(&mut Trainer::new(easy.clone(), stopped.path()).unwrap(), batch);
+            assert_eq!(go_on(&mut Trainer::resume(stopped.path()).unwrap()).unwrap(), Outcome::Learnt);
+            assert!(result(stopped.path()) == learnt, "stopped at batch {batch}");
+        }
+        let mut trainer = Trainer::resume(folder.path()).unwrap();
+        trainer.set_end(9, 0, 0.0).unwrap();
+        assert_eq!(go_on(&mut trainer).unwrap(), Outcome::Finished);
+        assert!(result(folder.path()) == uninterrupted());
+    }
+
+    #[test]
+    fn a_curriculum_is_not_learnt_before_its_last_level() {
+        let (start, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut config = Config { until: 1000.0, ..with_curriculum() };
+        config.curriculum.end = 4;
+        go_on(&mut Trainer::new(config.clone(), folder.path()).unwrap()).unwrap();
+        let levels: Vec<_> = result(folder.path()).2.iter().map(|line| line.level.unwrap()).collect();
+        assert!(levels[0] == 2 && levels.ends_with(&[4, 4]) && !levels.ends_with(&[4, 4, 4]), "{levels:?}");
+        // Farther than it comes.
+        config.curriculum.end = 4096;
+        assert_eq!(go_on(&mut Trainer::new(config, start.path()).unwrap()).unwrap(), Outcome::Finished);
     }
 
     #[test]
@@ -1039,7 +1129,7 @@ mod tests {
         let late = tempfile::tempdir().unwrap();
         stop_at(&mut Trainer::new(Config { batches: 1000, ..config() }, late.path()).unwrap(), 3);
         let mut trainer = Trainer::resume(late.path()).unwrap();
-        trainer.set_end(9, 5).unwrap();
+        trainer.set_end(9, 5, 0.0).unwrap();
         stop_at(&mut trainer, 7);
         drop(trainer);
         go_on(&mut Trainer::resume(late.path()).unwrap()).unwrap();
