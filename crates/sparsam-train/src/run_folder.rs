@@ -370,9 +370,13 @@ impl OpenRun {
             self.events.scalar(metrics.batch, tag, value);
         }
         let level = metrics.level.map(|level| level as f64);
-        for (tag, value) in
-            [("level", level), ("gradient_limit", metrics.gradient_limit), ("error/mean", metrics.mean_error)]
-        {
+        for (tag, value) in [
+            ("level", level),
+            ("loss/guessing", metrics.guessing),
+            ("right/evaluation", metrics.right),
+            ("gradient_limit", metrics.gradient_limit),
+            ("error/mean", metrics.mean_error),
+        ] {
             if let Some(value) = value {
                 self.events.scalar(metrics.batch, tag, value);
             }

@@ -37,6 +37,8 @@ pub struct BatchReport {
     pub level: Option<usize>,
     /// Loss of the batch.
     pub loss: f64,
+    /// What guessing all that it wants would come to.
+    pub guessing: f64,
     /// Wrong outputs of the batch.
     pub wrong: f64,
     /// Norm of the gradient before clipping. If it is infinite or not a number, nothing was learnt from this batch.
@@ -45,6 +47,8 @@ pub struct BatchReport {
     pub gradient_limit: f64,
     /// Loss of this and the batches before, the latest hundred or so weighing most.
     pub running_loss: f64,
+    /// What guessing would come to in those batches.
+    pub running_guessing: f64,
     /// Wrong outputs of those batches.
     pub running_wrong: f64,
     /// Sequences trained on per second of late.
@@ -385,7 +389,9 @@ impl Trainer {
         }
 
         let (loss, wrong) = (loss * BITS / rows as f64, wrong as f64 / rows as f64);
-        let [running_loss, running_wrong, running_seconds] = self.recent.add([loss, wrong, seconds]);
+        let guessing = wanted as f64 * self.task.target_kind().guessing(self.task.output_size()) / rows as f64;
+        let [running_loss, running_guessing, running_wrong, running_seconds] =
+            self.recent.add([loss, guessing, wrong, seconds]);
         let left = self.config.batches.saturating_sub(self.progress.batch);
         Ok(BatchReport {
             batch: self.progress.batch,
@@ -394,10 +400,12 @@ impl Trainer {
             steps,
             level: self.progress.curriculum.as_ref().map(|it| it.level),
             loss,
+            guessing,
             wrong,
             gradient_norm: norm,
             gradient_limit: clipped.limit,
             running_loss,
+            running_guessing,
             running_wrong,
             sequences_per_second: rows as f64 / running_seconds.max(1e-9),
             seconds_left: left as f64 * running_seconds,
@@ -499,7 +507,11 @@ impl Trainer {
             gradient_limit: Some(limit).filter(|limit| limit.is_finite()),
             clipped: since.clipped,
             loss: evaluation.loss,
+            loss_error: evaluation.loss_error,
+            guessing: Some(evaluation.guessing),
             wrong: evaluation.wrong,
+            right: Some(evaluation.right),
+            right_error: Some(evaluation.right_error),
             seconds: self.progress.seconds,
             sequences_per_second: since.sequences as f64 / since.seconds.max(1e-9),
             level: self.progress.curriculum.as_ref().map(|it| it.level),
@@ -546,11 +558,11 @@ fn in_batch(batch: u64, error: Error) -> Error {
 #[derive(Debug, Default)]
 struct Recent {
     count: f64,
-    means: [f64; 3],
+    means: [f64; 4],
 }
 
 impl Recent {
-    fn add(&mut self, values: [f64; 3]) -> [f64; 3] {
+    fn add(&mut self, values: [f64; 4]) -> [f64; 4] {
         self.count = (self.count + 1.0).min(100.0);
         for (mean, value) in self.means.iter_mut().zip(values) {
             *mean += (value - *mean) / self.count;
@@ -628,7 +640,12 @@ mod tests {
         let mut trainer = Trainer::new(config(), folder.path()).unwrap();
         let mut watch = |event: Event<'_>| match event {
             Event::Started { parameters, batch, .. } => seen.push(format!("start {batch} {}", parameters > 100)),
-            Event::Batch(report) => assert!(report.loss > 0.0 && report.sequences_per_second > 0.0),
+            Event::Batch(report) => {
+                assert!(report.loss > 0.0 && report.sequences_per_second > 0.0);
+                // Of untrained networks, with three bits to each of up to four vectors.
+                assert!((0.5..2.0).contains(&(report.running_loss / report.running_guessing)), "{report:?}");
+                assert!((3.0..=12.0).contains(&report.guessing), "{report:?}");
+            }
             Event::Evaluated { metrics, .. } => seen.push(format!("evaluate {}", metrics.batch)),
             Event::Saved { batch, path } => seen.push(format!("save {batch} {}", path.is_file())),
             Event::Ended { outcome, batch, sequences } => seen.push(format!("{outcome:?} {batch} {sequences}")),
