@@ -79,6 +79,10 @@ pub struct Train {
     /// Go on with the run in this folder
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["task", "model", "run", "config"])]
     pub resume: Option<PathBuf>,
+    /// Start from the paper's settings as far as they are told instead of those found to learn best: RMSProp, a fixed limit
+    /// of the gradient, weights all drawn alike
+    #[arg(long, conflicts_with_all = ["config", "resume"])]
+    pub paper: bool,
     /// The options that make a configuration.
     #[command(flatten)]
     pub options: Options,
@@ -95,14 +99,14 @@ Examples:
   sparsam train copy                               Ctrl-C saves
   sparsam train --resume runs/copy-sam-1           Go on where it stopped
   sparsam train copy --max-length 10 --batches 5000
-  sparsam train recall --optimiser adam --seed 2
+  sparsam train recall --model sdnc --seed 2
   sparsam train --config runs/copy-sam-1/config.toml
                                                    The same run once more
   sparsam train recall --curriculum                Sequences that grow as it learns
   sparsam train --data mine.npz                    Sequences of your own
   sparsam train sort --json > sort.jsonl           For a program to read
 
-What is left out takes the paper's value. Results do not depend on --threads.";
+What is left out takes the value that was found to learn best. Results do not depend on --threads.";
 
 /// Arguments of `sparsam eval`.
 #[derive(Args, Debug)]

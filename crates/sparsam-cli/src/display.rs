@@ -111,7 +111,11 @@ impl Display {
                 if !self.bar.is_hidden() {
                     self.bar.set_message(live(report, self.units));
                 } else if self.last_word.elapsed() >= LONGEST_SILENCE {
-                    self.line(&plain(report, report.running_loss, report.running_wrong, self.units));
+                    let (loss, wrong) = (amount(report.running_loss), amount(report.running_wrong));
+                    let guessing = report.running_guessing;
+                    let text =
+                        format!("training loss {loss} of {guessing:.1} bits, {wrong} {} wrong", self.units.wrong);
+                    self.line(&plain(report, &text, self.units));
                 }
             }
             Event::Evaluated { metrics, best } => {
@@ -124,21 +128,22 @@ impl Display {
                         let failed = metrics.failed.map_or_else(String::new, |failed| format!(", {failed} failed"));
                         format!("; mean error {:.1} %{failed}", 100.0 * mean)
                     });
-                    let text = plain(&report, metrics.loss, metrics.wrong, self.units);
+                    let text = plain(&report, &measured(metrics, self.units), self.units);
                     self.line(&(text + &errors.unwrap_or_default()));
                 }
             }
             Event::Saved { .. } => {}
-            Event::Ended { outcome, batch } => {
-                if let (Outcome::Finished, Some(metrics)) = (outcome, self.latest_metrics.take()) {
-                    let (batches, unit) = (grouped(batch), self.units.wrong);
-                    let (loss, wrong, time) = (metrics.loss, metrics.wrong, duration(metrics.seconds));
-                    self.line(&format!(
-                        "finished {batches} batches in {time}: {loss:.4} bits and {wrong:.4} wrong {unit} per fresh sequence"
-                    ));
+            Event::Ended { outcome, batch, sequences } => {
+                if outcome == Outcome::Learnt {
+                    self.line(&format!("learnt {} after {} sequences", self.task, grouped(sequences)));
+                }
+                if let (Outcome::Finished | Outcome::Learnt, Some(metrics)) = (outcome, self.latest_metrics.take()) {
+                    let batches = grouped(batch);
+                    let (text, time) = (measured(&metrics, self.units), duration(metrics.seconds));
+                    self.line(&format!("finished {batches} batches in {time}: {text}"));
                     if let Some(best) = self.best_metrics.take() {
-                        let (batches, loss, wrong) = (grouped(best.batch), best.loss, best.wrong);
-                        self.line(&format!("the best, after {batches}: {loss:.4} bits and {wrong:.4} wrong {unit}"));
+                        let (batches, text) = (grouped(best.batch), measured(&best, self.units));
+                        self.line(&format!("the best, after {batches}: {text}"));
                     }
                     let folder = shell_word(&self.folder);
                     self.line(&format!("measure it on sequences of any length: sparsam eval {folder}"));
@@ -173,12 +178,13 @@ impl Display {
             Event::Saved { batch, path } => {
                 json!({"event": "saved", "batch": batch, "path": path.display().to_string()})
             }
-            Event::Ended { outcome, batch } => {
+            Event::Ended { outcome, batch, sequences } => {
                 let outcome = match outcome {
                     Outcome::Finished => "finished",
+                    Outcome::Learnt => "learnt",
                     Outcome::Stopped => "stopped",
                 };
-                json!({"event": "ended", "outcome": outcome, "batch": batch})
+                json!({"event": "ended", "outcome": outcome, "batch": batch, "sequences": sequences})
             }
         };
         let text = value.take().to_string();
@@ -252,28 +258,56 @@ fn with_name(name: &str, value: serde_json::Result<Value>) -> Value {
 /// The live line behind the bar.
 fn live(report: &BatchReport, units: Units) -> String {
     format!(
-        "{}/{}  {}loss {:.3} bits  {:.3} wrong {}  {} sequences/s  {} left",
+        "{}/{}  {}loss {} of {:.1} bits  {} {} wrong  {} sequences/s  {} left",
         grouped(report.batch),
         grouped(report.batches),
         report.level.map_or_else(String::new, |level| format!("up to {} {}  ", grouped(level as u64), units.level)),
-        report.running_loss,
-        report.running_wrong,
+        amount(report.running_loss),
+        report.running_guessing,
+        amount(report.running_wrong),
         units.wrong,
         rate(report.sequences_per_second),
         duration(report.seconds_left),
     )
 }
 
-fn plain(report: &BatchReport, loss: f64, wrong: f64, units: Units) -> String {
+/// A line of a log that tells this of a batch.
+fn plain(report: &BatchReport, text: &str, units: Units) -> String {
     format!(
-        "batch {} of {}{}: {loss:.4} bits and {wrong:.4} wrong {} per sequence; {} sequences/s, {} left",
+        "batch {} of {}{}: {text}; {} sequences/s, {} left",
         grouped(report.batch),
         grouped(report.batches),
         report.level.map_or_else(String::new, |level| format!(", up to {} {}", grouped(level as u64), units.level)),
-        units.wrong,
         rate(report.sequences_per_second),
         duration(report.seconds_left),
     )
+}
+
+/// What an evaluation during training measured.
+fn measured(metrics: &Metrics, units: Units) -> String {
+    let guessing = metrics.guessing.map_or_else(String::new, |guessing| format!(" of {guessing:.1}"));
+    let right = metrics.right.zip(metrics.right_error);
+    let right =
+        right.map_or_else(String::new, |(right, error)| format!(", {} of sequences right", percent(right, error)));
+    format!("loss {}{guessing} bits, {} {} wrong{right}", amount(metrics.loss), amount(metrics.wrong), units.wrong)
+}
+
+/// A loss or a number of wrong outputs, to about three digits.
+pub fn amount(value: f64) -> String {
+    match value.abs() {
+        10.0.. => format!("{value:.1}"),
+        1.0.. => format!("{value:.2}"),
+        0.1.. => format!("{value:.3}"),
+        0.001.. => format!("{value:.4}"),
+        0.0 => "0".into(),
+        _ => format!("{value:.1e}"),
+    }
+}
+
+/// A share and its standard error in percent: 99.6 ± 0.4 %.
+pub fn percent(share: f64, error: f64) -> String {
+    let digits = if error < 0.001 { 2 } else { 1 };
+    format!("{:.digits$} ± {:.digits$} %", 100.0 * share, 100.0 * error)
 }
 
 /// Long sequences are fewer than one a second.
@@ -314,5 +348,8 @@ mod tests {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         let times = [0.4, 59.6, 133.0, 3600.0, 90_000.0, f64::INFINITY].map(duration);
         assert_eq!(times[..5], ["0s", "1m 0s", "2m 13s", "1h 0m", "1d 1h"]);
+        let amounts = [84.04, 1.234, 0.5, 0.01234, 0.0, 3.21e-5, f64::NAN].map(amount);
+        assert_eq!(amounts, ["84.0", "1.23", "0.500", "0.0123", "0", "3.2e-5", "NaN"]);
+        assert_eq!([percent(0.996, 0.004), percent(1.0, 0.0005)], ["99.6 ± 0.4 %", "100.00 ± 0.05 %"]);
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use sparsam::checkpoint;
 use sparsam_train::{CategoryScore, Evaluation, Task, evaluate_watched};
 
-use crate::display::{EvaluationLine, grouped, print};
+use crate::display::{EvaluationLine, amount, grouped, percent, print};
 use crate::failure::INTERRUPTED;
 use crate::settings::Evaluate;
 use crate::train::use_threads;
@@ -59,7 +59,11 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
             "sequences": found.sequences,
             "seed": settings.seed,
             "loss": found.loss,
+            "loss_error": found.loss_error,
+            "guessing": found.guessing,
             "wrong": found.wrong,
+            "right": found.right,
+            "right_error": found.right_error,
         });
         if let Some(mean) = found.mean_error() {
             value["mean_error"] = mean.into();
@@ -77,10 +81,13 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
         };
         let wrong_unit = task.target_kind().unit();
         format!(
-            "{model} on {}, {which}: {:.4} bits and {:.4} wrong {wrong_unit} per sequence\n{}",
+            "{model} on {}, {which}: loss {}{} of {:.1} bits, {} {wrong_unit} wrong, {} of sequences right\n{}",
             task.name(),
-            found.loss,
-            found.wrong,
+            amount(found.loss),
+            found.loss_error.map_or_else(String::new, |error| format!(" ± {}", amount(error))),
+            found.guessing,
+            amount(found.wrong),
+            percent(found.right, found.right_error),
             table(&*task, &found),
         )
     };

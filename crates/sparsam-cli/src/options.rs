@@ -66,8 +66,12 @@ static FLAGS: &[Flag] = &[
     flag("batches", &["batches"], Kind::Whole, TRAINING, "Batches to train"),
     flag("cooldown", &["cooldown"], Kind::Whole, TRAINING,
         "The last batches, over which the learning rate falls to 0"),
+    flag("until", &["until"], Kind::Number, TRAINING,
+        "End once two evaluations in a row show at most X wrong outputs in a sequence; 0: never before the last batch"),
     flag("batch-size", &["batch_size"], Kind::Whole, TRAINING, "Sequences in a batch"),
     flag("clip-norm", &["clip_norm"], Kind::Number, TRAINING, "Largest norm of a gradient"),
+    flag("clip-factor", &["clip_factor"], Kind::Number, TRAINING,
+        "Largest norm of a gradient in running means of the norm; 0: --clip-norm alone"),
     flag("evaluate-every", &["evaluate_every"], Kind::Whole, TRAINING, "Batches between evaluations"),
     flag("evaluation-sequences", &["evaluation_sequences"], Kind::Whole, TRAINING, "Sequences in an evaluation"),
     flag("checkpoint-every", &["checkpoint_every"], Kind::Whole, TRAINING, "Batches between checkpoints"),
@@ -356,6 +360,11 @@ impl Options {
         value.as_integer()?.try_into().ok()
     }
 
+    /// The number that was given for a flag, if it was.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.0.iter().find(|(flag, _)| flag.name == name)?.1.as_float()
+    }
+
     /// The configuration with what the flags set.
     ///
     /// # Errors
@@ -373,6 +382,11 @@ impl Options {
             }
         }
         let mut table = Table::try_from(&config)?;
+        if let (Some(batches), None) = (self.whole("batches"), self.whole("cooldown")) {
+            // The share of batches over which the learning rate falls stays.
+            let cooldown = u128::from(config.cooldown) * u128::from(batches) / u128::from(config.batches.max(1));
+            table.insert("cooldown".into(), Value::Integer(cooldown.min(i64::MAX as u128) as i64));
+        }
         for (flag, value) in others {
             let Some(field) = find(&mut table, flag.place) else {
                 return Err(lacking(flag, &table).into());

@@ -35,7 +35,7 @@ pub struct Train {
 /// Where training starts.
 pub enum Start {
     New { config: Box<Config>, folder: PathBuf },
-    Resume { folder: PathBuf, batches: Option<u64>, cooldown: Option<u64> },
+    Resume { folder: PathBuf, batches: Option<u64>, cooldown: Option<u64>, until: Option<f64> },
 }
 
 /// What to evaluate, and how to tell of it.
@@ -182,14 +182,15 @@ fn train(arguments: arguments::Train) -> anyhow::Result<Train> {
 fn resume(folder: PathBuf, options: &Options) -> anyhow::Result<Start> {
     check_exists(&folder)?;
     RunFolder::open(&folder)?;
-    if let Some(flag) = options.iter().find(|flag| !["batches", "cooldown"].contains(flag)) {
+    if let Some(flag) = options.iter().find(|flag| !["batches", "cooldown", "until"].contains(flag)) {
         mistake!(
-            "--{flag} cannot change a run that has begun, only --batches and --cooldown can; to start another from its \
-             configuration: --config {} --{flag} ...",
+            "--{flag} cannot change a run that has begun, only --batches, --cooldown and --until can; to start another from \
+             its configuration: --config {} --{flag} ...",
             shell_word(&folder.join("config.toml"))
         );
     }
-    Ok(Start::Resume { folder, batches: options.whole("batches"), cooldown: options.whole("cooldown") })
+    let (batches, cooldown, until) = (options.whole("batches"), options.whole("cooldown"), options.number("until"));
+    Ok(Start::Resume { folder, batches, cooldown, until })
 }
 
 fn configure(arguments: &arguments::Train) -> anyhow::Result<Config> {
@@ -207,7 +208,7 @@ fn configure(arguments: &arguments::Train) -> anyhow::Result<Config> {
             let (Some(task), Some(model)) = (task, model) else {
                 mistake!("the task {name} or the model is not known");
             };
-            Config::default_for(task, model)
+            if arguments.paper { Config::paper_for(task, model) } else { Config::default_for(task, model) }
         }
         (None, None) => mistake!(
             "there is nothing to train; name a task ({}), a --config file, or a run to --resume",

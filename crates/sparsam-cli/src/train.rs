@@ -19,11 +19,13 @@ pub fn run(settings: Train) -> anyhow::Result<ExitCode> {
     use_threads(settings.threads)?;
     let mut trainer = match settings.start {
         Start::New { config, folder } => Trainer::new(*config, &folder)?,
-        Start::Resume { folder, batches, cooldown } => {
+        Start::Resume { folder, batches, cooldown, until } => {
             let mut trainer = Trainer::resume(&folder)?;
-            if batches.is_some() || cooldown.is_some() {
-                let Config { batches: had, cooldown: fell, .. } = *trainer.config();
-                trainer.set_end(batches.unwrap_or(had), cooldown.unwrap_or(fell))?;
+            if batches.is_some() || cooldown.is_some() || until.is_some() {
+                let Config { batches: had, cooldown: fell, until: ended, .. } = *trainer.config();
+                // Whoever gives more to a run that has learnt its task wants it to go on.
+                let ended = if trainer.has_learnt() { 0.0 } else { ended };
+                trainer.set_end(batches.unwrap_or(had), cooldown.unwrap_or(fell), until.unwrap_or(ended))?;
             }
             trainer
         }
@@ -36,7 +38,7 @@ pub fn run(settings: Train) -> anyhow::Result<ExitCode> {
 
     let outcome = trainer.run(&mut display, &stop);
     display.close()?;
-    if outcome? == Outcome::Finished || !interrupted.load(Ordering::Relaxed) {
+    if outcome? != Outcome::Stopped || !interrupted.load(Ordering::Relaxed) {
         return Ok(ExitCode::SUCCESS);
     }
     let folder = shell_word(trainer.folder());

@@ -34,6 +34,11 @@ fn result(run: &Path) -> (Vec<u8>, Vec<u8>, Vec<serde_json::Value>) {
     (checkpoint("newest.safetensors"), checkpoint("best.safetensors"), metrics.collect())
 }
 
+/// The first line of a run's metrics.
+fn metrics_line(run: &Path) -> String {
+    fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().next().unwrap().to_owned()
+}
+
 /// Starts training with JSON on its output, and waits for `lines` of the evaluations.
 #[cfg(unix)]
 fn start_and_wait(folder: &Path, arguments: &[&str], lines: usize) -> Child {
@@ -59,7 +64,7 @@ fn a_network_is_trained_and_evaluated() {
     let out = succeeds(folder.path(), &small(&batches));
     let lines: Vec<_> = out.lines().collect();
     assert!(lines[0].starts_with("training sam (") && lines[0].ends_with("on copy in runs/copy-sam-1"), "{out}");
-    assert!(lines[1].starts_with("batch 200 of 600: ") && lines[1].contains("wrong bits per sequence"), "{out}");
+    assert!(lines[1].starts_with("batch 200 of 600: ") && lines[1].contains(" of sequences right; "), "{out}");
     assert!(lines[4].starts_with("finished 600 batches in "), "{out}");
     assert_eq!(
         lines.len(),
@@ -72,8 +77,8 @@ fn a_network_is_trained_and_evaluated() {
         assert!(run.join(file).is_file(), "{file} is missing");
     }
     let bits = |line: &str| -> f64 {
-        let before = line.split(" bits and").next().unwrap();
-        before.rsplit(' ').next().unwrap().parse().unwrap()
+        let after = line.split(": loss ").nth(1).unwrap();
+        after.split(' ').next().unwrap().parse().unwrap()
     };
     // Six bits on average, each worth one bit to who knows nothing.
     let trained = bits(&succeeds(folder.path(), &["eval", "runs/copy-sam-1", "--sequences", "1000"]));
@@ -191,7 +196,10 @@ fn sequences_of_ones_own_are_learnt() {
     let out = succeeds(path, &[&["train", "--data", "mine.jsonl", "--learning-rate", "0.01"][..], &settings].concat());
     assert!(out.contains("on sequences in runs/sequences-sam-1"), "{out}");
     let out = succeeds(path, &["eval", "runs/sequences-sam-1", "--test-files", "other.jsonl"]);
-    assert!(out.starts_with("sam on sequences, 6 sequences: ") && out.contains("0.0000 wrong classes"), "{out}");
+    assert!(
+        out.starts_with("sam on sequences, 6 sequences: ") && out.contains(" 0 classes wrong, 100.0 ± 7.1 % of"),
+        "{out}"
+    );
     is_mistake(path, &["train", "sequences"], &["data = \"\"", ".jsonl or .npz"]);
     is_mistake(path, &["train", "--data", "none.npz"], &["none.npz: there is no such file"]);
     fs::write(path.join("bad.jsonl"), lines(0..9) + "{}\n").unwrap();
@@ -271,6 +279,28 @@ fn an_interrupted_run_ends_as_one_that_was_not() {
     is_mistake(path, &["train", "--resume", "killed", "--batches", "3000"], &["3000", "3100 were trained already"]);
 }
 
+#[test]
+fn a_run_that_has_learnt_ends_and_goes_on_if_asked() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    // So many bits are wrong from the first.
+    let settings = ["--batches", "60", "--evaluate-every", "10", "--until", "9", "--run", "a"];
+    let out = succeeds(path, &small(&settings));
+    assert!(out.lines().any(|line| line == "learnt copy after 160 sequences"), "{out}");
+    assert!(out.lines().last().unwrap().ends_with("sparsam eval a"), "{out}");
+    let out = succeeds(path, &["train", "--resume", "a", "--json"]);
+    let last: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert!(last["event"] == "ended" && last["outcome"] == "learnt" && last["sequences"] == 160, "{out}");
+    is_mistake(path, &["train", "--resume", "a", "--until", "-1"], &["until = -1", "wrong outputs of a sequence"]);
+
+    succeeds(path, &["train", "--resume", "a", "--batches", "40"]);
+    let config = || fs::read_to_string(path.join("a/config.toml")).unwrap();
+    assert!(config().contains("batches = 40\n") && config().contains("until = 0.0\n"), "{}", config());
+    succeeds(path, &["train", "--resume", "a", "--batches", "60"]);
+    succeeds(path, &small(&[&settings[..4], &["--until", "0", "--run", "b"]].concat()));
+    assert_eq!(result(&path.join("a")), result(&path.join("b")));
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_evaluation_ends_at_once() {
@@ -304,6 +334,14 @@ fn json_lines_are_json() {
     let out = succeeds(folder.path(), &["eval", "runs/copy-sam-1", "--level", "2", "--json"]);
     let line: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert!(line["loss"].as_f64().unwrap() > 0.0 && line["first_level"] == 2 && line["last_level"] == 2);
+    // Two vectors of three bits.
+    assert!(line["guessing"] == 6.0 && line["loss_error"].as_f64().unwrap() > 0.0, "{line}");
+    assert!((0.0..1.0).contains(&line["right"].as_f64().unwrap()) && line["right_error"].is_number(), "{line}");
+    for line in
+        [evaluated.clone(), serde_json::from_str(&metrics_line(&folder.path().join("runs/copy-sam-1"))).unwrap()]
+    {
+        assert!((3.0..9.0).contains(&line["guessing"].as_f64().unwrap()) && line["right"].is_number(), "{line}");
+    }
 }
 
 #[test]

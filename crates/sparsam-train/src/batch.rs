@@ -87,18 +87,41 @@ impl Batch {
             Targets::Bits { values, mask } => loss::binary_cross_entropy(outputs, values, mask, width, scale, gradient),
             Targets::Classes(classes) => loss::softmax_cross_entropy(outputs, classes, width, scale, gradient),
         };
-        match result {
-            Err(sparsam::Error::NotFinite { what, value }) => {
-                let place = outputs.iter().position(|output| !output.is_finite()).map(|number| number / width);
-                let what = match place {
-                    Some(place) => {
-                        format!("the output at time step {} of sequence {}", place / self.rows + 1, place % self.rows)
-                    }
-                    None => what,
-                };
-                Err(sparsam::Error::NotFinite { what, value })
+        result.map_err(|error| self.named(error, outputs))
+    }
+
+    /// Adds the loss of each row's outputs to `losses`, in natural-logarithm units.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
+    pub(crate) fn add_losses(&self, outputs: &[f32], losses: &mut [f64]) -> Result<(), sparsam::Error> {
+        let width = self.output_size;
+        let mut gradient = vec![0.0; width];
+        for (place, output) in outputs.chunks_exact(width).enumerate() {
+            let result = match &self.targets {
+                Targets::Bits { values, mask } => {
+                    let (bits, used) = (&values[place * width..][..width], &mask[place..=place]);
+                    loss::binary_cross_entropy(output, bits, used, width, 0.0, &mut gradient)
+                }
+                Targets::Classes(classes) => {
+                    loss::softmax_cross_entropy(output, &classes[place..=place], width, 0.0, &mut gradient)
+                }
+            };
+            losses[place % self.rows] += result.map_err(|error| self.named(error, outputs))?;
+        }
+        Ok(())
+    }
+
+    /// Says at which time step of which row an output was not finite.
+    fn named(&self, error: sparsam::Error, outputs: &[f32]) -> sparsam::Error {
+        let place = outputs.iter().position(|output| !output.is_finite()).map(|number| number / self.output_size);
+        match (error, place) {
+            (sparsam::Error::NotFinite { value, .. }, Some(place)) => {
+                let (step, row) = (place / self.rows + 1, place % self.rows);
+                let what = format!("the output at time step {step} of sequence {row}");
+                sparsam::Error::NotFinite { what, value }
             }
-            result => result,
+            (error, _) => error,
         }
     }
 
@@ -176,6 +199,10 @@ mod tests {
         let loss = batch.loss(&outputs, 1.0, &mut gradient).unwrap();
         assert!((loss - ((1.0 + 1f64.exp()).ln() + (1.0 + 2f64.exp()).ln())).abs() < 1e-6);
         assert_eq!((gradient[1], gradient[2], gradient[3], gradient[5]), (0.0, 0.0, 0.0, 0.0));
+        let mut losses = [0.5, 0.0, 0.0];
+        batch.add_losses(&outputs, &mut losses).unwrap();
+        assert!((losses[0] - 0.5 - (1.0 + 1f64.exp()).ln()).abs() < 1e-6 && losses[2] == 0.0);
+        assert!((losses[1] - (1.0 + 2f64.exp()).ln()).abs() < 1e-6);
         assert_eq!(batch.wrong(&outputs), 2);
         assert_eq!(batch.wrong(&[1.0, 1.0, 1.0, 1.0, -1.0, 1.0]), 0);
     }
@@ -196,6 +223,9 @@ mod tests {
         let loss = batch.loss(&[0.0; 9], 1.0, &mut gradient).unwrap();
         assert!((loss - 2.0 * 3f64.ln()).abs() < 1e-6);
         assert_eq!(gradient[..3], [0.0; 3]);
+        let mut losses = [0.0];
+        batch.add_losses(&[0.0; 9], &mut losses).unwrap();
+        assert!((losses[0] - loss).abs() < 1e-12);
     }
 
     #[test]
@@ -206,7 +236,9 @@ mod tests {
         let mut batch = Batch::new(2, 1, 2, TargetKind::Bits);
         batch.fill(&[sequence.clone(), sequence]);
         let outputs = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, f32::NAN];
-        let error = batch.loss(&outputs, 1.0, &mut [0.0; 8]).unwrap_err().to_string();
-        assert!(error.contains("time step 2 of sequence 1"), "{error}");
+        for error in [batch.loss(&outputs, 1.0, &mut [0.0; 8]).err(), batch.add_losses(&outputs, &mut [0.0; 2]).err()] {
+            let error = error.unwrap().to_string();
+            assert!(error.contains("time step 2 of sequence 1"), "{error}");
+        }
     }
 }

@@ -26,8 +26,14 @@ pub struct Config {
     /// The last of them, over which the learning rate falls to 0 in a straight line (ours): what steps of full size keep
     /// from settling does then.
     pub cooldown: u64,
+    /// Training ends once two evaluations in a row show no more wrong bits (or classes) in a sequence than this, with a
+    /// curriculum only at its last level; 0: it does not end before the last batch.
+    pub until: f64,
     /// The largest norm of the gradient (of the batch's mean loss); a larger one is scaled down to it.
     pub clip_norm: f64,
+    /// The same in running geometric means of the norm ([`AdaptiveClip`](sparsam::nn::clip::AdaptiveClip)); 0: `clip_norm`
+    /// alone limits it.
+    pub clip_factor: f64,
     /// Batches from one evaluation to the next.
     pub evaluate_every: u64,
     /// Sequences in an evaluation.
@@ -62,22 +68,29 @@ pub struct NetworkOptions {
     pub memory: Model,
 }
 
+/// The learning rate falls over one in so many of a run's batches, the last ones, unless told otherwise.
+const COOLDOWN_PART: u64 = 4;
+
 /// The largest whole number that TOML can write.
 const LARGEST: u64 = i64::MAX as u64;
 
 impl Config {
-    /// The paper's settings (hidden size 100, batches of 8, RMSProp at 10⁻⁴, gradients clipped at a norm of 10) with as
-    /// many batches as the task is known to take. [`build`](TaskConfig::build) says whether the task's options fit.
+    /// The settings that were found to suit the task (docs/recipes.md): 100 hidden units and batches of 8 as in the paper, Adam
+    /// at 10⁻³, the gradient's norm limited to three times its running mean and to 10, and a learning rate that falls to 0
+    /// over the last quarter of the batches. [`build`](TaskConfig::build) says whether the task's options fit.
     pub fn default_for(task: TaskConfig, model: Model) -> Self {
         let (batches, threshold) = (task.default_batches(), task.default_threshold());
         let evaluation_sequences = task.default_evaluation_sequences();
+        let (evaluate_every, until) = (task.default_evaluate_every(), task.default_until());
         Self {
             seed: 1,
             batch_size: 8,
             batches,
-            cooldown: 0,
+            cooldown: batches / COOLDOWN_PART,
+            until,
             clip_norm: 10.0,
-            evaluate_every: 500,
+            clip_factor: 3.0,
+            evaluate_every,
             evaluation_sequences,
             checkpoint_every: 500,
             task,
@@ -88,9 +101,19 @@ impl Config {
                 input_bound: 0.0,
                 memory: model,
             },
-            optimiser: OptimiserConfig::rms_prop(1e-4),
+            optimiser: OptimiserConfig::adam(1e-3),
             curriculum: CurriculumConfig { threshold, ..CurriculumConfig::default() },
         }
+    }
+
+    /// The settings of Rae et al. 2016 as far as they are told, to compare with: RMSProp (at 10⁻⁴, where theirs was 10⁻⁵), a
+    /// fixed limit of the gradient's norm, weights that are all drawn alike, a learning rate that stays, and all batches.
+    pub fn paper_for(task: TaskConfig, model: Model) -> Self {
+        let mut config = Self::default_for(task, model);
+        config.optimiser = OptimiserConfig::rms_prop(1e-4);
+        (config.clip_factor, config.cooldown, config.until) = (0.0, 0, 0.0);
+        config.network.initial_values = InitialValues::Uniform;
+        config
     }
 
     /// Reads a configuration from a file. `task` and `model`, if given, say which ones it is for; it must not say
@@ -99,15 +122,26 @@ impl Config {
     /// # Errors
     /// [`Error::Io`]; otherwise as [`from_toml`](Self::from_toml).
     pub fn read(path: &Path, task: Option<&str>, model: Option<&str>) -> Result<Self, Error> {
-        let bytes = std::fs::read(path).map_err(Error::at(path))?;
-        let name = path.display().to_string();
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => Self::from_toml(text, &name, task, model),
-            Err(error) => {
-                let reason = format!("it is not text: byte {} is not UTF-8", error.valid_up_to());
-                Err(Error::Config { source_name: name, reason })
-            }
-        }
+        let (text, name) = read_text(path)?;
+        Self::from_toml(&text, &name, task, model)
+    }
+
+    /// Reads the configuration that a run keeps. Nothing was left out of it when the run began: a field that it lacks came
+    /// with a later version, and has the value with which the run goes on as before.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn read_kept(path: &Path) -> Result<Self, Error> {
+        let (text, name) = read_text(path)?;
+        Self::from_kept_toml(&text, &name)
+    }
+
+    /// [`read_kept`](Self::read_kept) of TOML.
+    ///
+    /// # Errors
+    /// As [`from_toml`](Self::from_toml).
+    pub(crate) fn from_kept_toml(text: &str, source_name: &str) -> Result<Self, Error> {
+        Self::parse(text, source_name, None, None, |base| (base.clip_factor, base.until) = (0.0, 0.0))
     }
 
     /// Reads a configuration from TOML; `source_name` is what errors call the text. For the rest see
@@ -117,6 +151,17 @@ impl Config {
     /// [`Error::Config`] if it cannot be understood or names something that does not exist; otherwise as
     /// [`validate`](Self::validate).
     pub fn from_toml(text: &str, source_name: &str, task: Option<&str>, model: Option<&str>) -> Result<Self, Error> {
+        Self::parse(text, source_name, task, model, |_| ())
+    }
+
+    /// [`from_toml`](Self::from_toml), with what is left out as `defaults` changes it.
+    fn parse(
+        text: &str,
+        source_name: &str,
+        task: Option<&str>,
+        model: Option<&str>,
+        defaults: fn(&mut Self),
+    ) -> Result<Self, Error> {
         let wrong = |reason: String| Error::Config { source_name: source_name.to_owned(), reason };
         let given: Table = text.parse().map_err(|error: toml::de::Error| {
             let line = error.span().map_or(1, |span| line_at(text, span.start));
@@ -142,9 +187,13 @@ impl Config {
             return Err(wrong(format!("there is no model {model:?}; choose one of {names}")));
         };
         let mut base = Self::default_for(task, model);
-        if named(&given, &["optimiser", "kind"]).map_err(misfit)? == Some("adam") {
-            base.optimiser = OptimiserConfig::adam(1e-3);
+        if named(&given, &["optimiser", "kind"]).map_err(misfit)? == Some("rmsprop") {
+            base.optimiser = OptimiserConfig::rms_prop(1e-4);
         }
+        if let Some(batches) = given.get("batches").and_then(Value::as_integer) {
+            base.cooldown = batches.max(0) as u64 / COOLDOWN_PART;
+        }
+        defaults(&mut base);
 
         let mut merged = Table::try_from(&base).map_err(|error| wrong(error.to_string()))?;
         // Before anything is deserialised: what serde says of a misfit names types of Rust, and some variants of an
@@ -252,6 +301,14 @@ impl Config {
         if self.clip_norm.is_nan() || self.clip_norm <= 0.0 {
             return Err(Error::option("clip_norm", self.clip_norm, "it must be above 0"));
         }
+        if !(self.clip_factor == 0.0 || (1.0..=1e6).contains(&self.clip_factor)) {
+            let reason = "it lies from 1 to 1000000, or is 0 for no such limit";
+            return Err(Error::option("clip_factor", self.clip_factor, reason));
+        }
+        if !(0.0..=1e12).contains(&self.until) {
+            let reason = "it is a number of wrong outputs of a sequence, or 0 for training to the last batch";
+            return Err(Error::option("until", self.until, reason));
+        }
         let bound = self.network.input_bound;
         if !(0.0..=1e3).contains(&bound) {
             return Err(Error::option("input_bound", bound, "it lies from 0 to 1000"));
@@ -276,6 +333,19 @@ impl Config {
             return Err(Error::option("batches", self.batches, "with this batch_size there are too many sequences"));
         }
         Ok(())
+    }
+}
+
+/// The text of a file, and its name.
+fn read_text(path: &Path) -> Result<(String, String), Error> {
+    let bytes = std::fs::read(path).map_err(Error::at(path))?;
+    let name = path.display().to_string();
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok((text, name)),
+        Err(error) => {
+            let reason = format!("it is not text: byte {} is not UTF-8", error.utf8_error().valid_up_to());
+            Err(Error::Config { source_name: name, reason })
+        }
     }
 }
 
@@ -485,6 +555,13 @@ mod tests {
             ("task.name = 'copy'\nbatches = -3", "-3"),
             ("task.name = 'copy'\nbatches = 0", "batches = 0"),
             ("task.name = 'copy'\nclip_norm = nan", "clip_norm"),
+            (
+                "task.name = 'copy'\nclip_factor = 0.5",
+                "clip_factor = 0.5 does not work: it lies from 1 to 1000000, or is 0",
+            ),
+            ("task.name = 'copy'\nclip_factor = nan", "clip_factor"),
+            ("task.name = 'copy'\nuntil = -0.1", "until = -0.1 does not work: it is a number of wrong outputs"),
+            ("task.name = 'copy'\nuntil = nan", "until"),
             ("task.name = 'copy'\nnetwork.hidden_size = 0", "hidden_size"),
             ("task.name = 'copy'\nnetwork.hidden_size = 9223372036854775807", "hidden_size"),
             ("task.name = 'copy'\nbatch_size = 9223372036854775807", "batch"),

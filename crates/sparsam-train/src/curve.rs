@@ -19,11 +19,12 @@ const INK: RGBColor = RGBColor(60, 60, 67);
 const GRID: RGBColor = RGBColor(232, 232, 236);
 const TRAINING: RGBColor = RGBColor(148, 163, 184);
 const EVALUATION: RGBColor = RGBColor(29, 78, 216);
+const GUESSING: RGBColor = RGBColor(180, 83, 9);
 
 /// The smallest loss that is drawn apart from 0, which a logarithmic axis cannot show.
 const SMALLEST_LOSS: f64 = 1e-4;
 
-/// Draws a learning curve: loss (on a logarithmic axis) and wrong outputs over the sequences trained on; and, where there
+/// Draws a learning curve: loss (on a logarithmic axis, with that of guessing) and wrong outputs over the sequences trained on; and, where there
 /// was a curriculum, its highest level.
 pub fn draw(metrics: &[Metrics], title: &str, units: Units) -> String {
     let mut svg = String::new();
@@ -37,6 +38,8 @@ struct Curves {
     sequences: Vec<f64>,
     training: Vec<f64>,
     evaluation: Vec<f64>,
+    /// What guessing would come to, for those evaluations of which it is known.
+    guessing: Vec<(f64, f64)>,
 }
 
 impl Curves {
@@ -45,11 +48,13 @@ impl Curves {
             sequences: metrics.iter().map(|line| line.sequences as f64).collect(),
             training: metrics.iter().map(|line| of(line).0).collect(),
             evaluation: metrics.iter().map(|line| of(line).1).collect(),
+            guessing: Vec::new(),
         }
     }
 
     fn largest(&self) -> f64 {
-        self.training.iter().chain(&self.evaluation).fold(0.0, |a: f64, b| a.max(*b))
+        let guessing = self.guessing.iter().map(|(_, loss)| loss);
+        self.training.iter().chain(&self.evaluation).chain(guessing).fold(0.0, |a: f64, b| a.max(*b))
     }
 
     fn smallest(&self) -> f64 {
@@ -69,7 +74,8 @@ fn draw_to(svg: &mut String, metrics: &[Metrics], title: &str, units: Units) -> 
     let (below, lowest_chart) = below.split_vertically(HEIGHT);
 
     let clamp = |loss: f64| loss.clamp(SMALLEST_LOSS, 1e12);
-    let loss = Curves::new(metrics, |line| (clamp(line.training_loss), clamp(line.loss)));
+    let guessing = metrics.iter().filter_map(|line| Some((line.sequences as f64, clamp(line.guessing?)))).collect();
+    let loss = Curves { guessing, ..Curves::new(metrics, |line| (clamp(line.training_loss), clamp(line.loss))) };
     let lowest = 10f64.powf(loss.smallest().min(1.0).log10().floor());
     let highest = 10f64.powf(loss.largest().max(10.0 * lowest).log10().ceil());
     let axis = (lowest..highest).log_scale();
@@ -145,6 +151,12 @@ where
             .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(width)));
     }
+    if !curves.guessing.is_empty() {
+        chart
+            .draw_series(LineSeries::new(curves.guessing.iter().copied(), GUESSING.stroke_width(1)))?
+            .label("guessing")
+            .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], GUESSING.stroke_width(1)));
+    }
     Ok(chart)
 }
 
@@ -174,8 +186,14 @@ mod tests {
             training_wrong: 0.6 * loss,
             gradient_norm: 1.0,
             gradient_overflows: 0,
+            gradient_limit: None,
+            clipped: 0,
             loss,
+            loss_error: None,
+            guessing: None,
             wrong: 0.5 * loss,
+            right: None,
+            right_error: None,
             seconds: 1.0,
             sequences_per_second: 8.0,
             level: None,
@@ -198,7 +216,9 @@ mod tests {
         ] {
             assert!(svg.contains(text), "{text}");
         }
-        assert!(svg.trim_end().ends_with("</svg>") && !svg.contains("at most"));
+        assert!(svg.trim_end().ends_with("</svg>") && !svg.contains("at most") && !svg.contains("guessing"));
+        let known = metrics.iter().map(|line| Metrics { guessing: Some(84.0), ..line.clone() });
+        assert!(draw(&known.collect::<Vec<_>>(), "copy with sam", UNITS).contains("guessing"));
         let levels = metrics.iter().map(|line| Metrics { level: Some(3 << (line.batch / 5000)), ..line.clone() });
         let svg = draw(&levels.collect::<Vec<_>>(), "copy with sam", UNITS);
         assert!(svg.contains("vectors at most") && svg.contains("\n16\n"), "{svg}");

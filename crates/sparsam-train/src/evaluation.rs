@@ -9,7 +9,7 @@ use sparsam::{Network, Runner};
 use crate::Error;
 use crate::batch::Batch;
 use crate::random::Stream;
-use crate::sequence::Sequence;
+use crate::sequence::{Sequence, TargetKind};
 use crate::task::{Draw, Source, Task};
 
 /// What an evaluation measured.
@@ -19,8 +19,18 @@ pub struct Evaluation {
     pub sequences: u64,
     /// Loss in bits per sequence.
     pub loss: f64,
+    /// The standard error of that mean; none of a single sequence.
+    pub loss_error: Option<f64>,
+    /// What the loss would be if every wanted output were guessed, each value as likely as the others: one bit for a bit,
+    /// log₂ of their number for a class.
+    pub guessing: f64,
     /// Wrong bits (or classes, see [`TargetKind`](crate::TargetKind)) per sequence.
     pub wrong: f64,
+    /// The share of the sequences without any wrong output.
+    pub right: f64,
+    /// Its standard error: half the width of Wilson's interval at one standard error, which is not 0 when all or none of
+    /// the sequences are right.
+    pub right_error: f64,
     /// The answers, category by category, if the task has [categories](crate::Categories).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub categories: Vec<CategoryScore>,
@@ -117,7 +127,6 @@ pub(crate) struct Evaluator {
     pieces: Vec<Sequence>,
     batch: Batch,
     outputs: Vec<f32>,
-    gradient: Vec<f32>,
     /// Time steps of a piece, at least; sources may add a few.
     piece_steps: usize,
 }
@@ -128,7 +137,6 @@ impl Evaluator {
             pieces: vec![task.sequence(); batch_size],
             batch: Batch::new(batch_size, task.input_size(), task.output_size(), task.target_kind()),
             outputs: Vec::new(),
-            gradient: Vec::new(),
             piece_steps: PIECE,
         }
     }
@@ -150,7 +158,7 @@ impl Evaluator {
         if sequences == 0 {
             return Err(Error::option("sequences", 0, "an evaluation takes at least 1"));
         }
-        let (mut loss, mut done) = (0.0, 0);
+        let mut done = 0;
         let mut scores = Scores::new(task, runner.rows());
         let mut rows: Vec<Option<Source<'_>>> = (0..runner.rows()).map(|_| None).collect();
         runner.reset();
@@ -165,12 +173,14 @@ impl Evaluator {
                 }
             }
             let before = done;
-            for (source, piece) in rows.iter_mut().zip(&mut self.pieces) {
+            let mut ended = Vec::new();
+            for (row, (source, piece)) in rows.iter_mut().zip(&mut self.pieces).enumerate() {
                 piece.clear();
                 let Some(running) = source else { continue };
                 while piece.steps() < self.piece_steps {
                     if !running(piece) {
                         *source = None;
+                        ended.push(row);
                         done += 1;
                         break;
                     }
@@ -179,18 +189,17 @@ impl Evaluator {
             self.batch.fill(&self.pieces);
             let length = self.batch.steps() * self.batch.rows() * task.output_size();
             self.outputs.resize(length, 0.0);
-            self.gradient.resize(length, 0.0);
             let scored = runner
                 .infer(network, self.batch.inputs(), self.batch.lengths(), &mut self.outputs)
-                .and_then(|()| self.batch.loss(&self.outputs, 0.0, &mut self.gradient));
-            loss += match scored {
-                Ok(loss) => loss,
-                Err(error) => {
-                    runner.reset();
-                    return Err(error.into());
-                }
-            };
-            scores.add(&self.pieces, &self.outputs, task.output_size());
+                .and_then(|()| self.batch.add_losses(&self.outputs, &mut scores.losses));
+            if let Err(error) = scored {
+                runner.reset();
+                return Err(error.into());
+            }
+            scores.add(&self.pieces, &self.outputs);
+            for row in ended {
+                scores.end_sequence(row);
+            }
             if done > before {
                 watch(done);
             }
@@ -199,15 +208,53 @@ impl Evaluator {
             }
         }
         runner.reset();
-        let seen = sequences as f64;
-        let (wrong, categories) = scores.end();
-        Ok(Evaluation { sequences, loss: loss * BITS / seen, wrong: wrong as f64 / seen, categories })
+        Ok(scores.end())
     }
+}
+
+/// The mean of numbers and its standard error, by the recurrence of Welford 1962.
+#[derive(Default)]
+struct Mean {
+    count: u64,
+    mean: f64,
+    /// The sum of the squared distances from the mean.
+    squares: f64,
+}
+
+impl Mean {
+    fn add(&mut self, value: f64) {
+        self.count += 1;
+        let distance = value - self.mean;
+        self.mean += distance / self.count as f64;
+        self.squares += distance * (value - self.mean);
+    }
+
+    fn error(&self) -> Option<f64> {
+        let count = self.count as f64;
+        (self.count > 1).then(|| (self.squares / (count - 1.0) / count).sqrt())
+    }
+}
+
+/// The share that so many of all are, and its standard error: half the width of Wilson's interval (1927) at one standard
+/// error.
+fn share(of: u64, all: u64) -> (f64, f64) {
+    let (of, all) = (of as f64, all as f64);
+    (of / all, (of * (all - of) / all + 0.25).sqrt() / (all + 1.0))
 }
 
 /// What is counted of outputs, piece by piece.
 struct Scores {
-    /// Wrong bits or classes.
+    kind: TargetKind,
+    output_size: usize,
+    /// Of each row's sequence so far: its loss in natural-logarithm units, and wrong bits or classes.
+    losses: Vec<f64>,
+    wrong_of: Vec<u64>,
+    /// Of the sequences that ended: loss in bits.
+    loss: Mean,
+    /// Those without a wrong output.
+    right: u64,
+    /// Of all outputs: bits or classes wanted, and those that were wrong.
+    wanted: u64,
     wrong: u64,
     categories: Vec<CategoryScore>,
     /// The answer that each row is in: its category, and whether it is wrong so far.
@@ -218,7 +265,24 @@ impl Scores {
     fn new(task: &dyn Task, rows: usize) -> Self {
         let names = task.categories().map(|categories| categories.names).unwrap_or_default();
         let categories = names.into_iter().map(|name| CategoryScore { name, answers: 0, wrong: 0 }).collect();
-        Self { wrong: 0, categories, answers: vec![None; rows] }
+        Self {
+            kind: task.target_kind(),
+            output_size: task.output_size(),
+            losses: vec![0.0; rows],
+            wrong_of: vec![0; rows],
+            loss: Mean::default(),
+            right: 0,
+            wanted: 0,
+            wrong: 0,
+            categories,
+            answers: vec![None; rows],
+        }
+    }
+
+    /// Counts the sequence that a row was in: it is over.
+    fn end_sequence(&mut self, row: usize) {
+        self.loss.add(std::mem::take(&mut self.losses[row]) * BITS);
+        self.right += u64::from(std::mem::take(&mut self.wrong_of[row]) == 0);
     }
 
     /// Counts the answer that a row was in: it is over.
@@ -230,13 +294,17 @@ impl Scores {
         }
     }
 
-    /// Takes the next piece of each row, and what the network put out at its steps (T × rows × `width`).
-    fn add(&mut self, pieces: &[Sequence], outputs: &[f32], width: usize) {
+    /// Takes the next piece of each row, and what the network put out at its steps (T × rows × O).
+    fn add(&mut self, pieces: &[Sequence], outputs: &[f32]) {
+        let width = self.output_size;
+        let wanted = if self.kind == TargetKind::Bits { width as u64 } else { 1 };
         for (row, piece) in pieces.iter().enumerate() {
             for step in 0..piece.steps() {
                 let output = &outputs[(step * pieces.len() + row) * width..][..width];
                 let Some((wrong, category, goes_on)) = piece.score(step, output) else { continue };
+                self.wanted += wanted;
                 self.wrong += wrong;
+                self.wrong_of[row] += wrong;
                 match &mut self.answers[row] {
                     Some((_, wrong_before)) if goes_on => *wrong_before |= wrong > 0,
                     _ => {
@@ -248,11 +316,22 @@ impl Scores {
         }
     }
 
-    fn end(mut self) -> (u64, Vec<CategoryScore>) {
+    fn end(mut self) -> Evaluation {
         for row in 0..self.answers.len() {
             self.end_answer(row);
         }
-        (self.wrong, self.categories)
+        let (right, right_error) = share(self.right, self.loss.count);
+        let sequences = self.loss.count as f64;
+        Evaluation {
+            sequences: self.loss.count,
+            loss: self.loss.mean,
+            loss_error: self.loss.error(),
+            guessing: self.wanted as f64 * self.kind.guessing(self.output_size) / sequences,
+            wrong: self.wrong as f64 / sequences,
+            right,
+            right_error,
+            categories: self.categories,
+        }
     }
 }
 
@@ -275,10 +354,67 @@ mod tests {
         let (task, network) = network("copy");
         let of = |rows| evaluate(&network, &*task, None, 10, rows, 7).unwrap();
         let (one, other) = (of(1), of(4));
-        assert_eq!((one.wrong, one.sequences), (other.wrong, 10));
+        assert_eq!((one.wrong, one.right, one.guessing), (other.wrong, other.right, other.guessing));
+        assert_eq!((one.sequences, other.sequences), (10, 10));
         assert!((one.loss - other.loss).abs() < 1e-3, "{one:?} {other:?}");
         // An untrained network knows nothing: about one bit of loss for each bit of the longest sequences or fewer.
         assert!((20.0..170.0).contains(&one.loss), "{one:?}");
+    }
+
+    #[test]
+    fn numbers_have_a_yardstick() {
+        // A network whose output is 0 whatever comes: it guesses every bit, and says 0 of each.
+        let (task, mut network) = network("copy");
+        network.parameters_mut().get_mut("output.weight").unwrap().fill(0.0);
+        network.parameters_mut().get_mut("output.bias").unwrap().fill(0.0);
+        let found = evaluate(&network, &*task, None, 40, 8, 7).unwrap();
+        let wanted: Vec<f64> = (0..40)
+            .map(|number| {
+                let mut sequence = task.sequence();
+                task.generate(Draw::new(&task.default_levels(), 7, Stream::Evaluation, number), &mut sequence);
+                (0..sequence.steps()).filter_map(|step| sequence.bits(step)).map(<[f32]>::len).sum::<usize>() as f64
+            })
+            .collect();
+        let mean = wanted.iter().sum::<f64>() / 40.0;
+        let variance = wanted.iter().map(|bits| (bits - mean).powi(2)).sum::<f64>() / 39.0;
+        assert_eq!(found.guessing, mean);
+        assert!((found.loss - mean).abs() < 1e-4, "{found:?}");
+        assert!((found.loss_error.unwrap() - (variance / 40.0).sqrt()).abs() < 1e-4, "{found:?}");
+        assert_eq!(found.right, 0.0);
+        assert_eq!(evaluate(&network, &*task, None, 1, 8, 7).unwrap().loss_error, None);
+        // A confident one loses more than by guessing.
+        network.parameters_mut().get_mut("output.bias").unwrap().fill(9.0);
+        assert!(evaluate(&network, &*task, None, 40, 8, 7).unwrap().loss > 4.0 * mean);
+        assert_eq!((TargetKind::Bits.guessing(8), TargetKind::Classes.guessing(8)), (1.0, 3.0));
+    }
+
+    #[test]
+    fn a_sequence_is_right_if_none_of_its_outputs_is_wrong() {
+        // One bit for each of one or two vectors; the network always says 1.
+        let task = TaskConfig::Copy(crate::task::Copy { bits: 1, min_length: 1, max_length: 2 }).build().unwrap();
+        let sizes = sparsam::NetworkConfig { input_size: 3, hidden_size: 4, output_size: 1, memory: Model::Lstm };
+        let mut network = Network::new(sizes, 3).unwrap();
+        network.parameters_mut().get_mut("output.weight").unwrap().fill(0.0);
+        network.parameters_mut().get_mut("output.bias").unwrap().fill(1.0);
+        let found = evaluate(&network, &*task, None, 200, 8, 7).unwrap();
+        let right = (0..200).filter(|number| {
+            let mut sequence = task.sequence();
+            task.generate(Draw::new(&task.default_levels(), 7, Stream::Evaluation, *number), &mut sequence);
+            (0..sequence.steps()).filter_map(|step| sequence.bits(step)).all(|bits| bits[0] == 1.0)
+        });
+        let right = right.count() as f64 / 200.0;
+        // Half of the short ones, and a quarter of the others.
+        assert!(found.right == right && (0.25..0.5).contains(&right), "{found:?}");
+        assert!((found.right_error - (right * (1.0 - right) / 200.0).sqrt()).abs() < 1e-3, "{found:?}");
+    }
+
+    #[test]
+    fn shares_at_the_ends_have_an_error() {
+        assert_eq!(share(255, 255), (1.0, 0.5 / 256.0));
+        assert_eq!(share(0, 1), (0.0, 0.25));
+        // Wilson's interval at z = 1: from p' - e to p' + e, where p' = (k + 1/2) / (n + 1).
+        let (half, error) = share(50, 100);
+        assert!(half == 0.5 && (error - (0.25f64 / 100.0 + 0.25 / 1e4).sqrt() / 1.01).abs() < 1e-12);
     }
 
     #[test]
@@ -310,6 +446,8 @@ mod tests {
             for piece_steps in [1, 7, 32, PIECE] {
                 let pieces = of(piece_steps);
                 assert_eq!((pieces.wrong, pieces.sequences), (whole.wrong, 8), "{name} in pieces of {piece_steps}");
+                assert_eq!((pieces.right, pieces.guessing), (whole.right, whole.guessing));
+                assert!((pieces.loss_error.unwrap() - whole.loss_error.unwrap()).abs() < 1e-4 * whole.loss);
                 assert!((pieces.loss - whole.loss).abs() < 1e-5 * whole.loss, "{pieces:?} {whole:?}");
             }
             // And so does running them side by side: each on its own, held as a whole.

@@ -23,10 +23,29 @@ pub struct Metrics {
     /// Batches among them whose gradient was infinite or not a number, so that nothing was learnt from them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub gradient_overflows: u64,
+    /// What the norm of the next batch's gradient is limited to; none if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_limit: Option<f64>,
+    /// Batches since the line before whose gradient was scaled down to the limit.
+    #[serde(default)]
+    pub clipped: u64,
     /// Loss of the evaluation.
     pub loss: f64,
+    /// The standard error of that mean. This and the next three are none in lines of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_error: Option<f64>,
+    /// What the loss of the evaluation would be if all that is wanted were guessed; see
+    /// [`Evaluation`](crate::Evaluation::guessing).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guessing: Option<f64>,
     /// Wrong outputs in the evaluation.
     pub wrong: f64,
+    /// The share of its sequences without any wrong output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub right: Option<f64>,
+    /// The standard error of that share; see [`Evaluation`](crate::Evaluation::right_error).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub right_error: Option<f64>,
     /// Seconds of wall-clock time spent in training so far, pauses between resumes left out.
     pub seconds: f64,
     /// Sequences trained on per second of wall-clock time since the line before.

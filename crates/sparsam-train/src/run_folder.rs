@@ -29,6 +29,7 @@ use serde_json::Value;
 use sparsam::Network;
 use sparsam::checkpoint::{self, Extra};
 use sparsam::file;
+use sparsam::nn::clip::AdaptiveClip;
 use sparsam::nn::optimiser::Optimiser;
 
 use crate::curriculum::Curriculum;
@@ -96,7 +97,7 @@ impl RunFolder {
     /// # Errors
     /// As [`Config::read`].
     pub fn config(&self) -> Result<Config, Error> {
-        Config::read(&self.path.join(CONFIG), None, None)
+        Config::read_kept(&self.path.join(CONFIG))
     }
 
     /// The run's task, to evaluate its networks: on the sequences held out of its data or, if there are any, on those of
@@ -207,6 +208,9 @@ pub(crate) struct Progress {
     /// Batches in a row, the last ones, whose gradient was not finite.
     #[serde(default)]
     pub overflows: u64,
+    /// The limit of the gradient's norm.
+    #[serde(default)]
+    pub clip: AdaptiveClip,
     /// What has been summed up since the last line of metrics.
     pub since: Sums,
 }
@@ -223,6 +227,9 @@ pub(crate) struct Sums {
     /// The other batches.
     #[serde(default)]
     pub overflows: u64,
+    /// Batches whose gradient was scaled down.
+    #[serde(default)]
+    pub clipped: u64,
     pub seconds: f64,
 }
 
@@ -357,12 +364,19 @@ impl OpenRun {
             ("wrong/evaluation", metrics.wrong),
             ("gradient_norm", metrics.gradient_norm),
             ("gradient_overflows", metrics.gradient_overflows as f64),
+            ("clipped", metrics.clipped as f64),
             ("sequences_per_second", metrics.sequences_per_second),
         ] {
             self.events.scalar(metrics.batch, tag, value);
         }
         let level = metrics.level.map(|level| level as f64);
-        for (tag, value) in [("level", level), ("error/mean", metrics.mean_error)] {
+        for (tag, value) in [
+            ("level", level),
+            ("loss/guessing", metrics.guessing),
+            ("right/evaluation", metrics.right),
+            ("gradient_limit", metrics.gradient_limit),
+            ("error/mean", metrics.mean_error),
+        ] {
             if let Some(value) = value {
                 self.events.scalar(metrics.batch, tag, value);
             }
@@ -415,7 +429,7 @@ fn title(config: &Config) -> String {
 fn kept_config(config: &Config) -> Result<String, Error> {
     let lines = config.to_toml()?;
     // Fields come before tables, so that a line is of these and no others.
-    let changes = |line: &str| line.starts_with("batches = ") || line.starts_with("cooldown = ");
+    let changes = |line: &str| ["batches = ", "cooldown = ", "until = "].iter().any(|field| line.starts_with(field));
     Ok(lines.lines().filter(|line| !changes(line)).map(|line| format!("{line}\n")).collect())
 }
 
@@ -423,16 +437,16 @@ fn kept_config(config: &Config) -> Result<String, Error> {
 /// configuration alone could start it.
 fn check_config(folder: &Path, kept: &str, config: &Config) -> Result<(), Error> {
     let path = folder.join(RESUME);
-    let mut kept = Config::from_toml(kept, KEPT_CONFIG, None, None).map_err(|error| {
+    let mut kept = Config::from_kept_toml(kept, KEPT_CONFIG).map_err(|error| {
         Error::damaged(&path, format!("its configuration cannot be read ({error}); restore the file"))
     })?;
-    (kept.batches, kept.cooldown) = (config.batches, config.cooldown);
+    (kept.batches, kept.cooldown, kept.until) = (config.batches, config.cooldown, config.until);
     let Some((field, now, before)) = config.difference(&kept)? else {
         return Ok(());
     };
     let reason = format!(
-        "{field} is {now}, but the run was trained with {before}; only batches and cooldown can change: put {before} back to go on, \
-         or start another run with this configuration"
+        "{field} is {now}, but the run was trained with {before}; only batches, cooldown and until can change: put {before} back \
+         to go on, or start another run with this configuration"
     );
     Err(Error::Config { source_name: folder.join(CONFIG).display().to_string(), reason })
 }

@@ -17,6 +17,15 @@ impl TargetKind {
             Self::Classes => "classes",
         }
     }
+
+    /// What guessing one of them, each as likely as the others, costs in bits: one for a bit, log₂ of their number for a
+    /// class. `output_size` is the numbers of an output.
+    pub fn guessing(self, output_size: usize) -> f64 {
+        match self {
+            Self::Bits => 1.0,
+            Self::Classes => (output_size.max(1) as f64).log2(),
+        }
+    }
 }
 
 /// Targets, time step after time step (in a batch: in each step row after row).

@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::Serialize;
 use sparsam::network::{ONE_HOT_INPUT_BOUND, input_bound};
 use sparsam::nn::loss::BITS;
-use sparsam::nn::optimiser::{Optimiser, OptimiserConfig, clip_by_norm};
+use sparsam::nn::optimiser::{Optimiser, OptimiserConfig};
 use sparsam::{Network, Parameters, Runner};
 
 use crate::batch::Sampler;
@@ -38,12 +38,18 @@ pub struct BatchReport {
     pub level: Option<usize>,
     /// Loss of the batch.
     pub loss: f64,
+    /// What guessing all that it wants would come to.
+    pub guessing: f64,
     /// Wrong outputs of the batch.
     pub wrong: f64,
     /// Norm of the gradient before clipping. If it is infinite or not a number, nothing was learnt from this batch.
     pub gradient_norm: f64,
+    /// What it was limited to.
+    pub gradient_limit: f64,
     /// Loss of this and the batches before, the latest hundred or so weighing most.
     pub running_loss: f64,
+    /// What guessing would come to in those batches.
+    pub running_guessing: f64,
     /// Wrong outputs of those batches.
     pub running_wrong: f64,
     /// Sequences trained on per second of late.
@@ -88,6 +94,8 @@ pub enum Event<'a> {
         outcome: Outcome,
         /// Batches trained.
         batch: u64,
+        /// Sequences trained on.
+        sequences: u64,
     },
 }
 
@@ -96,6 +104,8 @@ pub enum Event<'a> {
 pub enum Outcome {
     /// Every batch was trained.
     Finished,
+    /// The task counts as learnt; see [`Config::until`].
+    Learnt,
     /// It was told to stop; the run can be resumed.
     Stopped,
 }
@@ -278,17 +288,24 @@ impl Trainer {
         self.run.metrics()
     }
 
-    /// Changes how many batches the run has, and over how many of the last ones its learning rate falls, in its
-    /// configuration as well: a finished one can go on so.
+    /// Whether the run has ended because its task counts as learnt; see [`Config::until`]. It follows from the metrics, and
+    /// so is the same for a run that was stopped and resumed.
+    pub fn has_learnt(&self) -> bool {
+        let last_level = self.progress.curriculum.as_ref().map(|_| *self.levels.end());
+        has_learnt(self.run.metrics(), self.config.until, last_level)
+    }
+
+    /// Changes how many batches the run has, over how many of the last ones its learning rate falls, and what ends it before
+    /// them, in its configuration as well: one that has ended can go on so.
     ///
     /// # Errors
     /// [`Error::Option`] if that many batches were trained already, or a number does not work; [`Error::Io`].
-    pub fn set_end(&mut self, batches: u64, cooldown: u64) -> Result<(), Error> {
+    pub fn set_end(&mut self, batches: u64, cooldown: u64, until: f64) -> Result<(), Error> {
         if batches < self.progress.batch {
             let reason = format!("{} were trained already", self.progress.batch);
             return Err(Error::option("batches", batches, reason));
         }
-        let config = Config { batches, cooldown, ..self.config.clone() };
+        let config = Config { batches, cooldown, until, ..self.config.clone() };
         config.validate()?;
         self.run.replace_config(&config)?;
         self.config = config;
@@ -325,7 +342,9 @@ impl Trainer {
         let (wrong, wanted) = (batch.wrong(&self.outputs), batch.wanted());
         self.gradients.values_mut().fill(0.0);
         self.runner.backward(&self.network, &self.output_gradients, &mut self.gradients, None)?;
-        let norm = clip_by_norm(self.gradients.values_mut(), self.config.clip_norm);
+        let (factor, most) = (self.config.clip_factor, self.config.clip_norm);
+        let clipped = self.progress.clip.clip(self.gradients.values_mut(), factor, most);
+        let norm = clipped.norm;
         let overflows = if norm.is_finite() { 0 } else { self.progress.overflows + 1 };
         if overflows > OVERFLOWS {
             let error = self
@@ -362,6 +381,7 @@ impl Trainer {
         } else {
             since.overflows += 1;
         }
+        since.clipped += u64::from(clipped.is_cut());
         since.seconds += seconds;
         if let Some(curriculum) = &mut self.progress.curriculum {
             let loss = loss * BITS / wanted.max(1) as f64;
@@ -369,7 +389,9 @@ impl Trainer {
         }
 
         let (loss, wrong) = (loss * BITS / rows as f64, wrong as f64 / rows as f64);
-        let [running_loss, running_wrong, running_seconds] = self.recent.add([loss, wrong, seconds]);
+        let guessing = wanted as f64 * self.task.target_kind().guessing(self.task.output_size()) / rows as f64;
+        let [running_loss, running_guessing, running_wrong, running_seconds] =
+            self.recent.add([loss, guessing, wrong, seconds]);
         let left = self.config.batches.saturating_sub(self.progress.batch);
         Ok(BatchReport {
             batch: self.progress.batch,
@@ -378,9 +400,12 @@ impl Trainer {
             steps,
             level: self.progress.curriculum.as_ref().map(|it| it.level),
             loss,
+            guessing,
             wrong,
             gradient_norm: norm,
+            gradient_limit: clipped.limit,
             running_loss,
+            running_guessing,
             running_wrong,
             sequences_per_second: rows as f64 / running_seconds.max(1e-9),
             seconds_left: left as f64 * running_seconds,
@@ -416,8 +441,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Trains until every batch is done or `stop` is set, which is looked at between batches; evaluates and saves as the
-    /// configuration says, and in any case at the end.
+    /// Trains until every batch is done, the task counts as learnt or `stop` is set, which is looked at between batches;
+    /// evaluates and saves as the configuration says, and in any case at the end.
     ///
     /// # Errors
     /// As [`step`](Self::step), [`evaluate`](Self::evaluate) and [`save`](Self::save). The last checkpoint is kept.
@@ -428,11 +453,15 @@ impl Trainer {
             parameters: self.network.parameters().values().len(),
             batch: self.progress.batch,
         });
-        let mut outcome = Outcome::Finished;
-        while self.progress.batch < self.config.batches {
+        let outcome = loop {
+            if self.has_learnt() {
+                break Outcome::Learnt;
+            }
+            if self.progress.batch >= self.config.batches {
+                break Outcome::Finished;
+            }
             if stop.load(Ordering::Relaxed) {
-                outcome = Outcome::Stopped;
-                break;
+                break Outcome::Stopped;
             }
             let report = self.step()?;
             observer.event(Event::Batch(&report));
@@ -443,11 +472,12 @@ impl Trainer {
             if last || report.batch.is_multiple_of(self.config.checkpoint_every) {
                 self.save_and_tell(observer)?;
             }
-        }
+        };
         if self.saved_at != Some(self.progress.batch) {
             self.save_and_tell(observer)?;
         }
-        observer.event(Event::Ended { outcome, batch: self.progress.batch });
+        let Progress { batch, sequences, .. } = self.progress;
+        observer.event(Event::Ended { outcome, batch, sequences });
         Ok(outcome)
     }
 
@@ -466,6 +496,7 @@ impl Trainer {
         let evaluation = self.evaluate(None, self.config.evaluation_sequences)?;
         self.progress.seconds += start.elapsed().as_secs_f64();
         let since = std::mem::take(&mut self.progress.since);
+        let limit = self.progress.clip.limit(self.config.clip_factor, self.config.clip_norm);
         let metrics = Metrics {
             batch: self.progress.batch,
             sequences: self.progress.sequences,
@@ -473,8 +504,14 @@ impl Trainer {
             training_wrong: since.wrong as f64 / since.sequences as f64,
             gradient_norm: since.gradient_norm / (since.batches - since.overflows).max(1) as f64,
             gradient_overflows: since.overflows,
+            gradient_limit: Some(limit).filter(|limit| limit.is_finite()),
+            clipped: since.clipped,
             loss: evaluation.loss,
+            loss_error: evaluation.loss_error,
+            guessing: Some(evaluation.guessing),
             wrong: evaluation.wrong,
+            right: Some(evaluation.right),
+            right_error: Some(evaluation.right_error),
             seconds: self.progress.seconds,
             sequences_per_second: since.sequences as f64 / since.seconds.max(1e-9),
             level: self.progress.curriculum.as_ref().map(|it| it.level),
@@ -539,6 +576,12 @@ fn suitable_input_bound(config: &Config, task: &dyn Task) -> Result<f64, Error> 
     .clamp(1e-3, 1e3))
 }
 
+/// Whether the last two lines show so few wrong outputs, at the last level of the curriculum if there is one.
+fn has_learnt(metrics: &[Metrics], until: f64, last_level: Option<usize>) -> bool {
+    let [.., before, last] = metrics else { return false };
+    until > 0.0 && [before, last].into_iter().all(|line| line.wrong <= until && line.level == last_level)
+}
+
 /// Says in which batch something was not finite.
 fn in_batch(batch: u64, error: Error) -> Error {
     match error {
@@ -551,11 +594,11 @@ fn in_batch(batch: u64, error: Error) -> Error {
 #[derive(Debug, Default)]
 struct Recent {
     count: f64,
-    means: [f64; 3],
+    means: [f64; 4],
 }
 
 impl Recent {
-    fn add(&mut self, values: [f64; 3]) -> [f64; 3] {
+    fn add(&mut self, values: [f64; 4]) -> [f64; 4] {
         self.count = (self.count + 1.0).min(100.0);
         for (mean, value) in self.means.iter_mut().zip(values) {
             *mean += (value - *mean) / self.count;
@@ -585,6 +628,7 @@ mod tests {
         config.network.hidden_size = 6;
         config.optimiser = OptimiserConfig::rms_prop(1e-3);
         config.batches = 9;
+        config.until = 0.0;
         config.evaluate_every = 2;
         config.evaluation_sequences = 10;
         config.checkpoint_every = 3;
@@ -632,10 +676,15 @@ mod tests {
         let mut trainer = Trainer::new(config(), folder.path()).unwrap();
         let mut watch = |event: Event<'_>| match event {
             Event::Started { parameters, batch, .. } => seen.push(format!("start {batch} {}", parameters > 100)),
-            Event::Batch(report) => assert!(report.loss > 0.0 && report.sequences_per_second > 0.0),
+            Event::Batch(report) => {
+                assert!(report.loss > 0.0 && report.sequences_per_second > 0.0);
+                // Of untrained networks, with three bits to each of up to four vectors.
+                assert!((0.5..2.0).contains(&(report.running_loss / report.running_guessing)), "{report:?}");
+                assert!((3.0..=12.0).contains(&report.guessing), "{report:?}");
+            }
             Event::Evaluated { metrics, .. } => seen.push(format!("evaluate {}", metrics.batch)),
             Event::Saved { batch, path } => seen.push(format!("save {batch} {}", path.is_file())),
-            Event::Ended { outcome, batch } => seen.push(format!("{outcome:?} {batch}")),
+            Event::Ended { outcome, batch, sequences } => seen.push(format!("{outcome:?} {batch} {sequences}")),
         };
         trainer.run(&mut watch, &AtomicBool::new(false)).unwrap();
         let expected = [
@@ -648,7 +697,7 @@ mod tests {
             "evaluate 8",
             "evaluate 9",
             "save 9 true",
-            "Finished 9",
+            "Finished 9 72",
         ];
         assert_eq!(seen, expected);
         let run = RunFolder::open(folder.path()).unwrap();
@@ -756,6 +805,85 @@ mod tests {
             with_threads(2, || go_on(&mut Trainer::resume(folder.path()).unwrap()).unwrap());
             assert!(result(folder.path()) == expected, "stopped at batch {batch}");
         }
+    }
+
+    /// Long enough that the norm is limited to a multiple of its mean, and to one so low that batches are cut.
+    fn limited() -> Config {
+        Config { batches: 70, evaluate_every: 8, checkpoint_every: 30, clip_factor: 1.2, ..config() }
+    }
+
+    #[test]
+    fn a_run_with_an_adaptive_limit_resumes_to_the_bit() {
+        let whole = tempfile::tempdir().unwrap();
+        let (mut cut, mut limits) = (Vec::new(), Vec::new());
+        let mut watch = |event: Event<'_>| {
+            if let Event::Batch(report) = event {
+                cut.push(report.gradient_norm > report.gradient_limit);
+                limits.push(report.gradient_limit);
+            }
+        };
+        Trainer::new(limited(), whole.path()).unwrap().run(&mut watch, &AtomicBool::new(false)).unwrap();
+        let expected = result(whole.path());
+        // From the 51st batch on, and at once: what is cut before the run is stopped, and after, decides the rest.
+        assert!(limits[..50].iter().all(|limit| *limit == 10.0) && limits[50..].iter().all(|limit| *limit < 10.0));
+        let cuts = |batches: std::ops::Range<usize>| cut[batches].iter().filter(|cut| **cut).count();
+        assert!(cuts(50..60) > 0 && cuts(60..70) > 0, "{cut:?}");
+        let last = expected.2.last().unwrap();
+        assert_eq!((last.batch, last.clipped), (70, cuts(64..70) as u64));
+        assert!(last.gradient_limit.unwrap() < 10.0 && expected.2[0].gradient_limit == Some(10.0));
+        for batch in [49, 50, 60] {
+            let folder = tempfile::tempdir().unwrap();
+            stop_at(&mut Trainer::new(limited(), folder.path()).unwrap(), batch);
+            go_on(&mut Trainer::resume(folder.path()).unwrap()).unwrap();
+            assert!(result(folder.path()) == expected, "stopped after batch {batch}");
+        }
+        // It is the limit that makes the difference.
+        let without = tempfile::tempdir().unwrap();
+        go_on(&mut Trainer::new(Config { clip_factor: 0.0, ..limited() }, without.path()).unwrap()).unwrap();
+        assert!(result(without.path()).0 != expected.0);
+    }
+
+    /// Makes of a run what a version before these fields would have left: neither its configuration nor its resume file has
+    /// them.
+    fn take_out(folder: &Path, fields: &[&str]) {
+        let without = |text: &str| {
+            let given = |line: &&str| !fields.iter().any(|field| line.starts_with(&format!("{field} = ")));
+            text.lines().filter(given).map(|line| format!("{line}\n")).collect::<String>()
+        };
+        let path = folder.join("config.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        assert!(fields.iter().all(|field| config.contains(&format!("\n{field} = "))), "{config}");
+        fs::write(&path, without(&config)).unwrap();
+        let path = folder.join("checkpoints/resume.safetensors");
+        let (network, mut extra) = sparsam::checkpoint::load_with_extra::<f32>(&path).unwrap();
+        let kept = extra.metadata.get_mut("training.config").unwrap();
+        *kept = without(kept);
+        let progress = extra.metadata.get_mut("training.progress").unwrap();
+        let mut json: serde_json::Value = serde_json::from_str(progress).unwrap();
+        assert!(json.as_object_mut().unwrap().remove("clip").is_some());
+        assert!(json["since"].as_object_mut().unwrap().remove("clipped").is_some());
+        *progress = json.to_string();
+        sparsam::checkpoint::save(&path, &network, &extra).unwrap();
+    }
+
+    #[test]
+    fn runs_of_earlier_versions_go_on_as_they_began() {
+        let (whole, old) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let config = Config { clip_factor: 0.0, ..limited() };
+        go_on(&mut Trainer::new(config.clone(), whole.path()).unwrap()).unwrap();
+        stop_at(&mut Trainer::new(config.clone(), old.path()).unwrap(), 56);
+        take_out(old.path(), &["clip_factor", "until"]);
+        let mut trainer = Trainer::resume(old.path()).unwrap();
+        assert_eq!(trainer.config(), &config);
+        // Saved by this version, with the configuration still as it was.
+        stop_at(&mut trainer, 63);
+        drop(trainer);
+        go_on(&mut Trainer::resume(old.path()).unwrap()).unwrap();
+        assert!(result(old.path()).0 == result(whole.path()).0);
+        // A configuration that somebody writes has the default of today.
+        let text = fs::read_to_string(old.path().join("config.toml")).unwrap();
+        let written = Config::from_toml(&text, "", None, None).unwrap();
+        assert_eq!((written.clip_factor, written.until), (3.0, 0.01));
     }
 
     /// Starts a run or resumes it, as one would after a kill.
@@ -961,11 +1089,77 @@ mod tests {
         short.batches = 6;
         go_on(&mut Trainer::new(short, folder.path()).unwrap()).unwrap();
         let mut trainer = Trainer::resume(folder.path()).unwrap();
-        assert!(trainer.set_end(5, 0).is_err() && trainer.set_end(9, 10).is_err());
-        trainer.set_end(9, 0).unwrap();
+        assert!(trainer.set_end(5, 0, 0.0).is_err() && trainer.set_end(9, 10, 0.0).is_err());
+        assert!(trainer.set_end(9, 0, -1.0).is_err());
+        trainer.set_end(9, 0, 0.0).unwrap();
         go_on(&mut trainer).unwrap();
         assert_eq!(RunFolder::open(folder.path()).unwrap().config().unwrap(), config());
         assert!(result(folder.path()) == uninterrupted());
+    }
+
+    #[test]
+    fn a_task_is_learnt_after_two_evaluations_in_a_row() {
+        let line = |(wrong, level): (f64, Option<usize>)| {
+            let text = format!(
+                "{{\"batch\":1,\"sequences\":8,\"training_loss\":1,\"training_wrong\":1,\"gradient_norm\":1,\"loss\":1,\
+                 \"wrong\":{wrong},\"seconds\":1,\"sequences_per_second\":1}}"
+            );
+            Metrics { level, ..serde_json::from_str(&text).unwrap() }
+        };
+        let of = |until, last_level, lines: &[(f64, Option<usize>)]| {
+            has_learnt(&lines.iter().copied().map(line).collect::<Vec<_>>(), until, last_level)
+        };
+        let plain = |wrong: &[f64]| of(0.1, None, &wrong.iter().map(|wrong| (*wrong, None)).collect::<Vec<_>>());
+        assert!(plain(&[3.0, 0.1, 0.0]) && plain(&[0.0, 0.0]));
+        assert!(!plain(&[]) && !plain(&[0.0]) && !plain(&[0.0, 0.2]) && !plain(&[0.0, 0.2, 0.0]));
+        assert!(!of(0.0, None, &[(0.0, None); 3]), "0 does not end it");
+        let at = |levels: [usize; 2]| of(0.1, Some(8), &levels.map(|level| (0.0, Some(level))));
+        assert!(at([8, 8]) && !at([4, 8]) && !at([4, 4]));
+    }
+
+    #[test]
+    fn a_run_that_has_learnt_ends_and_can_go_on() {
+        // So many are wrong from the first.
+        let easy = Config { until: 12.0, ..config() };
+        let folder = tempfile::tempdir().unwrap();
+        let mut seen = Vec::new();
+        let mut watch = |event: Event<'_>| {
+            if let Event::Ended { outcome, batch, sequences } = event {
+                seen.push((outcome, batch, sequences));
+            }
+        };
+        let no = AtomicBool::new(false);
+        let mut trainer = Trainer::new(easy.clone(), folder.path()).unwrap();
+        assert_eq!(trainer.run(&mut watch, &no).unwrap(), Outcome::Learnt);
+        let learnt = result(folder.path());
+        assert_eq!(learnt.2.iter().map(|line| line.batch).collect::<Vec<_>>(), [2, 4]);
+        drop(trainer);
+        // Resumed, it has nothing to do; and one that was stopped on its way comes to the same end.
+        assert_eq!(Trainer::resume(folder.path()).unwrap().run(&mut watch, &no).unwrap(), Outcome::Learnt);
+        assert_eq!(seen, [(Outcome::Learnt, 4, 32); 2]);
+        for batch in 0..4 {
+            let stopped = tempfile::tempdir().unwrap();
+            stop_at(&mut Trainer::new(easy.clone(), stopped.path()).unwrap(), batch);
+            assert_eq!(go_on(&mut Trainer::resume(stopped.path()).unwrap()).unwrap(), Outcome::Learnt);
+            assert!(result(stopped.path()) == learnt, "stopped at batch {batch}");
+        }
+        let mut trainer = Trainer::resume(folder.path()).unwrap();
+        trainer.set_end(9, 0, 0.0).unwrap();
+        assert_eq!(go_on(&mut trainer).unwrap(), Outcome::Finished);
+        assert!(result(folder.path()) == uninterrupted());
+    }
+
+    #[test]
+    fn a_curriculum_is_not_learnt_before_its_last_level() {
+        let (start, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut config = Config { until: 1000.0, ..with_curriculum() };
+        config.curriculum.end = 4;
+        go_on(&mut Trainer::new(config.clone(), folder.path()).unwrap()).unwrap();
+        let levels: Vec<_> = result(folder.path()).2.iter().map(|line| line.level.unwrap()).collect();
+        assert!(levels[0] == 2 && levels.ends_with(&[4, 4]) && !levels.ends_with(&[4, 4, 4]), "{levels:?}");
+        // Farther than it comes.
+        config.curriculum.end = 4096;
+        assert_eq!(go_on(&mut Trainer::new(config, start.path()).unwrap()).unwrap(), Outcome::Finished);
     }
 
     #[test]
@@ -988,7 +1182,7 @@ mod tests {
         let late = tempfile::tempdir().unwrap();
         stop_at(&mut Trainer::new(Config { batches: 1000, ..config() }, late.path()).unwrap(), 3);
         let mut trainer = Trainer::resume(late.path()).unwrap();
-        trainer.set_end(9, 5).unwrap();
+        trainer.set_end(9, 5, 0.0).unwrap();
         stop_at(&mut trainer, 7);
         drop(trainer);
         go_on(&mut Trainer::resume(late.path()).unwrap()).unwrap();

@@ -197,11 +197,12 @@ fn run(
     if let (Model::Sam(sam), IndexKind::Ivf, true) = (&mut memory, index, curriculum) {
         sam.index_checks = CURRICULUM_CHECKS;
     }
-    let mut config = Config { seed, ..Config::default_for(options, memory) };
+    // How long a run is follows from its figure alone.
+    let mut config = Config { seed, until: 0.0, cooldown: 0, ..Config::default_for(options, memory) };
     match figure {
         Figure::Fig2 => {
             config.batches = 30_000;
-            config.checkpoint_every = 2000;
+            (config.evaluate_every, config.checkpoint_every) = (500, 2000);
         }
         Figure::Fig3 | Figure::Fig8 => {
             // Chains of reads, as copy and sort take them, break at large steps once they are long.

@@ -132,7 +132,7 @@ fn one(
             && run.cooldown > 0.0
         {
             let last = batches_in(most - trainer.seconds(), &trainer);
-            trainer.set_end(trainer.batch() + last, last)?;
+            trainer.set_end(trainer.batch() + last, last, run.config.until)?;
             over = train(run, &mut trainer, None, stop, news)?;
         }
         // What was learnt since the last evaluation counts as well.
@@ -220,7 +220,7 @@ fn open(run: &Run) -> Result<Trainer, Error> {
     let mut trainer = Trainer::resume(&run.folder)?;
     let cooling = kept.cooldown > 0 && trainer.batch() < kept.batches;
     if kept.batches < run.config.batches && !cooling {
-        trainer.set_end(run.config.batches, run.config.cooldown)?;
+        trainer.set_end(run.config.batches, run.config.cooldown, run.config.until)?;
     }
     Ok(trainer)
 }

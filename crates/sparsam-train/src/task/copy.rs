@@ -31,6 +31,15 @@ impl Options for Copy {
         40_000
     }
 
+    // It is learnt within a few thousand batches.
+    fn evaluate_every(&self) -> u64 {
+        250
+    }
+
+    fn until(&self) -> f64 {
+        0.01
+    }
+
     fn check(&self) -> Result<(), Error> {
         check_option("bits", self.bits, 1..=LARGEST_BITS)?;
         check_option("max_length", self.max_length, 1..=LARGEST)?;

@@ -276,6 +276,16 @@ trait Options {
         256
     }
 
+    /// Batches from one evaluation to the next.
+    fn evaluate_every(&self) -> u64 {
+        500
+    }
+
+    /// Wrong bits or classes of a sequence at which the task counts as learnt; 0 where nobody knows what can be learnt.
+    fn until(&self) -> f64 {
+        0.0
+    }
+
     /// The loss below which a curriculum goes on, in bits for each bit or class wanted.
     fn threshold(&self) -> f64 {
         0.01
@@ -403,6 +413,17 @@ impl TaskConfig {
     /// Sequences in an evaluation during training.
     pub fn default_evaluation_sequences(&self) -> u64 {
         self.options().evaluation_sequences()
+    }
+
+    /// Batches from one evaluation during training to the next.
+    pub fn default_evaluate_every(&self) -> u64 {
+        self.options().evaluate_every()
+    }
+
+    /// Wrong bits or classes of a sequence at which the task counts as learnt; 0: training does not end before the last
+    /// batch.
+    pub fn default_until(&self) -> f64 {
+        self.options().until()
     }
 
     /// The loss below which a curriculum goes on, in bits for each bit or class wanted.

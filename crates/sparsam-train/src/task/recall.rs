@@ -35,6 +35,15 @@ impl Options for Recall {
         40_000
     }
 
+    // It is learnt within a few thousand batches.
+    fn evaluate_every(&self) -> u64 {
+        250
+    }
+
+    fn until(&self) -> f64 {
+        0.01
+    }
+
     fn check(&self) -> Result<(), Error> {
         check_option("bits", self.bits, 1..=LARGEST_BITS)?;
         check_option("item_length", self.item_length, 1..=LARGEST)?;

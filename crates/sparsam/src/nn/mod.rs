@@ -1,4 +1,5 @@
-//! What any network needs: layers, losses, optimisers.
+//! What any network needs: losses, optimisers, limits of gradients.
 
+pub mod clip;
 pub mod loss;
 pub mod optimiser;

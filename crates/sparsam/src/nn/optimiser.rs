@@ -1,4 +1,4 @@
-//! Optimisers over flat parameters, and clipping of gradients by norm.
+//! Optimisers over flat parameters.
 
 use serde::{Deserialize, Serialize};
 
@@ -228,19 +228,6 @@ impl<T: Real> Optimiser<T> {
     }
 }
 
-/// Scales the gradient down to a norm of at most `limit`; returns the norm it had. A norm that is infinite or not a
-/// number leaves the gradient as it is.
-pub fn clip_by_norm<T: Real>(gradient: &mut [T], limit: f64) -> f64 {
-    let norm = gradient.iter().map(|g| g.to_f64() * g.to_f64()).sum::<f64>().sqrt();
-    if norm > limit && norm.is_finite() {
-        let scale = T::from_f64(limit / norm);
-        for g in gradient {
-            *g *= scale;
-        }
-    }
-    norm
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,16 +291,6 @@ mod tests {
             assert!(optimiser.set_learning_rate(f64::NAN).is_err());
             assert_eq!(optimiser.config.learning_rate(), 0.005);
         }
-    }
-
-    #[test]
-    fn clipping_scales_down_only() {
-        let mut gradient = [3.0f32, 4.0];
-        assert_eq!(clip_by_norm(&mut gradient, 10.0), 5.0);
-        assert_eq!(gradient, [3.0, 4.0]);
-        assert_eq!(clip_by_norm(&mut gradient, 1.0), 5.0);
-        assert!((gradient[0] - 0.6).abs() < 1e-6 && (gradient[1] - 0.8).abs() < 1e-6);
-        assert!(clip_by_norm(&mut [f32::NAN], 1.0).is_nan());
     }
 
     #[test]
