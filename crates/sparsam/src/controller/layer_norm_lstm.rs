@@ -195,11 +195,11 @@ fn normalise<T: Real, I: InstructionSet>(simd: I, values: &mut [T]) -> T {
     let share = T::ONE / T::from_f64(values.len() as f64);
     let mean = sum(simd, values) * share;
     for value in values.iter_mut() {
-        *value = *value - mean;
+        *value -= mean;
     }
     let scale = T::ONE / (dot(simd, values, values) * share + T::from_f64(EPSILON)).sqrt();
     for value in values.iter_mut() {
-        *value = *value * scale;
+        *value *= scale;
     }
     scale
 }
@@ -280,7 +280,7 @@ vector_fn! {
         let share = T::ONE / T::from_f64(size as f64);
         let (mean, along) = (total * share, along * share);
         for j in 0..size {
-            cell_gradient[j] = cell_gradient[j] - row.scales[2] * (mean + row.cell[j] * along);
+            cell_gradient[j] -= row.scales[2] * (mean + row.cell[j] * along);
         }
         for j in 0..size {
             let (i, f, g, dc) = (input[j], forget[j], candidate[j], cell_gradient[j]);
