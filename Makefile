@@ -1,7 +1,7 @@
 # make test     everything that must hold: formatting, lints, tests, documentation, the README's commands, the Python package
 # make bench    what a step costs on this machine
 # make docs     the library's documentation, in target/doc
-# make learning how many sequences each model needs to learn copy (hours)
+# make recipes  what each model needs to learn copy and recall, five seeds each (an hour; goes on where it was stopped)
 # make fuzz     damaged files for FUZZ_SECONDS seconds a target
 # make python   a Python with the packages that some tests compare with, and that checks Python files
 # make python-package  the Python package's wheel (in target/python-package/wheels), its checks and its tests, with PyTorch
@@ -20,9 +20,9 @@ PACKAGE := bindings/python
 PACKAGE_FOLDER := target/python-package
 PACKAGE_PYTHON := $(CURDIR)/$(PACKAGE_FOLDER)/bin/python
 
-PYTHON_SOURCES := benchmarks/learning.py benchmarks/indexes.py crates/sparsam-train/tests/read_events.py
+PYTHON_SOURCES := benchmarks/recipes.py benchmarks/indexes.py crates/sparsam-train/tests/read_events.py
 
-.PHONY: test format lint unit docs readme bench learning fuzz python python-package
+.PHONY: test format lint unit docs readme bench recipes fuzz python python-package
 
 # One after another, whatever -j says: they share the build folder.
 .NOTPARALLEL:
@@ -62,9 +62,9 @@ readme:
 bench:
 	$(CARGO) bench --locked -p sparsam
 
-learning:
+recipes:
 	$(CARGO) build --locked --release
-	python3 benchmarks/learning.py
+	python3 benchmarks/recipes.py
 
 fuzz:
 	FUZZ_SECONDS=$(FUZZ_SECONDS) bash fuzz/run.sh

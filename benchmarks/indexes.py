@@ -32,7 +32,7 @@ def train(arguments: argparse.Namespace, task: str, index: str, seed: int) -> Cu
     metrics = folder / "metrics.jsonl"
     if not (folder / "finished").exists():
         command = [arguments.sparsam, "train", task, "--index", index, "--seed", str(seed), "--threads", "1", "--quiet"]
-        command += ["--batches", str(TASKS[task]), "--evaluate-every", "1000", "--run", str(folder)]
+        command += ["--until", "0", "--batches", str(TASKS[task]), "--evaluate-every", "1000", "--run", str(folder)]
         subprocess.run(command, check=True)
         (folder / "finished").touch()
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]

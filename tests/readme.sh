@@ -14,7 +14,7 @@ while IFS= read -r line; do
   line=${line%%#*}
   [ -z "${line// /}" ] && continue
   case $line in
-    *" train "*--resume*) line=$(sed -E 's/--batches [0-9]+/--batches 30/' <<<"$line") ;;
+    *" train "*--resume*) line="$line --batches 30" ;;
     *" train "*) line="$line --batches 20 --evaluate-every 10" ;;
   *" bench "*) line="$line --sizes 64,1k" ;;
   esac
