@@ -98,6 +98,7 @@ const TRAIN_EXAMPLES: &str = "\
 Examples:
   sparsam train copy                               Ctrl-C saves
   sparsam train --resume runs/copy-sam-1           Go on where it stopped
+  sparsam train --resume runs/copy-sam-1 --until 0 Go on though it has learnt the task
   sparsam train copy --max-length 10 --batches 5000
   sparsam train recall --model sdnc --seed 2
   sparsam train --config runs/copy-sam-1/config.toml
@@ -123,7 +124,7 @@ pub struct Eval {
     /// Evaluate on the test files in this folder or archive instead of what was held out
     #[arg(long, value_name = "PATH")]
     pub test_files: Option<PathBuf>,
-    /// Which checkpoint [default: newest]
+    /// Which checkpoint [default: best]
     #[arg(long, value_enum)]
     pub checkpoint: Option<Which>,
     /// Seed of the sequences
@@ -141,7 +142,7 @@ const EVAL_EXAMPLES: &str = "\
 Examples:
   sparsam eval runs/copy-sam-1             As hard as in training
   sparsam eval runs/copy-sam-1 --level 40  Twice as long as any trained on
-  sparsam eval runs/copy-sam-1 --checkpoint best --json
+  sparsam eval runs/copy-sam-1 --checkpoint newest --json
   sparsam eval runs/recall-sam-1 --level 5000 --memory-size 8000000 --index ivf
                                            In a larger memory than in training
   sparsam eval runs/babi-sdnc-1 --test-files tasks_1-20_v1-2.tar.gz

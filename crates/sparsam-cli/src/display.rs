@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
-use sparsam_train::{BatchReport, Event, Metrics, Observer, Outcome, Units};
+use sparsam_train::{BatchReport, Best, Event, Metrics, Observer, Outcome, Units};
 
 use crate::shell::shell_word;
 use crate::style::Style;
@@ -38,7 +38,6 @@ pub struct Display {
     task: &'static str,
     folder: PathBuf,
     latest_metrics: Option<Metrics>,
-    best_metrics: Option<Metrics>,
     latest_batch: Option<BatchReport>,
     last_word: Instant,
     stop: Arc<AtomicBool>,
@@ -58,7 +57,6 @@ impl Display {
             task,
             folder: PathBuf::new(),
             latest_metrics: None,
-            best_metrics: None,
             latest_batch: None,
             last_word,
             stop,
@@ -118,38 +116,46 @@ impl Display {
                     self.line(&plain(report, &text, self.units));
                 }
             }
-            Event::Evaluated { metrics, best } => {
+            Event::Evaluated { metrics, .. } => {
                 self.latest_metrics = Some(metrics.clone());
-                if best {
-                    self.best_metrics = Some(metrics.clone());
-                }
                 if let (true, Some(report)) = (self.bar.is_hidden(), self.latest_batch) {
                     let errors = metrics.mean_error.map(|mean| {
                         let failed = metrics.failed.map_or_else(String::new, |failed| format!(", {failed} failed"));
                         format!("; mean error {:.1} %{failed}", 100.0 * mean)
                     });
-                    let text = plain(&report, &measured(metrics, self.units), self.units);
+                    let text = plain(&report, &measured_by(metrics, self.units), self.units);
                     self.line(&(text + &errors.unwrap_or_default()));
                 }
             }
             Event::Saved { .. } => {}
-            Event::Ended { outcome, batch, sequences } => {
-                if outcome == Outcome::Learnt {
-                    self.line(&format!("learnt {} after {} sequences", self.task, grouped(sequences)));
-                }
-                if let (Outcome::Finished | Outcome::Learnt, Some(metrics)) = (outcome, self.latest_metrics.take()) {
-                    let batches = grouped(batch);
-                    let (text, time) = (measured(&metrics, self.units), duration(metrics.seconds));
-                    self.line(&format!("finished {batches} batches in {time}: {text}"));
-                    if let Some(best) = self.best_metrics.take() {
-                        let (batches, text) = (grouped(best.batch), measured(&best, self.units));
-                        self.line(&format!("the best, after {batches}: {text}"));
-                    }
-                    let folder = shell_word(&self.folder);
-                    self.line(&format!("measure it on sequences of any length: sparsam eval {folder}"));
-                }
-            }
+            Event::Ended { outcome: Outcome::Stopped, .. } => {}
+            Event::Ended { outcome, batch, sequences, best } => self.ended(outcome, batch, sequences, best),
         }
+    }
+
+    /// The last lines, once there is nothing left to train: how it ended, and how the best network does, before the newest.
+    fn ended(&mut self, outcome: Outcome, batch: u64, sequences: u64, best: Option<&Best>) {
+        let newest = self.latest_metrics.take();
+        let time = newest.as_ref().map_or_else(String::new, |line| format!(" in {}", duration(line.seconds)));
+        let (batches, sequences) = (grouped(batch), grouped(sequences));
+        self.line(&match outcome {
+            Outcome::Learnt => format!("learnt {} after {sequences} sequences, {batches} batches{time}", self.task),
+            _ => format!("finished {batches} batches{time}"),
+        });
+        if let Some(Best { batch, evaluation, .. }) = best {
+            let sequences = format!("{} sequences", grouped(evaluation.sequences));
+            let right = (evaluation.right, evaluation.right_error);
+            let (loss, guessing, wrong) = (evaluation.loss, Some(evaluation.guessing), evaluation.wrong);
+            let errors = evaluation.mean_error().map(|mean| format!("; mean error {:.1} %", 100.0 * mean));
+            let text = measured(loss, guessing, wrong, Some(right), &sequences, self.units);
+            self.line(&format!("best, after {} batches: {text}{}", grouped(*batch), errors.unwrap_or_default()));
+        }
+        if let Some(newest) = newest.filter(|newest| best.is_none_or(|best| best.batch != newest.batch)) {
+            let text = measured_by(&newest, self.units);
+            self.line(&format!("newest, after {} batches: {text}", grouped(newest.batch)));
+        }
+        let folder = shell_word(&self.folder);
+        self.line(&format!("measure the best on sequences of any length: sparsam eval {folder}"));
     }
 
     fn json(&mut self, event: Event<'_>) {
@@ -178,13 +184,13 @@ impl Display {
             Event::Saved { batch, path } => {
                 json!({"event": "saved", "batch": batch, "path": path.display().to_string()})
             }
-            Event::Ended { outcome, batch, sequences } => {
+            Event::Ended { outcome, batch, sequences, best } => {
                 let outcome = match outcome {
                     Outcome::Finished => "finished",
                     Outcome::Learnt => "learnt",
                     Outcome::Stopped => "stopped",
                 };
-                json!({"event": "ended", "outcome": outcome, "batch": batch, "sequences": sequences})
+                json!({"event": "ended", "outcome": outcome, "batch": batch, "sequences": sequences, "best": best})
             }
         };
         let text = value.take().to_string();
@@ -284,12 +290,23 @@ fn plain(report: &BatchReport, text: &str, units: Units) -> String {
 }
 
 /// What an evaluation during training measured.
-fn measured(metrics: &Metrics, units: Units) -> String {
-    let guessing = metrics.guessing.map_or_else(String::new, |guessing| format!(" of {guessing:.1}"));
-    let right = metrics.right.zip(metrics.right_error);
+fn measured_by(line: &Metrics, units: Units) -> String {
+    measured(line.loss, line.guessing, line.wrong, line.right.zip(line.right_error), "sequences", units)
+}
+
+/// What an evaluation measured; `right` is a share of these sequences, and its standard error.
+fn measured(
+    loss: f64,
+    guessing: Option<f64>,
+    wrong: f64,
+    right: Option<(f64, f64)>,
+    sequences: &str,
+    units: Units,
+) -> String {
+    let guessing = guessing.map_or_else(String::new, |guessing| format!(" of {guessing:.1}"));
     let right =
-        right.map_or_else(String::new, |(right, error)| format!(", {} of sequences right", percent(right, error)));
-    format!("loss {}{guessing} bits, {} {} wrong{right}", amount(metrics.loss), amount(metrics.wrong), units.wrong)
+        right.map_or_else(String::new, |(right, error)| format!(", {} of {sequences} right", percent(right, error)));
+    format!("loss {}{guessing} bits, {} {} wrong{right}", amount(loss), amount(wrong), units.wrong)
 }
 
 /// A loss or a number of wrong outputs, to about three digits.

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::json;
-use sparsam::checkpoint;
-use sparsam_train::{CategoryScore, Evaluation, Task, evaluate_watched};
+use sparsam_train::{CategoryScore, Evaluation, Task, evaluate_watched, load_network};
 
 use crate::display::{EvaluationLine, amount, grouped, percent, print};
 use crate::failure::INTERRUPTED;
@@ -29,7 +28,8 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
     use_threads(settings.threads)?;
     let config = settings.run.config()?;
     let task = settings.run.task(settings.test_files.as_deref())?;
-    let network = checkpoint::load(&settings.network).map_err(sparsam_train::Error::from)?;
+    let (network, batch) = load_network(&settings.network)?;
+    let name = settings.network.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut asked = config.clone();
     asked.network.memory = network.config().memory.clone();
     let network = network.with_memory(settings.memory.apply(asked)?.network.memory)?;
@@ -51,6 +51,8 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
         let mut value = json!({
             "event": "evaluated",
             "checkpoint": settings.network.display().to_string(),
+            "which": name,
+            "batch": batch,
             "task": task.name(),
             "model": model,
             "memory": network.config().memory,
@@ -79,9 +81,13 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
         } else {
             format!("{} fresh sequences of {first} to {last} {unit}", grouped(found.sequences))
         };
+        let checkpoint = match batch {
+            Some(batch) => format!("{name}, after {} batches", grouped(batch)),
+            None => name,
+        };
         let wrong_unit = task.target_kind().unit();
         format!(
-            "{model} on {}, {which}: loss {}{} of {:.1} bits, {} {wrong_unit} wrong, {} of sequences right\n{}",
+            "{model} on {} ({checkpoint}), {which}: loss {}{} of {:.1} bits, {} {wrong_unit} wrong, {} of sequences right\n{}",
             task.name(),
             amount(found.loss),
             found.loss_error.map_or_else(String::new, |error| format!(" ± {}", amount(error))),

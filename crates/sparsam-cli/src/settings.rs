@@ -236,8 +236,11 @@ fn evaluate(arguments: arguments::Eval) -> anyhow::Result<Evaluate> {
     let (run, network) = if path.is_dir() {
         let run = RunFolder::open(&path)?;
         let which = match arguments.checkpoint {
+            Some(Which::Newest) => Checkpoint::Newest,
             Some(Which::Best) => Checkpoint::Best,
-            Some(Which::Newest) | None => Checkpoint::Newest,
+            // There is none before the first evaluation.
+            None if run.checkpoint_path(Checkpoint::Best).exists() => Checkpoint::Best,
+            None => Checkpoint::Newest,
         };
         let network = run.checkpoint_path(which);
         if !network.exists() {

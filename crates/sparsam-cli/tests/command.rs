@@ -66,10 +66,14 @@ fn a_network_is_trained_and_evaluated() {
     assert!(lines[0].starts_with("training sam (") && lines[0].ends_with("on copy in runs/copy-sam-1"), "{out}");
     assert!(lines[1].starts_with("batch 200 of 600: ") && lines[1].contains(" of sequences right; "), "{out}");
     assert!(lines[4].starts_with("finished 600 batches in "), "{out}");
+    assert!(lines[5].starts_with("best, after ") && lines[5].ends_with(" % of 1,024 sequences right"), "{out}");
+    // The newest is told of where it is another.
+    let newest = !lines[5].starts_with("best, after 600 batches: ");
+    assert!(!newest || lines[6].starts_with("newest, after 600 batches: loss "), "{out}");
     assert_eq!(
         lines.len(),
-        7,
-        "off a terminal there are a line at the start, each evaluation, three at the end: {out}"
+        7 + usize::from(newest),
+        "off a terminal there are a line at the start, each evaluation, three or four at the end: {out}"
     );
 
     let run = folder.path().join("runs/copy-sam-1");
@@ -81,10 +85,17 @@ fn a_network_is_trained_and_evaluated() {
         after.split(' ').next().unwrap().parse().unwrap()
     };
     // Six bits on average, each worth one bit to who knows nothing.
-    let trained = bits(&succeeds(folder.path(), &["eval", "runs/copy-sam-1", "--sequences", "1000"]));
+    let newest = ["eval", "runs/copy-sam-1", "--sequences", "1000", "--checkpoint", "newest"];
+    let out = succeeds(folder.path(), &newest);
+    assert!(
+        out.starts_with("sam on copy (newest, after 600 batches), 1,000 fresh sequences of 1 to 3 vectors: "),
+        "{out}"
+    );
+    let trained = bits(&out);
     assert!(trained < 4.0, "{trained} bits per sequence were learnt nothing from");
-    let longer = succeeds(folder.path(), &["eval", "runs/copy-sam-1/", "--level", "6", "--checkpoint", "best"]);
-    assert!(longer.starts_with("sam on copy, 256 fresh sequences of 6 vectors: "), "{longer}");
+    let longer = succeeds(folder.path(), &["eval", "runs/copy-sam-1/", "--level", "6"]);
+    let best = lines[5].split(':').next().unwrap();
+    assert!(longer.starts_with(&format!("sam on copy ({best}), 256 fresh sequences of 6 vectors: ")), "{longer}");
     assert!(bits(&longer) > trained);
     let file = "runs/copy-sam-1/checkpoints/newest.safetensors";
     assert_eq!(bits(&succeeds(folder.path(), &["eval", file, "--sequences", "1000"])), trained);
@@ -156,7 +167,7 @@ fn stories_are_learnt_and_other_files_evaluated() {
     assert!(line["errors"].as_array().unwrap().len() == 20 && line["mean_error"].as_f64().unwrap() < 0.5, "{line}");
 
     let out = succeeds(path, &["eval", "whole"]);
-    assert!(out.starts_with("sdnc on babi, 40 stories: "), "{out}");
+    assert!(out.starts_with("sdnc on babi (best, after ") && out.contains(" batches), 40 stories: "), "{out}");
     let last = out.lines().last().unwrap();
     assert!(
         out.lines().count() == 22 && last.starts_with("mean error of the tasks ") && last.ends_with(" of 20"),
@@ -196,10 +207,7 @@ fn sequences_of_ones_own_are_learnt() {
     let out = succeeds(path, &[&["train", "--data", "mine.jsonl", "--learning-rate", "0.01"][..], &settings].concat());
     assert!(out.contains("on sequences in runs/sequences-sam-1"), "{out}");
     let out = succeeds(path, &["eval", "runs/sequences-sam-1", "--test-files", "other.jsonl"]);
-    assert!(
-        out.starts_with("sam on sequences, 6 sequences: ") && out.contains(" 0 classes wrong, 100.0 ± 7.1 % of"),
-        "{out}"
-    );
+    assert!(out.contains(" batches), 6 sequences: ") && out.contains(" 0 classes wrong, 100.0 ± 7.1 % of"), "{out}");
     is_mistake(path, &["train", "sequences"], &["data = \"\"", ".jsonl or .npz"]);
     is_mistake(path, &["train", "--data", "none.npz"], &["none.npz: there is no such file"]);
     fs::write(path.join("bad.jsonl"), lines(0..9) + "{}\n").unwrap();
@@ -286,11 +294,12 @@ fn a_run_that_has_learnt_ends_and_goes_on_if_asked() {
     // So many bits are wrong from the first.
     let settings = ["--batches", "60", "--evaluate-every", "10", "--until", "9", "--run", "a"];
     let out = succeeds(path, &small(&settings));
-    assert!(out.lines().any(|line| line == "learnt copy after 160 sequences"), "{out}");
+    assert!(out.lines().any(|line| line.starts_with("learnt copy after 160 sequences, 20 batches in ")), "{out}");
     assert!(out.lines().last().unwrap().ends_with("sparsam eval a"), "{out}");
     let out = succeeds(path, &["train", "--resume", "a", "--json"]);
     let last: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
     assert!(last["event"] == "ended" && last["outcome"] == "learnt" && last["sequences"] == 160, "{out}");
+    assert!(last["best"]["batch"].is_number() && last["best"]["evaluation"]["sequences"] == 1024, "{out}");
     is_mistake(path, &["train", "--resume", "a", "--until", "-1"], &["until = -1", "wrong outputs of a sequence"]);
 
     succeeds(path, &["train", "--resume", "a", "--batches", "40"]);
@@ -403,6 +412,7 @@ fn mistakes_get_a_sentence_and_exit_code_2() {
     is_mistake(path, &["eval", "bad.toml"], &["config.toml is missing"]);
     fs::remove_file(path.join("a/checkpoints/best.safetensors")).unwrap();
     is_mistake(path, &["eval", "a", "--checkpoint", "best"], &["best.safetensors is missing"]);
+    assert!(succeeds(path, &["eval", "a"]).starts_with("sam on copy (newest, after 2 batches), "));
 }
 
 #[test]
@@ -412,7 +422,7 @@ fn a_damaged_checkpoint_is_a_failure_that_names_the_file() {
     let file = folder.path().join("a/checkpoints/newest.safetensors");
     let bytes = fs::read(&file).unwrap();
     fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
-    let output = run(folder.path(), &["eval", "a"]);
+    let output = run(folder.path(), &["eval", "a", "--checkpoint", "newest"]);
     let err = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert!(err.contains("newest.safetensors") && err.contains("cut off") && err.lines().count() == 1, "{err}");

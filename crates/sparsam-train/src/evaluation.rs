@@ -2,7 +2,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sparsam::nn::loss::BITS;
 use sparsam::{Network, Runner};
 
@@ -13,7 +13,7 @@ use crate::sequence::{Sequence, TargetKind};
 use crate::task::{Draw, Source, Task};
 
 /// What an evaluation measured.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Sequences evaluated.
     pub sequences: u64,
@@ -32,12 +32,12 @@ pub struct Evaluation {
     /// the sequences are right.
     pub right_error: f64,
     /// The answers, category by category, if the task has [categories](crate::Categories).
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub categories: Vec<CategoryScore>,
 }
 
 /// The answers of a category.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CategoryScore {
     /// Its name.
     pub name: String,
@@ -148,11 +148,28 @@ impl Evaluator {
         runner: &mut Runner<f32>,
         task: &dyn Task,
         levels: RangeInclusive<usize>,
-        mut numbers: Range<u64>,
+        numbers: Range<u64>,
         seed: u64,
         stream: Stream,
         watch: &mut dyn FnMut(u64),
     ) -> Result<Evaluation, Error> {
+        let found = self.run_up_to(f64::INFINITY, network, runner, task, levels, numbers, seed, stream, watch)?;
+        Ok(found.expect("no sum of finite losses is above infinity"))
+    }
+
+    /// [`run`](Self::run) that ends early, with none, once the losses of all sequences sum up to more than `most` bits.
+    pub(crate) fn run_up_to(
+        &mut self,
+        most: f64,
+        network: &Network<f32>,
+        runner: &mut Runner<f32>,
+        task: &dyn Task,
+        levels: RangeInclusive<usize>,
+        mut numbers: Range<u64>,
+        seed: u64,
+        stream: Stream,
+        watch: &mut dyn FnMut(u64),
+    ) -> Result<Option<Evaluation>, Error> {
         task.check_levels(&levels)?;
         let sequences = numbers.end.saturating_sub(numbers.start);
         if sequences == 0 {
@@ -206,9 +223,14 @@ impl Evaluator {
             if done == sequences {
                 break;
             }
+            // No loss is below 0: it can only get more.
+            if scores.lost() > most {
+                runner.reset();
+                return Ok(None);
+            }
         }
         runner.reset();
-        Ok(scores.end())
+        Ok(Some(scores.end()))
     }
 }
 
@@ -277,6 +299,11 @@ impl Scores {
             categories,
             answers: vec![None; rows],
         }
+    }
+
+    /// The loss so far, in bits, of all sequences together.
+    fn lost(&self) -> f64 {
+        self.loss.mean * self.loss.count as f64 + self.losses.iter().sum::<f64>() * BITS
     }
 
     /// Counts the sequence that a row was in: it is over.
@@ -412,6 +439,23 @@ mod tests {
         // Half of the short ones, and a quarter of the others.
         assert!(found.right == right && (0.25..0.5).contains(&right), "{found:?}");
         assert!((found.right_error - (right * (1.0 - right) / 200.0).sqrt()).abs() < 1e-3, "{found:?}");
+    }
+
+    #[test]
+    fn an_evaluation_that_loses_too_much_ends_early() {
+        let (task, network) = network("copy");
+        let mut runner = Runner::new(&network, 4).unwrap();
+        let (mut evaluator, levels, stream) = (Evaluator::new(&*task, 4), task.default_levels(), Stream::Validation);
+        let mut of = |most, seen: &mut Vec<u64>| {
+            let mut watch = |done| seen.push(done);
+            evaluator.run_up_to(most, &network, &mut runner, &*task, levels.clone(), 0..40, 7, stream, &mut watch)
+        };
+        let (mut all, mut some) = (Vec::new(), Vec::new());
+        let whole = of(f64::INFINITY, &mut all).unwrap().unwrap();
+        assert_eq!(of(0.3 * 40.0 * whole.loss, &mut some).unwrap(), None);
+        assert!(some.last().unwrap() < &24 && all.last() == Some(&40), "{some:?}");
+        // And leaves nothing behind.
+        assert_eq!(of(41.0 * whole.loss, &mut all).unwrap(), Some(whole));
     }
 
     #[test]

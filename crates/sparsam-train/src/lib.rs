@@ -46,7 +46,7 @@ pub use error::Error;
 pub use evaluation::{CategoryScore, Evaluation, evaluate, evaluate_watched};
 pub use metrics::{Metrics, Units};
 pub use random::{Random, Stream};
-pub use run_folder::{Checkpoint, RunFolder};
+pub use run_folder::{Best, Checkpoint, RunFolder, load_network};
 pub use sequence::{Sequence, TargetKind};
 pub use task::{Categories, Channels, Draw, Given, Source, Task, TaskConfig};
 pub use training::{BatchReport, Event, Observer, Outcome, Trainer};

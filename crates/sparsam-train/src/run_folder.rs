@@ -7,7 +7,7 @@
 //! | `metrics.jsonl` | a line of [`Metrics`] for each evaluation |
 //! | `events.out.tfevents.*` | the same for TensorBoard, one file for each time the run was started or resumed |
 //! | `checkpoints/newest.safetensors` | the network as it was last saved |
-//! | `checkpoints/best.safetensors` | the network that did best in an evaluation |
+//! | `checkpoints/best.safetensors` | the network that did best, as [`Best`] says |
 //! | `checkpoints/resume.safetensors` | all that resuming takes: parameters, the optimiser's moments, counters; and the configuration, which must not have been edited since |
 //! | `curve.svg` | the learning curve |
 //!
@@ -34,7 +34,7 @@ use sparsam::nn::optimiser::Optimiser;
 
 use crate::curriculum::Curriculum;
 use crate::task::{Given, Task};
-use crate::{Config, Error, Metrics, Units, draw_curve, tensorboard};
+use crate::{Config, Error, Evaluation, Metrics, Units, draw_curve, tensorboard};
 
 const CONFIG: &str = "config.toml";
 const KEPT: &str = "task.json";
@@ -51,13 +51,42 @@ const PROGRESS: &str = "training.progress";
 const KEPT_CONFIG: &str = "training.config";
 const MOMENTS: &str = "training.optimiser.";
 
+/// The name under which a [`Checkpoint`] keeps how many batches its network was trained for.
+const BATCH: &str = "training.batch";
+
 /// A network that a run keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checkpoint {
     /// As it was last saved.
     Newest,
-    /// As it was when it did best in an evaluation.
+    /// As it was when it did best; see [`Best`].
     Best,
+}
+
+/// The best network of a run so far, and how it did.
+///
+/// An evaluation during training is of few sequences: which network does best in one of them is luck where one sequence in
+/// a hundred fails. So a network that does about as well as the best, or better (within two standard errors of the
+/// difference), is compared with it on four times as many sequences, the same ones for every network of the run, which are
+/// otherwise not evaluated on; the one with the lower loss stays. With a curriculum those of the highest level alone count.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Batches that it was trained for.
+    pub batch: u64,
+    /// The highest level that it was trained and compared on; none without a curriculum.
+    pub level: Option<usize>,
+    /// How it did on the sequences that networks are compared on.
+    pub evaluation: Evaluation,
+}
+
+/// The network of a checkpoint file of a run, and how many batches it was trained for, which files of earlier versions do
+/// not say.
+///
+/// # Errors
+/// [`sparsam::Error::Checkpoint`] if the file is damaged; [`sparsam::Error::Io`].
+pub fn load_network(path: &Path) -> Result<(Network<f32>, Option<u64>), Error> {
+    let (network, extra) = checkpoint::load_with_extra(path)?;
+    Ok((network, extra.metadata.get(BATCH).and_then(|batch| batch.parse().ok())))
 }
 
 impl Checkpoint {
@@ -134,7 +163,7 @@ impl RunFolder {
         if !path.exists() {
             return Err(Error::NoRun { folder: self.path.clone(), missing: which.file() });
         }
-        Ok(checkpoint::load(&path)?)
+        Ok(load_network(&path)?.0)
     }
 
     /// The metrics so far.
@@ -195,10 +224,14 @@ pub(crate) struct Progress {
     pub updates: u64,
     /// Bytes of `metrics.jsonl`.
     pub metrics_bytes: u64,
-    /// The lowest loss of an evaluation so far; with a curriculum, of those on its highest level.
-    pub best_loss: Option<f64>,
-    /// That level.
+    /// The best network so far.
     #[serde(default)]
+    pub best: Option<Best>,
+    /// Where an earlier version saved the best network: its loss in an evaluation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_loss: Option<f64>,
+    /// And its level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best_level: Option<usize>,
     /// How far the curriculum has come; none without one.
     #[serde(default)]
@@ -387,9 +420,9 @@ impl OpenRun {
         Ok(())
     }
 
-    /// Keeps the network as the best so far.
-    pub fn save_best(&self, network: &Network<f32>) -> Result<(), Error> {
-        self.save_network(Checkpoint::Best, network)
+    /// Keeps the network, trained for so many batches, as the best so far.
+    pub fn save_best(&self, network: &Network<f32>, batch: u64) -> Result<(), Error> {
+        self.save_network(Checkpoint::Best, network, batch)
     }
 
     /// Saves all that resuming takes, the network for others to read, and the curve.
@@ -404,7 +437,7 @@ impl OpenRun {
         self.metrics_file.sync_data().map_err(Error::at(&metrics_path))?;
         self.events.sync()?;
         save_resume(&self.path, &self.kept_config, network, optimiser, progress)?;
-        self.save_network(Checkpoint::Newest, network)?;
+        self.save_network(Checkpoint::Newest, network, progress.batch)?;
         let curve = draw_curve(&self.metrics, &self.title, self.units);
         replace(&self.path, CURVE, curve.as_bytes())
     }
@@ -414,10 +447,11 @@ impl OpenRun {
         replace(&self.path, CONFIG, config.to_toml()?.as_bytes())
     }
 
-    fn save_network(&self, which: Checkpoint, network: &Network<f32>) -> Result<(), Error> {
+    fn save_network(&self, which: Checkpoint, network: &Network<f32>, batch: u64) -> Result<(), Error> {
         let path = self.path.join(which.file());
         before_operation(&path)?;
-        Ok(checkpoint::save(&path, network, &Extra::default())?)
+        let metadata = [(BATCH.to_owned(), batch.to_string())].into_iter().collect();
+        Ok(checkpoint::save(&path, network, &Extra { metadata, ..Extra::default() })?)
     }
 }
 

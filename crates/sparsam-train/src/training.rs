@@ -15,13 +15,16 @@ use crate::batch::Sampler;
 use crate::curriculum::Curriculum;
 use crate::evaluation::Evaluator;
 use crate::random::Stream;
-use crate::run_folder::{Checkpoint, OpenRun, Progress, Resumed, RunFolder};
+use crate::run_folder::{Best, Checkpoint, OpenRun, Progress, Resumed, RunFolder};
 use crate::task::{Draw, Task};
 use crate::{CategoryScore, Config, Error, Evaluation, Metrics};
 
 /// Batches in a row that nothing is learnt from because their gradient is not finite, at most. The gradient of a long
 /// sequence grows exponentially where a network goes wrong and overflows now and then; the next batch is another one.
 const OVERFLOWS: u64 = 10;
+
+/// As many times the sequences of an evaluation are those that two networks are compared on.
+const COMPARED: u64 = 4;
 
 /// One batch of training. A loss is in bits per sequence; `wrong` counts wrong bits (or classes) per sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -78,7 +81,7 @@ pub enum Event<'a> {
     Evaluated {
         /// What was measured.
         metrics: &'a Metrics,
-        /// Whether the loss is the lowest so far.
+        /// Whether the network is the best so far; see [`Best`].
         best: bool,
     },
     /// The run was saved: it could be resumed from here.
@@ -96,6 +99,8 @@ pub enum Event<'a> {
         batch: u64,
         /// Sequences trained on.
         sequences: u64,
+        /// The best network; none if there was no evaluation yet, or an earlier version found it.
+        best: Option<&'a Best>,
     },
 }
 
@@ -281,6 +286,11 @@ impl Trainer {
     /// Seconds spent in training so far, pauses between resumes left out.
     pub fn seconds(&self) -> f64 {
         self.progress.seconds
+    }
+
+    /// The best network so far, which is in the run's folder; none before the first evaluation.
+    pub fn best(&self) -> Option<&Best> {
+        self.progress.best.as_ref()
     }
 
     /// Every line of metrics so far.
@@ -477,7 +487,7 @@ impl Trainer {
             self.save_and_tell(observer)?;
         }
         let Progress { batch, sequences, .. } = self.progress;
-        observer.event(Event::Ended { outcome, batch, sequences });
+        observer.event(Event::Ended { outcome, batch, sequences, best: self.best() });
         Ok(outcome)
     }
 
@@ -494,10 +504,9 @@ impl Trainer {
     fn evaluate_and_note(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
         let start = Instant::now();
         let evaluation = self.evaluate(None, self.config.evaluation_sequences)?;
-        self.progress.seconds += start.elapsed().as_secs_f64();
         let since = std::mem::take(&mut self.progress.since);
         let limit = self.progress.clip.limit(self.config.clip_factor, self.config.clip_norm);
-        let metrics = Metrics {
+        let mut metrics = Metrics {
             batch: self.progress.batch,
             sequences: self.progress.sequences,
             training_loss: since.loss * BITS / since.sequences as f64,
@@ -512,24 +521,56 @@ impl Trainer {
             wrong: evaluation.wrong,
             right: Some(evaluation.right),
             right_error: Some(evaluation.right_error),
-            seconds: self.progress.seconds,
+            seconds: 0.0,
             sequences_per_second: since.sequences as f64 / since.seconds.max(1e-9),
             level: self.progress.curriculum.as_ref().map(|it| it.level),
             mean_error: evaluation.mean_error(),
             failed: self.task.categories().and_then(|it| it.failed_above).map(|above| evaluation.failed(above)),
             errors: evaluation.categories.iter().map(CategoryScore::error).collect(),
         };
-        // Longer sequences are harder: only losses on those of one level can be compared.
-        let best =
-            metrics.level > self.progress.best_level || self.progress.best_loss.is_none_or(|best| metrics.loss < best);
-        if best {
-            self.run.save_best(&self.network).map_err(|error| in_batch(self.progress.batch, error))?;
-            self.progress.best_loss = Some(metrics.loss);
-            self.progress.best_level = metrics.level;
+        let best = self.compare(&metrics)?;
+        if let Some(evaluation) = &best {
+            let batch = self.progress.batch;
+            self.run.save_best(&self.network, batch).map_err(|error| in_batch(batch, error))?;
+            let (level, evaluation) = (metrics.level, evaluation.clone());
+            self.progress.best = Some(Best { batch, level, evaluation });
+            (self.progress.best_loss, self.progress.best_level) = (None, None);
         }
+        self.progress.seconds += start.elapsed().as_secs_f64();
+        metrics.seconds = self.progress.seconds;
         self.run.add_metrics(metrics.clone(), &mut self.progress)?;
-        observer.event(Event::Evaluated { metrics: &metrics, best });
+        observer.event(Event::Evaluated { metrics: &metrics, best: best.is_some() });
         Ok(())
+    }
+
+    /// Compares the network, which has just been evaluated, with the best before as [`Best`] says: if it is better, how it did
+    /// on the sequences that both are compared on.
+    fn compare(&mut self, metrics: &Metrics) -> Result<Option<Evaluation>, Error> {
+        let before = match &self.progress.best {
+            // Longer sequences are harder: only losses on those of one level can be compared.
+            Some(best) if metrics.level > best.level => None,
+            Some(best) if !contends(metrics, &best.evaluation) => return Ok(None),
+            Some(best) => Some(&best.evaluation),
+            None => {
+                let lower = self.progress.best_loss.is_none_or(|best| metrics.loss < best);
+                if !lower && metrics.level <= self.progress.best_level {
+                    return Ok(None);
+                }
+                None
+            }
+        };
+        // A little more than what the other lost, so that rounding does not decide.
+        let most = before.map_or(f64::INFINITY, |before| 1.001 * before.loss * before.sequences as f64);
+        let held_out = self.task.evaluation_sequences().unwrap_or(u64::MAX);
+        let count = self.config.evaluation_sequences.saturating_mul(COMPARED).min(held_out).clamp(1, 1 << 62);
+        let (numbers, seed) = (Draw::IN_TURN..Draw::IN_TURN + count, self.config.seed);
+        let (levels, stream) = (self.current_levels(), Stream::Validation);
+        let (network, runner, task) = (&self.network, &mut self.runner, &*self.task);
+        let found = self
+            .evaluator
+            .run_up_to(most, network, runner, task, levels, numbers, seed, stream, &mut |_| ())
+            .map_err(|error| in_batch(self.progress.batch, error))?;
+        Ok(found.filter(|found| before.is_none_or(|before| found.loss < before.loss)))
     }
 
     fn save_and_tell(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
@@ -574,6 +615,13 @@ fn suitable_input_bound(config: &Config, task: &dyn Task) -> Result<f64, Error> 
         input_bound(length)
     }
     .clamp(1e-3, 1e3))
+}
+
+/// Whether a network with these metrics does about as well as the best, or better: within two standard errors of the
+/// difference. An error that is not known may be any.
+fn contends(metrics: &Metrics, best: &Evaluation) -> bool {
+    let error = |error: Option<f64>| error.unwrap_or(f64::INFINITY);
+    metrics.loss - best.loss <= 2.0 * error(metrics.loss_error).hypot(error(best.loss_error))
 }
 
 /// Whether the last two lines show so few wrong outputs, at the last level of the curriculum if there is one.
@@ -684,7 +732,9 @@ mod tests {
             }
             Event::Evaluated { metrics, .. } => seen.push(format!("evaluate {}", metrics.batch)),
             Event::Saved { batch, path } => seen.push(format!("save {batch} {}", path.is_file())),
-            Event::Ended { outcome, batch, sequences } => seen.push(format!("{outcome:?} {batch} {sequences}")),
+            Event::Ended { outcome, batch, sequences, best } => {
+                seen.push(format!("{outcome:?} {batch} {sequences} {}", best.is_some()));
+            }
         };
         trainer.run(&mut watch, &AtomicBool::new(false)).unwrap();
         let expected = [
@@ -697,24 +747,77 @@ mod tests {
             "evaluate 8",
             "evaluate 9",
             "save 9 true",
-            "Finished 9 72",
+            "Finished 9 72 true",
         ];
         assert_eq!(seen, expected);
         let run = RunFolder::open(folder.path()).unwrap();
         assert_eq!(run.config().unwrap(), config());
         assert_eq!(run.metrics().unwrap(), trainer.metrics());
         assert_eq!(run.network(Checkpoint::Newest).unwrap().parameters(), trainer.network().parameters());
-        let best = run.network(Checkpoint::Best).unwrap();
-        let metrics = run.metrics().unwrap();
-        let lowest = metrics.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).unwrap();
-        let task = config().task.build().unwrap();
-        let mut runner = Runner::new(&best, 8).unwrap();
-        let numbers = lowest.sequences..lowest.sequences + 10;
-        let again = Evaluator::new(&*task, 8)
-            .run(&best, &mut runner, &*task, task.default_levels(), numbers, 1, Stream::Validation, &mut |_| ())
-            .unwrap();
-        assert_eq!(again.loss, lowest.loss);
+        let (_, batch) = crate::load_network(&run.checkpoint_path(Checkpoint::Newest)).unwrap();
+        assert_eq!(batch, Some(9));
         assert!(fs::read_to_string(folder.path().join("curve.svg")).unwrap().contains("copy with sam"));
+    }
+
+    /// How a network does on the sequences that networks of `config` are compared on, in a run without a curriculum.
+    fn compared(network: &Network<f32>, config: &Config) -> Evaluation {
+        let task = config.task.build().unwrap();
+        let mut runner = Runner::new(network, config.batch_size).unwrap();
+        let numbers = Draw::IN_TURN..Draw::IN_TURN + COMPARED * config.evaluation_sequences;
+        let (levels, stream) = (task.default_levels(), Stream::Validation);
+        Evaluator::new(&*task, config.batch_size)
+            .run(network, &mut runner, &*task, levels, numbers, config.seed, stream, &mut |_| ())
+            .unwrap()
+    }
+
+    #[test]
+    fn the_best_is_chosen_on_more_sequences_than_an_evaluation_has() {
+        let folder = tempfile::tempdir().unwrap();
+        // So few that an evaluation is mostly luck, and so slow that it decides.
+        let config = Config { evaluation_sequences: 3, optimiser: OptimiserConfig::adam(3e-4), ..config() };
+        let mut trainer = Trainer::new(config.clone(), folder.path()).unwrap();
+        let (mut best, mut lucky, mut refused): (Option<(u64, Evaluation)>, (u64, f64), u64) =
+            (None, (0, f64::INFINITY), 0);
+        for _ in 0..40 {
+            trainer.step().unwrap();
+            trainer.evaluate_and_save(&mut |_: Event<'_>| ()).unwrap();
+            let line = trainer.metrics().last().unwrap().clone();
+            let found = compared(trainer.network(), &config);
+            if line.loss < lucky.1 {
+                lucky = (line.batch, line.loss);
+            }
+            let takes = match &best {
+                None => true,
+                Some((_, before)) => {
+                    let error = (line.loss_error.unwrap().powi(2) + before.loss_error.unwrap().powi(2)).sqrt();
+                    let contends = line.loss <= before.loss + 2.0 * error;
+                    refused += u64::from(contends && found.loss >= before.loss);
+                    contends && found.loss < before.loss
+                }
+            };
+            if takes {
+                best = Some((line.batch, found));
+            }
+        }
+        let (batch, evaluation) = best.unwrap();
+        assert_eq!(trainer.best(), Some(&Best { batch, level: None, evaluation: evaluation.clone() }));
+        assert_eq!(evaluation.sequences, 12);
+        assert!(refused > 0 && lucky.0 != batch, "{refused} {lucky:?} {batch}");
+        let path = RunFolder::open(folder.path()).unwrap().checkpoint_path(Checkpoint::Best);
+        let (network, trained) = crate::load_network(&path).unwrap();
+        assert_eq!((compared(&network, &config), trained), (evaluation, Some(batch)));
+    }
+
+    #[test]
+    fn networks_of_tasks_from_files_are_compared_on_what_is_held_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("a.jsonl");
+        let lines = (0..30).map(|number| format!("{{\"inputs\": [[{number}]], \"targets\": [{}]}}\n", number % 2));
+        fs::write(&data, lines.collect::<String>()).unwrap();
+        let task = TaskConfig::Sequences(Sequences { data: data.display().to_string() });
+        let mut trainer = Trainer::new(Config { task, ..config() }, &folder.path().join("run")).unwrap();
+        go_on(&mut trainer).unwrap();
+        assert_eq!(trainer.best().unwrap().evaluation.sequences, 3);
     }
 
     #[test]
@@ -862,6 +965,8 @@ mod tests {
         let mut json: serde_json::Value = serde_json::from_str(progress).unwrap();
         assert!(json.as_object_mut().unwrap().remove("clip").is_some());
         assert!(json["since"].as_object_mut().unwrap().remove("clipped").is_some());
+        let best = json.as_object_mut().unwrap().remove("best").unwrap();
+        (json["best_loss"], json["best_level"]) = (best["evaluation"]["loss"].clone(), serde_json::Value::Null);
         *progress = json.to_string();
         sparsam::checkpoint::save(&path, &network, &extra).unwrap();
     }
@@ -880,6 +985,12 @@ mod tests {
         drop(trainer);
         go_on(&mut Trainer::resume(old.path()).unwrap()).unwrap();
         assert!(result(old.path()).0 == result(whole.path()).0);
+        // The best was known by its loss alone, until there was a better one.
+        let best = RunFolder::open(old.path()).unwrap().network(Checkpoint::Best).unwrap();
+        assert!(
+            compared(&best, &config).loss
+                <= 1.2 * compared(&Network::new(best.config().clone(), 1).unwrap(), &config).loss
+        );
         // A configuration that somebody writes has the default of today.
         let text = fs::read_to_string(old.path().join("config.toml")).unwrap();
         let written = Config::from_toml(&text, "", None, None).unwrap();
@@ -971,9 +1082,11 @@ mod tests {
         let mut trainer = Trainer::new(with_curriculum(), folder.path()).unwrap();
         go_on(&mut trainer).unwrap();
         let metrics = trainer.metrics();
-        let highest = metrics.iter().filter(|line| line.level == metrics.last().unwrap().level);
-        let lowest = highest.map(|line| line.loss).min_by(f64::total_cmp);
-        assert_eq!((trainer.progress.best_loss, trainer.progress.best_level), (lowest, metrics.last().unwrap().level));
+        let (best, last) = (trainer.best().unwrap(), metrics.last().unwrap());
+        let line = metrics.iter().find(|line| line.batch == best.batch).unwrap();
+        assert!(best.level == last.level && line.level == last.level && best.evaluation.sequences == 40, "{best:?}");
+        // Whatever those of lower levels lost.
+        assert!(metrics.iter().any(|line| line.level < best.level && line.loss < best.evaluation.loss));
     }
 
     #[test]
@@ -1124,7 +1237,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut seen = Vec::new();
         let mut watch = |event: Event<'_>| {
-            if let Event::Ended { outcome, batch, sequences } = event {
+            if let Event::Ended { outcome, batch, sequences, .. } = event {
                 seen.push((outcome, batch, sequences));
             }
         };

@@ -442,7 +442,11 @@ impl Task for Stories {
             Stream::Validation => {
                 let task = (number % self.tasks.len() as u64) as usize;
                 let stories = &self.tasks[task].held_out;
-                (task, stories[random.below(stories.len())].clone())
+                let story = match number.checked_sub(Draw::IN_TURN) {
+                    Some(number) => (number / self.tasks.len() as u64 % stories.len() as u64) as usize,
+                    None => random.below(stories.len()),
+                };
+                (task, stories[story].clone())
             }
             _ => {
                 let task = random.below(self.tasks.len());
@@ -592,6 +596,11 @@ mod tests {
         let some: BTreeSet<_> = (4007..4027).map(|number| story(Stream::Validation, number)).collect();
         assert!(some.iter().map(|(task, _)| task).eq(&(1..=20).collect::<Vec<_>>()));
         assert!(some.iter().all(|(_, story)| story % 10 == 9));
+        // Those in turn as well, and none of a task comes again before all of it were there.
+        let in_turn =
+            |numbers: std::ops::Range<u64>| numbers.map(|number| story(Stream::Validation, Draw::IN_TURN + number));
+        assert!(in_turn(0..20).map(|(task, _)| task).collect::<BTreeSet<_>>().len() == 20);
+        assert_eq!(in_turn(0..400).collect::<BTreeSet<_>>(), all);
         // A hundred every 500 batches of 8 are all that there are in the end.
         let numbers = (0..50).flat_map(|evaluation| (0..100).map(move |number| 4000 * evaluation + number));
         assert_eq!(numbers.map(|number| story(Stream::Validation, number)).collect::<BTreeSet<_>>(), all);

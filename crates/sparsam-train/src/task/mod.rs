@@ -158,6 +158,10 @@ pub struct Draw {
 }
 
 impl Draw {
+    /// From this number on, the sequences of [`Stream::Validation`] that come from files are those held out in turn, so that
+    /// as few as possible are the same. They are the ones that networks are compared on; the numbers of all others are smaller.
+    pub const IN_TURN: u64 = 1 << 63;
+
     /// The sequence of this number in a stream of a seed, of a level drawn from `levels`.
     pub fn new(levels: &RangeInclusive<usize>, seed: u64, stream: Stream, number: u64) -> Self {
         let mut random = Random::new(seed, stream, number);

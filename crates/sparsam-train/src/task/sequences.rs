@@ -335,6 +335,9 @@ impl Task for Held {
         let Draw { stream, number, mut random, .. } = draw;
         let whole = match stream {
             Stream::Evaluation => &self.held_out[(number % self.held_out.len() as u64) as usize],
+            Stream::Validation if number >= Draw::IN_TURN => {
+                &self.held_out[((number - Draw::IN_TURN) % self.held_out.len() as u64) as usize]
+            }
             // Numbers of evaluations may lie apart by what the held-out ones divide: always the same few would come.
             Stream::Validation => &self.held_out[random.below(self.held_out.len())],
             _ => {
@@ -445,7 +448,9 @@ mod tests {
         // Five every 500 batches of 8.
         let numbers = (0..100).flat_map(|evaluation| (0..5).map(move |number| 4000 * evaluation + number));
         assert_eq!(numbers.map(|number| first_input(Stream::Validation, number)).collect::<BTreeSet<_>>(), held_out);
-        assert_eq!((0..20).map(|number| first_input(Stream::Evaluation, number)).collect::<BTreeSet<_>>(), held_out);
+        for (stream, first) in [(Stream::Evaluation, 0), (Stream::Validation, Draw::IN_TURN)] {
+            assert_eq!((0..20).map(|number| first_input(stream, first + number)).collect::<BTreeSet<_>>(), held_out);
+        }
     }
 
     #[test]
