@@ -241,9 +241,7 @@ class Dnc:
         return torch.cat([weights @ self.memory for weights in self.weights])
 
 
-def controller_step(
-    name: str, parameters: dict[str, Tensor], z: Tensor, h: Tensor, c: Tensor
-) -> tuple[Tensor, Tensor]:
+def controller_step(name: str, parameters: dict[str, Tensor], z: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """One step of a controller by its equations, with its parameters under their names in a checkpoint."""
     hidden = h.shape[0]
     from_input = parameters["controller.weight_ih"] @ z

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import restatement
 import torch
-
 from sparsam import Network
 from sparsam.torch import DAM, DNC, NTM, SAM, SDNC, load_checkpoint
 
@@ -105,7 +104,9 @@ def test_modules_are_saved_copied_and_shown_with_their_controller(kind: Any, con
         assert ("controller=" in repr(model)) == (controller != "lstm")
         torch.testing.assert_close(other(input)[0], expected, rtol=0, atol=0)
     state.save(tmp_path / "state.safetensors")
-    torch.testing.assert_close(model(input, model.load_state(tmp_path / "state.safetensors"))[0], further, rtol=0, atol=0)
+    torch.testing.assert_close(
+        model(input, model.load_state(tmp_path / "state.safetensors"))[0], further, rtol=0, atol=0
+    )
     assert Network.load(path).controller == controller
 
 

@@ -21,8 +21,8 @@ class Network:
     """A recurrent network with an external memory, on NumPy arrays: forward, backward, stream.
 
     Args:
-        model: ``"sam"``, ``"sdnc"``, ``"dam"``, ``"ntm"``, ``"dnc"``, or ``"lstm"``, which has no memory: the controller
-            alone, whichever it is.
+        model: ``"sam"``, ``"sdnc"``, ``"dam"``, ``"ntm"``, ``"dnc"``, or ``"lstm"``, which has no memory: the
+            controller alone, whichever it is.
         input_size: numbers in an input, I.
         hidden_size: hidden units of the controller, H.
         output_size: numbers in an output, O. Without it, the output is [h ; r]: the hidden units and what was read.
