@@ -405,8 +405,10 @@ impl OpenRun {
         let level = metrics.level.map(|level| level as f64);
         for (tag, value) in [
             ("level", level),
+            ("loss/evaluation_error", metrics.loss_error),
             ("loss/guessing", metrics.guessing),
             ("right/evaluation", metrics.right),
+            ("right/evaluation_error", metrics.right_error),
             ("gradient_limit", metrics.gradient_limit),
             ("error/mean", metrics.mean_error),
         ] {
