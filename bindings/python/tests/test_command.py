@@ -33,7 +33,7 @@ def test_a_run_goes_into_a_module_and_back(model: str, tmp_path: Path) -> None:
     sizes = ["--hidden-size", 20, "--memory-size", 40, "--word-size", 6, "--heads", 2]
     training = ["--batches", 3, "--evaluate-every", 3, "--evaluation-sequences", 8]
     sparsam("train", "copy", "--model", model, "--run", run, *sizes, *training)
-    evaluate = ["eval", run, "--sequences", 8]
+    evaluate = ["eval", run, "--checkpoint", "newest", "--sequences", 8]
     (before,) = sparsam(*evaluate)
 
     trained = run / "checkpoints" / "newest.safetensors"

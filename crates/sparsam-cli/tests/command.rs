@@ -14,8 +14,21 @@ use stories::write_babi;
 use tempfile::TempDir;
 
 /// A task small enough that hundreds of batches take no time.
-const SMALL: &[&str] =
-    &["--bits", "3", "--max-length", "3", "--hidden-size", "8", "--memory-size", "32", "--word-size", "4"];
+const SMALL: &[&str] = &[
+    "--bits",
+    "3",
+    "--max-length",
+    "3",
+    "--hidden-size",
+    "8",
+    "--memory-size",
+    "32",
+    "--word-size",
+    "4",
+    // A run that is given more batches later goes on as one that had them from the start.
+    "--cooldown",
+    "0",
+];
 
 fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&["train", "copy"], SMALL, more].concat()
@@ -137,7 +150,18 @@ fn every_controller_is_trained_resumed_and_evaluated() {
     for controller in sparsam::ControllerKind::NAMES {
         for model in ["sam", "lstm"] {
             let name = format!("{controller} {model}");
-            let all = ["train", "copy", "--model", model, "--controller", controller, "--hidden-size", "8"];
+            let all = [
+                "train",
+                "copy",
+                "--model",
+                model,
+                "--controller",
+                controller,
+                "--hidden-size",
+                "8",
+                "--cooldown",
+                "0",
+            ];
             succeeds(path, &[&all[..], &["--batches", "20", "--run", "whole"]].concat());
             succeeds(path, &[&all[..], &["--batches", "10", "--run", &name]].concat());
             succeeds(path, &["train", "--resume", &name, "--batches", "20"]);

@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let task = TaskConfig::Own(Own { title: "addition".into() });
     let mut config = Config::default_for(task, Model::Lstm);
     config.network.hidden_size = 32;
-    config.batches = 1500;
+    (config.batches, config.cooldown) = (1500, 375);
     config.optimiser = OptimiserConfig::adam(3e-3);
     let folder = std::env::temp_dir().join(format!("addition-{}", std::process::id()));
     let mut trainer = Trainer::with_task(config, Box::new(Addition), &folder)?;

@@ -675,7 +675,7 @@ mod tests {
         let mut config = Config::default_for(task, Model::Sam(memory));
         config.network.hidden_size = 6;
         config.optimiser = OptimiserConfig::rms_prop(1e-3);
-        config.batches = 9;
+        (config.batches, config.cooldown) = (9, 0);
         config.until = 0.0;
         config.evaluate_every = 2;
         config.evaluation_sequences = 10;
