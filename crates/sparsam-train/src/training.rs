@@ -870,7 +870,7 @@ mod tests {
         let mut config = Config::default_for(TaskConfig::Babi(babi), Model::Sam(memory));
         config.network.hidden_size = 48;
         config.optimiser = OptimiserConfig::adam(3e-3);
-        (config.batch_size, config.batches, config.evaluate_every) = (4, 4000, 4000);
+        (config.batch_size, config.batches, config.cooldown, config.evaluate_every) = (4, 4000, 0, 4000);
         let mut trainer = Trainer::new(config, &folder.path().join("run")).unwrap();
         go_on(&mut trainer).unwrap();
         let wrong = trainer.evaluate(None, 500).unwrap().mean_error().unwrap();
