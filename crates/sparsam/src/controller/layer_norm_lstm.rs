@@ -1,4 +1,4 @@
-//! An LSTM with layer normalisation (Ba, Kiros and Hinton 2016, equations 20 to 22 of their supplement).
+//! An LSTM with layer normalisation (after Ba, Kiros and Hinton 2016, arXiv 1607.06450).
 //!
 //! With z = \[x ; r'\], gates in PyTorch's order (input i, forget f, candidate g, output o), and
 //! N(a) = (a - mean(a)) / √(variance(a) + 10⁻⁵) over all numbers of a vector, the variance that of the vector itself
