@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 import torch
-from sparsam.torch import SAM
+from sparsam.torch import SAM, AdaptiveClip
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -42,7 +42,7 @@ def main() -> None:
     torch.manual_seed(given.seed)
     generator = torch.Generator().manual_seed(given.seed)
     model = SAM(BITS + 2, 100, BITS)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimiser, clip = torch.optim.Adam(model.parameters(), lr=1e-3), AdaptiveClip()
     for number in range(1, given.batches + 1):
         input, target, lengths = batch(given.rows, given.longest, generator)
         output, _ = model(input, lengths=lengths)
@@ -50,7 +50,7 @@ def main() -> None:
         loss = F.binary_cross_entropy_with_logits(output[asked], target[asked])
         optimiser.zero_grad()
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        clip(model.parameters())
         optimiser.step()
         if number % 100 == 0 or number == given.batches:
             wrong = ((output[asked] > 0) != (target[asked] > 0.5)).float().mean()

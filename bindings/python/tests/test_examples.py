@@ -33,6 +33,13 @@ def test_train_copy() -> None:
     assert losses[-1] < 0.69
 
 
+def test_pairs_are_recalled_with_defaults() -> None:
+    """With all weights drawn alike this stays at guessing one of the values shown, 12 to 20 %."""
+    shown = re.findall(r"step 350: (\S+) %", run("recall_pairs.py", "--steps", "350"))
+    assert len(shown) == 1
+    assert float(shown[0]) > 95
+
+
 def test_a_stream_survives_restarts(tmp_path: Path) -> None:
     def stream(name: str, steps: int) -> list[str]:
         options = ["--folder", str(tmp_path / name), "--steps", str(steps), "--save-every", "200"]
