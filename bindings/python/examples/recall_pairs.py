@@ -47,7 +47,7 @@ def accuracy(network: Recall, pairs: int, rows: int) -> float:
     """The share of right values in fresh sequences."""
     with torch.no_grad():
         symbols, values = batch(rows, pairs)
-        return (network(symbols, pairs).argmax(-1) == values).float().mean().item()
+        return float((network(symbols, pairs).argmax(-1) == values).float().mean())
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def main() -> None:
         symbols, values = batch(arguments.rows, arguments.pairs)
         loss = nn.functional.cross_entropy(network(symbols, arguments.pairs).flatten(0, 1), values.flatten())
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         if step % 50 == 0 or step == arguments.steps:
             right = accuracy(network, arguments.pairs, 256)

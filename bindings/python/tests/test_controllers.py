@@ -28,7 +28,7 @@ def of_torch(network: Network) -> Any:
     own = {name.removeprefix("controller."): torch.from_numpy(value) for name, value in network.parameters.items()}
     hidden = own["weight_hh"].shape[1]
     kind = torch.nn.GRU if network.controller == "gru" else torch.nn.LSTM
-    layer = kind(own["weight_ih"].shape[1], hidden, dtype=torch.float64)
+    layer: Any = kind(own["weight_ih"].shape[1], hidden, dtype=torch.float64)
     with torch.no_grad():
         layer.weight_ih_l0.copy_(own["weight_ih"])
         layer.weight_hh_l0.copy_(own["weight_hh"])
@@ -49,7 +49,7 @@ def test_without_a_memory_it_is_the_layer_of_pytorch(controller: str) -> None:
     np.testing.assert_allclose(output, expected.detach().numpy(), rtol=0, atol=1e-12)
 
     weights = torch.randn_like(expected)
-    (expected * weights).sum().backward()
+    torch.autograd.backward((expected * weights).sum())
     gradients = tape.backward(weights.numpy())
     assert input.grad is not None
     np.testing.assert_allclose(gradients.input, input.grad.numpy(), rtol=0, atol=1e-10)
@@ -69,7 +69,7 @@ def test_without_a_memory_it_is_the_layer_of_pytorch(controller: str) -> None:
 @pytest.mark.parametrize("controller", CONTROLLERS)
 def test_beside_a_memory_it_follows_its_equations(controller: str) -> None:
     torch.manual_seed(5)
-    model = SAM(3, 6, 2, memory_size=16, word_size=4, num_heads=2, controller=controller, dtype=torch.float64)
+    model: Any = SAM(3, 6, 2, memory_size=16, word_size=4, num_heads=2, controller=controller, dtype=torch.float64)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
@@ -77,7 +77,7 @@ def test_beside_a_memory_it_follows_its_equations(controller: str) -> None:
     input = torch.randn(12, 3, dtype=torch.float64, requires_grad=True)
     output, _ = model(input)
     weights = torch.randn_like(output)
-    (output * weights).sum().backward()
+    torch.autograd.backward((output * weights).sum())
     assert input.grad is not None
     ours = [input.grad.clone()] + [parameter.grad.clone() for parameter in model.parameters()]
     input.grad = None
@@ -85,7 +85,7 @@ def test_beside_a_memory_it_follows_its_equations(controller: str) -> None:
 
     expected = restatement.run(model, restatement.Sam(16, 4, 2), input)
     torch.testing.assert_close(output, expected, rtol=0, atol=1e-9)
-    (expected * weights).sum().backward()
+    torch.autograd.backward((expected * weights).sum())
     for mine, theirs in zip(ours, [input.grad, *(parameter.grad for parameter in model.parameters())], strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-8)
 
@@ -113,7 +113,7 @@ def test_modules_are_saved_copied_and_shown_with_their_controller(kind: Any, con
 @pytest.mark.parametrize("controller", CONTROLLERS)
 def test_first_weights_are_the_library_s(controller: str) -> None:
     torch.manual_seed(6)
-    model = SAM(3, 8, 2, memory_size=16, controller=controller)
+    model: Any = SAM(3, 8, 2, memory_size=16, controller=controller)
     bias = model.controller.bias.detach()
     forget = 0.0 if controller == "gru" else 1.0
     assert torch.equal(bias[8:16], torch.full((8,), forget)) and bias.sum() == 8 * forget
