@@ -4,7 +4,7 @@
 //! once for every instruction set, and the best one that the processor has is called, so that a binary
 //! built anywhere is fast everywhere.
 //!
-//! A kernel is given the instruction set as an argument without a size. Values of [`Avx512`] and [`Avx2`] are made in
+//! A kernel is given the instruction set as an argument without a size. Values of `Avx512` and `Avx2` are made in
 //! this file alone, after the processor was asked; without one, nobody can make registers of theirs.
 
 use std::sync::atomic::{AtomicU8, Ordering};
