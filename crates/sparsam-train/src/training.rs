@@ -821,6 +821,29 @@ mod tests {
     }
 
     #[test]
+    fn the_bound_of_the_inputs_follows_from_the_inputs() {
+        let bound = |bits| {
+            let config = Config { task: TaskConfig::Copy(Copy { bits, min_length: 4, max_length: 4 }), ..config() };
+            suitable_input_bound(&config, &*config.task.build().unwrap()).unwrap()
+        };
+        // Half of a vector's bits are 1, so that the square of its length is 128; that of the two flags is 1.
+        let length = ((4.0 * 128.0 + 2.0) / 6.0f64).sqrt();
+        assert!((bound(256) * length / 2.0 - 1.0).abs() < 0.02, "{}", bound(256));
+        // A single bit, or one of two flags: never more than one number that is not 0.
+        assert_eq!(bound(1), ONE_HOT_INPUT_BOUND);
+        let mut asked = config();
+        asked.network.input_bound = 0.25;
+        let network = |config| {
+            let folder = tempfile::tempdir().unwrap();
+            let trainer = Trainer::new(config, folder.path()).unwrap();
+            let width = trainer.task.input_size() + trainer.network.config().memory.read_len();
+            let weights = trainer.network.parameters().get("controller.weight_ih").unwrap();
+            weights.chunks(width).flat_map(|row| &row[..5]).fold(0.0f32, |most, weight| most.max(weight.abs()))
+        };
+        assert!((0.2..=0.25).contains(&network(asked)) && (1.4..=1.8).contains(&network(config())));
+    }
+
+    #[test]
     fn networks_learn() {
         let folder = tempfile::tempdir().unwrap();
         let mut config = config();
