@@ -201,10 +201,8 @@ fn gradients_over_shapes_and_seeds() {
             check(&dnc(memory_size, 5, 2), [2, 4, 2], &[], &[6, 3], seed);
         }
         check(&dnc(9, 17, 1), [2, 4, 2], &[], &[7], seed + 100);
-        // A key of one number that is almost 0 turns faster than differences follow, as with the seed after these.
-        if seed < 3 {
-            check(&dnc(6, 1, 4), [2, 4, 2], &[], &[9], seed + 200);
-        }
+        // Not seed 203: a key of one number comes so near to 0 there that it turns faster than differences follow.
+        check(&dnc(6, 1, 4), [2, 4, 2], &[], &[9], seed + if seed < 3 { 200 } else { 300 });
     }
     // More rows than a shard holds, and more heads than a pass over the links.
     check(&dnc(8, 3, 2), [2, 4, 2], &[], &[4, 1, 3, 0, 5, 2], 7);
