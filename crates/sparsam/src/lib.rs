@@ -9,6 +9,7 @@ mod kernels;
 pub mod memory;
 pub mod network;
 pub mod nn;
+pub mod option;
 mod system;
 
 pub use arrays::{Array, Arrays, NO_WORD, Values};

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 /// longest name that its path starts with.
 const FLOORS: &[&[&str]] = &[
     &["error"],
-    &["system"],
+    &["option", "system"],
     &["kernels"],
     &["arrays", "nn"],
     &["index"],
-    &["memory::gates", "memory::interface", "memory::softmax", "memory::trace"],
+    &["memory::gates", "memory::interface", "memory::options", "memory::softmax", "memory::trace"],
     &["memory::sharpen"],
     &["memory::dense", "memory::sparse"],
     // The trait, the registry and the models.

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Real;
 use crate::kernels::matrix::{Packed, View, multiply};
+use crate::option::word_option;
 
 /// Lengths of the vectors that a controller sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +214,8 @@ impl ControllerKind {
         *self == Self::default()
     }
 }
+
+word_option!(ControllerKind);
 
 /// The weights from a part of \[h' ; r'\] to a part of the tape's row, laid out for the products of steps.
 #[derive(Debug)]

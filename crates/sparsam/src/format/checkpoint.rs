@@ -439,7 +439,7 @@ mod tests {
         assert!(reason.contains("unknown variant `elephant`"), "{reason}");
         refused(
             &with_config(|config| config["memory"]["heads"] = 0.into()),
-            "its `sparsam.network` is of a network that cannot be: heads = 0 does not work: it must lie from 1 to 4096",
+            "its `sparsam.network` is of a network that cannot be: heads = 0 does not work: it must be a whole number from 1 to 4096",
         );
         let mut text = b"This is a text of some length, not a safetensors file.".to_vec();
         assert!(matches!(from_bytes::<f32>(&text), Err(Error::Checkpoint { .. })));

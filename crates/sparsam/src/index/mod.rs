@@ -24,6 +24,7 @@ pub use lsh::Lsh;
 
 use serde::{Deserialize, Serialize};
 
+use crate::option::word_option;
 use crate::{Error, Real};
 
 /// ε in cos(u, v) = u·v / (√(u·u + ε) √(v·v + ε)).
@@ -57,74 +58,104 @@ pub trait Index<T: Real>: Send {
     fn search(&mut self, contents: &[T], queries: &[T], found: &mut Found<T>);
 }
 
-/// The choice of an index.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum IndexKind {
+/// The registry of indexes: for each its variant, its name in configurations, the share of the best words that it finds at
+/// least while words are overwritten (which a test demands), and how it is made. The first is the default.
+macro_rules! indexes {
+    (
+        |$memory_size:ident, $word_size:ident, $checks:ident|
+        $(#[doc = $first_doc:literal])*
+        $first:ident = $first_name:literal, finds $first_recall:literal, made by $first_new:expr;
+        $(
+            $(#[doc = $doc:literal])*
+            $(#[cfg($feature:meta)])?
+            $variant:ident = $name:literal, finds $recall:literal, made by $new:expr;
+        )*
+    ) => {
+        /// The choice of an index.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum IndexKind {
+            $(#[doc = $first_doc])*
+            #[default]
+            #[serde(rename = $first_name)]
+            $first,
+            $(
+                $(#[doc = $doc])*
+                $(#[cfg($feature)])?
+                #[serde(rename = $name)]
+                $variant,
+            )*
+        }
+
+        impl IndexKind {
+            /// Every choice.
+            pub const ALL: &[Self] = &[Self::$first, $($(#[cfg($feature)])? Self::$variant),*];
+
+            /// The names of all choices.
+            pub const NAMES: &[&str] = &[$first_name, $($(#[cfg($feature)])? $name),*];
+
+            /// The name, as in a configuration.
+            pub fn name(self) -> &'static str {
+                match self {
+                    Self::$first => $first_name,
+                    $($(#[cfg($feature)])? Self::$variant => $name,)*
+                }
+            }
+
+            /// Makes an empty index over words 0 to `memory_size` - 1 of `word_size` numbers. An approximate one compares
+            /// a query with about `checks` words: more find better words and take longer. 0 leaves the number to the
+            /// index.
+            ///
+            /// # Errors
+            /// [`Error::MemoryTooLarge`] if there is no address space for it.
+            pub fn build<T: Real>(
+                self,
+                $memory_size: usize,
+                $word_size: usize,
+                checks: usize,
+            ) -> Result<Box<dyn Index<T>>, Error> {
+                let $checks = |own| if checks == 0 { own } else { checks };
+                Ok(match self {
+                    Self::$first => Box::new($first_new?),
+                    $($(#[cfg($feature)])? Self::$variant => Box::new($new?),)*
+                })
+            }
+
+            #[cfg(test)]
+            fn recall(self) -> f64 {
+                match self {
+                    Self::$first => $first_recall,
+                    $($(#[cfg($feature)])? Self::$variant => $recall,)*
+                }
+            }
+        }
+    };
+}
+
+indexes! {
+    |memory_size, word_size, checks|
     /// `linear` while few words are written, `ivf` beyond: see [`Auto`].
-    #[default]
-    Auto,
+    Auto = "auto", finds 0.95, made by Auto::new(memory_size, word_size, checks(ivf::CHECKS));
     /// Exact: compares a query with every written word. See [`Linear`].
-    Linear,
+    Linear = "linear", finds 1.0, made by Linear::new(memory_size, word_size);
     /// Inverted lists that follow their words: see [`Ivf`].
-    Ivf,
+    Ivf = "ivf", finds 0.95, made by Ivf::new(memory_size, word_size, checks(ivf::CHECKS));
     /// Randomised k-d trees, as the paper has them: see [`KdForest`].
-    KdForest,
+    KdForest = "kd-forest", finds 0.3, made by kd_forest::new(memory_size, word_size, checks(kd_forest::CHECKS));
     /// Locality-sensitive hashing by hyperplanes: see [`Lsh`].
-    Lsh,
+    Lsh = "lsh", finds 0.9, made by lsh::new(memory_size, word_size, checks(lsh::CHECKS));
     /// A graph, to compare with: see [`Hnsw`].
     #[cfg(feature = "hnsw")]
-    Hnsw,
+    Hnsw = "hnsw", finds 0.8, made by Hnsw::new(memory_size, word_size, checks(hnsw::CHECKS));
 }
 
 impl IndexKind {
-    /// Every choice.
-    pub const ALL: &[Self] = &[
-        Self::Auto,
-        Self::Linear,
-        Self::Ivf,
-        Self::KdForest,
-        Self::Lsh,
-        #[cfg(feature = "hnsw")]
-        Self::Hnsw,
-    ];
-
-    /// The name, as in a configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Linear => "linear",
-            Self::Ivf => "ivf",
-            Self::KdForest => "kd-forest",
-            Self::Lsh => "lsh",
-            #[cfg(feature = "hnsw")]
-            Self::Hnsw => "hnsw",
-        }
-    }
-
-    /// Makes an empty index over words 0 to `memory_size` - 1 of `word_size` numbers. An approximate one compares a query
-    /// with about `checks` words: more find better words and take longer. 0 leaves the number to the index.
-    ///
-    /// # Errors
-    /// [`Error::MemoryTooLarge`] if there is no address space for it.
-    pub fn build<T: Real>(
-        self,
-        memory_size: usize,
-        word_size: usize,
-        checks: usize,
-    ) -> Result<Box<dyn Index<T>>, Error> {
-        let checks = |own| if checks == 0 { own } else { checks };
-        Ok(match self {
-            Self::Auto => Box::new(Auto::new(memory_size, word_size, checks(ivf::CHECKS))?),
-            Self::Linear => Box::new(Linear::new(memory_size, word_size)?),
-            Self::Ivf => Box::new(Ivf::new(memory_size, word_size, checks(ivf::CHECKS))?),
-            Self::KdForest => Box::new(kd_forest::new(memory_size, word_size, checks(kd_forest::CHECKS))?),
-            Self::Lsh => Box::new(lsh::new(memory_size, word_size, checks(lsh::CHECKS))?),
-            #[cfg(feature = "hnsw")]
-            Self::Hnsw => Box::new(Hnsw::new(memory_size, word_size, checks(hnsw::CHECKS))?),
-        })
+    /// The index of that name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 }
+
+word_option!(IndexKind);
 
 /// The most similar words found so far for each of some queries, most similar first, ties to the lower word number.
 #[derive(Clone, Debug, Default)]
@@ -334,24 +365,13 @@ mod tests {
         }
     }
 
-    /// What the documentation of each index says of its recall.
-    const RECALL: &[(IndexKind, f64)] = &[
-        (IndexKind::Auto, 0.95),
-        (IndexKind::Linear, 1.0),
-        (IndexKind::Ivf, 0.95),
-        (IndexKind::KdForest, 0.3),
-        (IndexKind::Lsh, 0.9),
-        #[cfg(feature = "hnsw")]
-        (IndexKind::Hnsw, 0.8),
-    ];
-
     #[test]
     fn every_index_keeps_its_recall_while_words_are_overwritten() {
         const SIZE: usize = 32;
         const WORDS: u64 = 40_000;
         let sample = Sample::new(Distribution::Clustered, WORDS as usize, 1);
         let mut content = [0f32; SIZE];
-        for (kind, recall) in RECALL {
+        for kind in IndexKind::ALL {
             let mut checked = Checked::new(*kind, WORDS as usize, SIZE);
             for round in 0..4 {
                 for word in 0..WORDS {
@@ -369,7 +389,7 @@ mod tests {
                 }
                 let reached = checked.search(&queries, 4);
                 println!("{kind:?}, round {round}: {reached:.3}");
-                assert!(reached >= *recall, "{kind:?} found {reached} of the best words in round {round}");
+                assert!(reached >= kind.recall(), "{kind:?} found {reached} of the best words in round {round}");
             }
         }
     }

@@ -25,12 +25,14 @@ mod dense;
 mod gates;
 pub mod interface;
 mod models;
+mod options;
 mod sharpen;
 mod softmax;
 mod sparse;
 mod trace;
 
 pub use models::{dam, dnc, ntm, sam, sdnc};
+pub use options::{Footprint, Sizes};
 pub use sparse::links;
 
 pub use crate::system::available_bytes;
@@ -38,6 +40,7 @@ pub use crate::system::available_bytes;
 use serde::{Deserialize, Serialize};
 
 use self::interface::Field;
+use crate::option::{ConfigOption, Declared, Value};
 use crate::{Arrays, Error, Real};
 
 /// An external memory. See the [module](self) for its life.
@@ -102,23 +105,35 @@ pub trait Memory<T: Real>: Send {
 }
 
 /// What makes a memory: its sizes and options.
-pub trait MemoryConfig {
+pub trait MemoryConfig: Sizes + Declared {
     /// Length of the interface vector.
     fn interface_len(&self) -> usize;
     /// The fields of the interface vector, in their order, with what each starts with.
     fn interface(&self) -> Vec<Field>;
-    /// Length of what a step reads.
-    fn read_len(&self) -> usize;
     /// Checks that a memory of this configuration can be.
     ///
     /// # Errors
     /// [`Error::Config`] names the field that does not fit.
     fn validate(&self) -> Result<(), Error>;
+    /// Heads that write.
+    fn writers(&self) -> usize;
+    /// Whether words are linked in the order in which they were written.
+    fn has_links(&self) -> bool;
+    /// What a tape of `steps` steps takes, with elements of `element` bytes. The configuration must be a
+    /// [valid](Self::validate) one.
+    fn footprint(&self, steps: usize, element: usize) -> Footprint;
     /// Makes a memory.
     ///
     /// # Errors
     /// [`Error::Config`] as [`validate`](Self::validate); [`Error::MemoryTooLarge`].
-    fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error>;
+    fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error>
+    where
+        Self: Sized;
+
+    /// Length of what a step reads.
+    fn read_len(&self) -> usize {
+        self.heads() * self.word_size()
+    }
 }
 
 /// The registry of models: one line for each memory.
@@ -154,38 +169,19 @@ macro_rules! models {
                 }
             }
 
-            /// Length of the interface vector; 0 without a memory.
-            pub fn interface_len(&self) -> usize {
+            /// The memory's configuration; none without a memory.
+            pub fn config(&self) -> Option<&dyn MemoryConfig> {
                 match self {
-                    Self::Lstm => 0,
-                    $(Self::$variant(config) => config.interface_len(),)*
+                    Self::Lstm => None,
+                    $(Self::$variant(config) => Some(config),)*
                 }
             }
 
-            /// The fields of the interface vector, in their order; none without a memory.
-            pub fn interface(&self) -> Vec<Field> {
+            /// The memory's configuration, to be changed; none without a memory.
+            pub fn config_mut(&mut self) -> Option<&mut dyn MemoryConfig> {
                 match self {
-                    Self::Lstm => Vec::new(),
-                    $(Self::$variant(config) => config.interface(),)*
-                }
-            }
-
-            /// Length of what a step reads; 0 without a memory.
-            pub fn read_len(&self) -> usize {
-                match self {
-                    Self::Lstm => 0,
-                    $(Self::$variant(config) => config.read_len(),)*
-                }
-            }
-
-            /// Checks the memory's configuration.
-            ///
-            /// # Errors
-            /// [`Error::Config`] names the field that does not fit.
-            pub fn validate(&self) -> Result<(), Error> {
-                match self {
-                    Self::Lstm => Ok(()),
-                    $(Self::$variant(config) => config.validate(),)*
+                    Self::Lstm => None,
+                    $(Self::$variant(config) => Some(config),)*
                 }
             }
 
@@ -214,4 +210,87 @@ models! {
     Ntm(ntm::Config) = "ntm",
     /// The sparse DNC.
     Sdnc(sdnc::Config) = "sdnc",
+}
+
+impl Model {
+    /// Length of the interface vector; 0 without a memory.
+    pub fn interface_len(&self) -> usize {
+        self.config().map_or(0, MemoryConfig::interface_len)
+    }
+
+    /// The fields of the interface vector, in their order; none without a memory.
+    pub fn interface(&self) -> Vec<Field> {
+        self.config().map_or_else(Vec::new, MemoryConfig::interface)
+    }
+
+    /// Length of what a step reads; 0 without a memory.
+    pub fn read_len(&self) -> usize {
+        self.config().map_or(0, MemoryConfig::read_len)
+    }
+
+    /// Words in memory; 0 without a memory.
+    pub fn memory_size(&self) -> usize {
+        self.config().map_or(0, Sizes::memory_size)
+    }
+
+    /// The same model with another number of words, if it has a memory.
+    #[must_use]
+    pub fn with_memory_size(&self, memory_size: usize) -> Self {
+        let mut model = self.clone();
+        if let Some(config) = model.config_mut() {
+            config.set_memory_size(memory_size);
+        }
+        model
+    }
+
+    /// What the memory and a tape of `steps` steps take, with elements of `element` bytes; none without a memory. See
+    /// [`MemoryConfig::footprint`].
+    pub fn footprint(&self, steps: usize, element: usize) -> Option<Footprint> {
+        self.config().map(|config| config.footprint(steps, element))
+    }
+
+    /// Checks the memory's configuration.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field that does not fit.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.config().map_or(Ok(()), MemoryConfig::validate)
+    }
+}
+
+/// The options of the memory; none without a memory.
+impl Declared for Model {
+    fn options(&self) -> Vec<ConfigOption> {
+        self.config().map_or_else(Vec::new, Declared::options)
+    }
+
+    fn set_option(&mut self, name: &str, value: &Value) -> bool {
+        self.config_mut().is_some_and(|config| config.set_option(name, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One flag, one keyword and one line of a table stand for the options of one name.
+    #[test]
+    fn options_of_one_name_are_alike_in_all_models() {
+        let models = || Model::NAMES.iter().filter_map(|name| Model::by_name(name));
+        for (one, other) in models().flat_map(|model| models().map(move |other| (model.clone(), other))) {
+            for option in one.options() {
+                for same in other.options().iter().filter(|other| other.name == option.name) {
+                    assert_eq!((same.kind, &same.help), (option.kind, &option.help), "{}", option.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_default_can_be() {
+        for model in Model::NAMES.iter().filter_map(|name| Model::by_name(name)) {
+            model.validate().unwrap();
+            model.check_options().unwrap();
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::NetworkConfig;
 use super::shard::SHARD_ROWS;
 use crate::controller::Declaration;
-use crate::memory::{dam, dnc, ntm};
+use crate::memory::{Footprint, Sizes};
 use crate::system::available_bytes;
 use crate::{Error, Model, Real};
 
@@ -36,6 +36,7 @@ impl NetworkConfig {
     /// [`Error::Config`] names the field to lower, [`Error::MemoryDoesNotFit`] the number of words of a dense memory that
     /// would fit, [`Error::TapeDoesNotFit`] says that the sequences are too long.
     pub fn check_training<T: Real>(&self, rows: usize, steps: usize, moments: usize) -> Result<(), Error> {
+        self.validate()?;
         available_bytes().map_or(Ok(()), |available| self.check_use::<T>(Use { rows, steps, moments }, available))
     }
 
@@ -50,31 +51,33 @@ impl NetworkConfig {
 
     /// Checks that there is room for the dense memories of `rows` sequences, without a tape.
     pub(super) fn check_memories<T: Real>(&self, rows: usize) -> Result<(), Error> {
-        let Some((available, frame)) = available_bytes().zip(self.frame_bytes::<T>()) else { return Ok(()) };
-        let bytes = |words| 2 * rows as u128 * frame(words);
-        let needed = bytes(self.memory_size());
+        let Some(available) = available_bytes() else { return Ok(()) };
+        let bytes = |memory: &Model| match memory.footprint(0, size_of::<T>()) {
+            Some(Footprint::Dense { state }) => 2 * rows as u128 * state,
+            Some(Footprint::Sparse { .. }) | None => 0,
+        };
+        let needed = bytes(&self.memory);
         if needed <= available {
             return Ok(());
         }
-        Err(match self.largest_memory(|words| bytes(words) <= available) {
+        Err(match self.largest_memory(|memory| bytes(memory) <= available) {
             Some(memory_size) => Error::MemoryDoesNotFit { bytes: needed, available, memory_size },
             None => does_not_fit("batch_size", rows, needed, available),
         })
     }
 
     fn check_use<T: Real>(&self, wanted: Use, available: u128) -> Result<(), Error> {
-        let frame = self.frame_bytes::<T>();
-        let total = |wanted: Use, words| {
-            let memory = match &frame {
-                // The start, gradients of no more numbers than it has, and every step.
-                Some(frame) => frame(words) * (wanted.steps + 2) as u128,
-                None => self.journal_bytes::<T>(wanted.steps),
+        let total = |wanted: Use, memory: &Model| {
+            let of_memory = match memory.footprint(wanted.steps, size_of::<T>()) {
+                // The start, gradients of no more elements than it has, and every step.
+                Some(Footprint::Dense { state }) => state * (wanted.steps + 2) as u128,
+                Some(Footprint::Sparse { tape }) => tape,
+                None => 0,
             };
             let steps = wanted.steps as u128 * self.step_bytes::<T>();
-            self.parameter_bytes::<T>(wanted) + wanted.rows as u128 * (memory + steps)
+            self.parameter_bytes::<T>(wanted) + wanted.rows as u128 * (of_memory + steps)
         };
-        let words = self.memory_size();
-        let bytes = total(wanted, words);
+        let bytes = total(wanted, &self.memory);
         if bytes <= available {
             return Ok(());
         }
@@ -87,12 +90,12 @@ impl NetworkConfig {
                 self.too_many_parameters(parameters, available)
             });
         }
-        if frame.is_some()
-            && let Some(memory_size) = self.largest_memory(|words| total(wanted, words) <= available)
+        if matches!(self.memory.footprint(0, size_of::<T>()), Some(Footprint::Dense { .. }))
+            && let Some(memory_size) = self.largest_memory(|memory| total(wanted, memory) <= available)
         {
             return Err(Error::MemoryDoesNotFit { bytes, available, memory_size });
         }
-        Err(if wanted.steps > 0 && total(Use { steps: 0, ..wanted }, words) <= available {
+        Err(if wanted.steps > 0 && total(Use { steps: 0, ..wanted }, &self.memory) <= available {
             Error::TapeDoesNotFit { steps: wanted.steps, bytes: bytes - parameters, available }
         } else if wanted.rows > 1 {
             does_not_fit("batch_size", wanted.rows, bytes, available)
@@ -121,68 +124,19 @@ impl NetworkConfig {
 
     /// The most bytes that the tape of a sparse memory takes for `steps` steps; 0 for all others.
     pub(super) fn journal_bytes<T: Real>(&self, steps: usize) -> u128 {
-        let number = size_of::<T>() as u128;
-        // A word number with a weight.
-        let pair = 4 + number;
-        let [words, size, per_step, changes] = match &self.memory {
-            Model::Sam(c) => {
-                let [words, size, heads, reads] = [c.memory_size, c.word_size, c.heads, c.reads].map(|n| n as u128);
-                let reads = reads.min(words);
-                let tape = heads * (reads * (pair + number) + 12);
-                [words, size, tape + 8 * heads * (2 * reads + 1), heads * (reads + 1)]
-            }
-            Model::Sdnc(c) => {
-                let [words, size, heads, reads] = [c.memory_size, c.word_size, c.heads, c.reads].map(|n| n as u128);
-                let (reads, links) = (reads.min(words), c.links as u128);
-                let changes = (3 * heads * reads + 1).min(words);
-                let tape = heads * (reads * (6 * pair + 4 * number) + 32);
-                // In a row and in a column of both matrices; and the precedence.
-                let linked = 4 * links * changes * (12 + number) + links * pair;
-                [words, size, tape + 8 * (3 * heads * reads + changes) + linked, changes]
-            }
-            _ => return 0,
-        };
-        let steps = steps as u128;
-        // Each change keeps the old content; each changed word has a gradient.
-        let gradients = words.min(steps * changes) * (size * number + 8);
-        steps * (per_step + changes * (size * number + 4) + 40) + gradients
-    }
-
-    fn memory_size(&self) -> u128 {
-        match &self.memory {
-            Model::Lstm => 0,
-            Model::Sam(c) => c.memory_size as u128,
-            Model::Sdnc(c) => c.memory_size as u128,
-            Model::Dam(c) => c.memory_size as u128,
-            Model::Ntm(c) => c.memory_size as u128,
-            Model::Dnc(c) => c.memory_size as u128,
+        match self.memory.footprint(steps, size_of::<T>()) {
+            Some(Footprint::Sparse { tape }) => tape,
+            Some(Footprint::Dense { .. }) | None => 0,
         }
     }
 
-    /// Bytes of one state of a dense memory of so many words; none for all others.
-    fn frame_bytes<T: Real>(&self) -> Option<impl Fn(u128) -> u128 + use<T>> {
-        const BLOCK: usize = 16;
-        let (of_size, least): (&dyn Fn(usize) -> Model, usize) = match &self.memory {
-            Model::Dam(c) => (&|memory_size| Model::Dam(dam::Config { memory_size, ..c.clone() }), c.heads),
-            Model::Ntm(c) => (&|memory_size| Model::Ntm(ntm::Config { memory_size, ..c.clone() }), 1),
-            Model::Dnc(c) => (&|memory_size| Model::Dnc(dnc::Config { memory_size, ..c.clone() }), 1),
-            Model::Lstm | Model::Sam(_) | Model::Sdnc(_) => return None,
-        };
-        // It is a polynomial of degree two in the blocks of sixteen words: three small memories say which.
-        let first = least.div_ceil(BLOCK);
-        let frame = |blocks: usize| Some(of_size(blocks * BLOCK).build::<T>().ok()??.tape_growth(1) as i128);
-        let [a, b, c] = [frame(first)?, frame(first + 1)?, frame(first + 2)?];
-        Some(move |words: u128| {
-            let x = words.div_ceil(BLOCK as u128) as i128 - first as i128;
-            (a + x * (b - a) + x * (x - 1) / 2 * (c - 2 * b + a)).max(0) as u128
-        })
-    }
-
     /// The largest number of words below that of the configuration that fits and that the memory could have.
-    fn largest_memory(&self, fits: impl Fn(u128) -> bool) -> Option<u128> {
-        let least = if let Model::Dam(config) = &self.memory { config.heads as u128 } else { 1 };
-        let (mut good, mut bad) = (least, self.memory_size());
-        if good >= bad || !fits(good) {
+    fn largest_memory(&self, fits: impl Fn(&Model) -> bool) -> Option<u128> {
+        let fits = |words: usize| fits(&self.memory.with_memory_size(words));
+        let could_be = |words: &usize| self.memory.with_memory_size(*words).validate().is_ok();
+        let mut bad = self.memory.memory_size();
+        let mut good = (1..bad).find(could_be)?;
+        if !fits(good) {
             return None;
         }
         while bad - good > 1 {
@@ -193,7 +147,7 @@ impl NetworkConfig {
                 bad = middle;
             }
         }
-        Some(good)
+        Some(good as u128)
     }
 
     /// Names the size without which the fewest parameters would be left.
@@ -203,14 +157,7 @@ impl NetworkConfig {
             change(&mut config);
             config.parameter_count()
         };
-        let heads = match &self.memory {
-            Model::Lstm => 0,
-            Model::Sam(c) => c.heads,
-            Model::Sdnc(c) => c.heads,
-            Model::Dam(c) => c.heads,
-            Model::Ntm(c) => c.heads,
-            Model::Dnc(c) => c.heads,
-        };
+        let heads = self.memory.config().map_or(0, Sizes::heads);
         let sizes = [
             (without(&|config| config.hidden_size = 1), "hidden_size", self.hidden_size),
             (without(&|config| config.input_size = 1), "input_size", self.input_size),
@@ -233,7 +180,7 @@ fn does_not_fit(field: &'static str, value: usize, bytes: u128, available: u128)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::{sam, sdnc};
+    use crate::memory::{dam, dnc, ntm, sam, sdnc};
 
     const GIBIBYTE: u128 = 1 << 30;
 
@@ -275,8 +222,8 @@ mod tests {
         for words in [21, 32, 100, 1000, 1025] {
             for model in sizes(words) {
                 let memory = model.build::<f64>().expect("it fits").expect("it is a memory");
-                let frame = config(model).frame_bytes::<f64>().expect("it is dense");
-                assert_eq!(frame(words as u128), memory.tape_growth(1));
+                let state = memory.tape_growth(1);
+                assert_eq!(model.footprint(1, size_of::<f64>()), Some(Footprint::Dense { state }));
             }
         }
     }

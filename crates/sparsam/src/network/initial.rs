@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{NetworkConfig, Parameters};
 use crate::memory::interface::{First, places};
+use crate::option::word_option;
 use crate::{Real, controller};
 
 /// The bound that suits the weights of one-hot inputs (ours): a unit's sum is a single weight, which has to tell one of many
@@ -40,6 +41,26 @@ pub enum InitialValues {
     /// then so faint beside its hidden units that it may never learn to use its memory.
     Uniform,
 }
+
+impl InitialValues {
+    /// The names of all choices.
+    pub const NAMES: &[&str] = &["by-role", "uniform"];
+
+    /// The choice of that name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        [Self::ByRole, Self::Uniform].into_iter().find(|values| values.name() == name)
+    }
+
+    /// The name, as in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ByRole => "by-role",
+            Self::Uniform => "uniform",
+        }
+    }
+}
+
+word_option!(InitialValues);
 
 /// A rectangle of a parameter, and what it starts with. A vector is a matrix of one column.
 #[derive(Clone, Debug, PartialEq)]

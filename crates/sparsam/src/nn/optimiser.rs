@@ -2,98 +2,126 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::option::{ABOVE_0, ConfigOption, Declared, Value};
 use crate::{Error, Real};
 
-/// The choice of an optimiser.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum OptimiserConfig {
+crate::options! {
     /// RMSProp as Graves 2013 (arXiv 1308.0850, equations 38-45) defines it: centred, with momentum.
-    RmsProp {
+    #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct RmsProp {
         /// Step size.
-        learning_rate: f64,
+        pub learning_rate: f64 = 1e-4, in ABOVE_0;
         /// Decay of the running means of the gradient and of its square.
-        #[serde(default = "defaults::decay")]
-        decay: f64,
-        /// Share of the last step that is taken again.
-        #[serde(default = "defaults::momentum")]
-        momentum: f64,
+        pub decay: f64 = 0.95, in 0.0..1.0;
+        /// Momentum coefficient.
+        pub momentum: f64 = 0.9, in 0.0..1.0;
         /// Added to the variance inside the root.
-        #[serde(default = "defaults::rmsprop_epsilon")]
-        epsilon: f64,
-    },
-    /// Adam (Kingma and Ba 2015), with correction of the bias.
-    Adam {
-        /// Step size.
-        learning_rate: f64,
-        /// Decay of the running mean of the gradient.
-        #[serde(default = "defaults::beta1")]
-        beta1: f64,
-        /// Decay of the running mean of its square.
-        #[serde(default = "defaults::beta2")]
-        beta2: f64,
-        /// Added to the root.
-        #[serde(default = "defaults::adam_epsilon")]
-        epsilon: f64,
-    },
+        pub epsilon: f64 = 1e-4, in ABOVE_0;
+    }
 }
 
-mod defaults {
-    pub fn decay() -> f64 {
-        0.95
+crate::options! {
+    /// Adam (Kingma and Ba 2015), with correction of the bias.
+    #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Adam {
+        /// Step size.
+        pub learning_rate: f64 = 1e-3, in ABOVE_0;
+        /// Decay of the running mean of the gradient.
+        pub beta1: f64 = 0.9, in 0.0..1.0;
+        /// Decay of the running mean of the gradient's square.
+        pub beta2: f64 = 0.999, in 0.0..1.0;
+        /// Added to the root.
+        pub epsilon: f64 = 1e-8, in ABOVE_0;
     }
-    pub fn momentum() -> f64 {
-        0.9
-    }
-    pub fn rmsprop_epsilon() -> f64 {
-        1e-4
-    }
-    pub fn beta1() -> f64 {
-        0.9
-    }
-    pub fn beta2() -> f64 {
-        0.999
-    }
-    pub fn adam_epsilon() -> f64 {
-        1e-8
-    }
+}
+
+/// The registry of optimisers: one line for each.
+macro_rules! optimisers {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $moments:literal moments;)*) => {
+        /// The choice of an optimiser.
+        #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind")]
+        pub enum OptimiserConfig {
+            $($(#[$doc])* #[serde(rename = $name)] $variant($variant),)*
+        }
+
+        impl OptimiserConfig {
+            /// The names of all optimisers.
+            pub const NAMES: &[&str] = &[$($name),*];
+
+            /// The optimiser of that name with its default options.
+            pub fn by_name(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant($variant::default())),)*
+                    _ => None,
+                }
+            }
+
+            /// The optimiser's name.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => $name,)*
+                }
+            }
+
+            /// Numbers that it keeps for each parameter.
+            pub fn moments(&self) -> usize {
+                match self {
+                    $(Self::$variant(_) => $moments,)*
+                }
+            }
+
+            /// Its step size.
+            pub fn learning_rate(&self) -> f64 {
+                match self {
+                    $(Self::$variant(options) => options.learning_rate,)*
+                }
+            }
+
+            /// The same with another step size.
+            #[must_use]
+            pub fn with_learning_rate(mut self, rate: f64) -> Self {
+                match &mut self {
+                    $(Self::$variant(options) => options.learning_rate = rate,)*
+                }
+                self
+            }
+        }
+
+        impl Declared for OptimiserConfig {
+            fn options(&self) -> Vec<ConfigOption> {
+                match self {
+                    $(Self::$variant(options) => options.options(),)*
+                }
+            }
+
+            fn set_option(&mut self, name: &str, value: &Value) -> bool {
+                match self {
+                    $(Self::$variant(options) => options.set_option(name, value),)*
+                }
+            }
+        }
+    };
+}
+
+optimisers! {
+    /// RMSProp.
+    RmsProp = "rmsprop", 3 moments;
+    /// Adam.
+    Adam = "adam", 2 moments;
 }
 
 impl OptimiserConfig {
     /// RMSProp with the defaults of Graves 2013: decay 0.95, momentum 0.9, ε 10⁻⁴.
     pub fn rms_prop(learning_rate: f64) -> Self {
-        Self::RmsProp {
-            learning_rate,
-            decay: defaults::decay(),
-            momentum: defaults::momentum(),
-            epsilon: defaults::rmsprop_epsilon(),
-        }
+        Self::RmsProp(RmsProp { learning_rate, ..RmsProp::default() })
     }
 
     /// Adam with its usual defaults: β₁ 0.9, β₂ 0.999, ε 10⁻⁸.
     pub fn adam(learning_rate: f64) -> Self {
-        Self::Adam {
-            learning_rate,
-            beta1: defaults::beta1(),
-            beta2: defaults::beta2(),
-            epsilon: defaults::adam_epsilon(),
-        }
-    }
-
-    /// Its step size.
-    pub fn learning_rate(&self) -> f64 {
-        match *self {
-            Self::RmsProp { learning_rate, .. } | Self::Adam { learning_rate, .. } => learning_rate,
-        }
-    }
-
-    /// The same with another step size.
-    #[must_use]
-    pub fn with_learning_rate(mut self, rate: f64) -> Self {
-        match &mut self {
-            Self::RmsProp { learning_rate, .. } | Self::Adam { learning_rate, .. } => *learning_rate = rate,
-        }
-        self
+        Self::Adam(Adam { learning_rate, ..Adam::default() })
     }
 
     /// Checks that every number lies where the optimiser is defined.
@@ -101,29 +129,7 @@ impl OptimiserConfig {
     /// # Errors
     /// [`Error::Config`] names the field that does not fit.
     pub fn validate(&self) -> Result<(), Error> {
-        let (learning_rate, shares, epsilon) = match *self {
-            Self::RmsProp { learning_rate, decay, momentum, epsilon } => {
-                (learning_rate, [("decay", decay), ("momentum", momentum)], epsilon)
-            }
-            Self::Adam { learning_rate, beta1, beta2, epsilon } => {
-                (learning_rate, [("beta1", beta1), ("beta2", beta2)], epsilon)
-            }
-        };
-        let wrong = |field, value: f64, reason: &str| {
-            Err(Error::Config { field, value: value.to_string(), reason: reason.into() })
-        };
-        if !(learning_rate > 0.0 && learning_rate.is_finite()) {
-            return wrong("learning_rate", learning_rate, "it must be above 0");
-        }
-        if !(epsilon > 0.0 && epsilon.is_finite()) {
-            return wrong("epsilon", epsilon, "it must be above 0");
-        }
-        for (field, value) in shares {
-            if !(0.0..1.0).contains(&value) {
-                return wrong(field, value, "it lies from 0 up to 1");
-            }
-        }
-        Ok(())
+        self.check_options()
     }
 }
 
@@ -142,7 +148,7 @@ impl<T: Real> Optimiser<T> {
     /// [`Error::Config`] as [`OptimiserConfig::validate`].
     pub fn new(config: OptimiserConfig, length: usize) -> Result<Self, Error> {
         config.validate()?;
-        let third = if matches!(config, OptimiserConfig::RmsProp { .. }) { length } else { 0 };
+        let third = if config.moments() > 2 { length } else { 0 };
         let moments = [vec![T::ZERO; length], vec![T::ZERO; length], vec![T::ZERO; third]];
         Ok(Self { config, steps: 0, moments })
     }
@@ -198,7 +204,7 @@ impl<T: Real> Optimiser<T> {
         let of = T::from_f64;
         let [mean, square, step] = &mut self.moments;
         match self.config {
-            OptimiserConfig::RmsProp { learning_rate, decay, momentum, epsilon } => {
+            OptimiserConfig::RmsProp(RmsProp { learning_rate, decay, momentum, epsilon }) => {
                 let (rate, decay, momentum, epsilon) = (of(learning_rate), of(decay), of(momentum), of(epsilon));
                 let rest = T::ONE - decay;
                 for i in 0..parameters.len() {
@@ -211,7 +217,7 @@ impl<T: Real> Optimiser<T> {
                     parameters[i] += step[i];
                 }
             }
-            OptimiserConfig::Adam { learning_rate, beta1, beta2, epsilon } => {
+            OptimiserConfig::Adam(Adam { learning_rate, beta1, beta2, epsilon }) => {
                 let count = self.steps.min(i32::MAX as u64) as i32;
                 let rate = of(learning_rate * (1.0 - beta2.powi(count)).sqrt() / (1.0 - beta1.powi(count)));
                 // ε stands beside the corrected root, as in the paper's first form.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::kernels::lanes::LANES;
+use crate::memory::options::{Footprint, Sizes};
 use crate::system::available_bytes;
 use crate::{Arrays, Error, Real};
 
@@ -26,20 +27,9 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Checks the sizes of a dense memory.
-    ///
-    /// # Errors
-    /// [`Error::Config`] names the field that does not fit.
-    pub fn validate(self, heads: usize) -> Result<(), Error> {
-        // Beyond these the buffers of a single step would not fit a machine, and sizes in bytes not a number.
-        for (field, value, most) in [
-            ("memory_size", self.memory_size, u32::MAX as usize),
-            ("word_size", self.word_size, 1 << 16),
-            ("heads", heads, 1 << 12),
-        ] {
-            Error::check_config((1..=most).contains(&value), field, value, format!("it must lie from 1 to {most}"))?;
-        }
-        Ok(())
+    /// That of a memory of these sizes.
+    pub fn of(sizes: &impl Sizes) -> Self {
+        Self { memory_size: sizes.memory_size(), word_size: sizes.word_size() }
     }
 
     /// Blocks of sixteen words, the last one filled up.
@@ -133,6 +123,11 @@ impl Layout {
     pub fn set_padding<T: Real>(self, numbers: &mut [Sixteen<T>], value: T) {
         numbers.as_flattened_mut()[self.memory_size..].fill(value);
     }
+}
+
+/// What a dense memory takes whose state is `length` [`Sixteen`]s.
+pub fn footprint(length: usize, element: usize) -> Footprint {
+    Footprint::Dense { state: (length * LANES) as u128 * element as u128 }
 }
 
 /// Checks that this machine can hold a dense memory whose start, gradients included, takes `numbers` numbers a word.

@@ -25,7 +25,7 @@ mod tape;
 
 pub use addressing::{Addressing, Masked};
 pub use kernels::{Erasure, Sums, erase, products, spread, sum};
-pub use layout::{Layout, STRIP, STRIP_BLOCKS, Sixteen, check_room, check_room_of};
+pub use layout::{Layout, STRIP, STRIP_BLOCKS, Sixteen, check_room, check_room_of, footprint};
 pub use links::{Link, LinkGradients, follow_links, follow_links_back};
 pub use tape::Frames;
 pub(crate) use tape::{frame, life_in_frames};

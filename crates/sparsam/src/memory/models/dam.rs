@@ -20,32 +20,31 @@ use crate::kernels::lanes::{LANES, Lanes};
 use crate::kernels::simd::{InstructionSet, vector_fn};
 use crate::kernels::vector::dot;
 use crate::memory::dense::{
-    Addressing, Frames, Layout, STRIP_BLOCKS, Sixteen, Sums, check_room, frame, life_in_frames, products, spread,
+    Addressing, Frames, Layout, STRIP_BLOCKS, Sixteen, Sums, check_room, footprint, frame, life_in_frames, products,
+    spread,
 };
 use crate::memory::gates::Gates;
 use crate::memory::interface::Field;
+use crate::memory::options::{Footprint, memory_options};
+use crate::memory::sparse::{ring, store};
 use crate::memory::trace::put_heads;
 use crate::memory::{Memory, MemoryConfig};
+use crate::option::Declared;
 use crate::system::pages::Pages;
 use crate::{Arrays, Error, Real};
 
-/// The configuration of a [`Dam`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Words in memory, N.
-    pub memory_size: usize,
-    /// Numbers in a word, W.
-    pub word_size: usize,
-    /// Access heads, R.
-    pub heads: usize,
-    /// What is left of a word's usage after a step, λ.
-    pub usage_discount: f64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { memory_size: 128, word_size: 32, heads: 4, usage_discount: 0.99 }
+memory_options! {
+    /// The configuration of a [`Dam`].
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Config {
+        memory_size = 128, at most ring::LARGEST;
+        word_size = 32;
+        ///
+        /// Each of them reads and writes.
+        heads = 4;
+        /// What is left of a word's usage after a step, λ.
+        pub usage_discount: f64 = 0.99, in 0.0..=1.0;
     }
 }
 
@@ -58,15 +57,21 @@ impl MemoryConfig for Config {
         sam::head_fields(self.word_size, self.heads)
     }
 
-    fn read_len(&self) -> usize {
-        self.heads * self.word_size
+    fn validate(&self) -> Result<(), Error> {
+        self.check_options()?;
+        store::check_words(self.memory_size, self.writers())
     }
 
-    fn validate(&self) -> Result<(), Error> {
-        let Self { memory_size, word_size, heads, usage_discount } = *self;
-        sam::Config { memory_size, word_size, heads, ..Default::default() }.validate()?;
-        let fits = (0.0..=1.0).contains(&usage_discount);
-        Error::check_config(fits, "usage_discount", usage_discount, "it lies from 0 to 1")
+    fn writers(&self) -> usize {
+        self.heads
+    }
+
+    fn has_links(&self) -> bool {
+        false
+    }
+
+    fn footprint(&self, _steps: usize, element: usize) -> Footprint {
+        footprint(Frame::<f32>::len(Layout::of(self), self.heads), element)
     }
 
     fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
@@ -183,8 +188,8 @@ impl<T: Real> Dam<T> {
     /// [`Error::Config`] names the field that does not fit; [`Error::MemoryDoesNotFit`] says how many words would fit.
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
-        let Config { memory_size, word_size, heads, usage_discount } = *config;
-        let layout = Layout { memory_size, word_size };
+        let Config { word_size, heads, usage_discount, .. } = *config;
+        let layout = Layout::of(config);
         // A frame, and the gradients of words and weights.
         check_room::<T>(layout, 2 * (word_size + heads) + 1)?;
         let mut dam = Self {

@@ -26,13 +26,15 @@ use crate::kernels::lanes::{LANES, Lanes};
 use crate::kernels::simd::{InstructionSet, vector_fn};
 use crate::kernels::vector::dot;
 use crate::memory::dense::{
-    Addressing, Erasure, Frames, Layout, STRIP, STRIP_BLOCKS, Sixteen, Sums, check_room, erase, frame, life_in_frames,
-    products, spread, sum,
+    Addressing, Erasure, Frames, Layout, STRIP, STRIP_BLOCKS, Sixteen, Sums, check_room, erase, footprint, frame,
+    life_in_frames, products, spread, sum,
 };
 use crate::memory::interface::{Field, inverse_softplus, key_starts_as_word};
+use crate::memory::options::{Footprint, memory_options};
 use crate::memory::softmax::softmax;
 use crate::memory::trace::put_heads;
 use crate::memory::{Memory, MemoryConfig};
+use crate::option::Declared;
 use crate::system::pages::Pages;
 use crate::{Arrays, Error, Real};
 
@@ -40,21 +42,16 @@ use crate::{Arrays, Error, Real};
 /// learn.
 const STRENGTH: f64 = 5.0;
 
-/// The configuration of an [`Ntm`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Words in memory, N.
-    pub memory_size: usize,
-    /// Numbers in a word, W.
-    pub word_size: usize,
-    /// Heads, each of which reads and writes, R.
-    pub heads: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { memory_size: 128, word_size: 32, heads: 4 }
+memory_options! {
+    /// The configuration of an [`Ntm`].
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Config {
+        memory_size = 128, at most u32::MAX as usize;
+        word_size = 32;
+        ///
+        /// Each of them reads and writes.
+        heads = 4;
     }
 }
 
@@ -82,12 +79,20 @@ impl MemoryConfig for Config {
         (0..self.heads).flat_map(of).collect()
     }
 
-    fn read_len(&self) -> usize {
-        self.heads * self.word_size
+    fn validate(&self) -> Result<(), Error> {
+        self.check_options()
     }
 
-    fn validate(&self) -> Result<(), Error> {
-        Layout { memory_size: self.memory_size, word_size: self.word_size }.validate(self.heads)
+    fn writers(&self) -> usize {
+        self.heads
+    }
+
+    fn has_links(&self) -> bool {
+        false
+    }
+
+    fn footprint(&self, _steps: usize, element: usize) -> Footprint {
+        footprint(Frame::<f32>::len(Layout::of(self), self.heads), element)
     }
 
     fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
@@ -445,8 +450,8 @@ impl<T: Real> Ntm<T> {
     /// [`Error::Config`] names the field that does not fit; [`Error::MemoryDoesNotFit`] says how many words would fit.
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
-        let Config { memory_size, word_size, heads } = *config;
-        let layout = Layout { memory_size, word_size };
+        let Config { word_size, heads, .. } = *config;
+        let layout = Layout::of(config);
         // A frame, and the gradients of the words and of the weights.
         check_room::<T>(layout, 2 * word_size + 7 * heads)?;
         let mut ntm = Self {

@@ -2,48 +2,31 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::index::{Found, IndexKind};
+use crate::index::Found;
 use crate::kernels::simd::vector_fn;
 use crate::memory::gates::Gates;
 use crate::memory::interface::{Field, INTERPOLATION_GATE, STRENGTH, WRITE_GATE, inverse_oneplus, key_starts_as_word};
+use crate::memory::options::{Footprint, memory_options};
 use crate::memory::sparse::content;
-use crate::memory::sparse::store::{self, Reads, Store};
+use crate::memory::sparse::ring;
+use crate::memory::sparse::store::{self, Reads, Store, pair_bytes};
 use crate::memory::sparse::words::Addition;
 use crate::memory::trace::{put_heads, put_pairs};
 use crate::memory::{Memory, MemoryConfig};
+use crate::option::Declared;
 use crate::{Arrays, Error, Real};
 
-/// The configuration of a [`Sam`]. Defaults are the paper's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Words in memory, N.
-    pub memory_size: usize,
-    /// Numbers in a word, W.
-    pub word_size: usize,
-    /// Access heads, R.
-    pub heads: usize,
-    /// Words read by a head, K.
-    pub reads: usize,
-    /// A word whose weights sum to more than this in a step was accessed in it, δ.
-    pub access_threshold: f64,
-    /// How similar words are found.
-    pub index: IndexKind,
-    /// About how many words an approximate index compares with a query; 0 leaves it to the index.
-    pub index_checks: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            memory_size: 1_000_000,
-            word_size: 32,
-            heads: 4,
-            reads: 4,
-            access_threshold: 0.005,
-            index: IndexKind::default(),
-            index_checks: 0,
-        }
+memory_options! {
+    /// The configuration of a [`Sam`]. Defaults are the paper's.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Config {
+        memory_size = 1_000_000, at most ring::LARGEST;
+        word_size = 32;
+        ///
+        /// Each of them reads and writes.
+        heads = 4;
+        reads = 4;
     }
 }
 
@@ -56,13 +39,25 @@ impl MemoryConfig for Config {
         head_fields(self.word_size, self.heads)
     }
 
-    fn read_len(&self) -> usize {
-        self.heads * self.word_size
+    fn validate(&self) -> Result<(), Error> {
+        self.check_options()?;
+        store::check_words(self.memory_size, self.writers())
     }
 
-    fn validate(&self) -> Result<(), Error> {
-        let Self { memory_size, word_size, heads, reads, access_threshold, .. } = *self;
-        store::validate(memory_size, word_size, heads, reads, access_threshold, heads)
+    fn writers(&self) -> usize {
+        self.heads
+    }
+
+    fn has_links(&self) -> bool {
+        false
+    }
+
+    fn footprint(&self, steps: usize, element: usize) -> Footprint {
+        let [words, heads, reads] = [self.memory_size, self.heads, self.reads].map(|n| n as u128);
+        let reads = reads.min(words);
+        let tape = heads * (reads * (pair_bytes(element) + element as u128) + 12);
+        let step = tape + 8 * heads * (2 * reads + 1);
+        store::footprint(self, steps, element, step, heads * (reads + 1))
     }
 
     fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
@@ -328,6 +323,7 @@ vector_fn! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::IndexKind;
     use crate::index::sample::{Distribution, Sample};
     use crate::memory::conformance::{carry_what_is_not_a_number, life};
     use proptest::prelude::*;

@@ -2,68 +2,52 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sam;
-use crate::index::{Found, IndexKind};
+use crate::index::Found;
 use crate::kernels::simd::vector_fn;
 use crate::memory::gates::Gates;
 use crate::memory::interface::{Field, INTERPOLATION_GATE, STRENGTH, WRITE_GATE, inverse_oneplus, key_starts_as_word};
+use crate::memory::options::{Footprint, memory_options};
 use crate::memory::sharpen::{sharpen, sharpen_back};
 use crate::memory::softmax::{softmax, softmax_back};
 use crate::memory::sparse::content;
 use crate::memory::sparse::links::{Direction, Links};
-use crate::memory::sparse::ring::Accesses;
-use crate::memory::sparse::store::{self, Reads, Store};
+use crate::memory::sparse::ring::{self, Accesses};
+use crate::memory::sparse::store::{self, Reads, Store, pair_bytes};
 use crate::memory::sparse::words::Addition;
 use crate::memory::trace::{put_heads, put_pairs};
 use crate::memory::{Memory, MemoryConfig};
+use crate::option::Declared;
 use crate::{Arrays, Error, Real};
 
-/// The configuration of a [`Sdnc`]. Defaults are the paper's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Words in memory, N.
-    pub memory_size: usize,
-    /// Numbers in a word, W.
-    pub word_size: usize,
-    /// Read heads, R.
-    pub heads: usize,
-    /// Words that a head reads by content, and along the links each way, K.
-    pub reads: usize,
-    /// Links kept for a word each way, and words kept in the precedence, K_L.
-    pub links: usize,
-    /// A word whose weights sum to more than this in a step was accessed in it, δ.
-    pub access_threshold: f64,
-    /// How similar words are found.
-    pub index: IndexKind,
-    /// About how many words an approximate index compares with a query; 0 leaves it to the index.
-    pub index_checks: usize,
-    /// Masked content addressing (Csordás and Schmidhuber 2019, arXiv 1904.10278, section 3.1): every read key comes with
-    /// a mask m = σ(m̂) of W numbers. The K words most similar to q ⊙ m ⊙ m are chosen, whose
-    /// products with it are the numerators of the masked cosines, and weighed by cos(q ⊙ m, M(i) ⊙ m). No index knows
-    /// the masked norms, so that a word that is long where the mask is closed can be missed.
-    pub masked_content: bool,
-    /// Sharpened links (Csordás and Schmidhuber 2019, section 3.3): the entries kept of f and b of every head are raised
-    /// to a power oneplus(ŝ) and made to sum to one, f(i) ← (f(i) + ε)^s / Σ_j (f(j) + ε)^s.
-    pub sharpened_links: bool,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let sam::Config { memory_size, word_size, heads, reads, access_threshold, index, index_checks } =
-            sam::Config::default();
-        Self {
-            memory_size,
-            word_size,
-            heads,
-            reads,
-            links: 8,
-            access_threshold,
-            index,
-            index_checks,
-            masked_content: false,
-            sharpened_links: false,
-        }
+memory_options! {
+    /// The configuration of a [`Sdnc`]. Defaults are the paper's.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Config {
+        memory_size = 1_000_000, at most ring::LARGEST;
+        word_size = 32;
+        ///
+        /// Each of them reads; there is one more, which writes.
+        heads = 4;
+        ///
+        /// A head reads as many by content, and along the links each way.
+        reads = 4;
+        /// Links kept for a word each way, K_L.
+        ///
+        /// As many words are kept in the precedence.
+        pub links: usize = 8, in 1..=1 << 16;
+        /// A mask comes with every key.
+        ///
+        /// Masked content addressing (Csordás and Schmidhuber 2019, arXiv 1904.10278, section 3.1): every read key comes
+        /// with a mask m = σ(m̂) of W numbers. The K words most similar to q ⊙ m ⊙ m are chosen, whose products with it are
+        /// the numerators of the masked cosines, and weighed by cos(q ⊙ m, M(i) ⊙ m). No index knows the masked norms, so
+        /// that a word that is long where the mask is closed can be missed.
+        pub masked_content: bool = false;
+        /// What is read along the links is sharpened.
+        ///
+        /// Sharpened links (Csordás and Schmidhuber 2019, section 3.3): the entries kept of f and b of every head are raised
+        /// to a power oneplus(ŝ) and made to sum to one, f(i) ← (f(i) + ε)^s / Σ_j (f(j) + ε)^s.
+        pub sharpened_links: bool = false;
     }
 }
 
@@ -96,15 +80,27 @@ impl MemoryConfig for Config {
         fields
     }
 
-    fn read_len(&self) -> usize {
-        self.heads * self.word_size
+    fn validate(&self) -> Result<(), Error> {
+        self.check_options()?;
+        store::check_words(self.memory_size, self.writers())
     }
 
-    fn validate(&self) -> Result<(), Error> {
-        let Self { memory_size, word_size, heads, reads, links, access_threshold, .. } = *self;
-        store::validate(memory_size, word_size, heads, reads, access_threshold, 1)?;
-        let reason = "a word keeps at least one link each way, and at most 65,536";
-        Error::check_config((1..=1 << 16).contains(&links), "links", links, reason)
+    fn writers(&self) -> usize {
+        1
+    }
+
+    fn has_links(&self) -> bool {
+        true
+    }
+
+    fn footprint(&self, steps: usize, element: usize) -> Footprint {
+        let [words, heads, reads, links] = [self.memory_size, self.heads, self.reads, self.links].map(|n| n as u128);
+        let (reads, number, pair) = (reads.min(words), element as u128, pair_bytes(element));
+        let changes = (3 * heads * reads + 1).min(words);
+        let tape = heads * (reads * (6 * pair + 4 * number) + 32);
+        // In a row and in a column of both matrices; and the precedence.
+        let linked = 4 * links * changes * (12 + number) + links * pair;
+        store::footprint(self, steps, element, tape + 8 * (3 * heads * reads + changes) + linked, changes)
     }
 
     fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {

@@ -2,48 +2,38 @@
 
 use std::ops::Range;
 
-use super::ring::{self, Accesses, Ring};
+use super::ring::{Accesses, Ring};
 use super::words::{Addition, Words};
 use crate::arrays::{check_distinct, last_word, unusable};
 use crate::index::Index;
 use crate::kernels::simd::InstructionSet;
 use crate::kernels::vector::{axpy, dot};
 use crate::memory::gates::Gates;
+use crate::memory::options::{Footprint, Sizes};
 use crate::memory::trace::put_pairs;
 use crate::{Arrays, Error, Real};
 
-/// Checks the sizes of a sparse memory with so many `heads` that read, and `writers` that write.
+/// Checks that there is a word for each of the heads that write.
 ///
 /// # Errors
 /// [`Error::Config`] names the field that does not fit.
-pub fn validate(
-    memory_size: usize,
-    word_size: usize,
-    heads: usize,
-    reads: usize,
-    access_threshold: f64,
-    writers: usize,
-) -> Result<(), Error> {
-    // Beyond these the buffers of a single step would not fit a machine.
-    for (field, value, most) in
-        [("word_size", word_size, 1 << 16), ("heads", heads, 1 << 12), ("reads", reads, 1 << 16)]
-    {
-        Error::check_config((1..=most).contains(&value), field, value, format!("it must lie from 1 to {most}"))?;
-    }
+pub fn check_words(memory_size: usize, writers: usize) -> Result<(), Error> {
     let reason = format!("each of the {writers} heads that write needs a word of its own");
-    Error::check_config(memory_size >= writers, "memory_size", memory_size, reason)?;
-    Error::check_config(
-        memory_size <= ring::LARGEST,
-        "memory_size",
-        memory_size,
-        format!("at most {} words are numbered", ring::LARGEST),
-    )?;
-    Error::check_config(
-        (0.0..1.0).contains(&access_threshold),
-        "access_threshold",
-        access_threshold,
-        "it lies from 0 up to 1",
-    )
+    Error::check_config(memory_size >= writers, "memory_size", memory_size, reason)
+}
+
+/// Bytes of a word number with a weight of `element` bytes.
+pub fn pair_bytes(element: usize) -> u128 {
+    4 + element as u128
+}
+
+/// What a sparse memory takes: `step` bytes on the tape for each step, and at most `changes` words that it changes.
+pub fn footprint(sizes: &impl Sizes, steps: usize, element: usize, step: u128, changes: u128) -> Footprint {
+    let [words, size, steps, element] =
+        [sizes.memory_size(), sizes.word_size(), steps, element].map(|number| number as u128);
+    // Each change keeps the old content; each changed word has a gradient.
+    let gradients = words.min(steps * changes) * (size * element + 8);
+    Footprint::Sparse { tape: steps * (step + changes * (size * element + 4) + 40) + gradients }
 }
 
 /// Words that know when they were last accessed, and what the heads read of them. Every step erases the least recently

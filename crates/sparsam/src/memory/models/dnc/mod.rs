@@ -28,48 +28,44 @@ use crate::kernels::simd::{InstructionSet, vector_fn};
 use crate::kernels::vector::dot;
 use crate::memory::dense::{
     Addressing, Frames, Layout, Link, LinkGradients, Masked, Sixteen, Sums, check_room_of, follow_links,
-    follow_links_back, frame, life_in_frames, products, spread,
+    follow_links_back, footprint, frame, life_in_frames, products, spread,
 };
 use crate::memory::gates::Gates;
 use crate::memory::interface::{Field, INTERPOLATION_GATE, STRENGTH, WRITE_GATE, inverse_oneplus};
+use crate::memory::options::{Footprint, memory_options};
 use crate::memory::sharpen::{sharpen, sharpen_back};
 use crate::memory::softmax::{softmax, softmax_back};
 use crate::memory::trace::put_heads;
 use crate::memory::{Memory, MemoryConfig};
+use crate::option::Declared;
 use crate::{Arrays, Error, Real};
 
-/// The configuration of a [`Dnc`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Words in memory, N.
-    pub memory_size: usize,
-    /// Numbers in a word, W.
-    pub word_size: usize,
-    /// Read heads, R.
-    pub heads: usize,
-    /// Masked content addressing (Csordás and Schmidhuber 2019, arXiv 1904.10278, section 3.1): every key comes with a
-    /// mask m = σ(m̂) of W numbers, and similarity is cos(q ⊙ m, M(i) ⊙ m).
-    pub masked_content: bool,
-    /// Sharpened links (Csordás and Schmidhuber 2019, section 3.3): f and b of every head are raised to a power oneplus(ŝ)
-    /// and made to sum to one, f(i) ← (f(i) + ε)^s / Σ_j (f(j) + ε)^s. The ε keeps the distribution defined while nothing
-    /// is linked.
-    pub sharpened_links: bool,
-    /// De-allocation (Csordás and Schmidhuber 2019, section 3.2): freed words lose their content; M is multiplied word by
-    /// word by the retention ψ = Π_r (1 - f_r w^R_r(t-1)) before it is written, but after the write was addressed.
-    pub deallocation: bool,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            memory_size: 128,
-            word_size: 32,
-            heads: 4,
-            masked_content: false,
-            sharpened_links: false,
-            deallocation: false,
-        }
+memory_options! {
+    /// The configuration of a [`Dnc`].
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Config {
+        memory_size = 128, at most 1 << 24;
+        word_size = 32;
+        ///
+        /// Each of them reads; there is one more, which writes.
+        heads = 4;
+        /// A mask comes with every key.
+        ///
+        /// Masked content addressing (Csordás and Schmidhuber 2019, arXiv 1904.10278, section 3.1): every key comes with a
+        /// mask m = σ(m̂) of W numbers, and similarity is cos(q ⊙ m, M(i) ⊙ m).
+        pub masked_content: bool = false;
+        /// What is read along the links is sharpened.
+        ///
+        /// Sharpened links (Csordás and Schmidhuber 2019, section 3.3): f and b of every head are raised to a power
+        /// oneplus(ŝ) and made to sum to one, f(i) ← (f(i) + ε)^s / Σ_j (f(j) + ε)^s. The ε keeps the distribution defined
+        /// while nothing is linked.
+        pub sharpened_links: bool = false;
+        /// Freed words lose their content.
+        ///
+        /// De-allocation (Csordás and Schmidhuber 2019, section 3.2): M is multiplied word by word by the retention
+        /// ψ = Π_r (1 - f_r w^R_r(t-1)) before it is written, but after the write was addressed.
+        pub deallocation: bool = false;
     }
 }
 
@@ -111,20 +107,20 @@ impl MemoryConfig for Config {
         fields
     }
 
-    fn read_len(&self) -> usize {
-        self.heads * self.word_size
+    fn validate(&self) -> Result<(), Error> {
+        self.check_options()
     }
 
-    fn validate(&self) -> Result<(), Error> {
-        // Beyond these the buffers of a single step would not fit a machine.
-        for (field, value, most) in [
-            ("memory_size", self.memory_size, 1 << 24),
-            ("word_size", self.word_size, 1 << 16),
-            ("heads", self.heads, 1 << 12),
-        ] {
-            Error::check_config((1..=most).contains(&value), field, value, format!("it must lie from 1 to {most}"))?;
-        }
-        Ok(())
+    fn writers(&self) -> usize {
+        1
+    }
+
+    fn has_links(&self) -> bool {
+        true
+    }
+
+    fn footprint(&self, _steps: usize, element: usize) -> Footprint {
+        footprint(Frame::<f32>::len(Layout::of(self), self.fields()), element)
     }
 
     fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
@@ -581,7 +577,7 @@ impl<T: Real> Dnc<T> {
     /// [`Error::Config`] names the field that does not fit; [`Error::MemoryDoesNotFit`] says how many words would fit.
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
-        let layout = Layout { memory_size: config.memory_size, word_size: config.word_size };
+        let layout = Layout::of(config);
         let fields = config.fields();
         // A frame, and the gradients of words, links and weights.
         let vectors = 2 * layout.word_size + 9 + 6 * fields.heads;
