@@ -4,18 +4,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Real};
 
-/// The choice of an optimiser.
+/// The choice of an optimiser, with its hyperparameters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum OptimiserConfig {
     /// RMSProp as Graves 2013 (arXiv 1308.0850, equations 38-45) defines it: centred, with momentum.
     RmsProp {
-        /// Step size.
+        /// Learning rate.
         learning_rate: f64,
         /// Decay of the running means of the gradient and of its square.
         #[serde(default = "defaults::decay")]
         decay: f64,
-        /// Share of the last step that is taken again.
+        /// Momentum coefficient.
         #[serde(default = "defaults::momentum")]
         momentum: f64,
         /// Added to the variance inside the root.
@@ -24,7 +24,7 @@ pub enum OptimiserConfig {
     },
     /// Adam (Kingma and Ba 2015), with correction of the bias.
     Adam {
-        /// Step size.
+        /// Learning rate.
         learning_rate: f64,
         /// Decay of the running mean of the gradient.
         #[serde(default = "defaults::beta1")]
@@ -80,14 +80,14 @@ impl OptimiserConfig {
         }
     }
 
-    /// Its step size.
+    /// Its learning rate.
     pub fn learning_rate(&self) -> f64 {
         match *self {
             Self::RmsProp { learning_rate, .. } | Self::Adam { learning_rate, .. } => learning_rate,
         }
     }
 
-    /// The same with another step size.
+    /// The same with another learning rate.
     #[must_use]
     pub fn with_learning_rate(mut self, rate: f64) -> Self {
         match &mut self {
@@ -96,7 +96,7 @@ impl OptimiserConfig {
         self
     }
 
-    /// Checks that every number lies where the optimiser is defined.
+    /// Checks that every hyperparameter lies in its range.
     ///
     /// # Errors
     /// [`Error::Config`] names the field that does not fit.
@@ -127,7 +127,22 @@ impl OptimiserConfig {
     }
 }
 
-/// An optimiser and what it remembers of the gradients before.
+/// An optimiser and its moments: running means of earlier gradients.
+///
+/// ```
+/// use sparsam::nn::optimiser::{Optimiser, OptimiserConfig};
+///
+/// # fn main() -> Result<(), sparsam::Error> {
+/// // Minimises (x - 3)², whose gradient is 2 (x - 3).
+/// let (mut x, mut optimiser) = ([0.0f64], Optimiser::new(OptimiserConfig::adam(0.1), 1)?);
+/// for _ in 0..500 {
+///     let gradient = [2.0 * (x[0] - 3.0)];
+///     optimiser.update(&mut x, &gradient);
+/// }
+/// assert!((x[0] - 3.0).abs() < 0.01);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimiser<T> {
     config: OptimiserConfig,
@@ -136,7 +151,7 @@ pub struct Optimiser<T> {
 }
 
 impl<T: Real> Optimiser<T> {
-    /// An optimiser for `length` parameters that remembers nothing yet.
+    /// An optimiser for `length` parameters, with moments of 0.
     ///
     /// # Errors
     /// [`Error::Config`] as [`OptimiserConfig::validate`].
@@ -152,7 +167,7 @@ impl<T: Real> Optimiser<T> {
         self.steps
     }
 
-    /// What it remembers, by name, for a checkpoint: running means of the gradient (`mean`) and of its square
+    /// Its moments by name, for a checkpoint: running means of the gradient (`mean`) and of its square
     /// (`square`), and RMSProp's last step (`step`).
     pub fn moments(&self) -> [(&'static str, &[T]); 3] {
         let [mean, square, step] = &self.moments;
@@ -170,7 +185,7 @@ impl<T: Real> Optimiser<T> {
                     what: "an optimiser's moment",
                     found: theirs.len(),
                     expected: mine.len(),
-                    shape: "one number for each parameter".into(),
+                    shape: "one element for each parameter".into(),
                 });
             }
             mine.copy_from_slice(theirs);
@@ -179,7 +194,7 @@ impl<T: Real> Optimiser<T> {
         Ok(())
     }
 
-    /// Changes the step size of the updates to come; what it remembers stays.
+    /// Changes the learning rate of later updates; the moments stay.
     ///
     /// # Errors
     /// [`Error::Config`] as [`OptimiserConfig::validate`].
@@ -191,6 +206,9 @@ impl<T: Real> Optimiser<T> {
     }
 
     /// Takes one step against the gradient.
+    ///
+    /// # Panics
+    /// If `parameters` or `gradient` has not as many elements as the optimiser was made for.
     pub fn update(&mut self, parameters: &mut [T], gradient: &[T]) {
         assert_eq!(parameters.len(), self.moments[0].len());
         assert_eq!(gradient.len(), parameters.len());
