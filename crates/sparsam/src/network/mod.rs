@@ -10,9 +10,11 @@
 
 mod budget;
 mod initial;
+mod layers;
 mod parameters;
 mod runner;
 mod shard;
+mod time_major;
 
 pub use initial::{Block, FirstValue, InitialValues, ONE_HOT_INPUT_BOUND, input_bound};
 pub use parameters::{Parameters, Tensor};
