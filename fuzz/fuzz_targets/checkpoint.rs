@@ -11,8 +11,7 @@ use sparsam::{Model, Network, NetworkConfig};
 static WHOLE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let models = Model::NAMES.iter().filter_map(|name| Model::by_name(name));
     let files = models.map(|memory| {
-        let config =
-            NetworkConfig { input_size: 1, hidden_size: 1, output_size: 1, controller: Default::default(), memory };
+        let config = NetworkConfig::new(1, 1).with_hidden_size(1).with_memory(memory);
         let extra = Extra { tensors: vec![("training.moment".into(), vec![1.0; 3])], ..Default::default() };
         to_bytes(&Network::<f32>::new(config, 1).expect("such a network can be"), &extra).expect("it can be written")
     });

@@ -19,8 +19,7 @@ fn go_on(network: &Network<f32>, runner: &mut Runner<f32>) {
 static WHOLE: LazyLock<Vec<(Network<f32>, Vec<u8>)>> = LazyLock::new(|| {
     let models = Model::NAMES.iter().filter_map(|name| Model::by_name(name));
     let states = models.map(|memory| {
-        let config =
-            NetworkConfig { input_size: 1, hidden_size: 1, output_size: 1, controller: Default::default(), memory };
+        let config = NetworkConfig::new(1, 1).with_hidden_size(1).with_memory(memory);
         let network = Network::new(config, 1).expect("such a network can be");
         let mut runner = Runner::new(&network, 2).expect("it fits");
         go_on(&network, &mut runner);

@@ -30,7 +30,7 @@ impl Machine {
             processor: cpu.lines().find_map(named).unwrap_or_else(|| std::env::consts::ARCH.into()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             threads: rayon::current_num_threads(),
-            instruction_set: format!("{:?}", sparsam::real::simd::level()),
+            instruction_set: format!("{:?}", sparsam::internal::simd::level()),
             memory_bytes: total.and_then(|kib| kib.trim().parse::<u64>().ok()).map(|kib| kib << 10),
             system: std::env::consts::OS,
             sparsam: env!("CARGO_PKG_VERSION"),

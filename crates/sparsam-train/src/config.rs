@@ -230,13 +230,10 @@ impl Config {
 
     /// The configuration of the network, whose inputs and outputs are the task's.
     pub fn network_config(&self, task: &dyn Task) -> NetworkConfig {
-        NetworkConfig {
-            input_size: task.input_size(),
-            hidden_size: self.network.hidden_size,
-            output_size: task.output_size(),
-            controller: self.network.controller,
-            memory: self.network.memory.clone(),
-        }
+        NetworkConfig::new(task.input_size(), task.output_size())
+            .with_hidden_size(self.network.hidden_size)
+            .with_controller(self.network.controller)
+            .with_memory(self.network.memory.clone())
     }
 
     /// What the learning rate of a batch (the first is 0) is multiplied by.
@@ -264,13 +261,10 @@ impl Config {
         }
         // What sizes the data will have is not known yet; none is smaller than this.
         let memory = self.network.memory.clone();
-        let sizes = NetworkConfig {
-            input_size: 1,
-            hidden_size: self.network.hidden_size,
-            output_size: 1,
-            controller: self.network.controller,
-            memory,
-        };
+        let sizes = NetworkConfig::new(1, 1)
+            .with_hidden_size(self.network.hidden_size)
+            .with_controller(self.network.controller)
+            .with_memory(memory);
         sizes.validate()?;
         self.validate_fields()
     }

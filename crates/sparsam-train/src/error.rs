@@ -92,7 +92,19 @@ pub enum Error {
     },
     /// An error of the library.
     #[error(transparent)]
-    Library(#[from] sparsam::Error),
+    Library(sparsam::Error),
+}
+
+impl From<sparsam::Error> for Error {
+    /// A runner's rows are the batch size of a training run.
+    fn from(error: sparsam::Error) -> Self {
+        Self::Library(match error {
+            sparsam::Error::Config { field: "rows", value, reason } => {
+                sparsam::Error::Config { field: "batch_size", value, reason }
+            }
+            error => error,
+        })
+    }
 }
 
 fn way_out(error: &io::Error) -> &'static str {
@@ -160,6 +172,8 @@ mod tests {
         for error in [memory, tape, mapping, sparsam::Error::MemoryTooLarge { bytes: 2 }] {
             assert!(Error::from(error).is_usage());
         }
+        let rows = sparsam::Error::Config { field: "rows", value: "0".into(), reason: "it is too small".into() };
+        assert_eq!(Error::from(rows).to_string(), "batch_size = 0 does not work: it is too small");
         let bad = sparsam::Error::Checkpoint { path: String::new(), reason: String::new() };
         assert!(!Error::from(bad).is_usage());
     }

@@ -419,13 +419,7 @@ mod tests {
     fn a_sequence_is_right_if_none_of_its_outputs_is_wrong() {
         // One bit for each of one or two vectors; the network always says 1.
         let task = TaskConfig::Copy(crate::task::Copy { bits: 1, min_length: 1, max_length: 2 }).build().unwrap();
-        let sizes = sparsam::NetworkConfig {
-            input_size: 3,
-            hidden_size: 4,
-            output_size: 1,
-            controller: Default::default(),
-            memory: Model::Lstm,
-        };
+        let sizes = sparsam::NetworkConfig::new(3, 1).with_hidden_size(4).with_memory(Model::Lstm);
         let mut network = Network::new(sizes, 3).unwrap();
         network.parameters_mut().get_mut("output.weight").unwrap().fill(0.0);
         network.parameters_mut().get_mut("output.bias").unwrap().fill(1.0);

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sparsam::Network;
 use sparsam::checkpoint::{self, Extra};
-use sparsam::file;
+use sparsam::internal::file;
 use sparsam::nn::clip::AdaptiveClip;
 use sparsam::nn::optimiser::Optimiser;
 

@@ -13,8 +13,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use sparsam::internal::simd::level;
 use sparsam::memory::{Memory, MemoryConfig, dam, ntm};
-use sparsam::real::simd::level;
 
 const HEADS: usize = 4;
 const WORD_SIZE: usize = 32;

@@ -7,8 +7,8 @@
 
 use std::time::Instant;
 
+use sparsam::internal::simd::level;
 use sparsam::memory::{Memory, dnc};
-use sparsam::real::simd::level;
 
 const STEPS: usize = 10;
 const WORD_SIZE: usize = 32;

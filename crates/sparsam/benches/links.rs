@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use sparsam::memory::links::{Direction, Links};
+use sparsam::internal::{Direction, Links};
 
 const MEMORY_SIZE: usize = 1_000_000;
 const LINKS: usize = 8;

@@ -7,9 +7,9 @@
 
 use std::time::Instant;
 
+use sparsam::internal::matrix::{Packed, View, multiply};
+use sparsam::internal::simd::level;
 use sparsam::memory::sam;
-use sparsam::real::matrix::{Packed, View, multiply};
-use sparsam::real::simd::level;
 use sparsam::{ControllerKind, Model, Network, NetworkConfig, Runner};
 
 const STEPS: usize = 100;
@@ -20,7 +20,8 @@ const OUTPUT: usize = 8;
 const ROUNDS: usize = 60;
 
 fn network(controller: ControllerKind, memory: Model) -> Network<f32> {
-    let config = NetworkConfig { input_size: INPUT, hidden_size: HIDDEN, output_size: OUTPUT, controller, memory };
+    let config =
+        NetworkConfig::new(INPUT, OUTPUT).with_hidden_size(HIDDEN).with_controller(controller).with_memory(memory);
     Network::new(config, 1).expect("it fits")
 }
 

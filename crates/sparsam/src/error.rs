@@ -1,6 +1,14 @@
 //! What can go wrong, each in one sentence that names the thing and the way out.
 
-/// An error of this library.
+/// An error of this library. Its text is one sentence: what does not fit, and what would.
+///
+/// ```
+/// use sparsam::{Error, Network, NetworkConfig};
+///
+/// let error = Network::<f32>::new(NetworkConfig::new(0, 2), 1).expect_err("there is no input");
+/// assert!(matches!(error, Error::Config { field: "input_size", .. }));
+/// assert_eq!(error.to_string(), "input_size = 0 does not work: it must be at least 1");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -20,10 +28,10 @@ pub enum Error {
         /// The size asked for.
         bytes: u128,
     },
-    /// An array that would fit, but that the system has no place for beside those there are.
+    /// The system refused an array that would fit: there are too many of them already.
     #[error(
-        "the system refused another array of {bytes} bytes in memory: {source}; every sequence has several, so choose a \
-         smaller batch_size, or allow more of them (on Linux vm.max_map_count)"
+        "the system refused another array of {bytes} bytes in memory: {source}; every sequence has several, so run fewer \
+         sequences at a time, or allow more arrays (on Linux vm.max_map_count)"
     )]
     MappingRefused {
         /// The size of the array.
@@ -47,7 +55,7 @@ pub enum Error {
     },
     /// A tape that this machine has no room for: every step is kept, with dense models the whole memory of every step.
     #[error(
-        "going back through {steps} time steps would need {} ({bytes} bytes) beyond what is in use, and {} are \
+        "the backward pass over {steps} time steps would need {} ({bytes} bytes) beyond what is in use, and {} are \
          available; choose shorter sequences or fewer of them at a time; a dense model also takes less with a smaller memory_size",
         gibibytes(*.bytes), gibibytes(*.available)
     )]
@@ -60,7 +68,7 @@ pub enum Error {
         available: u128,
     },
     /// An argument of the wrong length.
-    #[error("{what} has {found} numbers where {expected} were expected ({shape})")]
+    #[error("{what} has length {found}, where {expected} was expected ({shape})")]
     Shape {
         /// The argument.
         what: &'static str,
@@ -70,6 +78,24 @@ pub enum Error {
         expected: usize,
         /// Where that length comes from.
         shape: String,
+    },
+    /// Parameters, or gradients, whose tensors have other names or shapes than the network's.
+    #[error("{what} do not fit the network: {reason}")]
+    Parameters {
+        /// The argument.
+        what: &'static str,
+        /// The first tensor that does not fit.
+        reason: String,
+    },
+    /// A class that no output stands for.
+    #[error("output {output} of the batch has the target class {class}, but there are {classes} classes: 0 to {}", .classes.saturating_sub(1))]
+    Class {
+        /// The place in the batch: time step × rows + row.
+        output: usize,
+        /// The class.
+        class: usize,
+        /// The number of classes.
+        classes: usize,
     },
     /// A sequence that is longer than the time steps given.
     #[error("sequence {row} has length {length}, but only {steps} time steps were given")]
@@ -84,8 +110,9 @@ pub enum Error {
     /// A call that does not fit the calls before it.
     #[error("{0}")]
     Order(&'static str),
-    /// A loss, output or gradient that is infinite or not a number.
-    #[error("{what} is {value}; lower the learning rate or clip gradients, and go on from the last checkpoint")]
+    /// A loss, parameter or gradient that is infinite or NaN. In training the usual causes are a learning rate that is too
+    /// high and gradients that are not [clipped](crate::nn::clip).
+    #[error("{what} is {value}, where a finite number was expected")]
     NotFinite {
         /// What it was found in, and where.
         what: String,

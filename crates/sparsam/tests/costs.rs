@@ -45,8 +45,7 @@ fn sparse(memory_size: usize) -> [Model; 2] {
 }
 
 fn network(memory: Model) -> Network<f32> {
-    let config =
-        NetworkConfig { input_size: 10, hidden_size: 100, output_size: 8, controller: Default::default(), memory };
+    let config = NetworkConfig::new(10, 8).with_hidden_size(100).with_memory(memory);
     Network::new(config, 1).expect("it fits")
 }
 

@@ -4,8 +4,8 @@
 mod common;
 
 use common::{Batch, network};
+use sparsam::internal::simd::{Level, best_level, level, use_level};
 use sparsam::memory::{dam, dnc, ntm, sam};
-use sparsam::real::simd::{Level, best_level, level, use_level};
 use sparsam::{Model, Runner};
 
 #[test]

@@ -184,13 +184,8 @@ fn a_row_reset_between_passes_leaves_the_others_where_they_stand() {
 #[test]
 fn gradients_that_vanish_end_with_zero() {
     for model in models() {
-        let config = NetworkConfig {
-            input_size: 2,
-            hidden_size: 12,
-            output_size: 1,
-            controller: model.controller,
-            memory: model.memory,
-        };
+        let config =
+            NetworkConfig::new(2, 1).with_hidden_size(12).with_controller(model.controller).with_memory(model.memory);
         let network = Network::<f32>::new(config, 5).expect("it fits");
         let steps = 1500;
         let inputs: Vec<f32> = (0..2 * steps).map(|i| ((i * 7919) % 13) as f32 / 13.0).collect();

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use sparsam::index::sample::{Distribution, Sample};
 use sparsam::index::{Found, Index, IndexKind};
+use sparsam::internal::{Distribution, Sample};
 
 use super::{HEADS, QUICK_SECONDS, READS, Report, Spread, WORD_SIZE, no_room, room, status_bytes};
 use crate::display::grouped;

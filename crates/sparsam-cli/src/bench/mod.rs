@@ -18,7 +18,8 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sparsam::index::IndexKind;
-use sparsam::memory::{Footprint, MemoryConfig, available_bytes};
+use sparsam::internal::available_bytes;
+use sparsam::memory::{Footprint, MemoryConfig};
 use sparsam::option::{Declared, OptionValue};
 use sparsam::{Model, Network, NetworkConfig};
 
@@ -159,16 +160,7 @@ impl Variant {
 
     fn network(self, memory_size: usize) -> Result<Network<f32>, sparsam::Error> {
         let memory = self.memory(memory_size);
-        Network::new(
-            NetworkConfig {
-                input_size: INPUT,
-                hidden_size: HIDDEN,
-                output_size: OUTPUT,
-                controller: Default::default(),
-                memory,
-            },
-            1,
-        )
+        Network::new(NetworkConfig::new(INPUT, OUTPUT).with_hidden_size(HIDDEN).with_memory(memory), 1)
     }
 
     /// Bytes of one state of a dense memory; none for a sparse one.

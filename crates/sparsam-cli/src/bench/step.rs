@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sparsam::index::IndexKind;
-use sparsam::index::sample::{Distribution, Sample};
+use sparsam::internal::{Distribution, Sample};
 use sparsam::{Error, Network, Parameters, Runner};
 
 use super::figure::{Figure, InPaper, Place, Subject};

@@ -59,7 +59,7 @@ impl Ending {
     fn write(&self, folder: &Path) -> Result<(), Error> {
         let path = folder.join(RESULT);
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        sparsam::file::replace(&path, &text).map_err(|source| Error::Io { path, source })
+        sparsam::internal::file::replace(&path, &text).map_err(|source| Error::Io { path, source })
     }
 
     /// Whether a run that ended so has no more training to do.
@@ -326,13 +326,7 @@ mod tests {
     fn long_sequences_do_not_fill_the_memory() {
         for (model, first, words) in [("sam", 20, 40), ("sdnc", 5, 10), ("dam", 4, 4), ("lstm", 0, 0)] {
             let memory = Model::by_name(model).unwrap().with_memory_size(first);
-            let sizes = sparsam::NetworkConfig {
-                input_size: 2,
-                hidden_size: 3,
-                output_size: 2,
-                controller: Default::default(),
-                memory,
-            };
+            let sizes = sparsam::NetworkConfig::new(2, 2).with_hidden_size(3).with_memory(memory);
             let network = Network::new(sizes, 1).unwrap();
             let roomy = with_room(network.clone(), 10).unwrap();
             assert_eq!(roomy.parameters(), network.parameters());

@@ -211,7 +211,7 @@ mod tests {
     fn config() -> NetworkConfig {
         let memory =
             Model::Sam(sam::Config { memory_size: 20, word_size: 3, heads: 2, reads: 2, ..Default::default() });
-        NetworkConfig { input_size: 4, hidden_size: 5, output_size: 2, controller: Default::default(), memory }
+        NetworkConfig::new(4, 2).with_hidden_size(5).with_memory(memory)
     }
 
     fn extra() -> Extra<f32> {

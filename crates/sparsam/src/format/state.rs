@@ -200,7 +200,7 @@ mod tests {
     }
 
     fn network_of<T: Real>(controller: ControllerKind, memory: Model) -> Network<T> {
-        let config = NetworkConfig { input_size: 2, hidden_size: 5, output_size: 3, controller, memory };
+        let config = NetworkConfig::new(2, 3).with_hidden_size(5).with_controller(controller).with_memory(memory);
         let mut network = Network::new(config, 3).unwrap();
         for value in network.parameters_mut().values_mut() {
             *value *= T::from_f64(4.0);

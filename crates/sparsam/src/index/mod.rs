@@ -11,7 +11,7 @@ mod ivf;
 mod kd_forest;
 mod linear;
 mod lsh;
-pub mod sample;
+pub(crate) mod sample;
 
 pub use auto::Auto;
 pub use forest::Forest;
@@ -30,8 +30,26 @@ use crate::{Error, Real};
 /// ε in cos(u, v) = u·v / (√(u·u + ε) √(v·v + ε)).
 pub const EPSILON: f64 = 1e-6;
 
-/// Finds similar words among those it was told of.
-pub trait Index<T: Real>: Send {
+/// Finds similar words among those it was told of. Sealed: it can be called, but not implemented, outside of this crate.
+///
+/// ```
+/// use sparsam::index::{Found, IndexKind};
+///
+/// # fn main() -> Result<(), sparsam::Error> {
+/// // Three words of two elements.
+/// let contents = [1.0f32, 0.0, 0.6, 0.8, 0.0, 1.0];
+/// let mut index = IndexKind::Linear.build::<f32>(3, 2, 0)?;
+/// for word in 0..3 {
+///     index.update(word, &contents);
+/// }
+/// let mut found = Found::default();
+/// found.start(1, 2);
+/// index.search(&contents, &[0.1, 2.0], &mut found);
+/// assert_eq!(found.words(0), [2, 1]);
+/// # Ok(())
+/// # }
+/// ```
+pub trait Index<T: Real>: sealed::Sealed + Send {
     /// Takes note that the content of `word` has changed. `contents` is the whole memory, word after word.
     fn update(&mut self, word: u32, contents: &[T]);
 
@@ -56,6 +74,17 @@ pub trait Index<T: Real>: Send {
     /// At least `min(found.limit(), self.len())` words are found for each query then. `queries` holds one query of the length of a word
     /// after another; `contents` is the whole memory, word after word.
     fn search(&mut self, contents: &[T], queries: &[T], found: &mut Found<T>);
+}
+
+/// Methods may be added to [`Index`], since nobody else implements it.
+mod sealed {
+    pub trait Sealed {}
+    impl<T> Sealed for super::Auto<T> {}
+    impl<T> Sealed for super::Linear<T> {}
+    impl<T> Sealed for super::Ivf<T> {}
+    impl<T, R> Sealed for super::Forest<T, R> {}
+    #[cfg(feature = "hnsw")]
+    impl<T> Sealed for super::Hnsw<T> {}
 }
 
 /// The registry of indexes: for each its variant, its name in configurations, the share of the best words that it finds at

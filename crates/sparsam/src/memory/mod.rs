@@ -1,6 +1,26 @@
 //! External memories, driven by a controller one time step at a time.
 //!
-//! # The life of a memory
+//! A [`Network`](crate::Network) drives one by itself. A controller of your own can drive it as well: make a memory by
+//! [`MemoryConfig::build`], lay out interface vectors by [`MemoryConfig::interface`], and call [`Memory::step`] and
+//! [`Memory::step_back`].
+//!
+//! ```
+//! use sparsam::memory::{MemoryConfig, sam};
+//!
+//! # fn main() -> Result<(), sparsam::Error> {
+//! let config = sam::Config { memory_size: 1000, word_size: 4, heads: 1, reads: 2, ..Default::default() };
+//! let mut memory = config.build::<f32>()?;
+//! let (interface, mut read) = (vec![0.5; memory.interface_len()], vec![0.0; memory.read_len()]);
+//! memory.step(&interface, &mut read, true);
+//!
+//! // The gradient of the loss with respect to what was read, and then to the interface.
+//! let mut interface_gradient = vec![0.0; memory.interface_len()];
+//! memory.step_back(&interface, &[1.0; 4], &mut interface_gradient);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The order of calls
 //!
 //! * **Made or [`reset`](Memory::reset)**: every word is zero (or whatever the model starts with), nothing was read,
 //!   the tape is empty.
@@ -8,7 +28,7 @@
 //!   its user knows.
 //! * **[`start_episode`](Memory::start_episode)** keeps the memory as it stands and empties the tape. Gradients will
 //!   stop here: this is the border that a carried memory crosses and a gradient does not.
-//! * **[`step`](Memory::step)** writes, then reads. With `record`, it puts on the tape what going back needs; without,
+//! * **[`step`](Memory::step)** writes, then reads. With `record`, it puts on the tape what the backward pass needs; without,
 //!   it starts a new episode and leaves the tape empty, so that a stream runs in constant memory.
 //! * **[`step_back`](Memory::step_back)** undoes the latest step on the tape and turns the gradient of its reads into
 //!   that of its interface. After as many steps back as there were steps, the memory is bit for bit what it was
@@ -28,14 +48,11 @@ mod models;
 mod options;
 mod sharpen;
 mod softmax;
-mod sparse;
+pub(crate) mod sparse;
 mod trace;
 
 pub use models::{dam, dnc, ntm, sam, sdnc};
 pub use options::{Footprint, Sizes};
-pub use sparse::links;
-
-pub use crate::system::available_bytes;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,8 +60,8 @@ use self::interface::Field;
 use crate::option::{ConfigOption, Declared, Value};
 use crate::{Arrays, Error, Real};
 
-/// An external memory. See the [module](self) for its life.
-pub trait Memory<T: Real>: Send {
+/// An external memory. See the [module](self) for the order of calls. Sealed: the models are this crate's.
+pub trait Memory<T: Real>: sealed::Sealed + Send {
     /// Length of the interface vector that drives one step.
     fn interface_len(&self) -> usize;
 
@@ -85,8 +102,8 @@ pub trait Memory<T: Real>: Send {
     /// from the words, and may find others than the one that was saved would have found.
     ///
     /// # Errors
-    /// [`Error::State`] names the array that does not fit. The memory is good for nothing but a
-    /// [`reset`](Self::reset) then.
+    /// [`Error::State`] names the array that does not fit. The memory is then unusable until [`reset`](Self::reset) is
+    /// called.
     fn load(&mut self, from: &mut Arrays<T>) -> Result<(), Error>;
 
     /// Tells what the latest step on the tape that is in force wrote and read, and with what weights and gates;
@@ -104,8 +121,8 @@ pub trait Memory<T: Real>: Send {
     }
 }
 
-/// What makes a memory: its sizes and options.
-pub trait MemoryConfig: Sizes + Declared {
+/// The configuration of a memory: its sizes and options. Sealed, as [`Memory`] is.
+pub trait MemoryConfig: sealed::Sealed + Sizes + Declared {
     /// Length of the interface vector.
     fn interface_len(&self) -> usize;
     /// The fields of the interface vector, in their order, with what each starts with.
@@ -136,10 +153,32 @@ pub trait MemoryConfig: Sizes + Declared {
     }
 }
 
+/// The traits of this module can be called outside of this crate, but not implemented: methods may be added.
+mod sealed {
+    use super::{dam, dnc, ntm, sam, sdnc};
+
+    pub trait Sealed {}
+    impl<T> Sealed for sam::Sam<T> {}
+    impl<T> Sealed for sdnc::Sdnc<T> {}
+    impl<T> Sealed for dam::Dam<T> {}
+    impl<T> Sealed for ntm::Ntm<T> {}
+    impl<T> Sealed for dnc::Dnc<T> {}
+}
+
 /// The registry of models: one line for each memory.
 macro_rules! models {
     ($($(#[$doc:meta])* $variant:ident($config:ty) = $name:literal,)*) => {
-        /// A model: which memory stands beside the controller, and its configuration.
+        /// A model: the memory beside the controller, with its configuration.
+        ///
+        /// ```
+        /// use sparsam::Model;
+        /// use sparsam::memory::{MemoryConfig, sam};
+        ///
+        /// let sam = sam::Config { memory_size: 4096, ..Default::default() };
+        /// let model = Model::from(sam.clone());
+        /// assert_eq!((model.name(), model.read_len()), ("sam", sam.heads * sam.word_size));
+        /// assert_eq!(Model::by_name("lstm"), Some(Model::Lstm));
+        /// ```
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "model", rename_all = "lowercase")]
         pub enum Model {
@@ -147,6 +186,16 @@ macro_rules! models {
             Lstm,
             $($(#[$doc])* $variant($config),)*
         }
+
+        $(
+            impl sealed::Sealed for $config {}
+
+            impl From<$config> for Model {
+                fn from(config: $config) -> Self {
+                    Self::$variant(config)
+                }
+            }
+        )*
 
         impl Model {
             /// The names of all models.

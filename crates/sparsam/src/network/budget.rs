@@ -62,7 +62,7 @@ impl NetworkConfig {
         }
         Err(match self.largest_memory(|memory| bytes(memory) <= available) {
             Some(memory_size) => Error::MemoryDoesNotFit { bytes: needed, available, memory_size },
-            None => does_not_fit("batch_size", rows, needed, available),
+            None => does_not_fit("rows", rows, needed, available),
         })
     }
 
@@ -85,7 +85,7 @@ impl NetworkConfig {
         if parameters > available {
             let one_shard = Use { rows: wanted.rows.min(SHARD_ROWS), ..wanted };
             return Err(if self.parameter_bytes::<T>(one_shard) <= available {
-                does_not_fit("batch_size", wanted.rows, parameters, available)
+                does_not_fit("rows", wanted.rows, parameters, available)
             } else {
                 self.too_many_parameters(parameters, available)
             });
@@ -98,7 +98,7 @@ impl NetworkConfig {
         Err(if wanted.steps > 0 && total(Use { steps: 0, ..wanted }, &self.memory) <= available {
             Error::TapeDoesNotFit { steps: wanted.steps, bytes: bytes - parameters, available }
         } else if wanted.rows > 1 {
-            does_not_fit("batch_size", wanted.rows, bytes, available)
+            does_not_fit("rows", wanted.rows, bytes, available)
         } else {
             self.too_many_parameters(bytes, available)
         })
@@ -185,7 +185,7 @@ mod tests {
     const GIBIBYTE: u128 = 1 << 30;
 
     fn config(memory: Model) -> NetworkConfig {
-        NetworkConfig { input_size: 10, hidden_size: 100, output_size: 8, controller: Default::default(), memory }
+        NetworkConfig::new(10, 8).with_hidden_size(100).with_memory(memory)
     }
 
     fn check(config: &NetworkConfig, rows: usize, steps: usize, available: u128) -> Result<(), Error> {
@@ -204,7 +204,7 @@ mod tests {
             message(check(&large, 1, 2, 20 * GIBIBYTE)).starts_with("hidden_size = 60000 does not work: it would ")
         );
         let one_of_each = config(Model::Lstm).parameter_bytes::<f32>(Use { rows: 4, steps: 0, moments: 3 });
-        assert!(message(check(&config(Model::Lstm), 4096, 0, one_of_each)).starts_with("batch_size = 4096 "));
+        assert!(message(check(&config(Model::Lstm), 4096, 0, one_of_each)).starts_with("rows = 4096 "));
         assert!(check(&config(Model::Lstm), 4, 0, one_of_each).is_ok());
         let wide = sam::Config { heads: 4096, word_size: 4096, ..Default::default() };
         assert!(message(check(&config(Model::Sam(wide)), 1, 2, GIBIBYTE)).starts_with("heads = 4096 "));

@@ -196,12 +196,11 @@ mod tests {
         memories.push(Model::Dnc(dnc::Config { masked_content: true, sharpened_links: true, ..Default::default() }));
         memories.push(Model::Sam(sam::Config { heads: 1, ..Default::default() }));
         let of = |(controller, memory): (ControllerKind, Model)| {
-            [0, 3].map(|output_size| NetworkConfig {
-                input_size: 5,
-                hidden_size: 7,
-                output_size,
-                controller,
-                memory: memory.clone(),
+            [0, 3].map(|output_size| {
+                NetworkConfig::new(5, output_size)
+                    .with_hidden_size(7)
+                    .with_controller(controller)
+                    .with_memory(memory.clone())
             })
         };
         let controllers = ControllerKind::NAMES.iter().filter_map(|name| ControllerKind::by_name(name));
@@ -248,8 +247,7 @@ mod tests {
     #[test]
     fn values_lie_where_they_should() {
         let memory = Model::Sam(sam::Config { word_size: 4, heads: 2, ..Default::default() });
-        let config =
-            NetworkConfig { input_size: 5, hidden_size: 30, output_size: 3, controller: Default::default(), memory };
+        let config = NetworkConfig::new(5, 3).with_hidden_size(30).with_memory(memory);
         let network = Network::<f64>::new(config.clone(), 1).unwrap();
         let of = |name| network.parameters().get(name).unwrap();
         let largest =
@@ -277,8 +275,7 @@ mod tests {
     #[test]
     fn uniform_values_are_those_of_before() {
         let memory = Model::Sam(sam::Config { word_size: 4, heads: 2, ..Default::default() });
-        let config =
-            NetworkConfig { input_size: 5, hidden_size: 30, output_size: 3, controller: Default::default(), memory };
+        let config = NetworkConfig::new(5, 3).with_hidden_size(30).with_memory(memory);
         let network = Network::<f64>::with_initial_values(config, InitialValues::Uniform, Some(4.0), 1).unwrap();
         let all = network.parameters().values();
         assert!(all.iter().all(|value| *value == 1.0 || value.abs() <= 1.0 / 30f64.sqrt()));

@@ -10,9 +10,11 @@
 
 mod budget;
 mod initial;
+mod layers;
 mod parameters;
 mod runner;
 mod shard;
+mod time_major;
 
 pub use initial::{Block, FirstValue, InitialValues, ONE_HOT_INPUT_BOUND, input_bound};
 pub use parameters::{Parameters, Tensor};
@@ -27,14 +29,27 @@ use serde::{Deserialize, Serialize};
 use crate::controller::{Declaration, Sizes};
 use crate::{ControllerKind, Error, Model, Real};
 
-/// The sizes of a network and its model.
+/// The sizes of a network, its controller and its memory.
+///
+/// ```
+/// use sparsam::memory::sdnc;
+/// use sparsam::{ControllerKind, NetworkConfig};
+///
+/// // 10 input elements, 8 output elements; 100 hidden units, an LSTM and SAM unless others are chosen.
+/// let config = NetworkConfig::new(10, 8)
+///     .with_hidden_size(64)
+///     .with_controller(ControllerKind::Gru)
+///     .with_memory(sdnc::Config { memory_size: 4096, ..Default::default() });
+/// assert!(config.validate().is_ok());
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct NetworkConfig {
-    /// Numbers in an input, I.
+    /// Elements of an input, I.
     pub input_size: usize,
     /// Hidden units of the controller, H.
     pub hidden_size: usize,
-    /// Numbers in an output, O. 0 makes a network without an output layer, whose output is \[h ; r\]: see
+    /// Elements of an output, O. 0 makes a network without an output layer, whose output is \[h ; r\]: see
     /// [`output_len`](Self::output_len).
     pub output_size: usize,
     /// The controller. Networks that do not say theirs have an LSTM, and those that have one do not say so.
@@ -48,7 +63,32 @@ pub struct NetworkConfig {
 const LARGEST_SIZE: usize = 1 << 24;
 
 impl NetworkConfig {
-    /// Checks that such a network can be.
+    /// A network with `input_size` input elements and `output_size` output elements: 100 hidden units of an LSTM, and SAM
+    /// with its defaults.
+    pub fn new(input_size: usize, output_size: usize) -> Self {
+        let memory = Model::Sam(Default::default());
+        Self { input_size, hidden_size: 100, output_size, controller: ControllerKind::default(), memory }
+    }
+
+    /// The same with `hidden_size` hidden units of the controller.
+    #[must_use]
+    pub fn with_hidden_size(self, hidden_size: usize) -> Self {
+        Self { hidden_size, ..self }
+    }
+
+    /// The same with another controller.
+    #[must_use]
+    pub fn with_controller(self, controller: ControllerKind) -> Self {
+        Self { controller, ..self }
+    }
+
+    /// The same with another memory: a [`Model`], or the configuration of one. [`Model::Lstm`] is none.
+    #[must_use]
+    pub fn with_memory(self, memory: impl Into<Model>) -> Self {
+        Self { memory: memory.into(), ..self }
+    }
+
+    /// Checks the sizes, and those of the memory.
     ///
     /// # Errors
     /// [`Error::Config`] names the field that does not fit.
@@ -77,7 +117,7 @@ impl NetworkConfig {
         Ok(())
     }
 
-    /// Numbers in what a step puts out: the output size, or H + R·W without an output layer.
+    /// Elements of what a step puts out: the output size, or H + R·W without an output layer.
     pub fn output_len(&self) -> usize {
         if self.output_size > 0 { self.output_size } else { self.hidden_size + self.memory.read_len() }
     }
@@ -111,7 +151,20 @@ impl NetworkConfig {
     }
 }
 
-/// A network: a configuration and parameters that fit it.
+/// A network: a configuration and parameters that fit it. It has no state of sequences: a [`Runner`] has that.
+///
+/// ```
+/// use sparsam::{Model, Network, NetworkConfig};
+///
+/// # fn main() -> Result<(), sparsam::Error> {
+/// let network = Network::<f32>::new(NetworkConfig::new(3, 2).with_memory(Model::Lstm), 1)?;
+/// for tensor in network.parameters().tensors() {
+///     println!("{} {:?}", tensor.name, tensor.shape);
+/// }
+/// assert_eq!(network.parameters().get("output.bias"), Some(&[0.0, 0.0][..]));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Network<T> {
     config: NetworkConfig,
@@ -161,27 +214,32 @@ impl<T: Real> Network<T> {
     /// A network with the given parameters.
     ///
     /// # Errors
-    /// [`Error::Config`] names the field that does not fit; [`Error::Shape`] if the parameters are not those of
-    /// this configuration.
+    /// [`Error::Config`] names the field that does not fit; [`Error::Parameters`] the first tensor that is not one of this
+    /// configuration.
     pub fn from_parameters(config: NetworkConfig, parameters: Parameters<T>) -> Result<Self, Error> {
         config.validate()?;
-        if parameters.tensors() != config.tensors() {
-            return Err(Error::Shape {
-                what: "parameters",
-                found: parameters.values().len(),
-                expected: config.parameter_count() as usize,
-                shape: "names and shapes are those of the configuration's tensors".into(),
-            });
-        }
+        parameters::check_tensors("the parameters", parameters.tensors(), &config.tensors())?;
         Ok(Self { config, parameters, version: new_version() })
     }
 
     /// The same parameters with another memory, such as one of more words or with another index.
     ///
+    /// ```
+    /// use sparsam::memory::sam;
+    /// use sparsam::{Network, NetworkConfig};
+    ///
+    /// # fn main() -> Result<(), sparsam::Error> {
+    /// let small = sam::Config { memory_size: 1000, ..Default::default() };
+    /// let network = Network::<f32>::new(NetworkConfig::new(3, 2).with_memory(small.clone()), 1)?;
+    /// let larger = network.with_memory(sam::Config { memory_size: 1_000_000, ..small })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`from_parameters`](Self::from_parameters): parameters of other shapes do not fit.
-    pub fn with_memory(&self, memory: Model) -> Result<Self, Error> {
-        Self::from_parameters(NetworkConfig { memory, ..self.config.clone() }, self.parameters.clone())
+    pub fn with_memory(&self, memory: impl Into<Model>) -> Result<Self, Error> {
+        Self::from_parameters(self.config.clone().with_memory(memory), self.parameters.clone())
     }
 
     /// The configuration.
@@ -194,13 +252,13 @@ impl<T: Real> Network<T> {
         &self.parameters
     }
 
-    /// The parameters, to be changed.
+    /// The parameters, to be changed. Runners lay the weights out again before their next run.
     pub fn parameters_mut(&mut self) -> &mut Parameters<T> {
         self.version = new_version();
         &mut self.parameters
     }
 
-    /// Parameters of the same names and shapes, all zero: room for a gradient.
+    /// Parameters of the same names and shapes, all zero: what [`Runner::backward`] adds gradients to.
     pub fn zeros(&self) -> Parameters<T> {
         Parameters::zeros(self.config.tensors())
     }
@@ -215,17 +273,15 @@ mod tests {
         let sam = |word_size, memory_size| {
             Model::Sam(crate::memory::sam::Config { word_size, memory_size, ..Default::default() })
         };
-        let config = NetworkConfig {
-            input_size: 2,
-            hidden_size: 3,
-            output_size: 2,
-            controller: Default::default(),
-            memory: sam(4, 20),
-        };
+        let config = NetworkConfig::new(2, 2).with_hidden_size(3).with_memory(sam(4, 20));
         let network = Network::<f32>::new(config, 1).unwrap();
         let larger = network.with_memory(sam(4, 50)).unwrap();
         assert_eq!((larger.parameters(), &larger.config().memory), (network.parameters(), &sam(4, 50)));
-        assert!(network.with_memory(sam(5, 20)).is_err());
-        assert!(network.with_memory(Model::Lstm).is_err());
+        let message = network.with_memory(sam(5, 20)).unwrap_err().to_string();
+        let expected = "the parameters do not fit the network: the tensor `controller.weight_ih` of shape [12, 18], where \
+            `controller.weight_ih` of shape [12, 22] was expected";
+        assert_eq!(message, expected);
+        let message = network.with_memory(Model::Lstm).unwrap_err().to_string();
+        assert!(message.contains("[12, 18]") && message.contains("[12, 2]"), "{message}");
     }
 }

@@ -16,6 +16,16 @@ impl Tensor {
 }
 
 /// Named tensors in one flat buffer: the parameters of a network, or a gradient of them.
+///
+/// ```
+/// use sparsam::Parameters;
+/// use sparsam::network::Tensor;
+///
+/// let tensors = vec![Tensor { name: "weight", shape: vec![2, 3] }, Tensor { name: "bias", shape: vec![2] }];
+/// let mut parameters = Parameters::<f32>::zeros(tensors);
+/// parameters.get_mut("bias").expect("it is there").fill(1.0);
+/// assert_eq!(parameters.values(), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters<T> {
     tensors: Vec<Tensor>,
@@ -34,32 +44,32 @@ impl<T: Real> Parameters<T> {
         &self.tensors
     }
 
-    /// All numbers, tensor after tensor.
+    /// All elements, tensor after tensor.
     pub fn values(&self) -> &[T] {
         &self.values
     }
 
-    /// All numbers, to be changed.
+    /// All elements, to be changed.
     pub fn values_mut(&mut self) -> &mut [T] {
         &mut self.values
     }
 
-    /// All numbers, to be kept without the names.
+    /// All elements, without the names.
     pub fn into_values(self) -> Vec<T> {
         self.values
     }
 
-    /// The numbers of a tensor.
+    /// The elements of a tensor; none if there is no tensor of that name.
     pub fn get(&self, name: &str) -> Option<&[T]> {
         self.range(name).map(|range| &self.values[range])
     }
 
-    /// The numbers of a tensor, to be changed.
+    /// The elements of a tensor, to be changed.
     pub fn get_mut(&mut self, name: &str) -> Option<&mut [T]> {
         self.range(name).map(|range| &mut self.values[range])
     }
 
-    /// Checks that no number is infinite or NaN; `what` says whose numbers they are.
+    /// Checks that no element is infinite or NaN; `what` stands before the tensor's name in the error.
     ///
     /// # Errors
     /// [`Error::NotFinite`] names the first tensor in which one is.
@@ -84,5 +94,22 @@ impl<T: Real> Parameters<T> {
             start += tensor.len();
         }
         None
+    }
+}
+
+/// Checks that tensors are those of a network.
+///
+/// # Errors
+/// [`Error::Parameters`] names the first that is not.
+pub fn check_tensors(what: &'static str, found: &[Tensor], expected: &[Tensor]) -> Result<(), Error> {
+    let tell = |tensor: Option<&Tensor>| {
+        tensor.map_or("none".into(), |Tensor { name, shape }| format!("`{name}` of shape {shape:?}"))
+    };
+    match (0..found.len().max(expected.len())).find(|place| found.get(*place) != expected.get(*place)) {
+        None => Ok(()),
+        Some(place) => {
+            let (found, expected) = (tell(found.get(place)), tell(expected.get(place)));
+            Err(Error::Parameters { what, reason: format!("the tensor {found}, where {expected} was expected") })
+        }
     }
 }

@@ -1,5 +1,6 @@
 use rayon::prelude::*;
 
+use super::parameters::check_tensors;
 use super::shard::{PackedWeights, Place, SHARD_ROWS, Shard};
 use super::{Network, NetworkConfig, Parameters};
 use crate::system::available_bytes;
@@ -67,7 +68,7 @@ impl<T: Real> Runner<T> {
         config.validate()?;
         if rows == 0 {
             let reason = "a batch has at least one sequence".into();
-            return Err(Error::Config { field: "batch_size", value: "0".into(), reason });
+            return Err(Error::Config { field: "rows", value: "0".into(), reason });
         }
         config.check_memories::<T>(rows)?;
         let shards = (0..rows)
@@ -275,7 +276,8 @@ impl<T: Real> Runner<T> {
     /// that `forward` started from. `output_gradients` holds T × rows × O numbers; those past a row's length count as 0.
     ///
     /// # Errors
-    /// [`Error::Order`] if there is no tape; [`Error::Shape`] names the argument that does not fit.
+    /// [`Error::Order`] if there is no tape; [`Error::Shape`] names the argument that does not fit, [`Error::Parameters`] the
+    /// first tensor of `gradients` that does not.
     pub fn backward(
         &mut self,
         network: &Network<T>,
@@ -284,7 +286,7 @@ impl<T: Real> Runner<T> {
         mut input_gradients: Option<&mut [T]>,
     ) -> Result<(), Error> {
         if !self.has_tape {
-            return Err(Error::Order("backward needs a forward before it: no tape is there to go back through"));
+            return Err(Error::Order("backward needs a forward before it: there is no tape"));
         }
         if self.version != network.version {
             return Err(Error::Order(
@@ -296,14 +298,7 @@ impl<T: Real> Runner<T> {
         if let Some(gradients) = &input_gradients {
             expect_len("input_gradients", gradients.len(), self.steps, batch, self.config.input_size)?;
         }
-        if gradients.tensors() != network.parameters().tensors() {
-            return Err(Error::Shape {
-                what: "gradients",
-                found: gradients.values().len(),
-                expected: network.parameters().values().len(),
-                shape: "names and shapes are those of the parameters".into(),
-            });
-        }
+        check_tensors("the gradients", gradients.tensors(), network.parameters().tensors())?;
         self.has_tape = false;
         let (weights, with_inputs) = (&self.weights, input_gradients.is_some());
         let back = |number: usize, shard: &mut Shard<T>, gradients: &mut Parameters<T>| {
@@ -424,14 +419,12 @@ fn expect_len(what: &'static str, found: usize, steps: usize, rows: usize, width
 mod tests {
     use super::*;
     use crate::memory::{dnc, sam};
+    use crate::network::Tensor;
     use crate::{Model, NetworkConfig};
 
     fn network(hidden_size: usize, memory: Model) -> Network<f32> {
-        Network::new(
-            NetworkConfig { input_size: 1, hidden_size, output_size: 1, controller: Default::default(), memory },
-            1,
-        )
-        .expect("it is small")
+        Network::new(NetworkConfig::new(1, 1).with_hidden_size(hidden_size).with_memory(memory), 1)
+            .expect("it is small")
     }
 
     #[test]
@@ -448,6 +441,24 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_fit_is_named() {
+        let network = network(2, Model::Lstm);
+        let message = Runner::new(&network, 0).err().expect("there is no row").to_string();
+        assert_eq!(message, "rows = 0 does not work: a batch has at least one sequence");
+
+        let mut runner = Runner::new(&network, 1).expect("it is small");
+        let mut outputs = [0.0; 3];
+        let error = runner.forward(&network, &[0.0; 3], &[3], &mut outputs[..2]).unwrap_err();
+        assert_eq!(error.to_string(), "outputs has length 2, where 3 was expected (3 time steps × 1 rows × 1)");
+        runner.forward(&network, &[0.0; 3], &[3], &mut outputs).expect("it fits");
+        // As many elements as the parameters have, in tensors of other names.
+        let tensors = network.parameters().tensors().iter().map(|tensor| Tensor { name: "other", ..tensor.clone() });
+        let mut gradients = Parameters::zeros(tensors.collect());
+        let message = runner.backward(&network, &outputs, &mut gradients, None).unwrap_err().to_string();
+        assert!(message.starts_with("the gradients do not fit the network: the tensor `other` of shape"), "{message}");
+    }
+
+    #[test]
     fn memories_of_all_rows_must_fit() {
         let network = network(1, Model::Dnc(dnc::Config { memory_size: 1 << 14, ..Default::default() }));
         let error = Runner::new(&network, 4096).err().expect("it takes eight terabytes");
@@ -456,13 +467,7 @@ mod tests {
 
     #[test]
     fn networks_too_large_for_the_machine_are_refused() {
-        let config = NetworkConfig {
-            input_size: 1,
-            hidden_size: 64_000,
-            output_size: 1,
-            controller: Default::default(),
-            memory: Model::Lstm,
-        };
+        let config = NetworkConfig::new(1, 1).with_hidden_size(64_000).with_memory(Model::Lstm);
         let error = Network::<f64>::new(config, 1).expect_err("it takes 400 gigabytes");
         assert!(error.to_string().starts_with("hidden_size = 64000 does not work"), "{error}");
     }

@@ -1,18 +1,30 @@
-//! Losses, each with its gradient. All values are natural-logarithm units; [`BITS`] turns them into bits.
+//! Losses, each with its gradient. Losses are in nats (units of the natural logarithm); multiply by [`BITS`] for bits.
 
 use crate::{Error, Real};
 
-/// Bits in a natural-logarithm unit, 1 / ln 2.
+/// Bits in a nat, 1 / ln 2.
 pub const BITS: f64 = std::f64::consts::LOG2_E;
 
-/// Binary cross-entropy of independent logits against targets of 0 or 1 (or between), summed over all numbers whose
-/// `mask` is not 0. Writes scale × the gradient to `gradient` (0 where masked) and returns the sum, unscaled.
+/// Binary cross-entropy of independent logits against targets of 0 or 1 (or between), summed over all outputs whose `mask` is
+/// true. Writes scale × the gradient of the logits to `gradient` (0 where masked) and returns the sum, in nats and unscaled.
 ///
-/// `logits`, `targets` and `gradient` hold the same number of numbers; `mask` holds one number for each run of
-/// `width` of them (a time step of a sequence).
+/// An output is `width` logits (a time step of a sequence). `logits`, `targets` and `gradient` have `width` elements for each
+/// element of `mask`.
+///
+/// ```
+/// use sparsam::nn::loss::{BITS, binary_cross_entropy};
+///
+/// let mut gradient = [0.0; 4];
+/// // Two outputs of two logits; the second does not count.
+/// let loss = binary_cross_entropy(&[0.0f32; 4], &[1.0; 4], &[true, false], 2, 1.0, &mut gradient)?;
+/// assert!((loss * BITS - 2.0).abs() < 1e-6);
+/// assert_eq!(gradient, [-0.5, -0.5, 0.0, 0.0]);
+/// # Ok::<(), sparsam::Error>(())
+/// ```
 ///
 /// # Errors
-/// [`Error::NotFinite`] names the first run in which the loss is infinite or not a number.
+/// [`Error::NotFinite`] names the first output at which the loss is infinite or NaN, [`Error::Shape`] the argument of another
+/// length.
 pub fn binary_cross_entropy<T: Real>(
     logits: &[T],
     targets: &[T],
@@ -41,11 +53,24 @@ pub fn binary_cross_entropy<T: Real>(
     Ok(sum)
 }
 
-/// Softmax cross-entropy of runs of `width` logits against one class each, summed over all runs that have a class.
-/// Writes scale × the gradient to `gradient` (0 where there is no class) and returns the sum, unscaled.
+/// Softmax cross-entropy of outputs of `width` logits against one class each, summed over all outputs that have a class.
+/// Writes scale × the gradient of the logits to `gradient` (0 where there is no class) and returns the sum, in nats and
+/// unscaled.
+///
+/// ```
+/// use sparsam::nn::loss::softmax_cross_entropy;
+///
+/// let mut gradient = [0.0; 6];
+/// // Two outputs of three logits; the second does not count.
+/// let loss = softmax_cross_entropy(&[0.0f32; 6], &[Some(2), None], 3, 1.0, &mut gradient)?;
+/// assert!((loss - 3f64.ln()).abs() < 1e-6);
+/// assert_eq!(gradient[3..], [0.0; 3]);
+/// # Ok::<(), sparsam::Error>(())
+/// ```
 ///
 /// # Errors
-/// [`Error::NotFinite`] names the first run in which the loss is infinite or not a number.
+/// [`Error::NotFinite`] names the first output at which the loss is infinite or NaN, [`Error::Class`] the first whose class
+/// is not below `width`; [`Error::Shape`] the argument of another length.
 pub fn softmax_cross_entropy<T: Real>(
     logits: &[T],
     classes: &[Option<usize>],
@@ -63,12 +88,7 @@ pub fn softmax_cross_entropy<T: Real>(
             continue;
         };
         if class >= width {
-            return Err(Error::Shape {
-                what: "a class",
-                found: class,
-                expected: width - 1,
-                shape: "the largest class is the number of logits less one".into(),
-            });
+            return Err(Error::Class { output: run, class, classes: width });
         }
         let largest = logits.iter().fold(T::NEG_INFINITY, |a, b| a.max(*b));
         let total: T = logits.iter().map(|x| (*x - largest).exp()).sum();
@@ -93,7 +113,7 @@ fn finite(loss: f64, run: usize) -> Result<f64, Error> {
 fn check_lengths(logits: usize, targets: usize, gradient: usize, expected: usize) -> Result<(), Error> {
     for (what, found) in [("logits", logits), ("targets", targets), ("gradient", gradient)] {
         if found != expected {
-            let shape = "outputs of the batch × numbers in an output".into();
+            let shape = "outputs of the batch × elements of an output".into();
             return Err(Error::Shape { what, found, expected, shape });
         }
     }
@@ -148,7 +168,9 @@ mod tests {
         let error = binary_cross_entropy(&bad, &[0.0; 4], &[true; 2], 2, 1.0, &mut gradient).unwrap_err();
         assert!(error.to_string().contains("output 1"), "{error}");
         assert!(softmax_cross_entropy(&bad, &[None, Some(0)], 2, 1.0, &mut gradient).is_err());
-        assert!(softmax_cross_entropy(&[0.0f32; 2], &[Some(2)], 2, 1.0, &mut gradient[..2]).is_err());
+        let error = softmax_cross_entropy(&[0.0f32; 2], &[Some(2)], 2, 1.0, &mut gradient[..2]).unwrap_err();
+        let message = error.to_string();
+        assert_eq!(message, "output 0 of the batch has the target class 2, but there are 2 classes: 0 to 1");
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl OptimiserConfig {
         Self::Adam(Adam { learning_rate, ..Adam::default() })
     }
 
-    /// Checks that every number lies where the optimiser is defined.
+    /// Checks that every hyperparameter lies in its range.
     ///
     /// # Errors
     /// [`Error::Config`] names the field that does not fit.
@@ -133,7 +133,22 @@ impl OptimiserConfig {
     }
 }
 
-/// An optimiser and what it remembers of the gradients before.
+/// An optimiser and its moments: running means of earlier gradients.
+///
+/// ```
+/// use sparsam::nn::optimiser::{Optimiser, OptimiserConfig};
+///
+/// # fn main() -> Result<(), sparsam::Error> {
+/// // Minimises (x - 3)², whose gradient is 2 (x - 3).
+/// let (mut x, mut optimiser) = ([0.0f64], Optimiser::new(OptimiserConfig::adam(0.1), 1)?);
+/// for _ in 0..500 {
+///     let gradient = [2.0 * (x[0] - 3.0)];
+///     optimiser.update(&mut x, &gradient);
+/// }
+/// assert!((x[0] - 3.0).abs() < 0.01);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimiser<T> {
     config: OptimiserConfig,
@@ -142,7 +157,7 @@ pub struct Optimiser<T> {
 }
 
 impl<T: Real> Optimiser<T> {
-    /// An optimiser for `length` parameters that remembers nothing yet.
+    /// An optimiser for `length` parameters, with moments of 0.
     ///
     /// # Errors
     /// [`Error::Config`] as [`OptimiserConfig::validate`].
@@ -158,7 +173,7 @@ impl<T: Real> Optimiser<T> {
         self.steps
     }
 
-    /// What it remembers, by name, for a checkpoint: running means of the gradient (`mean`) and of its square
+    /// Its moments by name, for a checkpoint: running means of the gradient (`mean`) and of its square
     /// (`square`), and RMSProp's last step (`step`).
     pub fn moments(&self) -> [(&'static str, &[T]); 3] {
         let [mean, square, step] = &self.moments;
@@ -176,7 +191,7 @@ impl<T: Real> Optimiser<T> {
                     what: "an optimiser's moment",
                     found: theirs.len(),
                     expected: mine.len(),
-                    shape: "one number for each parameter".into(),
+                    shape: "one element for each parameter".into(),
                 });
             }
             mine.copy_from_slice(theirs);
@@ -185,7 +200,7 @@ impl<T: Real> Optimiser<T> {
         Ok(())
     }
 
-    /// Changes the step size of the updates to come; what it remembers stays.
+    /// Changes the learning rate of later updates; the moments stay.
     ///
     /// # Errors
     /// [`Error::Config`] as [`OptimiserConfig::validate`].
@@ -197,6 +212,9 @@ impl<T: Real> Optimiser<T> {
     }
 
     /// Takes one step against the gradient.
+    ///
+    /// # Panics
+    /// If `parameters` or `gradient` has not as many elements as the optimiser was made for.
     pub fn update(&mut self, parameters: &mut [T], gradient: &[T]) {
         assert_eq!(parameters.len(), self.moments[0].len());
         assert_eq!(gradient.len(), parameters.len());

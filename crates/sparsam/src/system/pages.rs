@@ -153,6 +153,6 @@ mod tests {
         let error = error.expect("the system allows no more");
         assert!(matches!(error, Error::MappingRefused { bytes: 28, .. }), "{error:?}");
         let message = error.to_string();
-        assert!(message.contains("os error 12") && message.contains("batch_size"), "{message}");
+        assert!(message.contains("os error 12") && message.contains("fewer sequences at a time"), "{message}");
     }
 }

@@ -54,7 +54,8 @@ pub fn controllers() -> impl Iterator<Item = ControllerKind> {
 /// A network whose weights are large enough for gates to open and close and heads to prefer words.
 pub fn network(kinds: impl Into<Kinds>, input: usize, hidden: usize, output: usize, seed: u64) -> Network<f64> {
     let Kinds { controller, memory } = kinds.into();
-    let config = NetworkConfig { input_size: input, hidden_size: hidden, output_size: output, controller, memory };
+    let config =
+        NetworkConfig::new(input, output).with_hidden_size(hidden).with_controller(controller).with_memory(memory);
     // Weights that suit training make heads so sure that finite differences are not close to gradients any more.
     let mut network = Network::with_initial_values(config, InitialValues::Uniform, None, seed).expect("it fits");
     let mut numbers = Numbers::new(seed);

@@ -56,7 +56,7 @@ fn gradients_of_a_single_hidden_unit() {
 fn the_first_weights_are_as_declared() {
     for controller in controllers() {
         let config =
-            NetworkConfig { input_size: 20, hidden_size: 40, output_size: 3, controller, memory: sam(9, 5, 2, 3) };
+            NetworkConfig::new(20, 3).with_hidden_size(40).with_controller(controller).with_memory(sam(9, 5, 2, 3));
         let network = Network::<f64>::new(config, 1).expect("it fits");
         let of = |name: &str| network.parameters().get(name).expect("a parameter");
         let bound = 1.0 / 70f64.sqrt();

@@ -246,8 +246,7 @@ fn gradients_through_several_blocks_of_steps() {
 #[test]
 fn more_memory_than_the_machine_has_is_named() {
     let memory = Model::Dnc(dnc(1 << 24, 32, 4));
-    let config =
-        NetworkConfig { input_size: 2, hidden_size: 3, output_size: 1, controller: Default::default(), memory };
+    let config = NetworkConfig::new(2, 1).with_hidden_size(3).with_memory(memory);
     let network = Network::<f32>::new(config, 1).expect("a network is small whatever its memory");
     let error = sparsam::Runner::new(&network, 1).err().expect("link matrices of 2⁴⁸ numbers do not fit");
     assert!(matches!(error, Error::MemoryDoesNotFit { .. }), "{error}");

@@ -22,6 +22,8 @@ mod kernels;
 mod layout;
 mod links;
 mod tape;
+#[cfg(test)]
+mod tests;
 
 pub use addressing::{Addressing, Masked};
 pub use kernels::{Erasure, Sums, erase, products, spread, sum};

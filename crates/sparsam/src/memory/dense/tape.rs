@@ -186,22 +186,22 @@ impl<T: Real> Frames<T> {
         if !record {
             self.start_episode();
         }
-        let length = self.frame_len;
+        self.frames_at(before, now)
+    }
+
+    /// The frames at two places, each a chunk and where it starts in it; the second one to be changed.
+    fn frames_at(&mut self, before: (usize, usize), now: (usize, usize)) -> (&[Sixteen<T>], &mut [Sixteen<T>]) {
+        let [first, second] = [before.1, now.1].map(|start| start..start + self.frame_len);
         let (before, now) = if before.0 == now.0 {
-            let chunk = &mut self.chunks[before.0];
-            if before.1 < now.1 {
-                let (low, high) = chunk.split_at_mut(now.1);
-                (&low[before.1..before.1 + length], &mut high[..length])
-            } else {
-                let (low, high) = chunk.split_at_mut(before.1);
-                (&high[..length], &mut low[now.1..now.1 + length])
-            }
-        } else if before.0 < now.0 {
-            let (low, high) = self.chunks.split_at_mut(now.0);
-            (&low[before.0][before.1..before.1 + length], &mut high[0][now.1..now.1 + length])
+            let Ok([before, now]) = self.chunks[before.0].get_disjoint_mut([first, second]) else {
+                unreachable!("two frames do not overlap");
+            };
+            (before, now)
         } else {
-            let (low, high) = self.chunks.split_at_mut(before.0);
-            (&high[0][before.1..before.1 + length], &mut low[now.0][now.1..now.1 + length])
+            let Ok([before, now]) = self.chunks.get_disjoint_mut([before.0, now.0]) else {
+                unreachable!("two chunks are not one");
+            };
+            (&mut before[first], &mut now[second])
         };
         (before.as_chunks().0, now.as_chunks_mut().0)
     }

@@ -19,22 +19,20 @@
 //! from those of L_{t-1}, which it needs anyway: that costs less than reading them.
 
 mod allocation;
+mod step;
 
 use serde::{Deserialize, Serialize};
 
-use self::allocation::{Order, retain, retain_back};
+use self::allocation::Order;
+use self::step::{step, step_back};
 use crate::kernels::lanes::{LANES, Lanes};
-use crate::kernels::simd::{InstructionSet, vector_fn};
-use crate::kernels::vector::dot;
+use crate::kernels::simd::InstructionSet;
 use crate::memory::dense::{
-    Addressing, Frames, Layout, Link, LinkGradients, Masked, Sixteen, Sums, check_room_of, follow_links,
-    follow_links_back, footprint, frame, life_in_frames, products, spread,
+    Addressing, Frames, Layout, Masked, Sixteen, Sums, check_room_of, footprint, frame, life_in_frames,
 };
-use crate::memory::gates::Gates;
 use crate::memory::interface::{Field, INTERPOLATION_GATE, STRENGTH, WRITE_GATE, inverse_oneplus};
 use crate::memory::options::{Footprint, memory_options};
-use crate::memory::sharpen::{sharpen, sharpen_back};
-use crate::memory::softmax::{softmax, softmax_back};
+use crate::memory::softmax::softmax;
 use crate::memory::trace::put_heads;
 use crate::memory::{Memory, MemoryConfig};
 use crate::option::Declared;
@@ -273,7 +271,7 @@ fn links_len(layout: Layout) -> usize {
 }
 
 frame! {
-    /// The state after a step, and what going back through the step needs.
+    /// The state after a step, and what its backward pass needs.
     |layout, fields: Fields|
     /// M.
     contents: layout.contents_len(),
@@ -320,7 +318,7 @@ struct Scratch<T> {
     back: Back<T>,
 }
 
-/// Gradients on the way back through one step; those of words in weights have a number a word, head after head.
+/// Gradients inside the backward pass of a step; those of weights have a number for each word, head after head.
 #[derive(Debug, Default)]
 struct Back<T> {
     /// Of w^R after the step.
@@ -665,264 +663,6 @@ impl<T: Real> Memory<T> for Dnc<T> {
         put_heads(interface[fields.free_gates()].iter().map(|x| x.sigmoid()), "free_gates", to);
         put_heads(std::iter::once(interface[fields.allocation_gate()].sigmoid()), "allocation_gates", to);
         put_heads(std::iter::once(interface[fields.write_gate()].sigmoid()), "write_gates", to);
-    }
-}
-
-vector_fn! {
-    fn step<T, simd: I>(dnc: &mut Dnc<T>, interface: &[T], read: &mut [T], record: bool) {
-        let (layout, fields, deallocation) = (dnc.layout, dnc.fields, dnc.deallocation);
-        let (heads, size, blocks) = (fields.heads, fields.word_size, layout.blocks());
-        let (before, now) = dnc.frames.step(record);
-        let before = Frame::cut(layout, fields, before);
-        let now = FrameMut::cut(layout, fields, now);
-        let scratch = &mut dnc.scratch;
-        scratch.controls(fields, interface);
-
-        scratch.retention.resize(blocks, [T::ZERO; LANES]);
-        retain(&scratch.free, before.read, &mut scratch.retention);
-        for block in 0..blocks {
-            for lane in 0..LANES {
-                let (usage, write) = (before.usage[block][lane], before.write[block][lane]);
-                now.usage[block][lane] = (usage + write - usage * write) * scratch.retention[block][lane];
-            }
-        }
-        scratch.order.sort(&now.usage.as_flattened()[..layout.memory_size]);
-        scratch.order.allocate(now.allocation.as_flattened_mut());
-
-        scratch.write_addressing.start(simd, fields, interface, fields.write_keys());
-        for strip in layout.strips() {
-            let contents = &before.contents[layout.contents(&strip)];
-            scratch.write_addressing.strip(simd, layout, &strip, contents, now.write_content);
-        }
-        scratch.write_addressing.finish(layout, now.write_content);
-        let gates = Gates::new(interface[fields.write_gate()], interface[fields.allocation_gate()]);
-        for block in 0..blocks {
-            for lane in 0..LANES {
-                let (allocation, content) = (now.allocation[block][lane], now.write_content[block][lane]);
-                let weight = gates.interpolation * allocation + (T::ONE - gates.interpolation) * content;
-                now.write[block][lane] = gates.write * weight;
-            }
-        }
-
-        scratch.read_addressing.start(simd, fields, interface, fields.read_keys());
-        let write_word = &interface[fields.write_word()];
-        for strip in layout.strips() {
-            let range = layout.contents(&strip);
-            let retention = deallocation.then(|| &scratch.retention[strip.clone()]);
-            let (old, new) = (&before.contents[range.clone()], &mut now.contents[range]);
-            write(simd, size, old, new, &now.write[strip.clone()], retention, &scratch.erase, write_word);
-            scratch.read_addressing.strip(simd, layout, &strip, new, now.read_content);
-        }
-        scratch.read_addressing.finish(layout, now.read_content);
-
-        let link = Link { blocks, write: now.write, precedence: before.precedence, read: before.read };
-        follow_links(link, before.links, now.links, now.forward, now.backward);
-        let kept = T::ONE - now.write.as_flattened().iter().copied().sum::<T>();
-        for block in 0..blocks {
-            for lane in 0..LANES {
-                now.precedence[block][lane] = kept * before.precedence[block][lane] + now.write[block][lane];
-            }
-        }
-
-        if fields.sharpened_links {
-            for head in 0..heads {
-                let (first, words) = (head * blocks * LANES, layout.memory_size);
-                let sharpness = &interface[fields.sharpness()][2 * head..];
-                for (raw, sharp, sharpness) in [
-                    (&*now.backward, &mut *now.sharp_backward, sharpness[0]),
-                    (&*now.forward, &mut *now.sharp_forward, sharpness[1]),
-                ] {
-                    let sharp = &mut sharp.as_flattened_mut()[first..first + blocks * LANES];
-                    sharp[words..].fill(T::ZERO);
-                    sharpen(&raw.as_flattened()[first..first + words], sharpness.oneplus(), &mut sharp[..words]);
-                }
-            }
-        }
-        let (forward, backward) = if fields.sharpened_links {
-            (&*now.sharp_forward, &*now.sharp_backward)
-        } else {
-            (&*now.forward, &*now.backward)
-        };
-        for (i, weights) in now.read.iter_mut().enumerate() {
-            let modes = &scratch.modes[i / blocks * 3..][..3];
-            for lane in 0..LANES {
-                weights[lane] =
-                    modes[0] * backward[i][lane] + modes[1] * now.read_content[i][lane] + modes[2] * forward[i][lane];
-            }
-        }
-        scratch.read.start(heads, size);
-        for strip in layout.strips() {
-            scratch.read.add(&now.contents[layout.contents(&strip)], &now.read[strip.start..], blocks);
-        }
-        for (head, read) in read.chunks_exact_mut(size).enumerate() {
-            scratch.read.finish(simd, head, read);
-        }
-    }
-}
-
-vector_fn! {
-    fn step_back<T, simd: I>(dnc: &mut Dnc<T>, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
-        let (layout, fields, deallocation) = (dnc.layout, dnc.fields, dnc.deallocation);
-        let (heads, size, blocks) = (fields.heads, fields.word_size, layout.blocks());
-        if dnc.frames.at_end() {
-            dnc.gradients.start_back(layout, heads);
-        }
-        let (before, now) = dnc.frames.step_back();
-        let (before, now) = (Frame::cut(layout, fields, before), Frame::cut(layout, fields, now));
-        let scratch = &mut dnc.scratch;
-        scratch.controls(fields, interface);
-        scratch.retention.resize(blocks, [T::ZERO; LANES]);
-        retain(&scratch.free, before.read, &mut scratch.retention);
-        let carried = &mut dnc.gradients;
-        let back = &mut scratch.back;
-        back.clear(layout, fields);
-
-        // Reading: the gradient of w^R, and of the ways in which it came about.
-        for strip in layout.strips() {
-            let contents = &now.contents[layout.contents(&strip)];
-            products(size, contents, read_gradient, &mut back.read[strip.start..], blocks);
-        }
-        for (gradient, carried) in back.read.iter_mut().zip(&mut carried.read) {
-            for lane in 0..LANES {
-                gradient[lane] += carried[lane];
-            }
-            *carried = [T::ZERO; LANES];
-        }
-        let (forward, backward) = if fields.sharpened_links {
-            (now.sharp_forward, now.sharp_backward)
-        } else {
-            (now.forward, now.backward)
-        };
-        for head in 0..heads {
-            let part = head * blocks..(head + 1) * blocks;
-            let gradient = back.read[part.clone()].as_flattened();
-            let modes = &scratch.modes[3 * head..][..3];
-            let mut mode_gradients = [T::ZERO; 3];
-            let ways = [
-                (backward, &mut back.backward),
-                (now.read_content, &mut back.read_content),
-                (forward, &mut back.forward),
-            ];
-            for (mode, (weights, to)) in ways.into_iter().enumerate() {
-                mode_gradients[mode] = dot(simd, weights[part.clone()].as_flattened(), gradient);
-                for (to, gradient) in to[part.clone()].as_flattened_mut().iter_mut().zip(gradient) {
-                    *to = modes[mode] * *gradient;
-                }
-            }
-            softmax_back(simd, modes, &mut mode_gradients);
-            interface_gradient[fields.read_modes()][3 * head..][..3].copy_from_slice(&mode_gradients);
-            softmax_back(simd, now.read_content[part.clone()].as_flattened(),
-                back.read_content[part.clone()].as_flattened_mut(),
-            );
-            if fields.sharpened_links {
-                for (place, raw, sharp, gradient) in [
-                    (2 * head, now.backward, now.sharp_backward, &mut back.backward),
-                    (2 * head + 1, now.forward, now.sharp_forward, &mut back.forward),
-                ] {
-                    let sharpness = interface[fields.sharpness()][place];
-                    let over_sharpness = sharpen_back(simd, raw[part.clone()].as_flattened(),
-                        sharpness.oneplus(),
-                        sharp[part.clone()].as_flattened(),
-                        gradient[part.clone()].as_flattened_mut(),
-                    );
-                    interface_gradient[fields.sharpness()][place] = over_sharpness * sharpness.sigmoid();
-                }
-            }
-        }
-
-        // Precedence and links.
-        let over_total = dot(simd, carried.precedence.as_flattened(), before.precedence.as_flattened());
-        let kept = T::ONE - now.write.as_flattened().iter().copied().sum::<T>();
-        for (write, precedence) in back.write.iter_mut().zip(&mut carried.precedence) {
-            for lane in 0..LANES {
-                write[lane] = precedence[lane] - over_total;
-                precedence[lane] *= kept;
-            }
-        }
-        let link = Link { blocks, write: now.write, precedence: before.precedence, read: before.read };
-        let gradients = LinkGradients {
-            forward: &back.forward,
-            backward: &back.backward,
-            links: &mut carried.links,
-            read: &mut carried.read,
-            write: &mut back.write,
-            lost: &mut back.lost,
-            precedence: &mut carried.precedence,
-        };
-        follow_links_back(link, before.links, gradients);
-
-        // The memory: reads, their addressing, the write.
-        scratch.read_addressing.start_back(simd, fields, interface, fields.read_keys());
-        for strip in layout.strips() {
-            let range = layout.contents(&strip);
-            let gradient = &mut carried.contents[range.clone()];
-            let logits = &mut back.read_content[strip.start..];
-            scratch.read_addressing.strip_back(simd, &now.contents[range.clone()], logits, blocks, gradient);
-            spread(size, gradient, &now.read[strip.start..], blocks, read_gradient);
-            let retention = deallocation.then(|| &scratch.retention[strip.clone()]);
-            write_back(simd, size,
-                &before.contents[range],
-                gradient,
-                &now.write[strip.clone()],
-                retention,
-                &scratch.erase,
-                &interface[fields.write_word()],
-                WriteGradients {
-                    write: &mut back.write[strip.clone()],
-                    retention: &mut back.retention[strip],
-                    erase: &mut back.erase,
-                    write_word: &mut back.write_word,
-                },
-            );
-        }
-        scratch.read_addressing.finish_back(simd, fields, interface, fields.read_keys(), interface_gradient);
-        for j in 0..size {
-            let erase = scratch.erase[j];
-            interface_gradient[fields.erase()][j] =
-                simd.load(&back.erase[j]).sum() * erase * (T::ONE - erase);
-            interface_gradient[fields.write_word()][j] = simd.load(&back.write_word[j]).sum();
-        }
-
-        // Where to write.
-        let gates = Gates::new(interface[fields.write_gate()], interface[fields.allocation_gate()]);
-        let of_write = back.write.as_flattened();
-        let over_allocation = dot(simd, of_write, now.allocation.as_flattened());
-        let over_content = dot(simd, of_write, now.write_content.as_flattened());
-        (interface_gradient[fields.write_gate()], interface_gradient[fields.allocation_gate()]) =
-            gates.back(over_allocation, over_content);
-        for block in 0..blocks {
-            for lane in 0..LANES {
-                let gradient = gates.write * back.write[block][lane];
-                back.allocation[block][lane] = gradient * gates.interpolation;
-                back.write_content[block][lane] = gradient * (T::ONE - gates.interpolation);
-            }
-        }
-        softmax_back(simd, now.write_content.as_flattened(), back.write_content.as_flattened_mut());
-        scratch.write_addressing.start_back(simd, fields, interface, fields.write_keys());
-        for strip in layout.strips() {
-            let range = layout.contents(&strip);
-            let (contents, gradient) = (&before.contents[range.clone()], &mut carried.contents[range]);
-            let logits = &mut back.write_content[strip.start..];
-            scratch.write_addressing.strip_back(simd, contents, logits, blocks, gradient);
-        }
-        scratch.write_addressing.finish_back(simd, fields, interface, fields.write_keys(), interface_gradient);
-
-        // Allocation, usage and retention.
-        scratch.order.sort(&now.usage.as_flattened()[..layout.memory_size]);
-        scratch.order.allocate_back(back.allocation.as_flattened(), carried.usage.as_flattened_mut());
-        for block in 0..blocks {
-            for lane in 0..LANES {
-                let (usage, write) = (before.usage[block][lane], before.write[block][lane]);
-                let gradient = carried.usage[block][lane];
-                back.retention[block][lane] += gradient * (usage + write - usage * write);
-                carried.usage[block][lane] = gradient * scratch.retention[block][lane] * (T::ONE - write);
-            }
-        }
-        for head in 0..heads {
-            let free = scratch.free[head];
-            let over_gate = retain_back(simd, &scratch.free, head, before.read, &back.retention, &mut carried.read);
-            interface_gradient[fields.free_gates()][head] = over_gate * free * (T::ONE - free);
-        }
     }
 }
 

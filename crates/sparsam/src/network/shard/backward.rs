@@ -1,0 +1,192 @@
+//! A shard's backward pass: from the gradients of the outputs to those of the parameters and inputs, and the memories
+//! restored on the way.
+
+use std::ops::Range;
+
+use super::{BLOCK, PackedWeights, Place, Scratch, Shard, Sizes};
+use crate::Real;
+use crate::controller::{Rows, StepBack};
+use crate::kernels::matrix::{View, multiply};
+use crate::kernels::vector::{add, drop_negligible};
+use crate::network::Parameters;
+use crate::network::layers::Linear;
+use crate::network::time_major::StepView;
+
+impl<T: Real> Shard<T> {
+    /// The backward pass over the tape: adds to `gradients` those that the batch's `output_gradients` make of these rows,
+    /// and restores the state, and every memory, as they were when the episode started.
+    pub fn backward(
+        &mut self,
+        weights: &PackedWeights<T>,
+        parameters: &Parameters<T>,
+        output_gradients: &[T],
+        place: Place,
+        gradients: &mut Parameters<T>,
+        with_inputs: bool,
+    ) {
+        let layers = self.sizes.layers.split(parameters.values());
+        let mut gradients = self.sizes.layers.split_mut(gradients.values_mut());
+        let Scratch { carried_state, carried_cell, interface, .. } = &mut self.scratch;
+        for carried in [carried_state, carried_cell] {
+            carried.fit(1);
+            carried.step_mut(0).all().fill(T::ZERO);
+        }
+        interface.resize(self.sizes.interface, T::ZERO);
+
+        for t in (0..self.steps).rev() {
+            if t + 1 == self.steps || (t + 1) % BLOCK == 0 {
+                let block = t / BLOCK * BLOCK..t + 1;
+                self.outputs_back(layers.output, output_gradients, place, block, &mut gradients.output);
+            }
+            let mut state_gradients = self.scratch.state_gradients.step_mut(t % BLOCK);
+            add(state_gradients.all(), self.scratch.carried_state.step(0).all());
+            // Gradients vanish on the way back through a long sequence, and do not end with zero by themselves.
+            drop_negligible(state_gradients.all());
+            self.step_memories_back(weights, t);
+            self.step_controllers_back(weights, t, gradients.controller);
+        }
+        self.at_end = false;
+
+        // The gradients of all weights are products over time × rows.
+        self.controllers_back(weights, layers.controller, gradients.controller, with_inputs);
+        self.interfaces_back(&mut gradients.interface);
+    }
+
+    /// The backward pass of the output layer over a block of steps: adds the gradients of its weights, and writes those of
+    /// \[h ; r\] at each of these steps.
+    fn outputs_back(
+        &mut self,
+        layer: Linear<&[T]>,
+        output_gradients: &[T],
+        place: Place,
+        block: Range<usize>,
+        gradients: &mut Linear<&mut [T]>,
+    ) {
+        let Sizes { output, output_layer, state, .. } = self.sizes;
+        let (first, count) = (block.start, block.len());
+        let Scratch { output_gradients: own, state_gradients, .. } = &mut self.scratch;
+        state_gradients.fit(BLOCK);
+        // Without a layer the outputs are \[h ; r\].
+        let gathered = if output_layer { &mut *own } else { &mut *state_gradients };
+        gathered.fit(BLOCK);
+        for step in block {
+            let of_batch = StepView::new(&output_gradients[place.range(step, self.rows, output)], output);
+            let mut gathered = gathered.step_mut(step - first);
+            for row in 0..self.rows {
+                if step < self.lengths[row] {
+                    gathered.row(row).copy_from_slice(of_batch.row(row));
+                } else {
+                    gathered.row(row).fill(T::ZERO);
+                }
+            }
+        }
+        if !output_layer {
+            return;
+        }
+        let rows = count * self.rows;
+        let of_outputs = View::new(own.steps(0..count), rows, output, output);
+        let states = View::new(self.states.steps(first + 1..first + count + 1), rows, state, state);
+        multiply(of_outputs.transposed(), states, gradients.weight, state);
+        for vector in own.steps(0..count).chunks_exact(output) {
+            add(gradients.bias, vector);
+        }
+        let of_states = state_gradients.steps_mut(0..count);
+        of_states.fill(T::ZERO);
+        multiply(of_outputs, View::new(layer.weight, output, state, state), of_states, state);
+    }
+
+    /// The backward pass of the memories' step t: from the gradients of what was read to those of the interface, which take
+    /// its place, and on to those of h.
+    fn step_memories_back(&mut self, weights: &PackedWeights<T>, t: usize) {
+        let Sizes { hidden, interface, state, .. } = self.sizes;
+        if interface == 0 {
+            return;
+        }
+        let mut state_gradients = self.scratch.state_gradients.step_mut(t % BLOCK);
+        let mut interfaces = self.interfaces.step_mut(t);
+        for (row, memory) in self.memories.iter_mut().enumerate() {
+            let vector = interfaces.row(row);
+            if t < self.lengths[row] {
+                memory.step_back(vector, &state_gradients.row(row)[hidden..], &mut self.scratch.interface);
+                vector.copy_from_slice(&self.scratch.interface);
+                drop_negligible(vector);
+            } else {
+                vector.fill(T::ZERO);
+            }
+        }
+        weights.interface_back.multiply_add(self.rows, interfaces.all(), interface, state_gradients.all(), state);
+    }
+
+    /// The backward pass of the controllers' step t: from the gradients of h and c to those of the tape, which take its
+    /// place, and to what the step before gets.
+    fn step_controllers_back(&mut self, weights: &PackedWeights<T>, t: usize, gradients: &mut [T]) {
+        let hidden = self.sizes.hidden;
+        let state_gradients = self.scratch.state_gradients.step(t % BLOCK);
+        let mut carried_state = self.scratch.carried_state.step_mut(0);
+        let mut carried_cell = self.scratch.carried_cell.step_mut(0);
+        carried_state.all().fill(T::ZERO);
+        let mut tape = self.tape.step_mut(t);
+        for row in 0..self.rows {
+            if t < self.lengths[row] {
+                let step = StepBack {
+                    hidden_before: &self.states.step(t).row(row)[..hidden],
+                    cell_before: self.cells.step(t).row(row),
+                    cell: self.cells.step(t + 1).row(row),
+                    hidden_gradient: &state_gradients.row(row)[..hidden],
+                    cell_gradient: carried_cell.row(row),
+                    before_gradient: &mut carried_state.row(row)[..hidden],
+                };
+                weights.controller.step_back(tape.row(row), step, gradients);
+            } else {
+                tape.row(row).fill(T::ZERO);
+            }
+        }
+        weights.controller.recur_back(self.rows, tape.all(), carried_state.all());
+    }
+
+    /// Adds the gradients of the controllers' parameters over all steps, and writes those of the inputs, if wanted.
+    fn controllers_back(
+        &mut self,
+        weights: &PackedWeights<T>,
+        parameters: &[T],
+        gradients: &mut [T],
+        with_inputs: bool,
+    ) {
+        let steps = self.steps;
+        let input_gradients = with_inputs.then(|| {
+            self.input_gradients.fit(steps);
+            let input_gradients = self.input_gradients.steps_mut(0..steps);
+            input_gradients.fill(T::ZERO);
+            input_gradients
+        });
+        if steps > 0 {
+            let rows = Rows {
+                count: steps * self.rows,
+                inputs: self.inputs.steps(0..steps),
+                before: self.states.steps(0..steps),
+                tape: self.tape.steps(0..steps),
+            };
+            weights.controller.finish_back(parameters, &rows, gradients, input_gradients);
+        }
+    }
+
+    /// Adds the gradients of the interface layer over all steps.
+    fn interfaces_back(&mut self, gradients: &mut Linear<&mut [T]>) {
+        let Sizes { hidden, interface, state, .. } = self.sizes;
+        if interface == 0 {
+            return;
+        }
+        let (steps, count) = (self.steps, self.steps * self.rows);
+        let of_interfaces = self.interfaces.steps(0..steps);
+        let hidden_now = View::new(self.states.steps(1..steps + 1), count, hidden, state);
+        multiply(
+            View::new(of_interfaces, count, interface, interface).transposed(),
+            hidden_now,
+            gradients.weight,
+            hidden,
+        );
+        for vector in of_interfaces.chunks_exact(interface) {
+            add(gradients.bias, vector);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A shard's steps forward: controllers, memories, outputs.
+
+use super::{BLOCK, PackedWeights, Place, Shard, Sizes};
+use crate::controller::Step;
+use crate::kernels::matrix::{View, multiply};
+use crate::network::Parameters;
+use crate::network::layers::Linear;
+use crate::network::time_major::TimeMajor;
+use crate::{Arrays, Error, Real};
+
+impl<T: Real> Shard<T> {
+    /// Runs over all steps of its rows from the state as it stands, onto the tape, and keeps the outputs.
+    pub fn forward(
+        &mut self,
+        weights: &PackedWeights<T>,
+        parameters: &Parameters<T>,
+        inputs: &[T],
+        lengths: &[usize],
+        place: Place,
+    ) {
+        let steps = self.start_pass(lengths, place);
+        self.run(weights, parameters, inputs, place, 0, steps, true);
+        self.steps = steps;
+    }
+
+    /// Runs over all steps without a tape, in memory that does not grow with their number (the outputs aside).
+    pub fn infer(
+        &mut self,
+        weights: &PackedWeights<T>,
+        parameters: &Parameters<T>,
+        inputs: &[T],
+        lengths: &[usize],
+        place: Place,
+    ) {
+        let steps = self.start_pass(lengths, place);
+        for first in (0..steps).step_by(BLOCK) {
+            let count = BLOCK.min(steps - first);
+            self.run(weights, parameters, inputs, place, first, count, false);
+            self.steps = count;
+            self.start_episode();
+        }
+    }
+
+    /// Runs as [`infer`](Self::infer) does, step by step, and hands over what each row's memory did at each of its
+    /// steps.
+    pub fn trace(
+        &mut self,
+        weights: &PackedWeights<T>,
+        parameters: &Parameters<T>,
+        inputs: &[T],
+        lengths: &[usize],
+        place: Place,
+        mut traced: impl FnMut(usize, usize, Arrays<T>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let steps = self.start_pass(lengths, place);
+        for t in 0..steps {
+            self.run(weights, parameters, inputs, place, t, 1, true);
+            self.steps = 1;
+            for (row, memory) in self.memories.iter().enumerate() {
+                if t < self.lengths[row] {
+                    let mut arrays = Arrays::default();
+                    memory.trace(self.interfaces.step(0).row(row), &mut arrays);
+                    traced(t, row, arrays)?;
+                }
+            }
+            self.start_episode();
+        }
+        Ok(())
+    }
+
+    /// Starts an episode of as many steps as the longest of the shard's rows has, which it gives.
+    fn start_pass(&mut self, lengths: &[usize], place: Place) -> usize {
+        self.start_episode();
+        self.lengths.copy_from_slice(&lengths[place.first_row..place.first_row + self.rows]);
+        let steps = self.lengths.iter().copied().max().unwrap_or(0);
+        self.outputs.fit(steps);
+        steps
+    }
+
+    /// Runs steps `first..first + count` of the sequences; arrays other than the outputs hold just these.
+    fn run(
+        &mut self,
+        weights: &PackedWeights<T>,
+        parameters: &Parameters<T>,
+        inputs: &[T],
+        place: Place,
+        first: usize,
+        count: usize,
+        record: bool,
+    ) {
+        let layers = self.sizes.layers.split(parameters.values());
+        for array in [&mut self.inputs, &mut self.tape, &mut self.interfaces] {
+            array.fit(count);
+        }
+        for array in [&mut self.cells, &mut self.states] {
+            array.fit(count + 1);
+        }
+        for t in 0..count {
+            let of_batch = &inputs[place.range(first + t, self.rows, self.sizes.input)];
+            self.inputs.step_mut(t).all().copy_from_slice(of_batch);
+        }
+        weights.controller.start(layers.controller, self.inputs.steps(0..count), self.tape.steps_mut(0..count));
+        for t in 0..count {
+            self.step_controllers(weights, first, t);
+            self.step_memories(weights, layers.interface.bias, first, t, record);
+        }
+        self.put_out(layers.output, first, count);
+    }
+
+    /// Step t of the controllers, which is step `first + t` of their sequences.
+    fn step_controllers(&mut self, weights: &PackedWeights<T>, first: usize, t: usize) {
+        let hidden = self.sizes.hidden;
+        let (states_before, mut states) = self.states.step_and_next(t);
+        let (cells_before, mut cells) = self.cells.step_and_next(t);
+        let mut tape = self.tape.step_mut(t);
+        weights.controller.recur(self.rows, states_before.all(), tape.all());
+        for row in 0..self.rows {
+            let (before, now) = (states_before.row(row), states.row(row));
+            let (cell_before, cell) = (cells_before.row(row), cells.row(row));
+            if first + t < self.lengths[row] {
+                let step = Step { hidden_before: &before[..hidden], cell_before, cell, hidden: &mut now[..hidden] };
+                weights.controller.step(tape.row(row), step);
+            } else {
+                // Past its end a sequence stands still.
+                cell.copy_from_slice(cell_before);
+                now.copy_from_slice(before);
+            }
+        }
+    }
+
+    /// Step t of the memories, which is step `first + t` of their sequences: the interface from h, and what is read.
+    fn step_memories(&mut self, weights: &PackedWeights<T>, bias: &[T], first: usize, t: usize, record: bool) {
+        let Sizes { hidden, interface, state, .. } = self.sizes;
+        if interface == 0 {
+            return;
+        }
+        let (mut states, mut interfaces) = (self.states.step_mut(t + 1), self.interfaces.step_mut(t));
+        for row in 0..self.rows {
+            interfaces.row(row).copy_from_slice(bias);
+        }
+        weights.interface.multiply_add(self.rows, states.all(), state, interfaces.all(), interface);
+        for (row, memory) in self.memories.iter_mut().enumerate() {
+            if first + t < self.lengths[row] {
+                memory.step(interfaces.row(row), &mut states.row(row)[hidden..], record);
+            }
+        }
+    }
+
+    /// The outputs of steps `first..first + count`, whose states are the latest `count`; 0 past the end of a sequence.
+    fn put_out(&mut self, layer: Linear<&[T]>, first: usize, count: usize) {
+        let Sizes { output, output_layer, state, .. } = self.sizes;
+        let outputs = self.outputs.steps_mut(first..first + count);
+        let states = self.states.steps(1..count + 1);
+        if output_layer {
+            for outputs in outputs.chunks_exact_mut(output) {
+                outputs.copy_from_slice(layer.bias);
+            }
+            let states = View::new(states, count * self.rows, state, state);
+            multiply(states, View::new(layer.weight, output, state, state).transposed(), outputs, output);
+        } else {
+            outputs.copy_from_slice(states);
+        }
+        for step in first..first + count {
+            for row in (0..self.rows).filter(|row| step >= self.lengths[*row]) {
+                self.outputs.step_mut(step).row(row).fill(T::ZERO);
+            }
+        }
+    }
+
+    /// Copies the outputs of the latest run to their place in the batch's; those past the shard's longest sequence are 0.
+    pub fn write_outputs(&self, place: Place, outputs: &mut [T]) {
+        self.write(&self.outputs, self.sizes.output, place, outputs);
+    }
+
+    /// Copies the gradients of the inputs to their place in the batch's.
+    pub fn write_input_gradients(&self, place: Place, gradients: &mut [T]) {
+        self.write(&self.input_gradients, self.sizes.input, place, gradients);
+    }
+
+    fn write(&self, from: &TimeMajor<T>, width: usize, place: Place, to: &mut [T]) {
+        let steps = self.lengths.iter().copied().max().unwrap_or(0);
+        for t in 0..to.len() / (place.batch * width) {
+            let to = &mut to[place.range(t, self.rows, width)];
+            if t < steps {
+                to.copy_from_slice(from.step(t).all());
+            } else {
+                to.fill(T::ZERO);
+            }
+        }
+    }
+}

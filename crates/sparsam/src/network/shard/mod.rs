@@ -1,0 +1,257 @@
+//! A few sequences that are run together on one thread, all their time steps forward and back.
+
+mod backward;
+mod forward;
+mod weights;
+
+pub use weights::PackedWeights;
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::NetworkConfig;
+use super::layers::Layers;
+use super::time_major::TimeMajor;
+use crate::kernels::matrix::TILE_ROWS;
+use crate::memory::Memory;
+use crate::{Arrays, Error, Real};
+
+/// Sequences in a shard. Fixed, so that sums over a batch do not depend on the number of threads.
+pub const SHARD_ROWS: usize = TILE_ROWS;
+
+/// Time steps whose outputs are handled at once, and the length of a piece of an untaped run.
+const BLOCK: usize = 32;
+
+/// What is saved of a controller: its hidden units, its cells, if it has any, and what was read last.
+const HIDDEN: &str = "controller.hidden";
+const CELL: &str = "controller.cell";
+const READ: &str = "controller.read";
+
+/// Lengths of the vectors of one row.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    input: usize,
+    hidden: usize,
+    /// Of what is put out, whether a layer makes it or not.
+    output: usize,
+    output_layer: bool,
+    interface: usize,
+    read: usize,
+    /// \[h ; r\].
+    state: usize,
+    /// c.
+    cell: usize,
+    /// A row of the controller's tape.
+    tape: usize,
+    /// The parameters of each layer.
+    layers: Layers<usize>,
+}
+
+impl Sizes {
+    fn new(config: &NetworkConfig) -> Self {
+        let read = config.memory.read_len();
+        let of_controller = config.controller_declaration();
+        Self {
+            input: config.input_size,
+            hidden: config.hidden_size,
+            output: config.output_len(),
+            output_layer: config.output_size > 0,
+            interface: config.memory.interface_len(),
+            read,
+            state: config.hidden_size + read,
+            cell: of_controller.cell,
+            tape: of_controller.tape,
+            layers: Layers::new(config),
+        }
+    }
+}
+
+/// Where a shard's rows stand in the batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The first of its rows.
+    pub first_row: usize,
+    /// Rows of the whole batch.
+    pub batch: usize,
+}
+
+impl Place {
+    /// Where the elements of `rows` rows from the first on stand in a batch's array with rows of `width` elements.
+    fn range(self, step: usize, rows: usize, width: usize) -> Range<usize> {
+        let start = (step * self.batch + self.first_row) * width;
+        start..start + rows * width
+    }
+}
+
+/// A few rows of a batch: their memories, the state of their controllers, and the controllers' tape.
+///
+/// Arrays of states have one step more than was run: step 0 is the state at the start of the episode.
+pub struct Shard<T: Real> {
+    rows: usize,
+    sizes: Sizes,
+    memories: Vec<Box<dyn Memory<T>>>,
+    inputs: TimeMajor<T>,
+    /// The controller's tape; the backward pass leaves gradients in it.
+    tape: TimeMajor<T>,
+    cells: TimeMajor<T>,
+    /// \[h ; r\].
+    states: TimeMajor<T>,
+    /// Interface vectors; the backward pass leaves their gradients in their place.
+    interfaces: TimeMajor<T>,
+    outputs: TimeMajor<T>,
+    input_gradients: TimeMajor<T>,
+    lengths: Vec<usize>,
+    /// Steps on the tape.
+    steps: usize,
+    /// The state is the one at the end of the tape; else that at its start.
+    at_end: bool,
+    scratch: Scratch<T>,
+}
+
+/// What a backward pass works with.
+#[derive(Debug)]
+struct Scratch<T> {
+    /// The gradients of the outputs of a block of steps.
+    output_gradients: TimeMajor<T>,
+    /// The gradients of \[h ; r\] at a block of steps.
+    state_gradients: TimeMajor<T>,
+    /// The gradient of \[h ; r\] that the step after passes on.
+    carried_state: TimeMajor<T>,
+    /// The gradient of c that the step after passes on.
+    carried_cell: TimeMajor<T>,
+    /// The gradient of one interface vector.
+    interface: Vec<T>,
+}
+
+impl<T: Real> Shard<T> {
+    /// A shard of `rows` fresh rows.
+    pub fn new(config: &NetworkConfig, rows: usize) -> Result<Self, Error> {
+        let sizes = Sizes::new(config);
+        let mut memories = Vec::new();
+        for _ in 0..rows {
+            memories.extend(config.memory.build()?);
+        }
+        let empty = |width| TimeMajor::zeros(0, rows, width);
+        Ok(Self {
+            rows,
+            sizes,
+            memories,
+            inputs: empty(sizes.input),
+            tape: empty(sizes.tape),
+            cells: TimeMajor::zeros(1, rows, sizes.cell),
+            states: TimeMajor::zeros(1, rows, sizes.state),
+            interfaces: empty(sizes.interface),
+            outputs: empty(sizes.output),
+            input_gradients: empty(sizes.input),
+            lengths: vec![0; rows],
+            steps: 0,
+            at_end: true,
+            scratch: Scratch {
+                output_gradients: empty(sizes.output),
+                state_gradients: empty(sizes.state),
+                carried_state: empty(sizes.state),
+                carried_cell: empty(sizes.cell),
+                interface: Vec::new(),
+            },
+        })
+    }
+
+    /// Makes a row as it was when made; an episode must have been started, so that no tape is there.
+    pub fn reset_row(&mut self, row: usize) {
+        self.cells.step_mut(0).row(row).fill(T::ZERO);
+        self.states.step_mut(0).row(row).fill(T::ZERO);
+        if let Some(memory) = self.memories.get_mut(row) {
+            memory.reset();
+        }
+    }
+
+    /// Puts a row's controller and memory, as they stand, into `to`. The tape stays.
+    pub fn save_row(&mut self, row: usize, to: &mut Arrays<T>) {
+        let Sizes { hidden, cell, read, .. } = self.sizes;
+        let step = if self.at_end { self.steps } else { 0 };
+        let now = self.states.step(step).row(row);
+        to.put_real(HIDDEN, &[hidden], now[..hidden].to_vec());
+        if cell > 0 {
+            to.put_real(CELL, &[cell], self.cells.step(step).row(row).to_vec());
+        }
+        if let Some(memory) = self.memories.get_mut(row) {
+            to.put_real(READ, &[read], now[hidden..].to_vec());
+            memory.save(to);
+        }
+    }
+
+    /// Takes over a row that was [`save`](Self::save_row)d; an episode must have been started, so that no tape is
+    /// there. After an error the row is as it was made.
+    pub fn load_row(&mut self, row: usize, from: &mut Arrays<T>) -> Result<(), Error> {
+        let loaded = self.take_over(row, from);
+        if loaded.is_err() {
+            self.reset_row(row);
+        }
+        loaded
+    }
+
+    fn take_over(&mut self, row: usize, from: &mut Arrays<T>) -> Result<(), Error> {
+        let Sizes { hidden, cell, read, .. } = self.sizes;
+        let mut start = self.states.step_mut(0);
+        let now = start.row(row);
+        now[..hidden].copy_from_slice(&from.take_real(HIDDEN, &[hidden])?);
+        if cell > 0 {
+            self.cells.step_mut(0).row(row).copy_from_slice(&from.take_real(CELL, &[cell])?);
+        }
+        if let Some(memory) = self.memories.get_mut(row) {
+            now[hidden..].copy_from_slice(&from.take_real(READ, &[read])?);
+            memory.load(from)?;
+        }
+        from.check_empty()
+    }
+
+    /// Stores every word of every row's memory; the rows must have been reset.
+    pub fn fill(&mut self, content: impl Fn(usize, usize, &mut [T]) + Sync) {
+        self.memories.par_iter_mut().enumerate().for_each(|(row, memory)| {
+            memory.fill(&mut |word, elements| content(row, word, elements));
+        });
+    }
+
+    /// Starts an episode from the state as it stands: the tape is emptied.
+    pub fn start_episode(&mut self) {
+        if self.at_end {
+            self.cells.move_to_start(self.steps);
+            self.states.move_to_start(self.steps);
+        }
+        self.steps = 0;
+        self.at_end = true;
+        for memory in &mut self.memories {
+            memory.start_episode();
+        }
+    }
+
+    /// Moves on to the state at the end of the tape, if the backward pass had left it at the start.
+    pub fn replay(&mut self) {
+        if !self.at_end {
+            for memory in &mut self.memories {
+                memory.replay();
+            }
+            self.at_end = true;
+        }
+    }
+
+    /// Bytes that the tapes of sequences of these lengths take beyond those taken already, the controller's and the dense
+    /// memories'.
+    pub fn tape_growth(&self, lengths: &[usize], place: Place) -> u128 {
+        let lengths = &lengths[place.first_row..place.first_row + self.rows];
+        let memories: u128 =
+            self.memories.iter().zip(lengths).map(|(memory, length)| memory.tape_growth(*length)).sum();
+        let steps = lengths.iter().copied().max().unwrap_or(0);
+        let of_steps: u128 =
+            [&self.inputs, &self.tape, &self.interfaces, &self.outputs].map(|array| array.growth(steps)).iter().sum();
+        // The state before the first step as well.
+        let of_states: u128 = [&self.cells, &self.states].map(|array| array.growth(steps + 1)).iter().sum();
+        memories + (of_steps + of_states) * size_of::<T>() as u128
+    }
+
+    /// Elements of the outputs held.
+    pub fn held_outputs(&self) -> usize {
+        self.outputs.held()
+    }
+}
