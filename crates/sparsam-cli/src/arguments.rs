@@ -27,6 +27,8 @@ Examples:
   sparsam train copy                 Train Sparse Access Memory to copy
   sparsam train recall --model lstm  Train the baseline without a memory
   sparsam eval runs/copy-sam-1       Measure a run on fresh sequences
+  sparsam predict RUN new.jsonl      What a trained network answers to your own inputs
+  sparsam compare runs/copy-*        Compare runs, in a table and a picture
   sparsam bench step --quick         See what a step costs on this machine
   sparsam reproduce fig2 --quick     Let all models learn, beside each other
   sparsam completions bash           Let the shell complete all this
@@ -40,6 +42,12 @@ pub enum Verb {
     Train(Train),
     /// Evaluate a trained network on fresh sequences
     Eval(Eval),
+    /// Put out what a trained network answers to inputs of your own
+    Predict(Predict),
+    /// Compare trained runs in a table and a picture
+    Compare(Compare),
+    /// List the runs in a folder
+    Runs(Runs),
     /// Measure steps, memory and indexes on this machine, beside what the paper measured
     #[command(subcommand, after_help = BENCH_EXAMPLES)]
     Bench(Bench),
@@ -149,6 +157,73 @@ Examples:
                                            On the official test questions
 
 Sequences of any length run in the memory that the words they store take.";
+
+/// Arguments of `sparsam predict`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sparsam predict runs/sequences-sam-1 new.jsonl > answers.jsonl
+  sparsam predict runs/sequences-sam-1 new.npz --logits
+  tail -f events.jsonl | sparsam predict runs/sequences-sam-1 --state memory.safetensors
+                                         A stream whose memory goes on, also after a restart
+
+A file of sequences (.jsonl or .npz, as for sparsam train --data; targets may be missing) gives a
+line for each: {\"outputs\": [...]}, one for each time step. A line of standard input is the inputs
+of one time step, [0.5, ...], and gives one output. An output has the probabilities of its bits, or
+of the classes, and what is most probable.")]
+pub struct Predict {
+    /// Folder of a run, or a checkpoint in one
+    pub run: PathBuf,
+    /// File of sequences [default: time steps from standard input, one a line]
+    pub file: Option<PathBuf>,
+    /// Start the stream from the state in this file if it is there, and save it there at the end
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// Add the numbers that the probabilities follow from
+    #[arg(long)]
+    pub logits: bool,
+    /// Which checkpoint [default: best]
+    #[arg(long, value_enum)]
+    pub checkpoint: Option<Which>,
+    /// Threads [default: one for each core]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub threads: Option<u64>,
+}
+
+/// Arguments of `sparsam compare`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sparsam compare runs/copy-sam-1 runs/copy-ntm-1
+  sparsam compare runs/copy-*            Whatever differs becomes a line of its own
+  sparsam compare runs --output copy.svg
+  sparsam compare runs --json
+
+Runs that differ in nothing but their seed are one line: their mean, and the standard deviation
+over the seeds. \"To a tenth\" is the median number of sequences until an evaluation first shows a
+tenth of the loss of guessing.")]
+pub struct Compare {
+    /// Folders of runs, or a folder that holds some
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// File for the picture, as SVG
+    #[arg(long, value_name = "FILE", default_value = "compare.svg")]
+    pub output: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `sparsam runs`.
+#[derive(Args, Debug)]
+pub struct Runs {
+    /// The folder
+    #[arg(value_name = "FOLDER", default_value = "runs")]
+    pub folder: PathBuf,
+    /// Print JSON objects, one a line
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// What to do with data sets.
 #[derive(Debug, Subcommand)]

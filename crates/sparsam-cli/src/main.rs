@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod compare;
 mod data;
 mod display;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod figure;
 mod machine;
 mod options;
 mod plot;
+mod predict;
 mod reproduce;
 mod settings;
 mod shell;
@@ -37,6 +39,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match Settings::try_from(arguments)? {
         Settings::Train(settings) => train::run(settings),
         Settings::Evaluate(settings) => evaluate::run(&settings),
+        Settings::Predict(settings) => predict::run(&settings),
+        Settings::Compare(settings) => compare::run(&settings),
+        Settings::Runs(settings) => compare::list(&settings),
         Settings::Bench(settings) => bench::run(settings),
         Settings::Reproduce(settings) => reproduce::run(&settings),
         Settings::Data(settings) => data::run(&settings),

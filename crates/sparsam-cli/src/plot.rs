@@ -25,8 +25,10 @@ pub enum Unit {
     Words,
     Seconds,
     Bytes,
-    /// Any number, in powers of ten.
+    /// Any number from 1 on, in powers of ten.
     Length,
+    /// A loss, in powers of ten.
+    Loss,
     /// A share that is close to 1; its axis is linear.
     Share,
     /// A share of which 0 is best, linear from 0 to 1.
@@ -150,6 +152,11 @@ impl Scale {
                 let values = powers(10.0, 0).flat_map(|power| within.iter().map(move |digit| digit * power));
                 values.filter(inside).map(|x| (x, count(x))).collect()
             }
+            Unit::Loss => {
+                let within: &[f64] = if self.high / self.low > 1e2 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+                let values = powers(10.0, -12).flat_map(|power| within.iter().map(move |digit| digit * power));
+                values.filter(inside).map(|x| (x, if x < 1.0 { plain(x) } else { count(x) })).collect()
+            }
             Unit::Words => powers(if self.high / self.low > 128.0 { 4.0 } else { 2.0 }, 0)
                 .filter(inside)
                 .map(|x| (x, words(x as usize)))
@@ -166,6 +173,12 @@ impl Scale {
             }
         }
     }
+}
+
+/// A number below 1 with one significant digit: 0.002.
+fn plain(value: f64) -> String {
+    let digits = (-value.log10().floor()).max(0.0) as usize;
+    format!("{value:.digits$}")
 }
 
 /// A number as an axis shows it: 1500000 is 1.5M with M for a million.

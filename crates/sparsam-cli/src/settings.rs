@@ -19,6 +19,9 @@ use crate::style::Style;
 pub enum Settings {
     Train(Train),
     Evaluate(Evaluate),
+    Predict(Predict),
+    Compare(Compare),
+    Runs(Runs),
     Bench(Bench),
     Reproduce(Reproduce),
     Data(Data),
@@ -49,6 +52,30 @@ pub struct Evaluate {
     pub seed: u64,
     pub json: bool,
     pub threads: Option<usize>,
+}
+
+/// Which network's outputs, and for what.
+pub struct Predict {
+    pub run: RunFolder,
+    pub network: PathBuf,
+    /// None for standard input.
+    pub file: Option<PathBuf>,
+    pub state: Option<PathBuf>,
+    pub logits: bool,
+    pub threads: Option<usize>,
+}
+
+/// What to compare, and where to draw it.
+pub struct Compare {
+    pub runs: Vec<PathBuf>,
+    pub output: PathBuf,
+    pub json: bool,
+}
+
+/// Which runs to list.
+pub struct Runs {
+    pub folder: PathBuf,
+    pub json: bool,
 }
 
 /// Which figure to reproduce, and how much of it.
@@ -147,6 +174,11 @@ impl TryFrom<Arguments> for Settings {
         match arguments.verb {
             Verb::Train(arguments) => train(arguments).map(Self::Train),
             Verb::Eval(arguments) => evaluate(arguments).map(Self::Evaluate),
+            Verb::Predict(arguments) => predict(arguments).map(Self::Predict),
+            Verb::Compare(arguments::Compare { runs, output, json }) => {
+                Ok(Self::Compare(Compare { runs, output, json }))
+            }
+            Verb::Runs(arguments::Runs { folder, json }) => Ok(Self::Runs(Runs { folder, json })),
             Verb::Bench(arguments) => bench(arguments).map(Self::Bench),
             Verb::Reproduce(arguments) => reproduce(arguments).map(Self::Reproduce),
             Verb::Data(arguments) => data(arguments).map(Self::Data),
@@ -231,11 +263,20 @@ fn free_folder(config: &Config) -> PathBuf {
 }
 
 fn evaluate(arguments: arguments::Eval) -> anyhow::Result<Evaluate> {
-    let path = arguments.run;
+    let (run, network) = find_network(arguments.run, arguments.checkpoint)?;
+    let Common { json, .. } = arguments.common;
+    let threads = threads(&arguments.common);
+    let (level, sequences, seed) = (arguments.level, arguments.sequences, arguments.seed);
+    let (test_files, memory) = (arguments.test_files, arguments.memory);
+    Ok(Evaluate { run, network, level, sequences, test_files, memory, seed, json, threads })
+}
+
+/// The network that a run's folder, or a checkpoint in one, stands for, and its run.
+fn find_network(path: PathBuf, checkpoint: Option<Which>) -> anyhow::Result<(RunFolder, PathBuf)> {
     check_exists(&path)?;
-    let (run, network) = if path.is_dir() {
+    if path.is_dir() {
         let run = RunFolder::open(&path)?;
-        let which = match arguments.checkpoint {
+        let which = match checkpoint {
             Some(Which::Newest) => Checkpoint::Newest,
             Some(Which::Best) => Checkpoint::Best,
             // There is none before the first evaluation.
@@ -250,9 +291,9 @@ fn evaluate(arguments: arguments::Eval) -> anyhow::Result<Evaluate> {
                 shell_word(&path)
             );
         }
-        (run, network)
+        Ok((run, network))
     } else {
-        if arguments.checkpoint.is_some() {
+        if checkpoint.is_some() {
             mistake!("{} is a checkpoint already; leave --checkpoint out, or name its run", path.display());
         }
         // The run says which task the network was trained on.
@@ -260,13 +301,19 @@ fn evaluate(arguments: arguments::Eval) -> anyhow::Result<Evaluate> {
         let Some(folder) = folder.parent().and_then(Path::parent) else {
             mistake!("{} lies in no run; name the folder of a run", path.display());
         };
-        (RunFolder::open(folder)?, path)
-    };
-    let Common { json, .. } = arguments.common;
-    let threads = threads(&arguments.common);
-    let (level, sequences, seed) = (arguments.level, arguments.sequences, arguments.seed);
-    let (test_files, memory) = (arguments.test_files, arguments.memory);
-    Ok(Evaluate { run, network, level, sequences, test_files, memory, seed, json, threads })
+        Ok((RunFolder::open(folder)?, path))
+    }
+}
+
+fn predict(arguments: arguments::Predict) -> anyhow::Result<Predict> {
+    let (run, network) = find_network(arguments.run, arguments.checkpoint)?;
+    let arguments::Predict { file, state, logits, threads, .. } = arguments;
+    // As for many commands, - is standard input.
+    let file = file.filter(|file| file != Path::new("-"));
+    if file.is_some() && state.is_some() {
+        mistake!("--state is of a stream from standard input; the sequences of a file each start with an empty memory");
+    }
+    Ok(Predict { run, network, file, state, logits, threads: threads.map(|threads| threads as usize) })
 }
 
 fn reproduce(arguments: arguments::Reproduce) -> anyhow::Result<Reproduce> {

@@ -33,6 +33,7 @@ use sparsam::nn::clip::AdaptiveClip;
 use sparsam::nn::optimiser::Optimiser;
 
 use crate::curriculum::Curriculum;
+use crate::sequence::TargetKind;
 use crate::task::{Given, Task};
 use crate::{Config, Error, Evaluation, Metrics, Units, draw_curve, tensorboard};
 
@@ -137,6 +138,20 @@ impl RunFolder {
     pub fn task(&self, evaluation_files: Option<&Path>) -> Result<Box<dyn Task>, Error> {
         let kept = read_kept(&self.path)?;
         self.config()?.task.build_with(Given { kept: kept.as_ref(), evaluation_files })
+    }
+
+    /// What the targets of the run's task are; of a task whose data the run has described, without the data.
+    ///
+    /// # Errors
+    /// As [`task`](Self::task).
+    pub fn target_kind(&self) -> Result<TargetKind, Error> {
+        let kept = read_kept(&self.path)?;
+        let unit = kept.as_ref().and_then(|kept| kept.get("targets")?.as_str());
+        let kinds = [TargetKind::Bits, TargetKind::Classes];
+        match kinds.into_iter().find(|kind| unit == Some(kind.unit())) {
+            Some(kind) => Ok(kind),
+            None => self.task(None).map(|task| task.target_kind()),
+        }
     }
 
     /// The levels that the run's training has drawn from of late.

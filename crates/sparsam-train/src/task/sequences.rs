@@ -198,29 +198,39 @@ impl Row {
     }
 }
 
-fn read_json_lines(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum) -> Result<Vec<Row>, Error> {
+/// Hands on every line of a file that is not blank, with its number.
+fn each_line(path: &Path, mut take: impl FnMut(u64, &str) -> Result<(), Error>) -> Result<(), Error> {
     if !path.is_file() {
         return Err(Error::data(path.display(), "there is no such file; name one of sequences, .jsonl or .npz"));
     }
     let file = File::open(path).map_err(Error::at(path))?;
-    let mut rows = Vec::new();
     for (number, line) in (1..).zip(BufReader::new(file.take(LIMITS.bytes)).lines()) {
-        let wrong = |reason: String| Error::data(path.display(), format!("line {number}: {reason}"));
         let line = line.map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData => wrong("it is not text in UTF-8".into()),
+            std::io::ErrorKind::InvalidData => {
+                Error::data(path.display(), format!("line {number}: it is not text in UTF-8"))
+            }
             _ => Error::at(path)(error),
         })?;
-        if line.trim().is_empty() {
-            continue;
+        if !line.trim().is_empty() {
+            take(number, &line)?;
         }
-        let row: Row = serde_json::from_str(&line).map_err(|error| {
+    }
+    Ok(())
+}
+
+fn read_json_lines(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::new();
+    each_line(path, |number, line| {
+        let wrong = |reason: String| Error::data(path.display(), format!("line {number}: {reason}"));
+        let row: Row = serde_json::from_str(line).map_err(|error| {
             let expected = "{\"inputs\": [[...], ...], \"targets\": [null, ...]} was expected";
             wrong(format!("{expected} ({error})"))
         })?;
         row.check(sizes).map_err(wrong)?;
         sum.add(line.as_bytes());
         rows.push(row);
-    }
+        Ok(())
+    })?;
     Ok(rows)
 }
 
@@ -304,6 +314,82 @@ fn read_npz(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum) -> Res
         rows.push(row);
     }
     Ok(rows)
+}
+
+/// The inputs alone of the sequences of a file, as [`Sequences`] describes it: sequences, time steps, numbers. What is
+/// wanted may be there or not.
+///
+/// # Errors
+/// [`Error::Data`] names the line or the array that does not fit networks with inputs of `input_size` numbers.
+pub fn read_inputs(path: &Path, input_size: usize) -> Result<Vec<Vec<Vec<f32>>>, Error> {
+    let npz = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz"));
+    let sequences = if npz { npz_inputs(path)? } else { json_inputs(path)? };
+    for (number, steps) in (1..).zip(&sequences) {
+        let wrong = |reason: String| Err(Error::data(path.display(), format!("sequence {number}: {reason}")));
+        if steps.is_empty() {
+            return wrong("it has no time steps".into());
+        }
+        for (step, input) in (1..).zip(steps) {
+            if input.len() != input_size {
+                let found = input.len();
+                return wrong(format!("time step {step} has {found} inputs where the network takes {input_size}"));
+            }
+            if let Some(bad) = input.iter().find(|value| !value.is_finite()) {
+                return wrong(format!("time step {step} has an input of {bad}; finite numbers were expected"));
+            }
+        }
+    }
+    Ok(sequences)
+}
+
+/// A line of JSON of which the inputs alone are wanted.
+#[derive(Deserialize)]
+struct InputsOnly {
+    inputs: Vec<Vec<f32>>,
+}
+
+fn json_inputs(path: &Path) -> Result<Vec<Vec<Vec<f32>>>, Error> {
+    let mut sequences = Vec::new();
+    each_line(path, |number, line| {
+        let sequence: InputsOnly = serde_json::from_str(line).map_err(|error| {
+            let reason = format!("line {number}: {{\"inputs\": [[...], ...]}} was expected ({error})");
+            Error::data(path.display(), reason)
+        })?;
+        sequences.push(sequence.inputs);
+        Ok(())
+    })?;
+    Ok(sequences)
+}
+
+fn npz_inputs(path: &Path) -> Result<Vec<Vec<Vec<f32>>>, Error> {
+    let wrong = |reason: String| Error::data(path.display(), reason);
+    let wanted = |name: &str| ["inputs.npy", "lengths.npy"].contains(&name);
+    let entries = archive::read(path, LIMITS, &wanted)?;
+    let array = |name: &str| {
+        let entry = entries.iter().find(|entry| entry.name.trim_end_matches(".npy") == name);
+        entry.map(|entry| Array::parse(&entry.bytes).map_err(|reason| Error::data(&entry.place, reason))).transpose()
+    };
+    let inputs = array("inputs")?.ok_or_else(|| wrong("it holds no array inputs".into()))?;
+    let [count, steps, size] = inputs.shape[..] else {
+        return Err(wrong(format!("inputs were expected as sequences × steps × numbers, not {:?}", inputs.shape)));
+    };
+    let lengths = array("lengths")?;
+    if let Some(lengths) = lengths.as_ref().filter(|lengths| lengths.shape != [count]) {
+        return Err(wrong(format!("lengths of the shape [{count}] were expected, not {:?}", lengths.shape)));
+    }
+    let mut sequences = Vec::new();
+    for number in 0..count {
+        let length = lengths.as_ref().map_or(steps as f64, |lengths| lengths.values[number]);
+        if !(0.0..=steps as f64).contains(&length) || length.fract() != 0.0 {
+            return Err(wrong(format!("sequence {number}: its length is {length} where 1 to {steps} was expected")));
+        }
+        let input = |step: usize| {
+            let place = (number * steps + step) * size;
+            inputs.values[place..place + size].iter().map(|value| *value as f32).collect()
+        };
+        sequences.push((0..length as usize).map(input).collect());
+    }
+    Ok(sequences)
 }
 
 /// Sequences to train on and sequences that are held out.

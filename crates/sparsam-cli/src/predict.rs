@@ -1,0 +1,207 @@
+//! `sparsam predict`: what a trained network puts out for inputs of one's own.
+
+use std::io::{self, BufRead};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::mpsc;
+
+use anyhow::Context;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sparsam::{Network, Runner, state};
+use sparsam_train::{TargetKind, load_network, task};
+
+use crate::display::print;
+use crate::failure::{INTERRUPTED, Mistake};
+use crate::settings::Predict;
+use crate::train::use_threads;
+
+/// Time steps that run at once, so that a long sequence takes no more memory than its inputs and its words.
+const PIECE: usize = 1024;
+
+/// Puts out what a network answers.
+pub fn run(settings: &Predict) -> anyhow::Result<ExitCode> {
+    use_threads(settings.threads)?;
+    let config = settings.run.config()?;
+    let kind = settings.run.target_kind()?;
+    let (network, _) = load_network(&settings.network)?;
+    let answer = Answer { kind, logits: settings.logits };
+    match &settings.file {
+        Some(file) => predict_file(&network, file, answer, config.batch_size),
+        None => predict_stream(&network, settings.state.as_deref(), answer),
+    }
+}
+
+/// How an output is told.
+#[derive(Clone, Copy)]
+struct Answer {
+    kind: TargetKind,
+    logits: bool,
+}
+
+impl Answer {
+    /// Probabilities of bits or classes, and what is most probable.
+    fn tell(self, logits: &[f32]) -> Value {
+        let mut value = match self.kind {
+            TargetKind::Bits => {
+                let probabilities: Vec<f64> = logits.iter().map(|x| 1.0 / (1.0 + (-f64::from(*x)).exp())).collect();
+                let bits: Vec<u8> = logits.iter().map(|x| u8::from(*x > 0.0)).collect();
+                json!({"bits": bits, "probabilities": probabilities})
+            }
+            TargetKind::Classes => {
+                let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let powers: Vec<f64> = logits.iter().map(|x| (f64::from(*x) - f64::from(most)).exp()).collect();
+                let sum: f64 = powers.iter().sum();
+                let class = logits.iter().position(|x| *x == most);
+                let probabilities: Vec<f64> = powers.iter().map(|power| power / sum).collect();
+                json!({"class": class, "probabilities": probabilities})
+            }
+        };
+        if self.logits {
+            value["logits"] = json!(logits);
+        }
+        value
+    }
+}
+
+/// A line for each sequence of a file.
+fn predict_file(network: &Network<f32>, file: &Path, answer: Answer, rows: usize) -> anyhow::Result<ExitCode> {
+    let sequences = task::read_inputs(file, network.config().input_size)?;
+    let mut runner = Runner::new(network, rows)?;
+    for group in sequences.chunks(rows) {
+        runner.reset();
+        let mut told: Vec<Vec<Value>> = vec![Vec::new(); group.len()];
+        let longest = group.iter().map(Vec::len).max().unwrap_or(0);
+        for start in (0..longest).step_by(PIECE) {
+            let piece = |row: usize| {
+                let steps: &[Vec<f32>] = group.get(row).map_or(&[], Vec::as_slice);
+                &steps[start.min(steps.len())..(start + PIECE).min(steps.len())]
+            };
+            let lengths: Vec<usize> = (0..rows).map(|row| piece(row).len()).collect();
+            for (row, outputs) in
+                infer(network, &mut runner, &lengths, |row, step| &piece(row)[step])?.iter().enumerate()
+            {
+                if let Some(told) = told.get_mut(row) {
+                    told.extend(outputs.iter().map(|logits| answer.tell(logits)));
+                }
+            }
+        }
+        for outputs in told {
+            print(format!("{}\n", json!({ "outputs": outputs })).as_bytes())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The outputs of each row, step after step.
+fn infer<'a>(
+    network: &Network<f32>,
+    runner: &mut Runner<f32>,
+    lengths: &[usize],
+    input: impl Fn(usize, usize) -> &'a Vec<f32>,
+) -> anyhow::Result<Vec<Vec<Vec<f32>>>> {
+    let (rows, steps) = (lengths.len(), lengths.iter().copied().max().unwrap_or(0));
+    let (input_size, output_size) = (network.config().input_size, network.config().output_len());
+    let (mut inputs, mut outputs) = (vec![0.0; steps * rows * input_size], vec![0.0; steps * rows * output_size]);
+    for (row, length) in lengths.iter().enumerate() {
+        for step in 0..*length {
+            inputs[(step * rows + row) * input_size..][..input_size].copy_from_slice(input(row, step));
+        }
+    }
+    runner.infer(network, &inputs, lengths, &mut outputs)?;
+    let of = |row: usize, step: usize| outputs[(step * rows + row) * output_size..][..output_size].to_vec();
+    Ok(lengths.iter().enumerate().map(|(row, length)| (0..*length).map(|step| of(row, step)).collect()).collect())
+}
+
+/// A time step as a line of standard input has it: the numbers alone, or with their name.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Step {
+    Numbers(Vec<f32>),
+    Named { input: Vec<f32> },
+}
+
+/// What the stream waits for.
+enum Next {
+    Line(io::Result<String>),
+    /// Ctrl-C, or another signal that asks to end.
+    Stop,
+}
+
+/// A line for each line of standard input, one time step each, in a memory that goes on; it starts from the state's file if
+/// there is one, and is saved there at the end.
+fn predict_stream(network: &Network<f32>, state: Option<&Path>, answer: Answer) -> anyhow::Result<ExitCode> {
+    let mut runner = match state {
+        Some(path) if path.exists() => state::load(path, network.config())?,
+        _ => Runner::new(network, 1)?,
+    };
+    if runner.rows() != 1 {
+        let text = format!("the state has {} rows where a stream has one; name the state of a stream", runner.rows());
+        return Err(Mistake(text).into());
+    }
+    let (lines, next) = mpsc::channel();
+    let stop = lines.clone();
+    ctrlc::set_handler(move || drop(stop.send(Next::Stop))).context("the system does not tell of Ctrl-C")?;
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().lines() {
+            if lines.send(Next::Line(line)).is_err() {
+                return;
+            }
+        }
+        // The end of the input ends the stream, although the signal's handler still holds the channel.
+        let _ = lines.send(Next::Line(Err(io::ErrorKind::UnexpectedEof.into())));
+    });
+    let done = stream(network, &mut runner, &next, answer);
+    // What the memory has learnt from the lines before a bad one is kept all the same.
+    if let Some(path) = state {
+        state::save(path, &mut runner)?;
+    }
+    done
+}
+
+fn stream(
+    network: &Network<f32>,
+    runner: &mut Runner<f32>,
+    next: &mpsc::Receiver<Next>,
+    answer: Answer,
+) -> anyhow::Result<ExitCode> {
+    let size = network.config().input_size;
+    for number in 1u64.. {
+        let line = match next.recv() {
+            Ok(Next::Line(Ok(line))) => line,
+            Ok(Next::Line(Err(error))) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            Ok(Next::Line(Err(error))) => return Err(Mistake(format!("standard input, line {number}: {error}")).into()),
+            Ok(Next::Stop) => return Ok(ExitCode::from(INTERRUPTED)),
+            Err(mpsc::RecvError) => break,
+        };
+        if line.trim().is_empty() {
+            continue;
+        }
+        let wrong = |reason: String| Mistake(format!("standard input, line {number}: {reason}"));
+        let (Step::Numbers(input) | Step::Named { input }) = serde_json::from_str(&line)
+            .map_err(|_| wrong(format!("{size} numbers were expected as [0.5, ...], the inputs of a time step")))?;
+        if input.len() != size {
+            return Err(wrong(format!("it has {} numbers where the network takes {size}", input.len())).into());
+        }
+        if let Some(bad) = input.iter().find(|value| !value.is_finite()) {
+            return Err(wrong(format!("it holds {bad}, where finite numbers were expected")).into());
+        }
+        let outputs = infer(network, runner, &[1], |_, _| &input)?;
+        print(format!("{}\n", answer.tell(&outputs[0][0])).as_bytes())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_are_those_of_logits_of_any_size() {
+        let bits = Answer { kind: TargetKind::Bits, logits: false }.tell(&[0.0, 1000.0, -1000.0]);
+        assert_eq!(bits, json!({"bits": [0, 1, 0], "probabilities": [0.5, 1.0, 0.0]}));
+        let classes = Answer { kind: TargetKind::Classes, logits: true }.tell(&[1000.0, 1000.0, -1000.0]);
+        let expected = json!({"class": 0, "probabilities": [0.5, 0.5, 0.0], "logits": [1000.0, 1000.0, -1000.0]});
+        assert_eq!(classes, expected);
+    }
+}
