@@ -80,7 +80,7 @@ impl Figure {
     pub fn models(self) -> &'static [(&'static str, bool)] {
         match self {
             Self::Fig2 => &[("lstm", true), ("ntm", true), ("dam", true), ("dnc", true), ("sam", true), ("sdnc", true)],
-            Self::Fig3 => &[("lstm", false), ("ntm", true), ("dam", true), ("sam", true), ("sdnc", false)],
+            Self::Fig3 => &[("lstm", false), ("ntm", true), ("dam", true), ("sam", true), ("sdnc", true)],
             Self::Fig4 => &[("lstm", true), ("ntm", false), ("dam", true), ("sam", true), ("sdnc", false)],
             Self::Fig8 => &[("sam", true), ("sdnc", false)],
             Self::Table1 => {

@@ -33,6 +33,10 @@ const CURRICULUM_CHECKS: usize = 16_384;
 /// eight, at the same cost on one thread.
 const SMALL_BATCH: usize = 4;
 
+/// Sequences over which a curriculum's mean loss is taken: as many as tell one level from the next, so that little time is
+/// spent on levels that have been learnt.
+const CURRICULUM_EPISODES: u64 = 200;
+
 /// The highest level of a curriculum. A batch of such sequences takes 1.3 GiB.
 const LAST_LEVEL: usize = 8192;
 
@@ -190,25 +194,30 @@ fn run(
     if index == IndexKind::Ivf && curriculum {
         memory.set_option("index_checks", &CURRICULUM_CHECKS.to_value());
     }
+    // A chain of soft steps along temporal links blurs: without this one of hundreds of steps breaks.
+    if curriculum && task != "recall" {
+        memory.set_option("sharpened_links", &true.to_value());
+    }
     // How long a run is follows from its figure alone.
     let mut config = Config { seed, until: 0.0, cooldown: 0, ..Config::default_for(options, memory) };
     match figure {
         Figure::Fig2 => {
             config.batches = 30_000;
-            (config.evaluate_every, config.checkpoint_every) = (500, 2000);
+            (config.evaluate_every, config.checkpoint_every) = (100, 1000);
+            // Sort is learnt no further than steps are small.
+            config.cooldown = if task == "sort" { config.batches } else { 0 };
         }
         Figure::Fig3 | Figure::Fig8 => {
             // Chains of reads, as copy and sort take them, break at large steps once they are long.
-            let (start, learning_rate_power) = if task == "recall" { (4, 0.25) } else { (8, 1.0) };
+            let (start, learning_rate_power) = if task == "recall" { (4, 0.25) } else { (8, 0.5) };
             config.curriculum = CurriculumConfig {
                 on: true,
                 threshold: 0.05,
                 start,
                 end: LAST_LEVEL,
-                episodes: 1000,
+                episodes: CURRICULUM_EPISODES,
                 learning_rate_power,
             };
-            config.optimiser = OptimiserConfig::rms_prop(1e-4);
             (config.batch_size, config.batches) = (SMALL_BATCH, 1_000_000);
             (config.evaluate_every, config.evaluation_sequences, config.checkpoint_every) = (200, 16, 400);
         }
