@@ -315,7 +315,7 @@ fn a_run_that_has_learnt_ends_and_goes_on_if_asked() {
     let last: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
     assert!(last["event"] == "ended" && last["outcome"] == "learnt" && last["sequences"] == 160, "{out}");
     assert!(last["best"]["batch"].is_number() && last["best"]["evaluation"]["sequences"] == 1024, "{out}");
-    is_mistake(path, &["train", "--resume", "a", "--until", "-1"], &["until = -1", "wrong outputs of a sequence"]);
+    is_mistake(path, &["train", "--resume", "a", "--until", "-1"], &["until = -1", "a number from 0 to 1000000000000"]);
 
     succeeds(path, &["train", "--resume", "a", "--batches", "40"]);
     let config = || fs::read_to_string(path.join("a/config.toml")).unwrap();

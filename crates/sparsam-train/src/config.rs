@@ -1,11 +1,12 @@
 //! The configuration of a run: everything that decides its result.
 
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sparsam::network::InitialValues;
 use sparsam::nn::optimiser::OptimiserConfig;
+use sparsam::option::{Declared, Value as OptionValue};
 use sparsam::{ControllerKind, Model, NetworkConfig};
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
@@ -13,59 +14,77 @@ use toml::{Table, Value};
 use crate::task::Task;
 use crate::{CurriculumConfig, Error, TaskConfig};
 
-/// The configuration of a run. In TOML every field may be left out and takes its default.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// Decides the first weights and every sequence.
-    pub seed: u64,
-    /// Sequences in a batch.
-    pub batch_size: usize,
-    /// Batches to train.
-    pub batches: u64,
-    /// The last of them, over which the learning rate falls to 0 in a straight line (ours): what steps of full size keep
-    /// from settling does then.
-    pub cooldown: u64,
-    /// Training ends once two evaluations in a row show no more wrong bits (or classes) in a sequence than this, with a
-    /// curriculum only at its last level; 0: it does not end before the last batch.
-    pub until: f64,
-    /// The largest norm of the gradient (of the batch's mean loss); a larger one is scaled down to it.
-    pub clip_norm: f64,
-    /// The same in running geometric means of the norm ([`AdaptiveClip`](sparsam::nn::clip::AdaptiveClip)); 0: `clip_norm`
-    /// alone limits it.
-    pub clip_factor: f64,
-    /// Batches from one evaluation to the next.
-    pub evaluate_every: u64,
-    /// Sequences in an evaluation.
-    pub evaluation_sequences: u64,
-    /// Batches from one checkpoint to the next.
-    pub checkpoint_every: u64,
-    /// The task and its options.
-    pub task: TaskConfig,
-    /// The network.
-    pub network: NetworkOptions,
-    /// The optimiser and its options.
-    pub optimiser: OptimiserConfig,
-    /// How levels are drawn.
-    pub curriculum: CurriculumConfig,
+sparsam::options! {
+    /// The configuration of a run. In TOML every field may be left out and takes its default.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Config(task: TaskConfig, model: Model) {
+        /// Decides the first weights and every sequence.
+        pub seed: u64 = 1;
+        /// Sequences in a batch.
+        pub batch_size: usize = 8, in 1..;
+        /// Batches to train.
+        pub batches: u64 = task.default_batches(), in 1..;
+        /// The last batches, over which the learning rate falls to 0.
+        ///
+        /// It falls in a straight line (ours): what steps of full size keep from settling does then.
+        pub cooldown: u64 = batches / COOLDOWN_PART;
+        /// End once two evaluations in a row show at most X wrong outputs in a sequence; 0: never before the last batch.
+        ///
+        /// With a curriculum training ends only at its last level.
+        pub until: f64 = task.default_until(), in 0.0..=1e12;
+        /// Largest norm of a gradient.
+        ///
+        /// A larger gradient (of the batch's mean loss) is scaled down to it.
+        pub clip_norm: f64 = 10.0, in (Bound::Excluded(0.0), Bound::Unbounded);
+        /// Largest norm of a gradient in running means of the norm; 0: the fixed limit alone.
+        ///
+        /// The mean is the geometric one of [`AdaptiveClip`](sparsam::nn::clip::AdaptiveClip).
+        pub clip_factor: f64 = 3.0, in 0.0..=1e6;
+        /// Batches between evaluations.
+        pub evaluate_every: u64 = task.default_evaluate_every(), in 1..;
+        /// Sequences in an evaluation.
+        pub evaluation_sequences: u64 = task.default_evaluation_sequences(), in 1..;
+        /// Batches between checkpoints.
+        pub checkpoint_every: u64 = 500, in 1..;
+    }
+    with {
+        /// The task and its options.
+        pub task: TaskConfig = task;
+        /// The network.
+        pub network: NetworkOptions = NetworkOptions::defaults(model);
+        /// The optimiser and its options.
+        pub optimiser: OptimiserConfig = OptimiserConfig::adam(1e-3);
+        /// How levels are drawn.
+        pub curriculum: CurriculumConfig =
+            CurriculumConfig { threshold: task.default_threshold(), ..CurriculumConfig::default() };
+    }
 }
 
-/// The sizes of a network that its task leaves open.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NetworkOptions {
-    /// Hidden units of the controller, H.
-    pub hidden_size: usize,
-    /// The controller, an LSTM where a configuration does not say.
-    #[serde(default)]
-    pub controller: ControllerKind,
-    /// How the first values of parameters are chosen.
-    pub initial_values: InitialValues,
-    /// The first weights of the inputs lie in ± this. 0: in what suits the inputs of the first sequences, ±2 divided by the
-    /// root mean square of their lengths, or by half of it if they are one-hot.
-    pub input_bound: f64,
-    /// The model: which memory, and its configuration.
-    pub memory: Model,
+sparsam::options! {
+    /// The sizes of a network that its task leaves open.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct NetworkOptions(model: Model) {
+        /// Hidden units of the controller, H.
+        pub hidden_size: usize = 100, in 1..=1 << 24;
+        /// The recurrent cell that drives the memory; alone with the model lstm.
+        ///
+        /// Configurations that do not say theirs have an LSTM.
+        #[serde(default)]
+        pub controller: ControllerKind = ControllerKind::default();
+        /// First values by what a parameter is for, or every weight within ±1/√fan_in.
+        pub initial_values: InitialValues = InitialValues::default();
+        /// First weights of the inputs lie in ± this; 0: by what suits the task's inputs.
+        ///
+        /// That is ±2 divided by the root mean square of the lengths of the first sequences' inputs, or by half of it if they
+        /// are one-hot.
+        pub input_bound: f64 = 0.0, in 0.0..=1e3;
+    }
+    with {
+        /// The model: which memory, and its configuration.
+        pub memory: Model = model;
+    }
 }
 
 /// The learning rate falls over one in so many of a run's batches, the last ones, unless told otherwise.
@@ -79,31 +98,7 @@ impl Config {
     /// at 10⁻³, the gradient's norm limited to three times its running mean and to 10, and a learning rate that falls to 0
     /// over the last quarter of the batches. [`build`](TaskConfig::build) says whether the task's options fit.
     pub fn default_for(task: TaskConfig, model: Model) -> Self {
-        let (batches, threshold) = (task.default_batches(), task.default_threshold());
-        let evaluation_sequences = task.default_evaluation_sequences();
-        let (evaluate_every, until) = (task.default_evaluate_every(), task.default_until());
-        Self {
-            seed: 1,
-            batch_size: 8,
-            batches,
-            cooldown: batches / COOLDOWN_PART,
-            until,
-            clip_norm: 10.0,
-            clip_factor: 3.0,
-            evaluate_every,
-            evaluation_sequences,
-            checkpoint_every: 500,
-            task,
-            network: NetworkOptions {
-                hidden_size: 100,
-                controller: ControllerKind::default(),
-                initial_values: InitialValues::default(),
-                input_bound: 0.0,
-                memory: model,
-            },
-            optimiser: OptimiserConfig::adam(1e-3),
-            curriculum: CurriculumConfig { threshold, ..CurriculumConfig::default() },
-        }
+        Self::defaults(task, model)
     }
 
     /// The settings of Rae et al. 2016 as far as they are told, to compare with: RMSProp (at 10⁻⁴, where theirs was 10⁻⁵), a
@@ -187,8 +182,9 @@ impl Config {
             return Err(wrong(format!("there is no model {model:?}; choose one of {names}")));
         };
         let mut base = Self::default_for(task, model);
-        if named(&given, &["optimiser", "kind"]).map_err(misfit)? == Some("rmsprop") {
-            base.optimiser = OptimiserConfig::rms_prop(1e-4);
+        let optimiser = named(&given, &["optimiser", "kind"]).map_err(misfit)?;
+        if let Some(optimiser) = optimiser.and_then(OptimiserConfig::by_name) {
+            base.optimiser = optimiser;
         }
         if let Some(batches) = given.get("batches").and_then(Value::as_integer) {
             base.cooldown = batches.max(0) as u64 / COOLDOWN_PART;
@@ -298,32 +294,16 @@ impl Config {
         self.task.check()?;
         self.optimiser.validate()?;
         self.curriculum.check()?;
-        if self.clip_norm.is_nan() || self.clip_norm <= 0.0 {
-            return Err(Error::option("clip_norm", self.clip_norm, "it must be above 0"));
+        self.check_options()?;
+        self.network.check_options()?;
+        for option in self.options() {
+            if matches!(option.value, OptionValue::Whole(number) if number > LARGEST) {
+                return Err(Error::option(option.name, option.value, format!("TOML has no number above {LARGEST}")));
+            }
         }
-        if !(self.clip_factor == 0.0 || (1.0..=1e6).contains(&self.clip_factor)) {
+        if 0.0 < self.clip_factor && self.clip_factor < 1.0 {
             let reason = "it lies from 1 to 1000000, or is 0 for no such limit";
             return Err(Error::option("clip_factor", self.clip_factor, reason));
-        }
-        if !(0.0..=1e12).contains(&self.until) {
-            let reason = "it is a number of wrong outputs of a sequence, or 0 for training to the last batch";
-            return Err(Error::option("until", self.until, reason));
-        }
-        let bound = self.network.input_bound;
-        if !(0.0..=1e3).contains(&bound) {
-            return Err(Error::option("input_bound", bound, "it lies from 0 to 1000"));
-        }
-        for (field, value, first) in [
-            ("seed", self.seed, 0),
-            ("batch_size", self.batch_size as u64, 1),
-            ("batches", self.batches, 1),
-            ("evaluate_every", self.evaluate_every, 1),
-            ("evaluation_sequences", self.evaluation_sequences, 1),
-            ("checkpoint_every", self.checkpoint_every, 1),
-        ] {
-            if !(first..=LARGEST).contains(&value) {
-                return Err(Error::option(field, value, format!("it lies from {first} to {LARGEST}")));
-            }
         }
         if self.cooldown > self.batches {
             let reason = format!("no more than the {} batches that there are can be the last ones", self.batches);
@@ -560,7 +540,10 @@ mod tests {
                 "clip_factor = 0.5 does not work: it lies from 1 to 1000000, or is 0",
             ),
             ("task.name = 'copy'\nclip_factor = nan", "clip_factor"),
-            ("task.name = 'copy'\nuntil = -0.1", "until = -0.1 does not work: it is a number of wrong outputs"),
+            (
+                "task.name = 'copy'\nuntil = -0.1",
+                "until = -0.1 does not work: it must be a number from 0 to 1000000000000",
+            ),
             ("task.name = 'copy'\nuntil = nan", "until"),
             ("task.name = 'copy'\nnetwork.hidden_size = 0", "hidden_size"),
             ("task.name = 'copy'\nnetwork.hidden_size = 9223372036854775807", "hidden_size"),

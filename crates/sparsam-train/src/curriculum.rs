@@ -3,56 +3,49 @@
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
+use sparsam::option::{ABOVE_0, Declared};
 
 use crate::Error;
 use crate::random::{Random, Stream};
 use crate::task::Task;
 
-/// A curriculum (Rae et al. 2016, section 4.3): each batch has a level of its own, uniform from the task's lowest up to h;
-/// h doubles whenever the mean loss over a number of episodes is below a threshold.
-///
-/// The loss is counted in bits for each bit or class that is wanted, so that one threshold serves sequences of all
-/// lengths: 1 is what guessing a bit costs. A batch has one level, as in the paper, and all of its sequences are about as
-/// long, so that no thread waits for the one with the longest.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CurriculumConfig {
-    /// Whether there is one. Otherwise every sequence has a level of its own, from the task's fixed range.
-    pub on: bool,
-    /// Mean loss below which h doubles, in bits for each bit or class wanted.
-    pub threshold: f64,
-    /// Sequences over which the mean is taken.
-    pub episodes: u64,
-    /// The first h; 0 stands for the task's highest level.
-    pub start: usize,
-    /// The largest h, or the task's largest level if that is lower. Before training starts it is made sure that sequences of this level fit the machine.
-    pub end: usize,
-    /// How the learning rate follows h: it is multiplied by (first h / h) to this power. 0 leaves it as it is; with 0.5 it
-    /// halves with every second doubling. Long sequences take more precise weights, and smaller steps give them (ours).
-    pub learning_rate_power: f64,
-}
-
-impl Default for CurriculumConfig {
-    fn default() -> Self {
-        Self { on: false, threshold: 0.01, episodes: 1000, start: 0, end: 4096, learning_rate_power: 0.0 }
+sparsam::options! {
+    /// A curriculum (Rae et al. 2016, section 4.3): each batch has a level of its own, uniform from the task's lowest up to h;
+    /// h doubles whenever the mean loss over a number of episodes is below a threshold.
+    ///
+    /// The loss is counted in bits for each bit or class that is wanted, so that one threshold serves sequences of all
+    /// lengths: 1 is what guessing a bit costs. A batch has one level, as in the paper, and all of its sequences are about as
+    /// long, so that no thread waits for the one with the longest.
+    #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct CurriculumConfig {
+        /// Draw each batch's level up to one that doubles as the network learns.
+        ///
+        /// Otherwise every sequence has a level of its own, from the task's fixed range.
+        pub on: bool = false;
+        /// Mean loss below which it doubles, in bits for each bit or class wanted.
+        pub threshold: f64 = 0.01, in ABOVE_0;
+        /// Sequences over which the mean is taken.
+        pub episodes: u64 = 1000, in 1..=1 << 40;
+        /// Highest level at first; 0: the task's.
+        pub start: usize = 0;
+        /// Highest level at last.
+        ///
+        /// The task's largest level, if that is lower. Before training starts it is made sure that sequences of this level fit
+        /// the machine.
+        pub end: usize = 4096;
+        /// The learning rate is multiplied by (first / current highest level) to this power.
+        ///
+        /// 0 leaves it as it is; with 0.5 it halves with every second doubling. Long sequences take more precise weights, and
+        /// smaller steps give them (ours).
+        pub learning_rate_power: f64 = 0.0, in 0.0..=4.0;
     }
 }
 
 impl CurriculumConfig {
     /// Checks the options, those that do not depend on a task.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if !(self.threshold > 0.0 && self.threshold.is_finite()) {
-            let reason = "the loss below which a curriculum goes on is above 0";
-            return Err(Error::option("threshold", self.threshold, reason));
-        }
-        if !(0.0..=4.0).contains(&self.learning_rate_power) {
-            return Err(Error::option("learning_rate_power", self.learning_rate_power, "it lies from 0 to 4"));
-        }
-        if !(1..=1 << 40).contains(&self.episodes) {
-            let reason = format!("a curriculum takes the mean over 1 to {} episodes", 1u64 << 40);
-            return Err(Error::option("episodes", self.episodes, reason));
-        }
-        Ok(())
+        Ok(self.check_options()?)
     }
 
     /// The first h for a task, and the largest.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::Serialize;
 use sparsam::network::{ONE_HOT_INPUT_BOUND, input_bound};
 use sparsam::nn::loss::BITS;
-use sparsam::nn::optimiser::{Optimiser, OptimiserConfig};
+use sparsam::nn::optimiser::Optimiser;
 use sparsam::{Network, Parameters, Runner};
 
 use crate::batch::Sampler;
@@ -174,7 +174,7 @@ impl Trainer {
     pub fn with_task(config: Config, task: Box<dyn Task>, folder: &Path) -> Result<Self, Error> {
         config.validate_with(&*task)?;
         let sizes = config.network_config(&*task);
-        let moments = if matches!(config.optimiser, OptimiserConfig::RmsProp { .. }) { 3 } else { 2 };
+        let moments = config.optimiser.moments();
         let last = *config.levels(&*task)?.end();
         // Before anything is allocated: an allocation that fails ends the program.
         sizes.check_training::<f32>(config.batch_size, task.steps(last), moments).map_err(|error| match error {

@@ -4,36 +4,37 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sparsam::option::Declared;
 
-use super::{Categories, Channels, Draw, Given, Options, Source, Task, check_option};
+use super::{Categories, Channels, Draw, Given, Options, Source, Task};
 use crate::data::archive::{self, Limits};
 use crate::data::sums::ContentSum;
 use crate::sequence::TargetKind;
 use crate::{Error, Stream};
 
-/// The bAbI tasks (Weston et al. 2015): stories in simple words with questions between their sentences, all twenty kinds of
-/// them learnt by one network.
-///
-/// A word comes in at a time, one channel for each word of the vocabulary, which has the full stop and the question mark as
-/// well; the words are in lower case. At the question mark the output is to be the answer, one class for each word. Where an
-/// answer has several words, the others are wanted at the steps that follow, whose input is a word of its own, `-`; it
-/// counts as right if all of them are. A sequence is a whole story with all of its questions.
-///
-/// Of every file's stories each tenth is held out and never trained on. A batch draws its stories from all tasks alike.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Babi {
-    /// The official archive, the folder that it unpacks to, or the folder that either lies in.
-    pub data: String,
-    /// The folder in it: `en`, `en-10k`, or one of those in other words.
-    pub subset: String,
-    /// The one task to train on, 1 to 20; 0 stands for all of them.
-    pub only: usize,
-}
-
-impl Default for Babi {
-    fn default() -> Self {
-        Self { data: "data".into(), subset: "en-10k".into(), only: 0 }
+sparsam::options! {
+    /// The bAbI tasks (Weston et al. 2015): stories in simple words with questions between their sentences, all twenty kinds of
+    /// them learnt by one network.
+    ///
+    /// A word comes in at a time, one channel for each word of the vocabulary, which has the full stop and the question mark as
+    /// well; the words are in lower case. At the question mark the output is to be the answer, one class for each word. Where an
+    /// answer has several words, the others are wanted at the steps that follow, whose input is a word of its own, `-`; it
+    /// counts as right if all of them are. A sequence is a whole story with all of its questions.
+    ///
+    /// Of every file's stories each tenth is held out and never trained on. A batch draws its stories from all tasks alike.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Babi {
+        /// The folder of the official archives.
+        ///
+        /// The official archive, the folder that it unpacks to, or the folder that either lies in.
+        pub data: String = "data".into();
+        /// The folder of its files: en-10k or en.
+        ///
+        /// Or one of the folders in other words.
+        pub subset: String = "en-10k".into();
+        /// The one task to learn, 1 to 20; 0: all.
+        pub only: usize = 0, in 0..=TASKS;
     }
 }
 
@@ -72,7 +73,7 @@ impl Options for Babi {
     }
 
     fn check(&self) -> Result<(), Error> {
-        check_option("only", self.only, 0..=TASKS)?;
+        self.check_options()?;
         if self.subset.is_empty() || self.subset.contains('/') {
             let reason = "it is a folder of the archive, such as en-10k";
             return Err(Error::option("subset", format!("{:?}", self.subset), reason));

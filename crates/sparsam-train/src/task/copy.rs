@@ -1,28 +1,25 @@
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
+use sparsam::option::Declared;
 
 use super::{Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
 use crate::Error;
 
-/// Copy (Graves et al. 2014, section 4.1): after a sequence of random vectors of bits, repeat it.
-///
-/// A start flag, the vectors, an end flag; then, while the inputs are zero, the outputs are to be the vectors in their
-/// order. The flags have input channels of their own. A level is the number of vectors.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Copy {
-    /// Bits in a vector.
-    pub bits: usize,
-    /// Vectors in the shortest sequence.
-    pub min_length: usize,
-    /// Vectors in the longest sequence.
-    pub max_length: usize,
-}
-
-impl Default for Copy {
-    fn default() -> Self {
-        Self { bits: 8, min_length: 1, max_length: 20 }
+sparsam::options! {
+    /// Copy (Graves et al. 2014, section 4.1): after a sequence of random vectors of bits, repeat it.
+    ///
+    /// A start flag, the vectors, an end flag; then, while the inputs are zero, the outputs are to be the vectors in their
+    /// order. The flags have input channels of their own. A level is the number of vectors.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Copy {
+        /// Bits in a vector.
+        pub bits: usize = 8, in 1..=LARGEST_BITS;
+        /// Vectors in the shortest sequence.
+        pub min_length: usize = 1, in 1..=LARGEST;
+        /// Vectors in the longest sequence.
+        pub max_length: usize = 20, in 1..=LARGEST;
     }
 }
 
@@ -41,8 +38,7 @@ impl Options for Copy {
     }
 
     fn check(&self) -> Result<(), Error> {
-        check_option("bits", self.bits, 1..=LARGEST_BITS)?;
-        check_option("max_length", self.max_length, 1..=LARGEST)?;
+        self.check_options()?;
         check_option("min_length", self.min_length, 1..=self.max_length)
     }
 

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sparsam::option::{ConfigOption, Declared, Value as OptionValue};
 
 pub use babi::Babi;
 pub use copy::Copy;
@@ -271,7 +272,7 @@ fn check_option(field: &'static str, value: usize, possible: RangeInclusive<usiz
 }
 
 /// What is known of a task's options before anything is read or made.
-trait Options {
+trait Options: Declared {
     /// Batches of training that are known to suffice with the default settings.
     fn batches(&self) -> u64;
 
@@ -322,12 +323,14 @@ pub struct Given<'a> {
     pub evaluation_files: Option<&'a Path>,
 }
 
-/// The task of a program that brings it along: what a configuration says of it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Own {
-    /// What the program calls it.
-    pub title: String,
+sparsam::options! {
+    /// The task of a program that brings it along: what a configuration says of it.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Own {
+        /// What the program calls it.
+        pub title: String = String::new();
+    }
 }
 
 impl Options for Own {
@@ -383,7 +386,14 @@ macro_rules! tasks {
                 }
             }
 
-            fn options(&self) -> &dyn Options {
+            fn config(&self) -> &dyn Options {
+                match self {
+                    $(Self::$variant(options) => options,)*
+                    Self::Own(options) => options,
+                }
+            }
+
+            fn config_mut(&mut self) -> &mut dyn Options {
                 match self {
                     $(Self::$variant(options) => options,)*
                     Self::Own(options) => options,
@@ -411,33 +421,33 @@ tasks! {
 impl TaskConfig {
     /// Batches of training that are known to suffice with the default settings.
     pub fn default_batches(&self) -> u64 {
-        self.options().batches()
+        self.config().batches()
     }
 
     /// Sequences in an evaluation during training.
     pub fn default_evaluation_sequences(&self) -> u64 {
-        self.options().evaluation_sequences()
+        self.config().evaluation_sequences()
     }
 
     /// Batches from one evaluation during training to the next.
     pub fn default_evaluate_every(&self) -> u64 {
-        self.options().evaluate_every()
+        self.config().evaluate_every()
     }
 
     /// Wrong bits or classes of a sequence at which the task counts as learnt; 0: training does not end before the last
     /// batch.
     pub fn default_until(&self) -> f64 {
-        self.options().until()
+        self.config().until()
     }
 
     /// The loss below which a curriculum goes on, in bits for each bit or class wanted.
     pub fn default_threshold(&self) -> f64 {
-        self.options().threshold()
+        self.config().threshold()
     }
 
     /// Whether the task's sequences come from files, which [`build`](Self::build) reads.
     pub fn reads_files(&self) -> bool {
-        self.options().reads_files()
+        self.config().reads_files()
     }
 
     /// Checks the options, without reading any file.
@@ -445,7 +455,7 @@ impl TaskConfig {
     /// # Errors
     /// [`Error::Option`] names the option that does not fit.
     pub fn check(&self) -> Result<(), Error> {
-        self.options().check()
+        self.config().check()
     }
 
     /// Checks the options and makes the task.
@@ -465,7 +475,17 @@ impl TaskConfig {
             let reason = format!("the task {} makes its sequences; leave the files out", self.name());
             return Err(Error::option("test_files", files.display(), reason));
         }
-        self.options().build(given)
+        self.config().build(given)
+    }
+}
+
+impl Declared for TaskConfig {
+    fn options(&self) -> Vec<ConfigOption> {
+        self.config().options()
+    }
+
+    fn set_option(&mut self, name: &str, value: &OptionValue) -> bool {
+        self.config_mut().set_option(name, value)
     }
 }
 

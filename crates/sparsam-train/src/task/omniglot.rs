@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sparsam::option::Declared;
 
 use super::{Categories, Channels, Draw, Given, Options, Source, Task, check_option};
 use crate::data::archive::{self, Limits};
@@ -12,39 +13,39 @@ use crate::data::sums::ContentSum;
 use crate::sequence::TargetKind;
 use crate::{Error, Random, Stream};
 
-/// One-shot classification of handwritten characters (Lake et al. 2015, as a sequence: Santoro et al. 2016).
-///
-/// An episode takes some characters and gives each a random label for as long as it lasts. Each comes ten times, in random
-/// order, as any of its drawings; a step's input is a drawing, scaled to 20×20, and behind it the label of the drawing
-/// before, one channel for each label. The output is to be the drawing's own label, one class for each. A level is the
-/// number of characters.
-///
-/// The labels of an episode are drawn from the first few, as many as the number of characters rounded up to a power of two
-/// (ours): a network has to learn to write and to read each label by itself, and with five characters does so in 50,000
-/// episodes if they share eight labels, and has learnt nothing after as many if there are a hundred.
-///
-/// For the episode every character is turned and stretched: by a quarter turn or several, which count as characters of their
-/// own, as in Santoro et al.; and, the same for all of its drawings, by up to π/16 and up to a tenth in width and height
-/// (the paper leaves the sizes open).
-///
-/// Alphabets are never shared: of the background set every fifth, in the order of their names, is held out from training.
-/// Networks are evaluated on the evaluation set, if it is there, else on what is held out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Omniglot {
-    /// The folder of the official zips, or of the folders that they unpack to.
-    pub data: String,
-    /// Labels that there are, and so the most characters in an episode.
-    pub labels: usize,
-    /// Characters in the shortest episode.
-    pub min_characters: usize,
-    /// Characters in the longest episode.
-    pub max_characters: usize,
-}
-
-impl Default for Omniglot {
-    fn default() -> Self {
-        Self { data: "data".into(), labels: 500, min_characters: 1, max_characters: 5 }
+sparsam::options! {
+    /// One-shot classification of handwritten characters (Lake et al. 2015, as a sequence: Santoro et al. 2016).
+    ///
+    /// An episode takes some characters and gives each a random label for as long as it lasts. Each comes ten times, in random
+    /// order, as any of its drawings; a step's input is a drawing, scaled to 20×20, and behind it the label of the drawing
+    /// before, one channel for each label. The output is to be the drawing's own label, one class for each. A level is the
+    /// number of characters.
+    ///
+    /// The labels of an episode are drawn from the first few, as many as the number of characters rounded up to a power of two
+    /// (ours): a network has to learn to write and to read each label by itself, and with five characters does so in 50,000
+    /// episodes if they share eight labels, and has learnt nothing after as many if there are a hundred.
+    ///
+    /// For the episode every character is turned and stretched: by a quarter turn or several, which count as characters of their
+    /// own, as in Santoro et al.; and, the same for all of its drawings, by up to π/16 and up to a tenth in width and height
+    /// (the paper leaves the sizes open).
+    ///
+    /// Alphabets are never shared: of the background set every fifth, in the order of their names, is held out from training.
+    /// Networks are evaluated on the evaluation set, if it is there, else on what is held out.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Omniglot {
+        /// The folder of the official archives.
+        ///
+        /// The folder of the official zips, or of the folders that they unpack to.
+        pub data: String = "data".into();
+        /// Labels that there are.
+        ///
+        /// And so the most characters in an episode.
+        pub labels: usize = 500, in 1..=1 << 16;
+        /// Characters in the shortest episode.
+        pub min_characters: usize = 1, in 1..=1 << 16;
+        /// Characters in the longest episode.
+        pub max_characters: usize = 5, in 1..=1 << 16;
     }
 }
 
@@ -91,7 +92,7 @@ impl Options for Omniglot {
     }
 
     fn check(&self) -> Result<(), Error> {
-        check_option("labels", self.labels, 1..=1 << 16)?;
+        self.check_options()?;
         check_option("max_characters", self.max_characters, 1..=self.labels)?;
         check_option("min_characters", self.min_characters, 1..=self.max_characters)
     }

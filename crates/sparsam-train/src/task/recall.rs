@@ -1,32 +1,29 @@
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
+use sparsam::option::Declared;
 
 use super::{Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
 use crate::Error;
 
-/// Associative recall (Graves et al. 2014, section 4.3): after a list of items and one of them again as a query, give
-/// the item that followed it.
-///
-/// An item is a few random vectors of bits, after an item delimiter. Then the query, between two query delimiters:
-/// any item but the last. Then, while the inputs are zero, the outputs are to be the vectors of the item that followed
-/// the queried one. The delimiters have input channels of their own. A level is the number of items.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Recall {
-    /// Bits in a vector.
-    pub bits: usize,
-    /// Vectors in an item.
-    pub item_length: usize,
-    /// Items in the shortest list.
-    pub min_items: usize,
-    /// Items in the longest list.
-    pub max_items: usize,
-}
-
-impl Default for Recall {
-    fn default() -> Self {
-        Self { bits: 6, item_length: 3, min_items: 3, max_items: 6 }
+sparsam::options! {
+    /// Associative recall (Graves et al. 2014, section 4.3): after a list of items and one of them again as a query, give
+    /// the item that followed it.
+    ///
+    /// An item is a few random vectors of bits, after an item delimiter. Then the query, between two query delimiters:
+    /// any item but the last. Then, while the inputs are zero, the outputs are to be the vectors of the item that followed
+    /// the queried one. The delimiters have input channels of their own. A level is the number of items.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Recall {
+        /// Bits in a vector.
+        pub bits: usize = 6, in 1..=LARGEST_BITS;
+        /// Vectors in an item.
+        pub item_length: usize = 3, in 1..=LARGEST;
+        /// Items in the shortest list.
+        pub min_items: usize = 3, in 2..=LARGEST;
+        /// Items in the longest list.
+        pub max_items: usize = 6, in 2..=LARGEST;
     }
 }
 
@@ -45,9 +42,7 @@ impl Options for Recall {
     }
 
     fn check(&self) -> Result<(), Error> {
-        check_option("bits", self.bits, 1..=LARGEST_BITS)?;
-        check_option("item_length", self.item_length, 1..=LARGEST)?;
-        check_option("max_items", self.max_items, 2..=LARGEST)?;
+        self.check_options()?;
         check_option("min_items", self.min_items, 2..=self.max_items)
     }
 

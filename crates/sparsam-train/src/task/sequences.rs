@@ -12,21 +12,23 @@ use crate::data::sums::ContentSum;
 use crate::sequence::{Sequence, TargetKind};
 use crate::{Error, Stream};
 
-/// Sequences of one's own, from a file.
-///
-/// **JSON lines** (`.jsonl`): one sequence a line, `{"inputs": [[…], …], "targets": [null, …]}`. Each time step has a list of
-/// input numbers and a target: `null` for none, a list of bits, or a whole number, which is a class from 0 on.
-///
-/// **NumPy** (`.npz`): `inputs` of the shape sequences × steps × numbers; `targets` of sequences × steps × bits, or of
-/// sequences × steps for classes, where -1 stands for no target; if need be `lengths`, one for each sequence; and, with
-/// bits, `mask` of sequences × steps, not 0 where there is a target (everywhere, if it is left out).
-///
-/// Every tenth sequence is held out and never trained on. Levels have no meaning here: there is one.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sequences {
-    /// The file.
-    pub data: String,
+sparsam::options! {
+    /// Sequences of one's own, from a file.
+    ///
+    /// **JSON lines** (`.jsonl`): one sequence a line, `{"inputs": [[…], …], "targets": [null, …]}`. Each time step has a list of
+    /// input numbers and a target: `null` for none, a list of bits, or a whole number, which is a class from 0 on.
+    ///
+    /// **NumPy** (`.npz`): `inputs` of the shape sequences × steps × numbers; `targets` of sequences × steps × bits, or of
+    /// sequences × steps for classes, where -1 stands for no target; if need be `lengths`, one for each sequence; and, with
+    /// bits, `mask` of sequences × steps, not 0 where there is a target (everywhere, if it is left out).
+    ///
+    /// Every tenth sequence is held out and never trained on. Levels have no meaning here: there is one.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Sequences {
+        /// The file, .jsonl or .npz.
+        pub data: String = String::new();
+    }
 }
 
 /// One sequence of ten is held out.

@@ -1,30 +1,27 @@
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
+use sparsam::option::Declared;
 
-use super::{Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
+use super::{Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task};
 use crate::Error;
 
-/// Priority sort (Graves et al. 2014, section 4.5): after random vectors of bits, each with a priority, give those of
-/// highest priority, highest first.
-///
-/// Each vector comes with its priority, uniform in \[-1, 1\], on an input channel of its own. Then a flag on another;
-/// then, while the inputs are zero, the outputs are to be the top vectors in descending order of priority. A level is
-/// the number of vectors; the share of them that is wanted stays top / count.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sort {
-    /// Bits in a vector.
-    pub bits: usize,
-    /// Vectors in a sequence.
-    pub count: usize,
-    /// Vectors wanted.
-    pub top: usize,
-}
-
-impl Default for Sort {
-    fn default() -> Self {
-        Self { bits: 8, count: 20, top: 16 }
+sparsam::options! {
+    /// Priority sort (Graves et al. 2014, section 4.5): after random vectors of bits, each with a priority, give those of
+    /// highest priority, highest first.
+    ///
+    /// Each vector comes with its priority, uniform in \[-1, 1\], on an input channel of its own. Then a flag on another;
+    /// then, while the inputs are zero, the outputs are to be the top vectors in descending order of priority. A level is
+    /// the number of vectors; the share of them that is wanted stays top / count.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Sort {
+        /// Bits in a vector.
+        pub bits: usize = 8, in 1..=LARGEST_BITS;
+        /// Vectors in a sequence.
+        pub count: usize = 20, in 1..=LARGEST;
+        /// Vectors wanted.
+        pub top: usize = 16, in 1..=LARGEST;
     }
 }
 
@@ -34,9 +31,7 @@ impl Options for Sort {
     }
 
     fn check(&self) -> Result<(), Error> {
-        check_option("bits", self.bits, 1..=LARGEST_BITS)?;
-        check_option("count", self.count, 1..=LARGEST)?;
-        check_option("top", self.top, 1..=LARGEST)?;
+        self.check_options()?;
         if self.top > self.count {
             let reason =
                 format!("it needs a count of at least {}, not {}; lower top, or raise count", self.top, self.count);
