@@ -4,6 +4,8 @@ mod arguments;
 mod bench;
 mod data;
 mod display;
+#[cfg(test)]
+mod documentation;
 mod evaluate;
 mod failure;
 mod figure;

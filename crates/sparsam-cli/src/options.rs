@@ -1,161 +1,167 @@
-//! The options of a configuration as flags: one table of what each flag sets.
+//! The options of a configuration as flags.
 //!
-//! Which options there are depends on the task, the model and the optimiser. A flag names a place in the
-//! configuration's TOML; whether this configuration has that place is asked of the configuration itself, so that a
-//! new option of a model is one line here and nothing else.
+//! Every option is declared with its field, in the library or in training; its flag is made from the declaration. Which
+//! options a configuration has depends on its task, model and optimiser.
+
+use std::sync::LazyLock;
 
 use clap::builder::{PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgMatches, Command, Error as ClapError, FromArgMatches, value_parser};
-use serde::Deserialize;
-use serde::de::value::{MapDeserializer, StrDeserializer};
-use sparsam::index::IndexKind;
-use sparsam::network::InitialValues;
+use sparsam::Model;
 use sparsam::nn::optimiser::OptimiserConfig;
-use sparsam::{ControllerKind, Model};
+use sparsam::option::{self, ConfigOption, Declared, Kind};
 use sparsam_train::{Config, Error, TaskConfig};
 use toml::{Table, Value};
 
 use crate::failure::Mistake;
 
-/// What a flag takes.
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Whole,
-    Number,
-    /// Any text.
-    Text,
-    /// One of these words.
-    Word(fn() -> &'static [&'static str]),
-    /// Nothing, for true; or `=false`.
-    Switch,
-}
-
 /// A flag that sets one field of a configuration.
 #[derive(Debug)]
 struct Flag {
-    name: &'static str,
+    name: String,
     /// The tables that lead to the field, and the field.
-    place: &'static [&'static str],
+    place: Vec<&'static str>,
     kind: Kind,
     heading: &'static str,
-    help: &'static str,
+    help: String,
+    /// What it can be, in words.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only the documentation's tables tell it"))]
+    possible: String,
 }
-
-const fn flag(
-    name: &'static str,
-    place: &'static [&'static str],
-    kind: Kind,
-    heading: &'static str,
-    help: &'static str,
-) -> Flag {
-    Flag { name, place, kind, heading, help }
-}
-
-const TRAINING: &str = "Training";
-const CURRICULUM: &str = "Curriculum";
-const NETWORK: &str = "Network";
-const TASK: &str = "Task";
-const OPTIMISATION: &str = "Optimiser";
 
 /// Chooses the optimiser, and with it which other options there are.
 const OPTIMISER: &[&str] = &["optimiser", "kind"];
 
-#[rustfmt::skip]
-static FLAGS: &[Flag] = &[
-    flag("seed", &["seed"], Kind::Whole, TRAINING, "Decides the first weights and every sequence"),
-    flag("batches", &["batches"], Kind::Whole, TRAINING, "Batches to train"),
-    flag("cooldown", &["cooldown"], Kind::Whole, TRAINING,
-        "The last batches, over which the learning rate falls to 0"),
-    flag("until", &["until"], Kind::Number, TRAINING,
-        "End once two evaluations in a row show at most X wrong outputs in a sequence; 0: never before the last batch"),
-    flag("batch-size", &["batch_size"], Kind::Whole, TRAINING, "Sequences in a batch"),
-    flag("clip-norm", &["clip_norm"], Kind::Number, TRAINING, "Largest norm of a gradient"),
-    flag("clip-factor", &["clip_factor"], Kind::Number, TRAINING,
-        "Largest norm of a gradient in running means of the norm; 0: --clip-norm alone"),
-    flag("evaluate-every", &["evaluate_every"], Kind::Whole, TRAINING, "Batches between evaluations"),
-    flag("evaluation-sequences", &["evaluation_sequences"], Kind::Whole, TRAINING, "Sequences in an evaluation"),
-    flag("checkpoint-every", &["checkpoint_every"], Kind::Whole, TRAINING, "Batches between checkpoints"),
+/// Every flag, in the order of the help.
+static FLAGS: LazyLock<Vec<Flag>> = LazyLock::new(|| {
+    let mut flags = Vec::new();
+    let tasks = || TaskConfig::NAMES.iter().filter_map(|name| Some((*name, TaskConfig::by_name(name)?)));
+    let models = || Model::NAMES.iter().filter_map(|name| Some((*name, Model::by_name(name)?)));
+    let optimisers = || OptimiserConfig::NAMES.iter().filter_map(|name| Some((*name, OptimiserConfig::by_name(name)?)));
+    let mut add = |heading, table: &[&'static str], options: Vec<Shared>| {
+        flags.extend(options.into_iter().map(|Shared { name, kind, help, possible }| {
+            let place = [table, &[name]].concat();
+            Flag { name: flag_name(&place), place, kind, heading, help, possible }
+        }));
+    };
+    // Which task and model makes no difference to the names.
+    if let Some(config) = first_config() {
+        add("Training", &[], alone(&config));
+        add("Curriculum", &["curriculum"], alone(&config.curriculum));
+        let (name, kind, help) = ("kind", Kind::Word(OptimiserConfig::NAMES), "The optimiser".to_owned());
+        let possible = format!("one of {}", OptimiserConfig::NAMES.join(", "));
+        add("Optimiser", &["optimiser"], vec![Shared { name, kind, help, possible }]);
+        add("Optimiser", &["optimiser"], merged(optimisers()));
+        add("Network", &["network"], alone(&config.network));
+    }
+    add("Network", &["network", "memory"], merged(models()));
+    add("Task", &["task"], merged(tasks()));
+    flags
+});
 
-    flag("curriculum", &["curriculum", "on"], Kind::Switch, CURRICULUM,
-        "Draw each batch's level up to one that doubles as the network learns"),
-    flag("curriculum-threshold", &["curriculum", "threshold"], Kind::Number, CURRICULUM,
-        "Mean loss below which it doubles, in bits for each bit or class wanted"),
-    flag("curriculum-episodes", &["curriculum", "episodes"], Kind::Whole, CURRICULUM,
-        "Sequences over which the mean is taken"),
-    flag("curriculum-start", &["curriculum", "start"], Kind::Whole, CURRICULUM,
-        "Highest level at first; 0: the task's"),
-    flag("curriculum-end", &["curriculum", "end"], Kind::Whole, CURRICULUM, "Highest level at last"),
-    flag("curriculum-learning-rate-power", &["curriculum", "learning_rate_power"], Kind::Number, CURRICULUM,
-        "The learning rate is multiplied by (first / current highest level) to this power"),
+/// The default configuration of the first task.
+fn first_config() -> Option<Config> {
+    Some(Config::default_for(TaskConfig::by_name(TaskConfig::NAMES.first()?)?, Model::by_name("sam")?))
+}
 
-    flag("optimiser", OPTIMISER, Kind::Word(optimisers), OPTIMISATION, "The optimiser"),
-    flag("learning-rate", &["optimiser", "learning_rate"], Kind::Number, OPTIMISATION, "Step size"),
-    flag("decay", &["optimiser", "decay"], Kind::Number, OPTIMISATION,
-        "rmsprop: decay of the running means of the gradient and of its square"),
-    flag("momentum", &["optimiser", "momentum"], Kind::Number, OPTIMISATION,
-        "rmsprop: share of the last step that is taken again"),
-    flag("beta1", &["optimiser", "beta1"], Kind::Number, OPTIMISATION,
-        "adam: decay of the running mean of the gradient"),
-    flag("beta2", &["optimiser", "beta2"], Kind::Number, OPTIMISATION,
-        "adam: decay of the running mean of its square"),
-    flag("epsilon", &["optimiser", "epsilon"], Kind::Number, OPTIMISATION,
-        "Added to what the gradient is divided by"),
+/// The options of what there is only one of.
+fn alone(config: &impl Declared) -> Vec<Shared> {
+    let options = config.options().into_iter();
+    options
+        .map(|option| Shared { name: option.name, kind: option.kind, possible: option.possible(), help: option.help })
+        .collect()
+}
 
-    flag("hidden-size", &["network", "hidden_size"], Kind::Whole, NETWORK, "Hidden units of the controller"),
-    flag("controller", &["network", "controller"], Kind::Word(|| ControllerKind::NAMES), NETWORK,
-        "The recurrent cell that drives the memory; alone with --model lstm"),
-    flag("initial-values", &["network", "initial_values"], Kind::Word(initial_values), NETWORK,
-        "First values by what a parameter is for, or every weight within ±1/√fan_in"),
-    flag("input-bound", &["network", "input_bound"], Kind::Number, NETWORK,
-        "First weights of the inputs lie in ± this; 0: by what suits the task's inputs"),
-    flag("memory-size", &["network", "memory", "memory_size"], Kind::Whole, NETWORK, "Words in memory"),
-    flag("word-size", &["network", "memory", "word_size"], Kind::Whole, NETWORK, "Numbers in a word"),
-    flag("heads", &["network", "memory", "heads"], Kind::Whole, NETWORK, "Access heads"),
-    flag("reads", &["network", "memory", "reads"], Kind::Whole, NETWORK, "Words read by a head"),
-    flag("access-threshold", &["network", "memory", "access_threshold"], Kind::Number, NETWORK,
-        "Weight above which a word counts as accessed"),
-    flag("index", &["network", "memory", "index"], Kind::Word(indexes), NETWORK, "How similar words are found"),
-    flag("index-checks", &["network", "memory", "index_checks"], Kind::Whole, NETWORK,
-        "Words that an approximate index compares with a query, about; 0: its own choice"),
-    flag("links", &["network", "memory", "links"], Kind::Whole, NETWORK, "sdnc: links kept for a word each way"),
-    flag("usage-discount", &["network", "memory", "usage_discount"], Kind::Number, NETWORK,
-        "dam: what is left of a word's usage after a step"),
-    flag("masked-content", &["network", "memory", "masked_content"], Kind::Switch, NETWORK,
-        "dnc, sdnc: a mask comes with every key"),
-    flag("sharpened-links", &["network", "memory", "sharpened_links"], Kind::Switch, NETWORK,
-        "dnc, sdnc: what is read along the links is sharpened"),
-    flag("deallocation", &["network", "memory", "deallocation"], Kind::Switch, NETWORK,
-        "dnc: freed words lose their content"),
+/// The flag of a field: its own name, but in the tables whose names say what it is about.
+fn flag_name(place: &[&str]) -> String {
+    let name = match place {
+        ["optimiser", "kind"] => "optimiser".into(),
+        ["curriculum", "on"] => "curriculum".into(),
+        ["curriculum", field] => format!("curriculum-{field}"),
+        [.., field] => (*field).to_owned(),
+        [] => String::new(),
+    };
+    name.replace('_', "-")
+}
 
-    flag("bits", &["task", "bits"], Kind::Whole, TASK, "Bits in a vector"),
-    flag("min-length", &["task", "min_length"], Kind::Whole, TASK, "copy: vectors in the shortest sequence"),
-    flag("max-length", &["task", "max_length"], Kind::Whole, TASK, "copy: vectors in the longest sequence"),
-    flag("item-length", &["task", "item_length"], Kind::Whole, TASK, "recall: vectors in an item"),
-    flag("min-items", &["task", "min_items"], Kind::Whole, TASK, "recall: items in the shortest list"),
-    flag("max-items", &["task", "max_items"], Kind::Whole, TASK, "recall: items in the longest list"),
-    flag("count", &["task", "count"], Kind::Whole, TASK, "sort: vectors in a sequence"),
-    flag("top", &["task", "top"], Kind::Whole, TASK, "sort: vectors wanted"),
-    flag("data", &["task", "data"], Kind::Text, TASK, "babi, omniglot: the folder of the official archives; sequences: the file, .jsonl or .npz"),
-    flag("subset", &["task", "subset"], Kind::Text, TASK, "babi: the folder of its files: en-10k or en"),
-    flag("labels", &["task", "labels"], Kind::Whole, TASK, "omniglot: labels that there are"),
-    flag("min-characters", &["task", "min_characters"], Kind::Whole, TASK, "omniglot: characters in the shortest episode"),
-    flag("max-characters", &["task", "max_characters"], Kind::Whole, TASK, "omniglot: characters in the longest episode"),
-    flag("only", &["task", "only"], Kind::Whole, TASK, "babi: the one task to learn, 1 to 20; 0: all"),
-];
+/// An option of one or several tasks, models or optimisers.
+struct Shared {
+    name: &'static str,
+    kind: Kind,
+    /// What it is, with those whose option it is where they are not all, or where it is another thing to some.
+    help: String,
+    /// What it can be, likewise.
+    possible: String,
+}
+
+/// What is told of an option, and of whose.
+type Told<'a> = Vec<(String, Vec<&'a str>)>;
+
+/// Adds what is told of an owner's option to what is told of others'.
+fn tell<'a>(told: &mut Told<'a>, text: String, owner: &'a str) {
+    match told.iter_mut().find(|(other, _)| *other == text) {
+        Some((_, owners)) => owners.push(owner),
+        None => told.push((text, vec![owner])),
+    }
+}
+
+/// "128 for dnc, dam; 1000000 for sam"; what is the same for all stands alone.
+fn for_owners(told: &Told<'_>) -> String {
+    match &told[..] {
+        [(text, _)] => text.clone(),
+        _ => {
+            let told = told.iter().map(|(text, owners)| format!("{text} for {}", owners.join(", ")));
+            told.collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+/// The options of several tasks, models or optimisers, each once.
+fn merged<T: Declared>(owners: impl Iterator<Item = (&'static str, T)>) -> Vec<Shared> {
+    let owners: Vec<_> = owners.map(|(owner, config)| (owner, config.options())).collect();
+    let with_options = owners.iter().filter(|(_, options)| !options.is_empty()).count();
+    let options = || owners.iter().flat_map(|(owner, options)| options.iter().map(move |option| (*owner, option)));
+    let mut shared: Vec<Shared> = Vec::new();
+    for (_, option) in options() {
+        if shared.iter().any(|other| other.name == option.name) {
+            continue;
+        }
+        let (mut helps, mut possible) = (Told::new(), Told::new());
+        for (owner, same) in options().filter(|(_, other)| other.name == option.name) {
+            tell(&mut helps, same.help.clone(), owner);
+            tell(&mut possible, same.possible(), owner);
+        }
+        let help = match &helps[..] {
+            [(help, owners)] if owners.len() == with_options => help.clone(),
+            _ => {
+                let helps = helps.iter().map(|(help, owners)| format!("{}: {}", owners.join(", "), going_on(help)));
+                helps.collect::<Vec<_>>().join("; ")
+            }
+        };
+        shared.push(Shared { name: option.name, kind: option.kind, help, possible: for_owners(&possible) });
+    }
+    shared
+}
+
+/// A sentence as it goes on after a colon.
+fn going_on(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or_else(String::new, |first| format!("{}{}", first.to_lowercase(), letters.as_str()))
+}
 
 impl Flag {
-    fn arg(&self, default: &str) -> Arg {
+    fn arg(&'static self, default: &str) -> Arg {
         let (value_name, parser) = match self.kind {
             // TOML's whole numbers end here.
             Kind::Whole => ("N", ValueParser::from(value_parser!(i64).range(0..))),
             Kind::Number => ("X", value_parser!(f64).into()),
             Kind::Text => ("TEXT", value_parser!(String)),
-            Kind::Word(names) => ("NAME", PossibleValuesParser::new(names()).into()),
+            Kind::Word(names) => ("NAME", PossibleValuesParser::new(names).into()),
             Kind::Switch => ("true|false", value_parser!(bool)),
         };
         let switch = matches!(self.kind, Kind::Switch);
-        let arg = Arg::new(self.name)
-            .long(self.name)
+        let arg = Arg::new(self.name.as_str())
+            .long(self.name.as_str())
             .value_name(value_name)
             .value_parser(parser)
             .allow_negative_numbers(!switch)
@@ -167,46 +173,11 @@ impl Flag {
     /// What was given for it.
     fn value(&self, matches: &ArgMatches) -> Option<Value> {
         match self.kind {
-            Kind::Whole => matches.get_one::<i64>(self.name).copied().map(Value::Integer),
-            Kind::Number => matches.get_one::<f64>(self.name).copied().map(Value::Float),
-            Kind::Word(_) | Kind::Text => matches.get_one::<String>(self.name).cloned().map(Value::String),
-            Kind::Switch => matches.get_one::<bool>(self.name).copied().map(Value::Boolean),
+            Kind::Whole => matches.get_one::<i64>(&self.name).copied().map(Value::Integer),
+            Kind::Number => matches.get_one::<f64>(&self.name).copied().map(Value::Float),
+            Kind::Word(_) | Kind::Text => matches.get_one::<String>(&self.name).cloned().map(Value::String),
+            Kind::Switch => matches.get_one::<bool>(&self.name).copied().map(Value::Boolean),
         }
-    }
-}
-
-fn optimisers() -> &'static [&'static str] {
-    let unknown = MapDeserializer::new([("kind", "")].into_iter());
-    OptimiserConfig::deserialize(unknown).map_or_else(|Variants(names)| names, |_| &[])
-}
-
-fn initial_values() -> &'static [&'static str] {
-    InitialValues::deserialize(StrDeserializer::new("")).map_or_else(|Variants(names)| names, |_| &[])
-}
-
-fn indexes() -> &'static [&'static str] {
-    IndexKind::deserialize(StrDeserializer::new("")).map_or_else(|Variants(names)| names, |_| &[])
-}
-
-/// What deserialising an enumeration from a name that it does not have says: the names that it has.
-#[derive(Debug)]
-struct Variants(&'static [&'static str]);
-
-impl std::fmt::Display for Variants {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.0.join(", "))
-    }
-}
-
-impl std::error::Error for Variants {}
-
-impl serde::de::Error for Variants {
-    fn custom<T: std::fmt::Display>(_: T) -> Self {
-        Self(&[])
-    }
-
-    fn unknown_variant(_: &str, names: &'static [&'static str]) -> Self {
-        Self(names)
     }
 }
 
@@ -235,33 +206,24 @@ impl Defaults {
         Self {
             tasks: all(TaskConfig::NAMES, &|task| table(task, "sam")),
             models: all(Model::NAMES, &|model| table(first, model)),
-            optimisers: all(optimisers(), &with),
+            optimisers: all(OptimiserConfig::NAMES, &with),
         }
     }
 
     /// A flag's default, as it would be typed; where there are several, with what each is for.
     fn text(&self, flag: &Flag) -> String {
-        let owners = match flag.place {
+        let owners = match flag.place[..] {
             // Which optimiser is the default is no matter of the optimiser.
             ["optimiser", ..] if flag.place != OPTIMISER => &self.optimisers,
             ["network", "memory", ..] => &self.models,
             _ => &self.tasks,
         };
-        let mut values: Vec<(String, Vec<&str>)> = Vec::new();
+        let mut values = Told::new();
         for (owner, table) in owners {
-            let Some(value) = find(&mut table.clone(), flag.place).map(|value| typed(value)) else { continue };
-            match values.iter_mut().find(|(other, _)| *other == value) {
-                Some((_, owners)) => owners.push(owner),
-                None => values.push((value, vec![owner])),
-            }
+            let Some(value) = find(&mut table.clone(), &flag.place).map(|value| typed(value)) else { continue };
+            tell(&mut values, value, owner);
         }
-        match &values[..] {
-            [(value, _)] => value.clone(),
-            _ => {
-                let values = values.iter().map(|(value, owners)| format!("{value} for {}", owners.join(", ")));
-                values.collect::<Vec<_>>().join("; ")
-            }
-        }
+        for_owners(&values)
     }
 }
 
@@ -304,6 +266,23 @@ impl FromArgMatches for Options {
     }
 }
 
+/// Whether the parameters of a network depend on a memory's option.
+fn shapes_parameters(flag: &Flag) -> bool {
+    let shape = |model: &Model| (model.interface(), model.read_len());
+    Model::NAMES.iter().filter_map(|name| Model::by_name(name)).any(|model| {
+        let option = model.options().into_iter().find(|option| flag.place.last() == Some(&option.name));
+        let Some(ConfigOption { name, value, .. }) = option else { return false };
+        let other = match value {
+            option::Value::Whole(number) => option::Value::Whole(number + 1),
+            option::Value::Number(number) => option::Value::Number(number / 2.0),
+            option::Value::Switch(on) => option::Value::Switch(!on),
+            option::Value::Text(text) => option::Value::Text(text),
+        };
+        let mut changed = model.clone();
+        changed.set_option(name, &other) && shape(&changed) != shape(&model)
+    })
+}
+
 /// The flags of a memory that the parameters of its network do not depend on: a trained network works with others than those
 /// it was trained with.
 #[derive(Debug, Default)]
@@ -311,9 +290,7 @@ pub struct MemoryOptions(Options);
 
 impl MemoryOptions {
     fn flags() -> impl Iterator<Item = &'static Flag> {
-        FLAGS
-            .iter()
-            .filter(|flag| ["memory-size", "reads", "access-threshold", "index", "index-checks"].contains(&flag.name))
+        FLAGS.iter().filter(|flag| flag.place.starts_with(&["network", "memory"]) && !shapes_parameters(flag))
     }
 
     /// The configuration with what the flags set.
@@ -351,7 +328,7 @@ impl FromArgMatches for MemoryOptions {
 impl Options {
     /// The names of the flags that were given.
     pub fn iter(&self) -> impl Iterator<Item = &'static str> {
-        self.0.iter().map(|(flag, _)| flag.name)
+        self.0.iter().map(|(flag, _)| flag.name.as_str())
     }
 
     /// The whole number that was given for a flag, if it was.
@@ -388,7 +365,7 @@ impl Options {
             table.insert("cooldown".into(), Value::Integer(cooldown.min(i64::MAX as u128) as i64));
         }
         for (flag, value) in others {
-            let Some(field) = find(&mut table, flag.place) else {
+            let Some(field) = find(&mut table, &flag.place) else {
                 return Err(lacking(flag, &table).into());
             };
             *field = value.clone();
@@ -438,11 +415,23 @@ fn lacking(flag: &Flag, table: &Table) -> Mistake {
     };
     let has: Vec<_> = FLAGS
         .iter()
-        .filter(|other| other.place.starts_with(tables) && find(&mut table, other.place).is_some())
+        .filter(|other| other.place.starts_with(tables) && find(&mut table, &other.place).is_some())
         .map(|other| format!("--{}", other.name))
         .collect();
     let has = if has.is_empty() { "it has none".into() } else { format!("it has {}", has.join(", ")) };
     Mistake(format!("--{} is no option of the {what} {owner}; {has}", flag.name))
+}
+
+/// A table of the documentation: the options under a heading, those of memories or the others.
+#[cfg(test)]
+pub fn table(heading: &str, of_memories: bool) -> String {
+    let defaults = Defaults::new();
+    let flags = FLAGS.iter().filter(|flag| flag.heading == heading && flag.place.contains(&"memory") == of_memories);
+    let rows = flags.map(|flag| {
+        let Flag { name, help, possible, .. } = flag;
+        format!("| `--{name}` | {help} | {} | {possible} |\n", defaults.text(flag))
+    });
+    format!("| option | what it is | default | what it can be |\n|---|---|---|---|\n{}", rows.collect::<String>())
 }
 
 #[cfg(test)]
@@ -469,11 +458,14 @@ mod tests {
     fn flags_and_fields_belong_together() {
         let mut all = Vec::new();
         for task in TaskConfig::NAMES {
-            for (model, optimiser) in Model::NAMES.iter().flat_map(|model| optimisers().iter().map(move |o| (model, o)))
+            for (model, optimiser) in
+                Model::NAMES.iter().flat_map(|model| OptimiserConfig::NAMES.iter().map(move |o| (model, o)))
             {
                 let config = given(&["--optimiser", optimiser]).apply(base(task, model)).unwrap();
                 let mut table = Table::try_from(config).unwrap();
-                all.extend(FLAGS.iter().filter(|flag| find(&mut table, flag.place).is_some()).map(|flag| flag.name));
+                all.extend(
+                    FLAGS.iter().filter(|flag| find(&mut table, &flag.place).is_some()).map(|flag| flag.name.as_str()),
+                );
                 let tables =
                     [&["task"][..], &["network", "memory"], &["network"], &["optimiser"], &["curriculum"], &[]];
                 for place in tables {
@@ -487,8 +479,8 @@ mod tests {
                 }
             }
         }
-        for flag in FLAGS {
-            assert!(all.contains(&flag.name), "--{} belongs to nothing", flag.name);
+        for flag in FLAGS.iter() {
+            assert!(all.contains(&flag.name.as_str()), "--{} belongs to nothing", flag.name);
         }
     }
 
@@ -514,8 +506,8 @@ mod tests {
         for task in TaskConfig::NAMES {
             for model in Model::NAMES {
                 let mut table = Table::try_from(base(task, model)).unwrap();
-                for flag in FLAGS {
-                    let Some(value) = find(&mut table, flag.place).map(|value| typed(value)) else { continue };
+                for flag in FLAGS.iter() {
+                    let Some(value) = find(&mut table, &flag.place).map(|value| typed(value)) else { continue };
                     let text = defaults.text(flag);
                     let told = text == value
                         || text.split("; ").any(|part| {
@@ -527,6 +519,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn help_says_whose_an_option_is() {
+        let help = |name: &str| FLAGS.iter().find(|flag| flag.name == name).unwrap().help.as_str();
+        assert_eq!(help("memory-size"), "Words in memory, N");
+        assert_eq!(help("reads"), "sam, sdnc: words read by a head, K");
+        assert_eq!(help("curriculum-start"), "Highest level at first; 0: the task's");
+        assert_eq!(
+            help("data"),
+            "babi, omniglot: the folder of the official archives; sequences: the file, .jsonl or .npz"
+        );
+    }
+
+    #[test]
+    fn a_trained_network_takes_a_memory_that_its_parameters_fit() {
+        let names: Vec<_> = MemoryOptions::flags().map(|flag| flag.name.as_str()).collect();
+        assert!(
+            ["memory-size", "reads", "access-threshold", "index", "index-checks"].iter().all(|n| names.contains(n))
+        );
+        assert!(["word-size", "heads", "masked-content", "sharpened-links"].iter().all(|name| !names.contains(name)));
     }
 
     #[test]
@@ -563,15 +576,12 @@ mod tests {
         assert!(mistake(&["--learning-rate", "-1"], "copy", "sam").contains("--learning-rate -1"));
         assert_eq!(
             mistake(&["--decay", "0.5", "--optimiser", "adam"], "copy", "sam"),
-            "--decay is no option of the optimiser adam; it has --optimiser, --learning-rate, --beta1, --beta2, --epsilon"
+            "--decay is no option of the optimiser adam; it has --optimiser, --learning-rate, --epsilon, --beta1, --beta2"
         );
         assert!(
             mistake(&["--momentum", "1", "--optimiser", "rmsprop"], "copy", "sam")
                 .starts_with("--momentum 1 does not work")
         );
-        assert_eq!(optimisers(), ["rmsprop", "adam"]);
-        // What benchmarks go through and what can be chosen are the same.
-        let all: Vec<_> = IndexKind::ALL.iter().map(|kind| kind.name()).collect();
-        assert!(indexes().iter().all(|name| *name == "auto" || all.contains(name)), "{:?}", indexes());
+        assert_eq!(OptimiserConfig::NAMES, ["rmsprop", "adam"]);
     }
 }
