@@ -229,9 +229,6 @@ Examples:
 
 Each prints a table and writes it as JSON and CSV, with a picture as SVG, into the folder bench.";
 
-/// The models that are measured.
-pub const BENCH_MODELS: [&str; 5] = ["ntm", "dam", "sam", "dnc", "sdnc"];
-
 fn index_names() -> PossibleValuesParser {
     PossibleValuesParser::new(IndexKind::ALL.iter().map(|kind| kind.name()).filter(|name| *name != "auto"))
 }
@@ -270,7 +267,7 @@ pub struct BenchCommon {
 #[derive(Args, Debug)]
 pub struct BenchModels {
     /// Models [default: all of them]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(BENCH_MODELS))]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(crate::bench::models()))]
     pub models: Vec<String>,
     /// Measure sparse models with an empty memory as well
     #[arg(long)]
@@ -359,7 +356,7 @@ pub struct BenchIndex {
 #[derive(Args, Debug)]
 pub struct BenchPoint {
     /// The model.
-    #[arg(long, value_parser = PossibleValuesParser::new(BENCH_MODELS))]
+    #[arg(long, value_parser = PossibleValuesParser::new(crate::bench::models()))]
     pub model: String,
     /// The index of a sparse one.
     #[arg(long, value_parser = index_names())]

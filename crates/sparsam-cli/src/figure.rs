@@ -1,7 +1,7 @@
 //! The figures and tables of the paper that can be reproduced: what each is about, and what its networks are tested on.
 
-use sparsam::Model;
 use sparsam::index::IndexKind;
+use sparsam::option::{Declared, OptionValue};
 use sparsam_train::{Config, Metrics, TaskConfig};
 
 /// The longest lists that the paper tests with.
@@ -124,7 +124,7 @@ impl Figure {
             }
             Self::Fig8 => {
                 let Some(trained) = metrics.iter().filter_map(|line| line.level).max() else { return Vec::new() };
-                let exact = matches!(&config.network.memory, Model::Sam(sam) if sam.index == IndexKind::Linear);
+                let exact = config.network.memory.option("index") == Some(IndexKind::Linear.to_value());
                 let longest = match (quick, exact) {
                     (true, _) => 20 * trained,
                     (_, true) => LONGEST_EXACT,

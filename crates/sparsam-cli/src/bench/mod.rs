@@ -18,7 +18,8 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sparsam::index::IndexKind;
-use sparsam::memory::{available_bytes, dam, dnc, ntm, sam, sdnc};
+use sparsam::memory::{Footprint, MemoryConfig, available_bytes};
+use sparsam::option::{Declared, OptionValue};
 use sparsam::{Model, Network, NetworkConfig};
 
 use crate::display::{duration, grouped, live_line, print};
@@ -62,14 +63,31 @@ pub fn run(settings: Bench) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// The default configuration of a model's memory.
+fn default_memory(model: &str) -> Option<Model> {
+    Model::by_name(model).filter(|model| model.config().is_some())
+}
+
 /// Whether a model has temporal links.
 fn is_linked(model: &str) -> bool {
-    ["dnc", "sdnc"].contains(&model)
+    default_memory(model).is_some_and(|memory| memory.config().is_some_and(MemoryConfig::has_links))
+}
+
+/// Whether a model has an index, which can be chosen.
+fn has_index(model: &str) -> bool {
+    default_memory(model).is_some_and(|memory| memory.option("index").is_some())
 }
 
 /// The dense model that a model is compared with.
 fn dense(model: &str) -> &'static str {
     if is_linked(model) { "dnc" } else { "ntm" }
+}
+
+/// The models that can be measured: all that have a memory; those with links last, and of either the dense ones first.
+pub fn models() -> Vec<&'static str> {
+    let mut models: Vec<_> = Model::NAMES.iter().copied().filter(|name| default_memory(name).is_some()).collect();
+    models.sort_by_key(|model| (is_linked(model), has_index(model)));
+    models
 }
 
 /// What a line in a picture is about: a model, and the index of a sparse one.
@@ -85,7 +103,7 @@ impl Variant {
     /// The models' variants: a sparse model has one for each index.
     fn all(models: &[&'static str], indexes: &[IndexKind]) -> Vec<Self> {
         let of = |model: &'static str| -> Vec<Self> {
-            if ["sam", "sdnc"].contains(&model) {
+            if has_index(model) {
                 indexes.iter().map(|index| Self { model, index: Some(*index), full: true }).collect()
             } else {
                 vec![Self { model, index: None, full: true }]
@@ -122,16 +140,21 @@ impl Variant {
         format!("{}{index}{}", self.model.to_uppercase(), if self.full { "" } else { ", empty" })
     }
 
+    /// The memory, with those of the sizes that are measured which it has.
     fn memory(self, memory_size: usize) -> Model {
-        let (word_size, heads, reads) = (WORD_SIZE, HEADS, READS);
-        let index = self.index.unwrap_or_default();
-        match self.model {
-            "ntm" => Model::Ntm(ntm::Config { memory_size, word_size, heads }),
-            "dam" => Model::Dam(dam::Config { memory_size, word_size, heads, ..Default::default() }),
-            "dnc" => Model::Dnc(dnc::Config { memory_size, word_size, heads, ..Default::default() }),
-            "sdnc" => Model::Sdnc(sdnc::Config { memory_size, word_size, heads, reads, index, ..Default::default() }),
-            _ => Model::Sam(sam::Config { memory_size, word_size, heads, reads, index, ..Default::default() }),
+        let mut memory = Model::by_name(self.model).unwrap_or(Model::Lstm).with_memory_size(memory_size);
+        for (name, value) in [("word_size", WORD_SIZE), ("heads", HEADS), ("reads", READS)] {
+            memory.set_option(name, &value.to_value());
         }
+        if let Some(index) = self.index {
+            memory.set_option("index", &index.to_value());
+        }
+        memory
+    }
+
+    /// What the memory and the tape of so many steps take.
+    fn footprint(self, memory_size: usize, steps: usize) -> Option<Footprint> {
+        self.memory(memory_size).footprint(steps, size_of::<f32>())
     }
 
     fn network(self, memory_size: usize) -> Result<Network<f32>, sparsam::Error> {
@@ -150,15 +173,10 @@ impl Variant {
 
     /// Bytes of one state of a dense memory; none for a sparse one.
     fn frame_bytes(self, memory_size: usize) -> Option<u128> {
-        const SMALL: usize = 1 << 10;
-        if self.index.is_some() {
-            return None;
+        match self.footprint(memory_size, 1)? {
+            Footprint::Dense { state } => Some(state),
+            Footprint::Sparse { .. } => None,
         }
-        let frame = |blocks| Some(self.memory(blocks * SMALL).build::<f32>().ok()??.tape_growth(1) as f64);
-        let [a, b, c] = [frame(1)?, frame(2)?, frame(3)?];
-        // A polynomial of degree two in N: links are N², all else is N or constant.
-        let x = memory_size as f64 / SMALL as f64 - 1.0;
-        Some((a + x * (b - a) + x * (x - 1.0) / 2.0 * (c - 2.0 * b + a)).max(0.0) as u128)
     }
 }
 
@@ -406,11 +424,19 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_as_large_as_memories_say() {
-        for model in ["ntm", "dam", "dnc"] {
-            let variant = Variant { model, index: None, full: true };
-            let memory = variant.memory(4096).build::<f32>().unwrap().unwrap();
-            assert_eq!(variant.frame_bytes(4096), Some(memory.tape_growth(1)), "{model}");
+    fn every_memory_is_measured_as_what_it_is() {
+        assert_eq!(models(), ["dam", "ntm", "sam", "dnc", "sdnc"]);
+        for model in models() {
+            let index = has_index(model).then_some(IndexKind::Linear);
+            let variant = Variant { model, index, full: true };
+            let memory = variant.memory(4096);
+            assert_eq!(memory.name(), model);
+            let option = |name: &str| memory.option(name);
+            assert_eq!(option("memory_size"), Some(4096usize.to_value()));
+            assert_eq!(option("heads"), Some(HEADS.to_value()));
+            assert!(index.is_none() || option("index") == Some(IndexKind::Linear.to_value()));
+            let built = memory.build::<f32>().unwrap().unwrap();
+            assert_eq!(variant.frame_bytes(4096).unwrap_or(0), built.tape_growth(1), "{model}");
         }
     }
 }

@@ -84,12 +84,13 @@ impl Cost {
             return (small.1 + (words - small.0) * slope).max(small.1);
         }
         let times = words / large.0;
-        match variant.model {
-            "dnc" => large.1 * times * times,
+        match variant.index {
+            // Links between all pairs of words.
+            None if is_linked(variant.model) => large.1 * times * times,
             _ if !variant.full => large.1,
             // Trees and hash tables grow by a level, and out of the caches.
-            "sam" | "sdnc" if variant.index != Some(IndexKind::Linear) => large.1 * (1.0 + 0.15 * times.log2()),
-            _ => large.1 + (words - large.0) * slope,
+            Some(index) if index != IndexKind::Linear => large.1 * (1.0 + 0.15 * times.log2()),
+            Some(_) | None => large.1 + (words - large.0) * slope,
         }
     }
 
@@ -240,7 +241,7 @@ pub fn run(settings: &BenchModels) -> anyhow::Result<ExitCode> {
 
 /// Measures two small memories.
 fn calibrate(variant: Variant) -> Result<Cost, Error> {
-    let sizes = if variant.model == "dnc" { [64, 256] } else { [256, 4096] };
+    let sizes = if variant.index.is_none() && is_linked(variant.model) { [64, 256] } else { [256, 4096] };
     let mut measured = [(0.0, 0.0); 2];
     let mut store = 0.0;
     for (words, measured) in sizes.into_iter().zip(&mut measured) {
@@ -327,7 +328,7 @@ fn shorten(plans: &mut Vec<Plan>, seconds: f64) -> Vec<Plan> {
         let is_end = plans.iter().all(|other| other.variant != plan.variant || other.words <= plan.words);
         let is_subject = match plan.variant.index {
             Some(index) => index != IndexKind::Linear,
-            None => plan.variant.model != "dam",
+            None => plan.variant.model == dense(plan.variant.model),
         };
         plan.seconds * if is_end && is_subject { OF_AN_END } else { 1.0 }
     };

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use sparsam::Model;
 use sparsam::index::IndexKind;
+use sparsam::memory::Footprint;
 use sparsam::nn::optimiser::OptimiserConfig;
+use sparsam::option::{Declared, OptionValue};
 use sparsam_train::{Config, CurriculumConfig, Metrics, TaskConfig};
 
 use super::paper;
@@ -179,23 +181,14 @@ fn run(
         TaskConfig::Sort(sort) if curriculum => (sort.count, sort.top) = (5, 4),
         _ => {}
     }
-    match &mut memory {
-        Model::Ntm(ntm) => ntm.memory_size = DENSE_WORDS,
-        Model::Dam(dam) => dam.memory_size = DENSE_WORDS,
-        Model::Dnc(dnc) => dnc.memory_size = DENSE_WORDS,
-        Model::Sam(sam) => sam.index = index,
-        _ => {}
-    }
-    if let (
-        Model::Sam(sparsam::memory::sam::Config { memory_size, .. })
-        | Model::Sdnc(sparsam::memory::sdnc::Config { memory_size, .. }),
-        true,
-    ) = (&mut memory, curriculum)
-    {
-        *memory_size = CURRICULUM_WORDS;
-    }
-    if let (Model::Sam(sam), IndexKind::Ivf, true) = (&mut memory, index, curriculum) {
-        sam.index_checks = CURRICULUM_CHECKS;
+    memory = match memory.footprint(0, size_of::<f32>()) {
+        Some(Footprint::Dense { .. }) => memory.with_memory_size(DENSE_WORDS),
+        Some(Footprint::Sparse { .. }) if curriculum => memory.with_memory_size(CURRICULUM_WORDS),
+        Some(Footprint::Sparse { .. }) | None => memory,
+    };
+    memory.set_option("index", &index.to_value());
+    if index == IndexKind::Ivf && curriculum {
+        memory.set_option("index_checks", &CURRICULUM_CHECKS.to_value());
     }
     // How long a run is follows from its figure alone.
     let mut config = Config { seed, until: 0.0, cooldown: 0, ..Config::default_for(options, memory) };

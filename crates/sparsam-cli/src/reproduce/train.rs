@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use sparsam::{Model, Network};
+use sparsam::Network;
+use sparsam::memory::Footprint;
 use sparsam_train::{Checkpoint, Config, Error, Event, Metrics, Outcome, RunFolder, Trainer, evaluate};
 
 use super::plan::Run;
@@ -247,18 +248,16 @@ fn tested(run: &Run, test: Test) -> Result<Tested, Error> {
 /// The network with a memory that so many steps do not fill, if it is sparse: parameters do not depend on its size, and what
 /// is tested is finding words, not losing them.
 fn with_room(network: Network<f32>, steps: usize) -> Result<Network<f32>, Error> {
-    let mut memory = network.config().memory.clone();
-    let (words_a_step, size) = match &mut memory {
-        Model::Sam(sam) => (sam.heads, &mut sam.memory_size),
-        Model::Sdnc(sdnc) => (1, &mut sdnc.memory_size),
-        _ => return Ok(network),
+    let memory = &network.config().memory;
+    let (Some(config), Some(Footprint::Sparse { .. })) = (memory.config(), memory.footprint(steps, size_of::<f32>()))
+    else {
+        return Ok(network);
     };
-    let wanted = words_a_step * steps;
-    if *size >= wanted {
+    let wanted = config.writers() * steps;
+    if config.memory_size() >= wanted {
         return Ok(network);
     }
-    *size = wanted;
-    Ok(network.with_memory(memory)?)
+    Ok(network.with_memory(memory.with_memory_size(wanted))?)
 }
 
 /// What is kept of a run, without training; none if it has not begun or is of other options.
@@ -319,18 +318,14 @@ pub fn seconds_per_batch(run: &Run, scratch: &Path) -> Result<f64, Error> {
 
 #[cfg(test)]
 mod tests {
+    use sparsam::Model;
+
     use super::*;
 
     #[test]
     fn long_sequences_do_not_fill_the_memory() {
-        for (model, words) in [("sam", 40), ("sdnc", 10), ("dam", 4), ("lstm", 0)] {
-            let mut memory = Model::by_name(model).unwrap();
-            match &mut memory {
-                Model::Sam(sam) => sam.memory_size = 20,
-                Model::Sdnc(sdnc) => sdnc.memory_size = 5,
-                Model::Dam(dam) => dam.memory_size = 4,
-                _ => {}
-            }
+        for (model, first, words) in [("sam", 20, 40), ("sdnc", 5, 10), ("dam", 4, 4), ("lstm", 0, 0)] {
+            let memory = Model::by_name(model).unwrap().with_memory_size(first);
             let sizes = sparsam::NetworkConfig {
                 input_size: 2,
                 hidden_size: 3,
@@ -341,12 +336,7 @@ mod tests {
             let network = Network::new(sizes, 1).unwrap();
             let roomy = with_room(network.clone(), 10).unwrap();
             assert_eq!(roomy.parameters(), network.parameters());
-            let found = match &roomy.config().memory {
-                Model::Sam(sam) => sam.memory_size,
-                Model::Sdnc(sdnc) => sdnc.memory_size,
-                Model::Dam(dam) => dam.memory_size,
-                _ => 0,
-            };
+            let found = roomy.config().memory.memory_size();
             assert_eq!(found, words);
             assert_eq!(with_room(roomy.clone(), 9).unwrap().config(), roomy.config());
         }
