@@ -7,6 +7,7 @@ use crate::{Error, Real};
 /// The choice of an optimiser, with its hyperparameters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum OptimiserConfig {
     /// RMSProp as Graves 2013 (arXiv 1308.0850, equations 38-45) defines it: centred, with momentum.
     RmsProp {
