@@ -91,9 +91,7 @@ impl<T: Real> Arrays<T> {
             if let Values::Real(values) = &array.values
                 && let Some(value) = values.iter().find(|value| !value.is_finite())
             {
-                return Err(unusable(format!(
-                    "`{name}` has an element that is {value}, and only finite ones are kept"
-                )));
+                return Err(unusable(format!("`{name}` has the number {value}, and only finite ones are kept")));
             }
         }
         Ok(())

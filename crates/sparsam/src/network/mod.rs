@@ -279,7 +279,7 @@ mod tests {
         assert_eq!((larger.parameters(), &larger.config().memory), (network.parameters(), &sam(4, 50)));
         let message = network.with_memory(sam(5, 20)).unwrap_err().to_string();
         let expected = "the parameters do not fit the network: the tensor `controller.weight_ih` of shape [12, 18], where \
-            `controller.weight_ih` of shape [12, 22] was expected";
+            the tensor `controller.weight_ih` of shape [12, 22] was expected";
         assert_eq!(message, expected);
         let message = network.with_memory(Model::Lstm).unwrap_err().to_string();
         assert!(message.contains("[12, 18]") && message.contains("[12, 2]"), "{message}");
