@@ -1,22 +1,22 @@
-//! Named arrays: what the inside of a memory is written to, to be kept in a file or to be looked at.
+//! Named arrays: the state of a memory, to be saved, or a trace of its steps, to be inspected.
 
 use std::collections::BTreeMap;
 
 use crate::{Error, Real};
 
-/// In an array of word numbers, where there is no word.
+/// Stands in an array of word numbers where there is no word.
 pub const NO_WORD: u32 = u32::MAX;
 
-/// The numbers of an [`Array`].
+/// The elements of an [`Array`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values<T> {
-    /// In the memory's number type.
+    /// Elements of the memory's number type.
     Real(Vec<T>),
     /// Numbers of words, and counts.
     Whole(Vec<u32>),
 }
 
-/// Numbers of some shape, the last dimension lying closest together.
+/// Elements and their shape, in row-major order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array<T> {
     shape: Vec<usize>,
@@ -24,10 +24,10 @@ pub struct Array<T> {
 }
 
 impl<T> Array<T> {
-    /// Numbers in the order of a shape.
+    /// Elements in row-major order.
     ///
     /// # Panics
-    /// If there are not as many as the shape says.
+    /// If their number is not the product of the shape.
     pub fn new(shape: Vec<usize>, values: Values<T>) -> Self {
         let length = match &values {
             Values::Real(values) => values.len(),
@@ -42,13 +42,21 @@ impl<T> Array<T> {
         &self.shape
     }
 
-    /// Its numbers.
+    /// Its elements.
     pub fn values(&self) -> &Values<T> {
         &self.values
     }
 }
 
-/// Arrays by name.
+/// Arrays by name, in the order of the names.
+///
+/// ```
+/// use sparsam::{Array, Arrays, Values};
+///
+/// let mut arrays = Arrays::<f32>::default();
+/// arrays.put("contents", Array::new(vec![2, 3], Values::Real(vec![0.0; 6])));
+/// assert_eq!(arrays.get("contents").map(Array::shape), Some(&[2, 3][..]));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arrays<T>(BTreeMap<String, Array<T>>);
 
@@ -59,7 +67,7 @@ impl<T> Default for Arrays<T> {
 }
 
 impl<T: Real> Arrays<T> {
-    /// All of them, by rising names.
+    /// All arrays, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Array<T>)> + Clone {
         self.0.iter().map(|(name, array)| (name.as_str(), array))
     }
@@ -69,12 +77,12 @@ impl<T: Real> Arrays<T> {
         self.0.get(name)
     }
 
-    /// Gives an array a name, in the place of any other of that name.
+    /// Puts an array under a name, and replaces an earlier one of that name.
     pub fn put(&mut self, name: impl Into<String>, array: Array<T>) {
         self.0.insert(name.into(), array);
     }
 
-    /// Checks that every number is finite, as it must be to be loaded.
+    /// Checks that every element is finite, as loading demands.
     ///
     /// # Errors
     /// [`Error::State`] names the first array in which one is not.
@@ -83,9 +91,7 @@ impl<T: Real> Arrays<T> {
             if let Values::Real(values) = &array.values
                 && let Some(value) = values.iter().find(|value| !value.is_finite())
             {
-                return Err(unusable(format!(
-                    "`{name}` has the number {value}, and only finite ones are kept; what was learnt or put in went wrong before"
-                )));
+                return Err(unusable(format!("`{name}` has the number {value}, and only finite ones are kept")));
             }
         }
         Ok(())
@@ -170,7 +176,7 @@ impl<T: Real> Arrays<T> {
     /// # Errors
     /// [`Error::State`] names what nobody took.
     pub(crate) fn check_empty(&self) -> Result<(), Error> {
-        self.0.keys().next().map_or(Ok(()), |name| Err(unusable(format!("`{name}` is nothing that was expected"))))
+        self.0.keys().next().map_or(Ok(()), |name| Err(unusable(format!("there is no place for `{name}`"))))
     }
 
     fn take(&mut self, name: &str) -> Result<Array<T>, Error> {

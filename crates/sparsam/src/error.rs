@@ -12,7 +12,7 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A configuration that no model can have.
+    /// A configuration that does not work.
     #[error("{field} = {value} does not work: {reason}")]
     Config {
         /// The field as it is written in a configuration.
@@ -39,7 +39,7 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A dense memory that this machine has no room for.
+    /// A dense memory that exceeds the available memory of this machine.
     #[error(
         "with every sequence and time step it would take {} ({bytes} bytes) of memory, and {} are available; memory_size = \
          {memory_size} would fit",
@@ -53,7 +53,8 @@ pub enum Error {
         /// The largest number of words that would fit.
         memory_size: u128,
     },
-    /// A tape that this machine has no room for: every step is kept, with dense models the whole memory of every step.
+    /// A tape that exceeds the available memory of this machine. It keeps every step; for a dense model, the whole memory of
+    /// every step.
     #[error(
         "the backward pass over {steps} time steps would need {} ({bytes} bytes) beyond what is in use, and {} are \
          available; choose shorter sequences or fewer of them at a time; a dense model also takes less with a smaller memory_size",
@@ -107,7 +108,7 @@ pub enum Error {
         /// Time steps given.
         steps: usize,
     },
-    /// A call that does not fit the calls before it.
+    /// A call in the wrong order.
     #[error("{0}")]
     Order(&'static str),
     /// A loss, parameter or gradient that is infinite or NaN. In training the usual causes are a learning rate that is too

@@ -1,15 +1,15 @@
-//! What drives a memory from one time step to the next: recurrent cells, behind one trait.
+//! Controllers: recurrent cells that drive a memory from one time step to the next, behind one trait.
 //!
 //! A controller sees z = \[x ; r'\], the input and what the step before read, and its own state (h', c'); it gives
 //! (h, c). h drives the memory and the outputs; c, which not every controller has, it keeps to itself.
 //!
 //! Time goes through a [`Controller`] in this order. [`start`](Controller::start) takes the inputs of all steps at once,
 //! in one large product. For each step [`recur`](Controller::recur) adds the share of \[h' ; r'\] for all sequences of a
-//! shard, and [`step`](Controller::step) is the elementwise part of one sequence. On the way back
+//! shard, and [`step`](Controller::step) is the elementwise part of one sequence. In the backward pass
 //! [`step_back`](Controller::step_back) and [`recur_back`](Controller::recur_back) take each step's gradient to the step
 //! before, and [`finish_back`](Controller::finish_back) makes the gradients of all weights, in large products over time ×
-//! sequences. All of a step that going back needs lies in one row of a tape, whose numbers mean what the controller
-//! wants; the way back overwrites it with gradients.
+//! sequences. What the backward pass needs of a step lies in one row of a tape, whose meaning is up to the controller;
+//! the backward pass overwrites it with gradients.
 //!
 //! A controller is a file here and one line in the registry below.
 
@@ -158,6 +158,7 @@ macro_rules! controllers {
     ($($(#[$doc:meta])* $variant:ident in $module:ident = $name:literal,)*) => {
         /// Which recurrent cell drives the memory, or runs alone where there is none.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[non_exhaustive]
         pub enum ControllerKind {
             $($(#[$doc])* #[serde(rename = $name)] $variant,)*
         }

@@ -28,7 +28,7 @@ impl<T: Real> Hnsw<T> {
     /// searches.
     ///
     /// # Errors
-    /// [`Error::MemoryTooLarge`] if there is no room for it.
+    /// [`Error::MemoryTooLarge`] if there is not enough memory for it.
     pub fn new(memory_size: usize, word_size: usize, checks: usize) -> Result<Self, Error> {
         let options = IndexOptions {
             dimensions: word_size,

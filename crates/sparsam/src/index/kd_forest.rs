@@ -9,7 +9,7 @@ use crate::{Error, Real};
 const TREES: usize = 4;
 /// Words that a query is compared with, unless chosen otherwise.
 pub(super) const CHECKS: usize = 32;
-/// A leaf is divided by one of so many numbers that differ most in it.
+/// A leaf is divided by one of this many elements, those that vary most in it.
 const WIDEST: usize = 5;
 const SEED: u64 = 0x6b64;
 

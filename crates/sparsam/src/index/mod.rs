@@ -1,6 +1,6 @@
 //! Indexes find the words most similar to a query by cosine, without looking at words that were never written.
 //!
-//! An index knows nothing of memories: it is told of every word that changed, and asked for the nearest ones.
+//! An index knows nothing of memories: it is updated with every word that changes, and searched for the nearest ones.
 
 mod auto;
 mod exact;
@@ -30,7 +30,7 @@ use crate::{Error, Real};
 /// ε in cos(u, v) = u·v / (√(u·u + ε) √(v·v + ε)).
 pub const EPSILON: f64 = 1e-6;
 
-/// Finds similar words among those it was told of. Sealed: it can be called, but not implemented, outside of this crate.
+/// Finds the most similar of the words it holds. Sealed: it can be called, but not implemented, outside of this crate.
 ///
 /// ```
 /// use sparsam::index::{Found, IndexKind};
@@ -50,10 +50,10 @@ pub const EPSILON: f64 = 1e-6;
 /// # }
 /// ```
 pub trait Index<T: Real>: sealed::Sealed + Send {
-    /// Takes note that the content of `word` has changed. `contents` is the whole memory, word after word.
+    /// Holds `word` with its new content. `contents` is the whole memory, word after word.
     fn update(&mut self, word: u32, contents: &[T]);
 
-    /// Takes note that `word` is as if never written. Does nothing if the index does not hold it.
+    /// No longer holds `word`. Does nothing if the index does not hold it.
     fn forget(&mut self, word: u32);
 
     /// Whether the index holds `word`.
@@ -70,9 +70,9 @@ pub trait Index<T: Real>: sealed::Sealed + Send {
     /// Forgets every word, naming each to `forgotten`, at the cost of the words held.
     fn clear(&mut self, forgotten: &mut dyn FnMut(u32));
 
-    /// Offers to `found`, which may hold others already, the words most similar to each query, with their exact cosines.
-    /// At least `min(found.limit(), self.len())` words are found for each query then. `queries` holds one query of the length of a word
-    /// after another; `contents` is the whole memory, word after word.
+    /// Offers to `found`, which may hold others already, the words most similar to each query, with their exact cosines:
+    /// at least `min(found.limit(), self.len())` words for each query. `queries` holds one query after another, each as long
+    /// as a word; `contents` is the whole memory, word after word.
     fn search(&mut self, contents: &[T], queries: &[T], found: &mut Found<T>);
 }
 
@@ -102,6 +102,7 @@ macro_rules! indexes {
     ) => {
         /// The choice of an index.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[non_exhaustive]
         pub enum IndexKind {
             $(#[doc = $first_doc])*
             #[default]
@@ -196,7 +197,7 @@ pub struct Found<T> {
 }
 
 impl<T: Real> Found<T> {
-    /// Empties the list and makes room for `limit` words for each of `queries` queries.
+    /// Empties the lists, to keep up to `limit` words for each of `queries` queries.
     pub fn start(&mut self, queries: usize, limit: usize) {
         self.limit = limit;
         self.words.clear();
@@ -224,7 +225,7 @@ impl<T: Real> Found<T> {
         &self.cosines[start..start + self.counts[query]]
     }
 
-    /// A word with a smaller cosine than this would not be kept; -∞ while there is room.
+    /// A word with a smaller cosine than this would not be kept; -∞ while fewer than the limit are kept.
     #[inline(always)]
     pub fn threshold(&self, query: usize) -> T {
         self.cosines[(query + 1) * self.limit - 1]

@@ -23,7 +23,7 @@ impl<T: Real> Packed<T> {
     /// Room for `inner × columns` zeros.
     ///
     /// # Panics
-    /// If no address space has room for them.
+    /// If they exceed the address space.
     pub fn zeros(inner: usize, columns: usize) -> Self {
         // What wraps around is more than any vector holds.
         let length = columns.div_ceil(PANEL).saturating_mul(inner).saturating_mul(PANEL);
@@ -154,7 +154,7 @@ fn end(rows: usize, columns: usize, stride: usize) -> Option<usize> {
     (rows - 1).checked_mul(stride)?.checked_add(columns)
 }
 
-/// The distance of rows that a product is told of: that of a single row means nothing, and may be anything.
+/// The stride that is passed to a product. That of a single row means nothing, and may be anything.
 fn used_stride(rows: usize, columns: usize, stride: usize) -> usize {
     if rows > 1 { stride } else { columns }
 }

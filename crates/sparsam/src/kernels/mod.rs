@@ -15,7 +15,19 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 use crate::system::pages::Zeroed;
 
-/// A real number: `f32` or `f64`.
+/// A real number: `f32` or `f64`. Sealed: no other type implements it.
+///
+/// ```
+/// use sparsam::Real;
+///
+/// /// The logistic function of the mean, in either precision.
+/// fn squashed_mean<T: Real>(values: &[T]) -> T {
+///     let sum: T = values.iter().copied().sum();
+///     (sum / T::from_f64(values.len() as f64)).sigmoid()
+/// }
+/// assert_eq!(squashed_mean(&[-1.0f32, 1.0]), 0.5);
+/// assert_eq!(squashed_mean(&[-1.0f64, 1.0]), 0.5);
+/// ```
 pub trait Real:
     Zeroed
     + Copy
@@ -56,7 +68,8 @@ pub trait Real:
     /// Numbers below it in size have products with ordinary numbers that are subnormal or nearly so: those take a processor
     /// many times as long as others.
     const NEGLIGIBLE: Self;
-    /// The number type's name in a safetensors file.
+    /// The number type's name in a safetensors file. Exempt from semantic versioning, as the type is another crate's.
+    #[doc(hidden)]
     const DTYPE: safetensors::Dtype;
 
     /// The nearest number to `value`.

@@ -1,4 +1,4 @@
-//! The test that every memory passes: its [life](super), to the bit.
+//! The conformance test of every memory: the [order of calls](super), to the bit.
 
 use proptest::prelude::*;
 

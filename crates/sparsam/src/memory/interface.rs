@@ -1,4 +1,4 @@
-//! What a controller tells a memory in one step, cut into named fields, and what each of them starts with.
+//! The interface vector, by which a controller drives one step of a memory: its named fields and their first biases.
 
 use std::ops::Range;
 
@@ -7,17 +7,17 @@ use std::ops::Range;
 pub struct Field {
     /// Its name in the papers: "key", "write gate", ...
     pub name: &'static str,
-    /// How many numbers it has.
+    /// Its elements.
     pub length: usize,
-    /// What a fresh network's layer puts into it.
+    /// How the interface layer of a new network initialises it.
     pub first: First,
 }
 
-/// What a fresh network's interface layer puts into a field (ours; the papers do not say).
+/// How the interface layer of a new network initialises a field (ours; the papers do not say).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum First {
-    /// This bias, and small random weights. So the field starts at about what the bias makes of it: see
-    /// [`inverse_oneplus`] and [`inverse_softplus`].
+    /// This bias, and small random weights, so that the field starts at about the bias: see [`inverse_oneplus`] and
+    /// [`inverse_softplus`].
     Bias(f64),
     /// The weights of the field of this number in the interface, and no bias: the two start as the same function of the
     /// controller's state.
@@ -43,7 +43,7 @@ impl Field {
     }
 }
 
-/// Numbers of an interface with these fields.
+/// Elements of an interface with these fields.
 pub fn interface_len(fields: &[Field]) -> usize {
     fields.iter().map(|field| field.length).sum()
 }
@@ -57,12 +57,12 @@ pub fn places(fields: &[Field]) -> impl Iterator<Item = Range<usize>> + '_ {
     })
 }
 
-/// What oneplus makes `value`, which is above 1: ln(e^(value - 1) - 1).
+/// The x for which oneplus(x) = 1 + ln(1 + eˣ) is `value`, which is above 1: ln(e^(value - 1) - 1).
 pub fn inverse_oneplus(value: f64) -> f64 {
     inverse_softplus(value - 1.0)
 }
 
-/// What softplus makes `value`, which is above 0: ln(e^value - 1).
+/// The x for which softplus(x) = ln(1 + eˣ) is `value`, which is above 0: ln(e^value - 1).
 pub fn inverse_softplus(value: f64) -> f64 {
     value.exp_m1().ln()
 }

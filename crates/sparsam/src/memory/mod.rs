@@ -22,22 +22,20 @@
 //!
 //! # The order of calls
 //!
-//! * **Made or [`reset`](Memory::reset)**: every word is zero (or whatever the model starts with), nothing was read,
+//! * **New, or after [`reset`](Memory::reset)**: every word is zero (or the model's first content), nothing was read, and
 //!   the tape is empty.
-//! * **[`fill`](Memory::fill)**: as after a reset, but every word holds what it was given: a memory preloaded with what
-//!   its user knows.
-//! * **[`start_episode`](Memory::start_episode)** keeps the memory as it stands and empties the tape. Gradients will
-//!   stop here: this is the border that a carried memory crosses and a gradient does not.
+//! * **After [`fill`](Memory::fill)**: as after a reset, but every word holds the content that it was given.
+//! * **[`start_episode`](Memory::start_episode)** keeps the memory and empties the tape. Memory is carried over the start of
+//!   an episode; gradients are not.
 //! * **[`step`](Memory::step)** writes, then reads. With `record`, it puts on the tape what the backward pass needs; without,
 //!   it starts a new episode and leaves the tape empty, so that a stream runs in constant memory.
-//! * **[`step_back`](Memory::step_back)** undoes the latest step on the tape and turns the gradient of its reads into
-//!   that of its interface. After as many steps back as there were steps, the memory is bit for bit what it was
-//!   when the episode started.
-//! * **[`replay`](Memory::replay)** takes all undone steps again, without computing them again: the memory is bit for
-//!   bit what it was before the first step back. So a memory can be trained on a piece of a sequence and then carried
-//!   on to the next piece.
-//! * **[`save`](Memory::save)** and **[`load`](Memory::load)** carry what it remembers to another memory, at the cost
-//!   of what was written: to a file, and over the end of the program.
+//! * **[`step_back`](Memory::step_back)** is the backward pass of the latest step on the tape: it turns the gradient of the
+//!   reads into the gradient of the interface, and undoes the step. Once every step is undone, the memory is bit for bit what
+//!   it was when the episode started.
+//! * **[`replay`](Memory::replay)** redoes all undone steps without computing them again: the memory is bit for bit what it
+//!   was before the backward pass. A memory can thus be trained on a piece of a sequence and carried on to the next piece.
+//! * **[`save`](Memory::save)** and **[`load`](Memory::load)** copy the state of a memory to another one, at the cost of the
+//!   words written.
 
 #[cfg(test)]
 mod conformance;
@@ -68,54 +66,57 @@ pub trait Memory<T: Real>: sealed::Sealed + Send {
     /// Length of what one step reads: heads × word size, head after head.
     fn read_len(&self) -> usize;
 
-    /// Makes the memory as it was when made, the tape empty.
+    /// Resets the memory: as new, with an empty tape.
     fn reset(&mut self);
 
-    /// Makes the memory as it was when made, except that every word was stored before the episode started:
-    /// `content` is given each word's number and writes its numbers. Costs as much as the words take.
+    /// Resets the memory, and then stores every word: `content` is given each word's number and writes its elements. The cost
+    /// is that of all words.
     ///
-    /// Nothing was accessed or read yet, so that the words count as unused, all alike: the first words to be overwritten
-    /// are those with the lowest numbers. There are no temporal links between them.
+    /// No word counts as accessed or read, so that the first words to be overwritten are those with the lowest numbers. There
+    /// are no temporal links between them.
     fn fill(&mut self, content: &mut dyn FnMut(usize, &mut [T]));
 
-    /// Starts an episode on the memory as it stands: empties the tape.
+    /// Starts an episode: keeps the memory and empties the tape.
     fn start_episode(&mut self);
 
     /// Writes, then reads. With `record`, puts on the tape what [`step_back`](Self::step_back) will need; without,
     /// starts a new episode.
     fn step(&mut self, interface: &[T], read: &mut [T], record: bool);
 
-    /// Undoes the latest step on the tape that is still in force. `interface` is what drove it; `read_gradient` is
-    /// the gradient of what it read; the gradient of its interface is written to `interface_gradient`, those of
-    /// what passed from one step to the next are kept inside.
+    /// The backward pass of the latest step on the tape that is not undone yet, which it undoes. `interface` is the one that
+    /// drove the step, and `read_gradient` the gradient of what it read. The gradient of the interface is written to
+    /// `interface_gradient`; gradients of what passes from step to step are kept inside.
+    ///
+    /// # Panics
+    /// If no step is left on the tape.
     fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]);
 
-    /// Takes again, at once, every step that was undone.
+    /// Redoes every step that was undone.
     fn replay(&mut self);
 
-    /// Puts all that a later step could depend on into `to`: the words ever written, or all of a dense memory, with
-    /// what was accessed and read. Costs what it puts there. The tape stays as it is, and is not saved.
+    /// Puts everything that a later step could depend on into `to`: the words ever written, or all words of a dense memory,
+    /// the order of accesses, and the last reads. The cost is that of these arrays. The tape is kept, and is not saved.
     fn save(&mut self, to: &mut Arrays<T>);
 
-    /// Makes the memory what a memory of the same configuration [`save`](Self::save)d, the tape empty, and takes the
-    /// arrays that tell of it. With an exact index it goes on from there to the bit; an approximate one is built anew
-    /// from the words, and may find others than the one that was saved would have found.
+    /// Restores the state that a memory of the same configuration [`save`](Self::save)d, with an empty tape, and takes its
+    /// arrays out of `from`. With an exact index, later steps are then the same to the bit. An approximate index is rebuilt
+    /// from the words, and may find other words than the saved one would have found.
     ///
     /// # Errors
     /// [`Error::State`] names the array that does not fit. The memory is then unusable until [`reset`](Self::reset) is
     /// called.
     fn load(&mut self, from: &mut Arrays<T>) -> Result<(), Error>;
 
-    /// Tells what the latest step on the tape that is in force wrote and read, and with what weights and gates;
-    /// `interface` is what drove it. The arrays have the same names and shapes at every step: a memory's documentation
-    /// lists them. Steps themselves do nothing for this.
+    /// Puts into `to` what the latest step on the tape wrote and read, and with which weights and gates; `interface` is the
+    /// one that drove it. The arrays have the same names and shapes at every step: the documentation of each memory lists
+    /// them. Steps themselves do no work for this.
     ///
     /// # Panics
     /// If no step is left on the tape.
     fn trace(&self, interface: &[T], to: &mut Arrays<T>);
 
-    /// Bytes that the tape of `steps` steps may take beyond those already taken, where that can exceed a machine. A
-    /// memory whose tape is small beside the memory itself says 0.
+    /// Bytes that the tape of `steps` steps may take beyond those already taken; 0 for a memory whose tape is small beside the
+    /// memory itself.
     fn tape_growth(&self, _steps: usize) -> u128 {
         0
     }
@@ -181,6 +182,7 @@ macro_rules! models {
         /// ```
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "model", rename_all = "lowercase")]
+        #[non_exhaustive]
         pub enum Model {
             /// No memory: the controller alone, whichever it is; a plain LSTM, the baseline, unless another was chosen.
             Lstm,

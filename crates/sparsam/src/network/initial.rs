@@ -1,7 +1,7 @@
-//! What a fresh network starts with.
+//! Initialisation of a new network's parameters.
 //!
-//! A weight is drawn by where its input comes from, a bias of the interface by what its field is for; a memory declares
-//! the latter in [`Field`](crate::memory::interface::Field), a controller its biases and gains.
+//! The bound of a weight depends on where its input comes from, a bias of the interface on its field: a memory declares it in
+//! [`Field`](crate::memory::interface::Field), a controller its biases and gains.
 
 use std::ops::Range;
 
@@ -13,32 +13,34 @@ use crate::memory::interface::{First, places};
 use crate::option::word_option;
 use crate::{Real, controller};
 
-/// The bound that suits the weights of one-hot inputs (ours): a unit's sum is a single weight, which has to tell one of many
-/// apart. Of pairs of one-hot symbols SAM recalls 96 % after 400 steps with it, 65 % with half and 23 % with a fourth.
+/// The bound for the input weights of one-hot inputs (ours). The sum of a unit's inputs is then a single weight, which has to
+/// distinguish one of many symbols. Of pairs of one-hot symbols SAM recalls 96 % after 400 steps with this bound, 65 % with half
+/// of it and 23 % with a fourth.
 pub const ONE_HOT_INPUT_BOUND: f64 = 4.0;
 
-/// The bound that suits the weights of other inputs, of this length ‖x‖ (ours): 2/‖x‖, which is 2/√I where all of I numbers
-/// are about 1. Sums of a unit's inputs then reach about 1: they tell inputs apart from the start, and do not saturate it.
-/// With vectors of bits, twice as much takes a third longer to learn.
+/// The bound for the input weights of other inputs of length ‖x‖ (ours): 2/‖x‖, which is 2/√I where all I elements are about 1.
+/// The sum of a unit's inputs then reaches about 1, which distinguishes inputs from the start and does not saturate the unit.
+/// With vectors of bits, twice this bound takes a third longer to learn.
 pub fn input_bound(length: f64) -> f64 {
     2.0 / length
 }
 
-/// The largest bound of the output layer's weights for what was read.
+/// The largest bound of the output layer's weights for the reads.
 const READ_BOUND: f64 = 1.0;
 
 /// Their bound times the root of R·W, where that is less: outputs then start within a few units whatever R and W are.
 const READ_BOUND_TIMES_ROOT: f64 = 12.0;
 
-/// How the first values of parameters are chosen (ours; the papers do not say).
+/// How parameters are initialised (ours; the papers do not say).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum InitialValues {
-    /// By what a parameter is for; see [`blocks`](NetworkConfig::first_values).
+    /// By the role of each parameter; see [`first_values`](NetworkConfig::first_values).
     #[default]
     ByRole,
-    /// Every weight uniform in ±1/√fan_in, every bias 0 except the forget gate's, 1. What a network reads and is given is
-    /// then so faint beside its hidden units that it may never learn to use its memory.
+    /// Every weight uniform in ±1/√fan_in, every bias 0 except the forget gate's, 1. Inputs and reads are then so weak beside
+    /// the hidden units that the network may never learn to use its memory.
     Uniform,
 }
 
@@ -62,41 +64,41 @@ impl InitialValues {
 
 word_option!(InitialValues);
 
-/// A rectangle of a parameter, and what it starts with. A vector is a matrix of one column.
+/// A rectangle of a parameter and its first values. A vector is a matrix of one column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
     /// The parameter's name.
     pub tensor: &'static str,
-    /// Its rows, all of a block of which start alike.
+    /// Its rows.
     pub rows: Range<usize>,
     /// Its columns.
     pub columns: Range<usize>,
-    /// What they start with.
+    /// Their first values.
     pub value: FirstValue,
 }
 
-/// What numbers start with.
+/// The first values of the elements of a [`Block`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FirstValue {
     /// Uniform in ± this.
     Uniform(f64),
-    /// All of them this.
+    /// This one for all.
     Constant(f64),
-    /// Those of the same columns, from this row of the same parameter on, whatever these start with.
+    /// A copy of the same columns of the same parameter, from this row on.
     RowsFrom(usize),
 }
 
 impl NetworkConfig {
-    /// What each parameter starts with: rectangles that cover every parameter once, those that are copies of others last.
+    /// The distribution of each parameter's first values: rectangles that cover every parameter once, copies of others last.
     ///
     /// With [`ByRole`](InitialValues::ByRole):
-    /// * weights of the inputs in ±`input_bound`; without one in ±2/√I, which suits inputs whose numbers are all
+    /// * weights of the inputs in ±`input_bound`; without one in ±2/√I, which suits inputs whose elements are all
     ///   about 1 ([`input_bound`]);
-    /// * weights of the controller for what was read, and for its hidden units, in ±1/√(I + R·W + H);
+    /// * weights of the controller for the reads and for its hidden units in ±1/√(I + R·W + H);
     /// * weights of the interface in ±1/√H, its biases as the memory [declares](crate::memory::interface) them; the keys of
     ///   half of the heads start as the words that are written;
-    /// * weights of the output layer for hidden units in ±1/√(H + R·W), for what was read in ±12/√(R·W) or ±1, whichever is
-    ///   less: words are small at first, and a gradient that has to come through them smaller still;
+    /// * weights of the output layer for hidden units in ±1/√(H + R·W), for the reads in ±12/√(R·W) or ±1, whichever is less:
+    ///   words are small at first, and the gradients that pass through them smaller still;
     /// * all other biases 0, except the forget gate's, 1; gains 1.
     ///
     /// docs/recipes.md has the measurements behind these numbers.

@@ -1,9 +1,9 @@
 //! A controller with a memory beside it, run over whole batches of sequences.
 //!
-//! For t = 1..T: controller input z = \[x ; r'\], r' what the step before read; the controller's (h, c), an LSTM's
-//! unless another [`ControllerKind`] was chosen; interface p = W_p h + b_p; the memory writes, then reads r; output y = W_y \[h ; r\] + b_y. Without a memory there is no p and
-//! no r. (Rae et al. 2016, section 3; for the choices left open there see each memory.) Without an output layer y is
-//! \[h ; r\] itself.
+//! For t = 1..T: the controller's input is z = \[x ; r'\], where r' is what the previous step read; the controller, an LSTM
+//! unless another [`ControllerKind`] was chosen, gives (h, c); the interface is p = W_p h + b_p; the memory writes, then
+//! reads r; the output is y = W_y \[h ; r\] + b_y. Without a memory there is no p and no r. Without an output layer y is
+//! \[h ; r\] itself. (Rae et al. 2016, section 3; each memory documents the choices that the paper leaves open.)
 //!
 //! [`Network`] holds the parameters; a [`Runner`] holds what belongs to sequences: a memory, a controller state and a
 //! tape for each row of a batch.
@@ -192,7 +192,7 @@ impl<T: Real> Network<T> {
     /// [`ONE_HOT_INPUT_BOUND`] say which suits. See [`NetworkConfig::first_values`] for all others.
     ///
     /// # Errors
-    /// [`Error::Config`] names the field that does not fit, or that makes more parameters than there is room for.
+    /// [`Error::Config`] names the field that does not fit, or that makes more parameters than the available memory holds.
     pub fn with_initial_values(
         config: NetworkConfig,
         values: InitialValues,
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!((larger.parameters(), &larger.config().memory), (network.parameters(), &sam(4, 50)));
         let message = network.with_memory(sam(5, 20)).unwrap_err().to_string();
         let expected = "the parameters do not fit the network: the tensor `controller.weight_ih` of shape [12, 18], where \
-            `controller.weight_ih` of shape [12, 22] was expected";
+            the tensor `controller.weight_ih` of shape [12, 22] was expected";
         assert_eq!(message, expected);
         let message = network.with_memory(Model::Lstm).unwrap_err().to_string();
         assert!(message.contains("[12, 18]") && message.contains("[12, 2]"), "{message}");

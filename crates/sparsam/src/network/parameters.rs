@@ -103,13 +103,38 @@ impl<T: Real> Parameters<T> {
 /// [`Error::Parameters`] names the first that is not.
 pub fn check_tensors(what: &'static str, found: &[Tensor], expected: &[Tensor]) -> Result<(), Error> {
     let tell = |tensor: Option<&Tensor>| {
-        tensor.map_or("none".into(), |Tensor { name, shape }| format!("`{name}` of shape {shape:?}"))
+        tensor.map_or("no tensor".into(), |Tensor { name, shape }| format!("the tensor `{name}` of shape {shape:?}"))
     };
     match (0..found.len().max(expected.len())).find(|place| found.get(*place) != expected.get(*place)) {
         None => Ok(()),
         Some(place) => {
             let (found, expected) = (tell(found.get(place)), tell(expected.get(place)));
-            Err(Error::Parameters { what, reason: format!("the tensor {found}, where {expected} was expected") })
+            Err(Error::Parameters { what, reason: format!("{found}, where {expected} was expected") })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_finite_is_named_without_advice() {
+        let tensor = |name| Tensor { name, shape: vec![2] };
+        let mut parameters = Parameters::<f32>::zeros(vec![tensor("first"), tensor("second")]);
+        assert!(parameters.check_finite("the parameter").is_ok());
+        parameters.values_mut()[3] = f32::NAN;
+        let message = parameters.check_finite("the parameter").unwrap_err().to_string();
+        assert_eq!(message, "the parameter second is NaN, where a finite number was expected");
+    }
+
+    #[test]
+    fn the_first_tensor_that_does_not_fit_is_named() {
+        let tensors = [Tensor { name: "first", shape: vec![2, 3] }, Tensor { name: "second", shape: vec![2] }];
+        assert!(check_tensors("the gradients", &tensors, &tensors).is_ok());
+        let message = check_tensors("the gradients", &tensors[..1], &tensors).unwrap_err().to_string();
+        let expected =
+            "the gradients do not fit the network: no tensor, where the tensor `second` of shape [2] was expected";
+        assert_eq!(message, expected);
     }
 }

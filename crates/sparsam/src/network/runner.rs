@@ -10,7 +10,31 @@ use crate::{Arrays, Error, Real};
 type Pass<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], &[usize], Place);
 
 /// Runs a network over batches of sequences. Each row of the batch has a memory and a controller state of its own,
-/// which stay from call to call.
+/// which are kept from call to call.
+///
+/// ```
+/// use sparsam::{Network, NetworkConfig, Runner, state};
+///
+/// # fn main() -> Result<(), sparsam::Error> {
+/// let network = Network::<f32>::new(NetworkConfig::new(3, 2).with_hidden_size(16), 1)?;
+/// let mut runner = Runner::new(&network, 1)?;
+///
+/// // A stream: one time step at a time; what was stored is kept.
+/// let mut output = [0.0; 2];
+/// for step in 0..10 {
+///     runner.infer(&network, &[step as f32, 0.5, -0.5], &[1], &mut output)?;
+/// }
+///
+/// // Another runner continues from the saved state.
+/// let bytes = state::to_bytes(&mut runner)?;
+/// let mut other = state::from_bytes::<f32>(&bytes, network.config())?;
+/// let mut again = [0.0; 2];
+/// runner.infer(&network, &[1.0; 3], &[1], &mut output)?;
+/// other.infer(&network, &[1.0; 3], &[1], &mut again)?;
+/// assert_eq!(output, again);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # What is kept, cleared and restored, and when
 ///
@@ -27,13 +51,13 @@ type Pass<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], &[usiz
 /// | [`load_row`](Self::load_row) | | in one row the one that was saved, in the others the one that stood; no tape |
 ///
 /// So `forward`, `backward`, `forward`, … trains every batch from the same (empty) memory; `forward`, `backward`,
-/// `replay`, `forward`, … carries the memory from batch to batch, with gradients stopping between them; and `infer`
-/// with one time step at a time is a stream, in constant memory beyond the words it stores.
+/// `replay`, `forward`, … carries the memory from batch to batch, and gradients stop between them. `infer` with one time
+/// step at a time is a stream, whose memory use is constant beyond the words it stores.
 ///
-/// Sequences of different lengths may share a batch: past its length a row's state stands still, its outputs are
-/// zero, and it passes no gradient.
+/// Sequences of different lengths may share a batch: past its length a row keeps its state, its outputs are zero, and it
+/// passes no gradient.
 ///
-/// Work is shared out over the threads of the current rayon pool; results do not depend on their number.
+/// The threads of the current rayon pool share the work; results do not depend on their number.
 pub struct Runner<T: Real> {
     shards: Vec<Shard<T>>,
     config: NetworkConfig,
@@ -42,11 +66,11 @@ pub struct Runner<T: Real> {
     /// Version of the network whose weights are packed.
     version: u64,
     gradients: Vec<Parameters<T>>,
-    /// Steps of each row's longest sequence that was on the tape: there is room for as many.
+    /// Steps of each row's longest sequence that was on the tape: as many are allocated.
     taped: Vec<usize>,
     /// Time steps given to the latest run.
     steps: usize,
-    /// The latest run was a `forward` that was not gone back through.
+    /// The latest run was a `forward` without a `backward` yet.
     has_tape: bool,
 }
 
@@ -60,7 +84,7 @@ impl<T: Real> Runner<T> {
         Self::with_config(network.config(), rows)
     }
 
-    /// As [`new`](Self::new), for networks that are not there yet, or elsewhere.
+    /// As [`new`](Self::new), from the configuration alone.
     ///
     /// # Errors
     /// As [`new`](Self::new), and [`Error::Config`] if no network can have the configuration.
@@ -98,16 +122,15 @@ impl<T: Real> Runner<T> {
         self.rows
     }
 
-    /// Makes every row as it was when made.
+    /// Resets every row: its memory and controller state are as new.
     pub fn reset(&mut self) {
         for row in 0..self.rows {
             self.reset_row(row);
         }
     }
 
-    /// Makes every row as it was when made, except that every word of its memory was stored before: `content` is given
-    /// a row and the number of one of its words, and writes that word. Rows are filled in parallel. A network without
-    /// a memory is only reset.
+    /// Resets every row, and then stores every word of its memory: `content` is given a row and the number of one of its
+    /// words, and writes the elements of that word. Rows are filled in parallel. A network without a memory is only reset.
     pub fn fill(&mut self, content: impl Fn(usize, usize, &mut [T]) + Sync) {
         self.reset();
         self.shards.par_iter_mut().enumerate().for_each(|(number, shard)| {
@@ -115,14 +138,17 @@ impl<T: Real> Runner<T> {
         });
     }
 
-    /// Makes one row as it was when made. The others keep the state that stands; no row has a tape any more.
+    /// Resets one row. The others keep their state; no row has a tape any more.
+    ///
+    /// # Panics
+    /// If there is no such row.
     pub fn reset_row(&mut self, row: usize) {
         self.end_episode();
         self.shards[row / SHARD_ROWS].reset_row(row % SHARD_ROWS);
     }
 
-    /// A row's controller and memory as they stand, at the cost of the words written to it. Everything stays as it is,
-    /// the tape included. See [`state`](crate::state) for files.
+    /// The present state of a row's controller and memory, at the cost of the words written to it. Nothing changes, the tape
+    /// included. See [`state`](crate::state) for files.
     ///
     /// # Panics
     /// If there is no such row.
@@ -132,12 +158,12 @@ impl<T: Real> Runner<T> {
         arrays
     }
 
-    /// Makes a row what [`save_row`](Self::save_row) told of, in this runner or in another of the same configuration.
-    /// The others keep the state that stands; no row has a tape any more. See
-    /// [`Memory::load`](crate::memory::Memory::load) for what is the same to the bit then.
+    /// Restores a row that [`save_row`](Self::save_row) saved, from this runner or another of the same configuration. The other
+    /// rows keep their state; no row has a tape any more. [`Memory::load`](crate::memory::Memory::load) says what is then the
+    /// same to the bit.
     ///
     /// # Errors
-    /// [`Error::State`] names what does not fit; the row is as it was made then.
+    /// [`Error::State`] names what does not fit; the row is then reset.
     ///
     /// # Panics
     /// If there is no such row.
@@ -156,13 +182,13 @@ impl<T: Real> Runner<T> {
 
     /// Runs the network over sequences and keeps a tape for [`backward`](Self::backward).
     ///
-    /// `inputs` holds T × rows × I numbers (time step after time step, in each row after row), `lengths` the length
-    /// of each row's sequence, at most T; `outputs` takes T × rows × O numbers (O is
-    /// [`output_len`](super::NetworkConfig::output_len), here and below).
+    /// `inputs` has T × rows × I elements (time-major: time step after time step, in each row after row), `lengths` the
+    /// length of each row's sequence, at most T. The outputs are written to `outputs`, T × rows × O elements, where O is
+    /// [`output_len`](super::NetworkConfig::output_len).
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Length`] name the argument that does not fit; [`Error::TapeDoesNotFit`] if the
-    /// tape is more than this machine has room for. Nothing was run then.
+    /// tape exceeds the available memory. In either case nothing was run.
     pub fn forward(
         &mut self,
         network: &Network<T>,
@@ -199,13 +225,13 @@ impl<T: Real> Runner<T> {
         self.run(network, inputs, lengths, outputs, Shard::infer)
     }
 
-    /// Runs the network over sequences as [`infer`](Self::infer) does, and tells what every memory did at every step:
+    /// Runs the network over sequences as [`infer`](Self::infer) does, and gives what every memory did at every step:
     /// arrays of shape T × rows × the shape that the memory's documentation names (see
-    /// [`Memory::trace`](crate::memory::Memory::trace)), 0 or [`NO_WORD`](crate::NO_WORD) past a row's length. To be
-    /// looked at, not to be fast. A network without a memory gives none, nor does a batch without a step.
+    /// [`Memory::trace`](crate::memory::Memory::trace)), 0 or [`NO_WORD`](crate::NO_WORD) past a row's length. It is meant for
+    /// inspection and is slower. A network without a memory gives no arrays, nor does a batch without a step.
     ///
     /// # Errors
-    /// As [`infer`](Self::infer). If there is no room for the arrays, the state is that after the first step.
+    /// As [`infer`](Self::infer). If the arrays do not fit the available memory, the state is that after the first step.
     pub fn trace(
         &mut self,
         network: &Network<T>,
@@ -271,9 +297,9 @@ impl<T: Real> Runner<T> {
         Ok(())
     }
 
-    /// Goes back through the latest [`forward`](Self::forward): adds the gradient of every parameter to `gradients`,
-    /// writes those of the inputs to `input_gradients` if given (T × rows × I), and restores the state, bit for bit,
-    /// that `forward` started from. `output_gradients` holds T × rows × O numbers; those past a row's length count as 0.
+    /// The backward pass of the latest [`forward`](Self::forward): adds the gradient of every parameter to `gradients`,
+    /// writes the gradients of the inputs to `input_gradients` if given (T × rows × I), and restores, bit for bit, the state
+    /// that `forward` started from. `output_gradients` has T × rows × O elements; past a row's length they count as 0.
     ///
     /// # Errors
     /// [`Error::Order`] if there is no tape; [`Error::Shape`] names the argument that does not fit, [`Error::Parameters`] the
@@ -328,8 +354,8 @@ impl<T: Real> Runner<T> {
         Ok(())
     }
 
-    /// Goes on to the state that [`forward`](Self::forward) had left, after [`backward`](Self::backward) restored the
-    /// one before. Does nothing if that state stands already.
+    /// Restores the state that [`forward`](Self::forward) left, after [`backward`](Self::backward) restored the one before
+    /// it. Does nothing if there was no `backward`.
     pub fn replay(&mut self) {
         for_each(&mut self.shards, |_, shard| shard.replay());
     }
@@ -384,7 +410,7 @@ impl<T: Real> Runner<T> {
     }
 }
 
-/// Checks that so many bytes for so many steps can be had.
+/// Checks that the available memory holds this many bytes for this many steps.
 fn check_room(steps: usize, bytes: u128) -> Result<(), Error> {
     // The system is asked only when it matters: reading what it says takes longer than a short sequence.
     const NEVER_TOO_MUCH: u128 = 64 << 20;

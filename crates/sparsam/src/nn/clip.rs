@@ -1,4 +1,4 @@
-//! Limits of a gradient's norm: a fixed one, and one that follows what the norm has been of late.
+//! Limits of the gradient's norm: a fixed one, and one that follows the running mean of the norm.
 
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +57,7 @@ pub struct AdaptiveClip {
     log_mean: f64,
 }
 
-/// What limiting the norm of a gradient came to.
+/// The norm of a gradient and its limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clipped {
     /// The norm before.

@@ -1,4 +1,4 @@
-//! What any network needs: losses, optimisers, limits of gradients.
+//! Independent of the model: losses, optimisers, limits of the gradient's norm.
 
 pub mod clip;
 pub mod loss;

@@ -43,6 +43,7 @@ macro_rules! optimisers {
         /// The choice of an optimiser.
         #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "kind")]
+        #[non_exhaustive]
         pub enum OptimiserConfig {
             $($(#[$doc])* #[serde(rename = $name)] $variant($variant),)*
         }

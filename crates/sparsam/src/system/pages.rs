@@ -42,8 +42,8 @@ impl<T: Zeroed> Pages<T> {
     /// `length` zeros.
     ///
     /// # Errors
-    /// [`Error::MemoryTooLarge`] if no address space has room for them; [`Error::MappingRefused`] if the system has no
-    /// room for another array.
+    /// [`Error::MemoryTooLarge`] if they exceed the address space; [`Error::MappingRefused`] if the system refuses another
+    /// array.
     pub fn new(length: usize) -> Result<Self, Error> {
         let pages = Self::reserve(length)?;
         // A huge page would make the first touch of every 2 MiB cost 2 MiB. Advice may be declined.

@@ -138,6 +138,7 @@ pub fn run(
                     h[j] = sigmoid(gate(3, j)) * (gain[j] * cell + shift[j]).tanh();
                 }
             }
+            other => panic!("{} has no restatement here", other.name()),
         }
         if let Some(memory) = memory {
             *r = memory.step(&affine(network, "interface.weight", Some("interface.bias"), h));

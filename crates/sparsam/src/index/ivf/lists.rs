@@ -168,7 +168,7 @@ impl Lists {
         self.capacity / 8
     }
 
-    /// Whether a list has no room.
+    /// Whether a list is full.
     pub fn is_full(&self, list: u32) -> bool {
         self.lengths[list as usize] == self.capacity
     }
@@ -193,7 +193,7 @@ impl Lists {
         self.free.clear();
     }
 
-    /// Adds a member, which is in no list, to one that has room.
+    /// Adds a member, which is in no list, to one that is not full.
     pub fn insert(&mut self, list: u32, member: u32, direction: &[f32]) {
         let position = list as usize * self.capacity + self.lengths[list as usize];
         self.lengths[list as usize] += 1;
@@ -334,7 +334,7 @@ impl Lists {
                 self.copy(last, first + offset);
             }
         }
-        // Afresh, so that rounding does not gather in sums over a long life.
+        // Computed anew, so that rounding errors do not accumulate in the sums.
         self.sum_afresh(list);
         self.scratch = Scratch { directions, means, sides };
         new

@@ -17,7 +17,7 @@ const ALL: u32 = 0;
 const WORDS_IN_LIST: usize = 256;
 /// Lists in a group at most.
 const LISTS_IN_GROUP: usize = 128;
-/// A mean is computed anew when one change in so many of its list's members was made.
+/// A mean is computed anew after one change for this many of its list's members.
 const STALE: usize = 16;
 /// Groups whose lists are looked through at least, and how many more as there are more groups: times the square root
 /// of their number.
@@ -28,7 +28,7 @@ const MORE_GROUPS: f32 = 1.25;
 const SAME: f32 = 0.9995;
 /// A word that has at least this cosine to its code has moved little.
 const LITTLE: f32 = 0.95;
-/// Of so many small moves of words far from the mean of their list, one is taken as a reason to look for another list.
+/// One in this many small moves of words far from the mean of their list is a reason to look for another list.
 const SMALL_MOVES: usize = 8;
 /// How much better than its mean and spread let expect a list's best word may be, as a share of what is missing to a
 /// cosine of 1.
@@ -122,7 +122,7 @@ vector_fn! {
 pub(super) struct Limits {
     /// Lists whose words are compared with it.
     pub lists: usize,
-    /// Once so many words are found, lists that are not likely to hold better ones are left out.
+    /// Once this many words are found, lists that are not likely to hold better ones are left out.
     pub enough: usize,
     /// Words that are named.
     pub candidates: usize,
@@ -134,7 +134,7 @@ impl Tree {
     /// # Errors
     /// [`Error::MemoryTooLarge`] if there is no address space for them.
     pub fn new(words: usize, size: usize) -> Result<Self, Error> {
-        // All but one hold an eighth of what they have room for, and one is made before another is given up.
+        // All but one are filled to an eighth, and one is made before another is given up.
         let lists = words / (WORDS_IN_LIST / 8) + 3;
         let groups = lists / (LISTS_IN_GROUP / 8) + 3;
         Ok(Self {
@@ -314,7 +314,7 @@ impl Tree {
         self.scratch[level].direction = direction;
     }
 
-    /// Moves a member to the list it is nearest to, if that has room and its own can spare it.
+    /// Moves a member to the list it is nearest to, if that is not full and its own can spare it.
     fn move_to_nearest(&mut self, level: usize, member: u32, direction: &[f32]) {
         let Some(from) = self.levels[level].list_of(member) else { return };
         let to = self.nearest(level, direction);

@@ -17,7 +17,7 @@ use crate::memory::softmax::norm;
 /// pass over the memory is enough; [`rescale`](Self::rescale) tells by how much sums of weighted words that grow
 /// alongside have to shrink when the largest logit grows.
 ///
-/// Going back: [`start_back`](Self::start_back), [`strip_back`](Self::strip_back) for every strip,
+/// The backward pass: [`start_back`](Self::start_back), [`strip_back`](Self::strip_back) for every strip,
 /// [`finish_back`](Self::finish_back). Cosines are computed again then: reading them back would cost as much as the
 /// products they are made of, which are taken while the words are at hand anyway.
 #[derive(Debug, Default)]
@@ -165,7 +165,7 @@ impl<T: Real> Addressing<T> {
         }
     }
 
-    /// Starts going back, with the keys and strengths that [`start`](Self::start) was given.
+    /// Starts the backward pass, with the keys and strengths that [`start`](Self::start) was given.
     #[inline(always)]
     pub fn start_back(&mut self) {
         let heads = self.strengths.len();

@@ -364,7 +364,7 @@ vector_fn! {
 }
 
 impl<T: Real> Erasure<T> {
-    /// Starts going back, for `heads` erase vectors of `word_size` numbers.
+    /// Starts the backward pass, for `heads` erase vectors of `word_size` numbers.
     pub fn start(&mut self, heads: usize, word_size: usize) {
         self.word_size = word_size;
         self.sums.clear();

@@ -78,7 +78,7 @@ vector_fn! {
     }
 }
 
-/// How many of the heads that are left share a pass over rows: as many as the registers have room for.
+/// How many of the heads that are left share a pass over rows: as many as the registers hold.
 #[inline(always)]
 fn heads_at_once<I: InstructionSet>(left: usize) -> usize {
     match left {

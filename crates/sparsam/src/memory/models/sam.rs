@@ -1,4 +1,4 @@
-//! Sparse Access Memory: reads a few words, writes a few words, and goes back without ever having copied the rest.
+//! Sparse Access Memory: reads a few words, writes a few words, and its backward pass never copies the rest.
 
 use serde::{Deserialize, Serialize};
 

@@ -64,7 +64,7 @@ pub struct Store<T> {
 }
 
 impl<T: Real> Store<T> {
-    /// `memory_size` zero words of `word_size` numbers, found by `index`, to be read as `reads` has room for and written by `writers` heads;
+    /// `memory_size` zero words of `word_size` elements, found by `index`, read as `reads` is made for and written by `writers` heads;
     /// accesses with a total weight above `access_threshold` count.
     ///
     /// # Errors
@@ -190,7 +190,7 @@ impl<T: Real> Store<T> {
         }
     }
 
-    /// Starts to go back through the latest step that is in force. Gives the entries of [`reads`](Self::reads) before the
+    /// Starts the backward pass of the latest step that is in force. Gives the entries of [`reads`](Self::reads) before the
     /// step and after it.
     ///
     /// # Panics

@@ -10,7 +10,7 @@ use crate::{Arrays, Error, Real};
 /// N words of W numbers, all zero at first, with an index over those that were ever written.
 ///
 /// Every recorded write keeps the old content of the words that it changed in a journal.
-/// [`undo_write`](Self::undo_write) exchanges the two, so that the memory goes back, bit for bit, and the journal then
+/// [`undo_write`](Self::undo_write) exchanges the two, so that the memory is restored, bit for bit, and the journal then
 /// holds what [`redo_writes`](Self::redo_writes) needs to come forth again.
 ///
 /// Words that an episode writes get a slot each, in the order of their first write; gradients live in slots. Nothing
@@ -34,7 +34,7 @@ pub struct Words<T> {
     position: usize,
     /// The index does not know yet of what was undone or redone.
     index_stale: bool,
-    /// Gradients of the words in slots; empty until the first step back.
+    /// Gradients of the words in slots; empty until the first backward step.
     gradients: Vec<T>,
     /// Scratch: the distinct words of a write.
     distinct: Vec<u32>,
@@ -317,7 +317,7 @@ impl<T: Real> Words<T> {
         self.index.search(&self.contents, keys, found);
     }
 
-    /// Makes room for gradients, all zero, if this is the first step back of the episode.
+    /// Allocates gradients, all zero, if this is the first backward step of the episode.
     pub fn start_back(&mut self) {
         if self.gradients.is_empty() {
             self.gradients.resize(self.slots.len() * self.word_size, T::ZERO);

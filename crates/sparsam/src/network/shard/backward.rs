@@ -40,7 +40,7 @@ impl<T: Real> Shard<T> {
             }
             let mut state_gradients = self.scratch.state_gradients.step_mut(t % BLOCK);
             add(state_gradients.all(), self.scratch.carried_state.step(0).all());
-            // Gradients vanish on the way back through a long sequence, and do not end with zero by themselves.
+            // Gradients vanish over a long sequence, but do not become 0 by themselves.
             drop_negligible(state_gradients.all());
             self.step_memories_back(weights, t);
             self.step_controllers_back(weights, t, gradients.controller);

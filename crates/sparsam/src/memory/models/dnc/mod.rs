@@ -15,7 +15,7 @@
 //! | **sum** | **2 N² + 4 N W** | **3 N² + 8 N W** |
 //!
 //! The tape keeps M_t and L_t of every step, as published: N² + N W numbers a step. L_t is written straight from L_{t-1}
-//! into the tape, and L w and Lᵀ w of all heads are taken in the same pass. Going back computes the rows of L_t again
+//! into the tape, and L w and Lᵀ w of all heads are taken in the same pass. The backward pass computes the rows of L_t again
 //! from those of L_{t-1}, which it needs anyway: that costs less than reading them.
 
 mod allocation;

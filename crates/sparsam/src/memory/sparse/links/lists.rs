@@ -18,7 +18,7 @@ impl Entry {
         (self.0 >> 16) as u32
     }
 
-    /// Its place in a matrix with so many places in a row.
+    /// Its place in a matrix with this many places in a row.
     #[inline(always)]
     pub fn place(self, in_row: usize) -> usize {
         self.row() as usize * in_row + (self.0 & 0xffff) as usize
