@@ -21,8 +21,8 @@ EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / "examples"
 
 # What is drawn: the script, its arguments, and how its last lines name a length.
 PANELS: dict[str, dict[str, Any]] = {
-    "pairs": {"script": "recall_pairs.py", "arguments": ["--steps", "600"], "trained": 8, "guessing": 100 / 64},
-    "reports": {"script": "sensor_log.py", "arguments": ["--steps", "600"], "trained": 36, "guessing": 100 / 64},
+    "pairs": {"script": "recall_pairs.py", "arguments": ["--steps", "600"], "trained": "8", "guessing": 100 / 64},
+    "reports": {"script": "sensor_log.py", "arguments": ["--steps", "600"], "trained": "12 to 36", "guessing": 100 / 64},
 }
 MODELS = {"sam": "SAM", "lstm": "LSTM"}
 COLOURS = {"sam": "#0b6e4f", "lstm": "#c1440e"}
@@ -58,7 +58,7 @@ def draw(found: dict[tuple[str, str], list[dict[str, list[tuple[int, float]]]]],
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(2, 2, figsize=(8, 5), sharey=True, layout="constrained")
-    titles = {"pairs": "value of a key, after 8 pairs", "reports": "latest state of a sensor, after 36 reports"}
+    titles = {"pairs": "value of a key, after 8 pairs", "reports": "latest state of a sensor, after up to 36 reports"}
     for row, panel in enumerate(PANELS):
         for column, kind in enumerate(["learning", "lengths"]):
             axis = axes[row][column]

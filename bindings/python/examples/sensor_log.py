@@ -2,11 +2,12 @@
 latest state. What is to be remembered does not grow with the log, but what is to be told apart does: older reports of
 the same sensor are like the latest but for their time.
 
-    python sensor_log.py                    # SAM; trained on 36 reports, tested on five times as many
+    python sensor_log.py                    # SAM; trained on 12 to 36 reports, tested on five times as many
     python sensor_log.py --model lstm       # torch.nn.LSTM in its place
 """
 
 import argparse
+import random
 
 import torch
 from sparsam.torch import SAM, SDNC
@@ -66,17 +67,18 @@ def accuracy(network: Answers, reports: int, rows: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=["sam", "sdnc", "lstm"], default="sam")
-    parser.add_argument("--reports", type=int, default=36)
+    parser.add_argument("--reports", type=int, default=36, help="in the longest logs of training")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=32, help="logs in a batch")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
+    random.seed(arguments.seed)
     network = Answers(arguments.model)
     optimiser = torch.optim.Adam(network.parameters(), lr=arguments.learning_rate)
     for step in range(1, arguments.steps + 1):
-        inputs, bits = batch(arguments.rows, arguments.reports)
+        inputs, bits = batch(arguments.rows, random.randint(SENSORS, arguments.reports))
         loss = nn.functional.binary_cross_entropy_with_logits(network(inputs), bits)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
