@@ -265,7 +265,7 @@ pub fn run(settings: &Compare) -> anyhow::Result<ExitCode> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
-    sparsam::file::replace(path, draw(&picture).as_bytes()).with_context(|| path.display().to_string())?;
+    sparsam::internal::file::replace(path, draw(&picture).as_bytes()).with_context(|| path.display().to_string())?;
     let text = if settings.json {
         let groups: Vec<Value> = results.iter().map(Summary::to_json).collect();
         format!("{}\n", json!({"task": name, "options": task, "groups": groups, "picture": path.display().to_string()}))
