@@ -33,15 +33,13 @@ fn declaration(option: &ConfigOption) -> Value {
     })
 }
 
-/// The names of the controllers, the default first; and of every model its name with the options of its memory: as JSON.
+/// The names of the controllers, the default first; and of every model its name and the options of its memory: as JSON.
 #[pyfunction]
 pub fn declarations() -> String {
-    let models: serde_json::Map<_, _> = Model::NAMES
-        .iter()
-        .filter_map(|name| {
-            let options: Vec<_> = Model::by_name(name)?.options().iter().map(declaration).collect();
-            Some(((*name).to_owned(), Value::from(options)))
-        })
-        .collect();
-    json!({ "controllers": ControllerKind::NAMES, "models": models }).to_string()
+    let options = |name: &str| Model::by_name(name).map_or_else(Vec::new, |model| model.options());
+    let models = Model::NAMES.iter().map(|name| {
+        let options: Vec<_> = options(name).iter().map(declaration).collect();
+        json!({ "name": name, "options": options })
+    });
+    json!({ "controllers": ControllerKind::NAMES, "models": models.collect::<Vec<_>>() }).to_string()
 }

@@ -21,7 +21,7 @@ class Option:
     """As the library calls it; ``num_heads`` and the like follow torch.nn in Python."""
     type: str
     """``int``, ``float``, ``bool`` or ``str``."""
-    words: tuple[str, ...]
+    words: list[str]
     """What a ``str`` can be."""
     default: Any
     possible: str
@@ -56,8 +56,7 @@ class Option:
 def _declared() -> tuple[tuple[str, ...], dict[str, dict[str, Option]]]:
     declared = json.loads(_core.declarations())
     models = {
-        model: {option["name"]: Option(**{**option, "words": tuple(option["words"])}) for option in options}
-        for model, options in declared["models"].items()
+        model["name"]: {option["name"]: Option(**option) for option in model["options"]} for model in declared["models"]
     }
     return tuple(declared["controllers"]), models
 
