@@ -4,16 +4,13 @@ use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use sparsam::Error;
 
-/// What the package calls the fields of a configuration that have another name there.
-const NAMES: [(&str, &str); 4] =
-    [("heads", "num_heads"), ("reads", "num_reads"), ("links", "num_links"), ("batch_size", "rows")];
+use crate::options::python_name;
 
 /// The exception for an error of the library.
 pub fn exception(error: Error) -> PyErr {
     let sentence = match &error {
         Error::Config { field, value, reason } => {
-            let name = NAMES.iter().find(|(field_name, _)| field_name == field).map_or(*field, |(_, name)| *name);
-            format!("{name} = {value} does not work: {reason}")
+            format!("{} = {value} does not work: {reason}", python_name(field))
         }
         _ => error.to_string(),
     };

@@ -8,6 +8,7 @@ mod failure;
 mod memory;
 mod network;
 mod number;
+mod options;
 mod session;
 
 use pyo3::prelude::*;
@@ -19,4 +20,6 @@ mod _core {
     use super::memory::{Memory, MemoryState, MemoryStep};
     #[pymodule_export]
     use super::network::{Network, State, Tape, load_checkpoint, restore_state};
+    #[pymodule_export]
+    use super::options::declarations;
 }

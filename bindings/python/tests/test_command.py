@@ -27,12 +27,24 @@ def sparsam(*arguments: object) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("model", ["sam", "sdnc", "dam", "ntm", "dnc"])
-def test_a_run_goes_into_a_module_and_back(model: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "switches"),
+    [
+        ("sam", []),
+        ("sdnc", []),
+        ("dam", []),
+        ("ntm", []),
+        ("dnc", []),
+        ("sdnc", ["masked_content", "sharpened_links"]),
+        ("dnc", ["masked_content", "sharpened_links", "deallocation"]),
+    ],
+)
+def test_a_run_goes_into_a_module_and_back(model: str, switches: list[str], tmp_path: Path) -> None:
     run = tmp_path / "run"
     sizes = ["--hidden-size", 20, "--memory-size", 40, "--word-size", 6, "--heads", 2]
+    flags = ["--" + switch.replace("_", "-") for switch in switches]
     training = ["--batches", 3, "--evaluate-every", 3, "--evaluation-sequences", 8]
-    sparsam("train", "copy", "--model", model, "--run", run, *sizes, *training)
+    sparsam("train", "copy", "--model", model, "--run", run, *sizes, *training, *flags)
     evaluate = ["eval", run, "--checkpoint", "newest", "--sequences", 8]
     (before,) = sparsam(*evaluate)
 
@@ -40,6 +52,7 @@ def test_a_run_goes_into_a_module_and_back(model: str, tmp_path: Path) -> None:
     module = load_checkpoint(trained)
     assert type(module).__name__.lower() == model
     assert (module.hidden_size, module.output_size) == (20, 8)
+    assert all(module._configuration.option(switch) for switch in switches)
     input = torch.randn(9, 3, module.input_size)
     expected, _ = module(input)
     torch.testing.assert_close(torch.from_numpy(Network.load(trained).infer(input.numpy())[0]), expected)

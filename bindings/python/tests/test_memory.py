@@ -224,7 +224,7 @@ def used(memory: SparseMemory) -> Any:
         (lambda m: used(m).detach(), RuntimeError, "state has moved on"),
         (lambda m: used(m).reset(), RuntimeError, "state has moved on"),
         (lambda m: m(torch.zeros(2, 22))[1].reset([2]), ValueError, "rows names row 2 of a state of 2 rows"),
-        (lambda m: small(num_links=0), ValueError, "num_links is 0"),
+        (lambda m: small(num_links=0), ValueError, "num_links = 0 does not work: it must be a"),
         (lambda m: small(memory_size=1), ValueError, "memory_size = 1 does not work"),
     ],
 )

@@ -456,7 +456,7 @@ def test_a_state_shared_by_threads_is_used_once() -> None:
         ((3, 2.5), {}, TypeError, "hidden_size is 2.5, where an integer"),
         ((3, 6, 2, 1), {}, ValueError, "memory_size = 1 does not work"),
         ((3, 6), {"num_heads": 1 << 20}, ValueError, "num_heads = 1048576 does not work"),
-        ((3, 6), {"num_reads": 0}, ValueError, "num_reads is 0"),
+        ((3, 6), {"num_reads": 0}, ValueError, "num_reads = 0 does not work: it must be a whole number from 1"),
         ((3, 6), {"access_threshold": 1.5}, ValueError, "access_threshold = 1.5 does not work"),
         ((3, 6), {"access_threshold": "low"}, TypeError, "access_threshold is 'low'"),
         ((3, 6), {"index": "best"}, ValueError, "index is 'best', where one of auto, linear"),

@@ -117,7 +117,7 @@ def test_copies_and_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "error", "sentence"),
     [
-        (lambda: Network("gru", 1, 1), ValueError, "model is 'gru', where one of sam"),
+        (lambda: Network("gru", 1, 1), ValueError, "model is 'gru', where one of lstm, sam"),
         (lambda: Network("ntm", 1, 1, num_reads=3), TypeError, "ntm has no option 'num_reads'"),
         (lambda: Network("sam", 1, 1, dtype=np.int32), TypeError, "dtype is int32"),
         (lambda: small().infer(numbers(4, 2)), ValueError, r"input has shape \(4, 2\), where \(T, B, 3\)"),

@@ -3,39 +3,75 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
-# What the library calls the arguments that have another name in Python, where they follow torch.nn.
-_FIELDS = {"num_heads": "heads", "num_reads": "reads", "num_links": "links"}
-
-_DENSE: dict[str, Any] = {"memory_size": 128, "word_size": 32, "num_heads": 4}
-_SPARSE: dict[str, Any] = {
-    "memory_size": 65536,
-    "word_size": 32,
-    "num_heads": 4,
-    "num_reads": 4,
-    "access_threshold": 0.005,
-    "index": "auto",
-}
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "sam": _SPARSE,
-    "sdnc": {**_SPARSE, "num_links": 8},
-    "dam": {**_DENSE, "usage_discount": 0.99},
-    "ntm": _DENSE,
-    "dnc": _DENSE,
-    "lstm": {},
-}
-"""The memory's options of every model, with their defaults."""
-
-CONTROLLERS = ("lstm", "gru", "layer_norm_lstm")
-INDEXES = ("auto", "linear", "ivf", "kd-forest", "lsh")
+from sparsam import _core
 
 
-def integer(name: str, value: object, least: int) -> int:
-    """``value`` as an integer of at least ``least``; ``name`` is the argument's.
+@dataclass(frozen=True)
+class Option:
+    """An option of a memory, as the library declares it."""
+
+    name: str
+    """As a keyword."""
+    field: str
+    """As the library calls it; ``num_heads`` and the like follow torch.nn in Python."""
+    type: str
+    """``int``, ``float``, ``bool`` or ``str``."""
+    words: list[str]
+    """What a ``str`` can be."""
+    default: Any
+    possible: str
+    """Which values it can have, in words."""
+    help: str
+
+    def checked(self, value: Any) -> Any:
+        """``value`` as the library takes it. The library checks the range.
+
+        Raises:
+            TypeError: it is of the wrong type.
+            ValueError: it is no value that the library could be told.
+        """
+        expected = f"{self.name} is {value!r}, where {self.possible} was expected"
+        if self.type == "int":
+            return integer(self.name, value, 0, self.possible)
+        if self.type == "float":
+            if not isinstance(value, (int, float)) or isinstance(value, bool):
+                raise TypeError(expected)
+            if not math.isfinite(value):
+                raise ValueError(expected)
+            return float(value)
+        if self.type == "bool":
+            if not isinstance(value, bool):
+                raise TypeError(expected)
+            return value
+        if value not in self.words:
+            raise ValueError(expected)
+        return value
+
+
+def _declared() -> tuple[tuple[str, ...], dict[str, dict[str, Option]]]:
+    declared = json.loads(_core.declarations())
+    models = {
+        model["name"]: {option["name"]: Option(**option) for option in model["options"]} for model in declared["models"]
+    }
+    return tuple(declared["controllers"]), models
+
+
+CONTROLLERS, OPTIONS = _declared()
+"""The names of controllers, the default first; and the options of every model's memory by their names."""
+
+
+def given(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a constructor's arguments that are options of the model."""
+    return {name: arguments[name] for name in OPTIONS[model] if name in arguments}
+
+
+def integer(name: str, value: object, least: int, possible: str = "") -> int:
+    """``value`` as an integer of at least ``least``; ``name`` is the argument's, and ``possible`` says what it can be.
 
     Raises:
         TypeError: it is no integer.
@@ -46,7 +82,7 @@ def integer(name: str, value: object, least: int) -> int:
         raise TypeError(f"{name} is {value!r}, where an integer was expected")
     number = value.__index__()
     if number < least:
-        raise ValueError(f"{name} is {number}, where at least {least} was expected")
+        raise ValueError(f"{name} is {number}, where {possible or f'at least {least}'} was expected")
     return number
 
 
@@ -97,24 +133,13 @@ class Configuration:
             raise ValueError(f"model is {model!r}, where one of {', '.join(OPTIONS)} was expected")
         if controller not in CONTROLLERS:
             raise ValueError(f"controller is {controller!r}, where one of {', '.join(CONTROLLERS)} was expected")
-        defaults = OPTIONS[model]
-        memory: dict[str, Any] = {"model": model}
+        declared = OPTIONS[model]
         for name in options:
-            if name not in defaults:
-                raise TypeError(f"{model} has no option {name!r}; its options are {', '.join(defaults) or 'none'}")
-        for name, default in defaults.items():
-            value = options.get(name, default)
-            if isinstance(default, int):
-                value = integer(name, value, 1)
-            elif isinstance(default, float):
-                if not isinstance(value, (int, float)):
-                    raise TypeError(f"{name} is {value!r}, where a number was expected")
-                value = float(value)
-                if value != value or value in (float("inf"), float("-inf")):
-                    raise ValueError(f"{name} is {value}, where a finite number was expected")
-            elif value not in INDEXES:
-                raise ValueError(f"{name} is {value!r}, where one of {', '.join(INDEXES)} was expected")
-            memory[_FIELDS.get(name, name)] = value
+            if name not in declared:
+                raise TypeError(f"{model} has no option {name!r}; its options are {', '.join(declared) or 'none'}")
+        memory: dict[str, Any] = {"model": model}
+        for name, option in declared.items():
+            memory[option.field] = option.checked(options[name]) if name in options else option.default
         return cls(
             integer("input_size", input_size, 1),
             integer("hidden_size", hidden_size, 1),
@@ -123,6 +148,16 @@ class Configuration:
             controller,
         )
 
+    @classmethod
+    def of(cls, model: str, arguments: Mapping[str, Any]) -> Configuration:
+        """The configuration that the arguments of a module's constructor are about.
+
+        Raises:
+            TypeError, ValueError: as :meth:`new`.
+        """
+        sizes = (arguments["input_size"], arguments["hidden_size"], arguments["output_size"])
+        return cls.new(model, *sizes, given(model, arguments), arguments["controller"])
+
     @property
     def model(self) -> str:
         """The model's name."""
@@ -130,7 +165,9 @@ class Configuration:
 
     def option(self, name: str) -> Any:
         """A memory's option by its Python name."""
-        return self.memory[_FIELDS.get(name, name)]
+        option = OPTIONS[self.model][name]
+        # Configurations pickled before there was the option do not have it.
+        return self.memory.get(option.field, option.default)
 
     def options(self) -> Iterable[tuple[str, Any]]:
         """The memory's options by their Python names, with their values."""

@@ -46,7 +46,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from sparsam import _core
-from sparsam._configuration import Configuration, check_lengths, checked_bound
+from sparsam._configuration import Configuration, check_lengths, checked_bound, given
 from sparsam._core import State
 from sparsam._network import Trace
 
@@ -414,6 +414,7 @@ class SAM(_Recurrent):
         access_threshold: a word whose weights sum to more than this in a step counts as accessed.
         index: how similar words are found: ``"auto"`` (exact while few words are written), ``"linear"`` (exact),
             ``"ivf"``, ``"kd-forest"``, ``"lsh"``.
+        index_checks: words that an approximate index compares with a query, about; 0 leaves it to the index.
         controller: what drives the memory: ``"lstm"``; ``"gru"``, as ``torch.nn.GRU``, with one bias for each pair of
             biases whose sum is all that matters; or ``"layer_norm_lstm"``, an LSTM with layer normalisation.
         input_bound: the inputs' first weights are uniform in ± this; 4 suits one-hot inputs. Without it in ±2/√I, which
@@ -437,28 +438,21 @@ class SAM(_Recurrent):
         input_size: int,
         hidden_size: int,
         output_size: int | None = None,
-        memory_size: int = 65536,
+        memory_size: int = 1_000_000,
         *,
         word_size: int = 32,
         num_heads: int = 4,
         num_reads: int = 4,
         access_threshold: float = 0.005,
         index: str = "auto",
+        index_checks: int = 0,
         controller: str = "lstm",
         input_bound: float | None = None,
         batch_first: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        options = {
-            "memory_size": memory_size,
-            "word_size": word_size,
-            "num_heads": num_heads,
-            "num_reads": num_reads,
-            "access_threshold": access_threshold,
-            "index": index,
-        }
-        configuration = Configuration.new("sam", input_size, hidden_size, output_size, options, controller)
+        configuration = Configuration.of("sam", locals())
         super().__init__(configuration, batch_first, device, dtype, input_bound)
 
 
@@ -470,6 +464,8 @@ class SDNC(_Recurrent):
 
     Args:
         num_links: links kept for a word each way, and words kept in the precedence.
+        masked_content: a mask comes with every key (Csordás and Schmidhuber 2019, section 3.1).
+        sharpened_links: what is read along the links is sharpened (same, section 3.3).
 
     All other arguments are those of :class:`SAM`.
 
@@ -486,7 +482,7 @@ class SDNC(_Recurrent):
         input_size: int,
         hidden_size: int,
         output_size: int | None = None,
-        memory_size: int = 65536,
+        memory_size: int = 1_000_000,
         *,
         word_size: int = 32,
         num_heads: int = 4,
@@ -494,22 +490,16 @@ class SDNC(_Recurrent):
         num_links: int = 8,
         access_threshold: float = 0.005,
         index: str = "auto",
+        index_checks: int = 0,
+        masked_content: bool = False,
+        sharpened_links: bool = False,
         controller: str = "lstm",
         input_bound: float | None = None,
         batch_first: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        options = {
-            "memory_size": memory_size,
-            "word_size": word_size,
-            "num_heads": num_heads,
-            "num_reads": num_reads,
-            "num_links": num_links,
-            "access_threshold": access_threshold,
-            "index": index,
-        }
-        configuration = Configuration.new("sdnc", input_size, hidden_size, output_size, options, controller)
+        configuration = Configuration.of("sdnc", locals())
         super().__init__(configuration, batch_first, device, dtype, input_bound)
 
 
@@ -548,20 +538,24 @@ class DAM(_Recurrent):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        options = {
-            "memory_size": memory_size,
-            "word_size": word_size,
-            "num_heads": num_heads,
-            "usage_discount": usage_discount,
-        }
-        configuration = Configuration.new("dam", input_size, hidden_size, output_size, options, controller)
+        configuration = Configuration.of("dam", locals())
         super().__init__(configuration, batch_first, device, dtype, input_bound)
 
 
-class _Dense(_Recurrent):
-    """What the constructors of dense models share that have no option of their own."""
+class NTM(_Recurrent):
+    """The neural Turing machine (Graves et al. 2014): heads find words by content and by shifting where they were.
 
-    _model: str
+    A step costs passes over the memory, and going back keeps the memory of every step; hence a default of 128 words.
+
+    Arguments are those of :class:`SAM`, without those of sparse access.
+
+    Example:
+        >>> import torch
+        >>> from sparsam.torch import NTM
+        >>> output, state = NTM(8, 64, 4, num_heads=1)(torch.randn(30, 2, 8))
+        >>> output.shape
+        torch.Size([30, 2, 4])
+    """
 
     def __init__(
         self,
@@ -578,37 +572,23 @@ class _Dense(_Recurrent):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        options = {"memory_size": memory_size, "word_size": word_size, "num_heads": num_heads}
-        configuration = Configuration.new(self._model, input_size, hidden_size, output_size, options, controller)
+        configuration = Configuration.of("ntm", locals())
         super().__init__(configuration, batch_first, device, dtype, input_bound)
 
 
-class NTM(_Dense):
-    """The neural Turing machine (Graves et al. 2014): heads find words by content and by shifting where they were.
-
-    A step costs passes over the memory, and going back keeps the memory of every step; hence a default of 128 words.
-
-    Arguments are those of :class:`SAM`, without those of sparse access.
-
-    Example:
-        >>> import torch
-        >>> from sparsam.torch import NTM
-        >>> output, state = NTM(8, 64, 4, num_heads=1)(torch.randn(30, 2, 8))
-        >>> output.shape
-        torch.Size([30, 2, 4])
-    """
-
-    _model = "ntm"
-
-
-class DNC(_Dense):
+class DNC(_Recurrent):
     """The differentiable neural computer (Graves et al. 2016): one write head, ``num_heads`` read heads, and a matrix
     of links between all pairs of words.
 
     A step costs passes over the memory and over N² links, and going back keeps both of every step; hence a default of
     128 words.
 
-    Arguments are those of :class:`SAM`, without those of sparse access.
+    Args:
+        masked_content: a mask comes with every key (Csordás and Schmidhuber 2019, section 3.1).
+        sharpened_links: what is read along the links is sharpened (same, section 3.3).
+        deallocation: freed words lose their content (same, section 3.2).
+
+    All other arguments are those of :class:`SAM`, without those of sparse access.
 
     Example:
         >>> import torch
@@ -618,7 +598,26 @@ class DNC(_Dense):
         torch.Size([30, 2, 4])
     """
 
-    _model = "dnc"
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        output_size: int | None = None,
+        memory_size: int = 128,
+        *,
+        word_size: int = 32,
+        num_heads: int = 4,
+        masked_content: bool = False,
+        sharpened_links: bool = False,
+        deallocation: bool = False,
+        controller: str = "lstm",
+        input_bound: float | None = None,
+        batch_first: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        configuration = Configuration.of("dnc", locals())
+        super().__init__(configuration, batch_first, device, dtype, input_bound)
 
 
 class MemoryState:
@@ -713,7 +712,9 @@ class SparseMemory(nn.Module):
       Before that it erases the least recently accessed word, then writes its word, as far as the write gate is open:
       where it read last (interpolation gate open) or to the word erased (closed);
     - with links, head after head: key (W), strength (1), read modes (3: backward along the links, by content, forward);
-      then once: word to write (W), write gate (1), interpolation gate (1).
+      then once: word to write (W), write gate (1), interpolation gate (1); then, with ``masked_content``, head after
+      head: mask (W, logistic); and, with ``sharpened_links``, head after head: sharpness (2: backward, forward; 1 +
+      softplus).
 
     Args:
         memory_size: words in memory, N.
@@ -723,6 +724,9 @@ class SparseMemory(nn.Module):
         num_links: links kept for a word each way; ``None`` for a memory without links.
         access_threshold: a word whose weights sum to more than this in a step counts as accessed.
         index: how similar words are found, as in :class:`SAM`.
+        index_checks: words that an approximate index compares with a query, about; 0 leaves it to the index.
+        masked_content: with links, a mask comes with every key, as in :class:`SDNC`.
+        sharpened_links: with links, what is read along them is sharpened.
 
     Example:
         >>> import torch
@@ -740,7 +744,7 @@ class SparseMemory(nn.Module):
 
     def __init__(
         self,
-        memory_size: int = 65536,
+        memory_size: int = 1_000_000,
         *,
         word_size: int = 32,
         num_heads: int = 4,
@@ -748,20 +752,18 @@ class SparseMemory(nn.Module):
         num_links: int | None = None,
         access_threshold: float = 0.005,
         index: str = "auto",
+        index_checks: int = 0,
+        masked_content: bool = False,
+        sharpened_links: bool = False,
     ) -> None:
+        model = "sam" if num_links is None else "sdnc"
+        for name, value in (("masked_content", masked_content), ("sharpened_links", sharpened_links)):
+            if value and num_links is None:
+                raise TypeError(f"{name} is an option of a memory with links; give num_links")
+        options = given(model, locals())
         super().__init__()
-        options = {
-            "memory_size": memory_size,
-            "word_size": word_size,
-            "num_heads": num_heads,
-            "num_reads": num_reads,
-            "access_threshold": access_threshold,
-            "index": index,
-        }
-        if num_links is not None:
-            options["num_links"] = num_links
         # The sizes are those of a network that is not there.
-        self._configuration = Configuration.new("sam" if num_links is None else "sdnc", 1, 1, None, options)
+        self._configuration = Configuration.new(model, 1, 1, None, options)
         self._handles = _Handles(_core.Memory, self._configuration.memory_to_json())
         handle = self._handles.get(torch.float32)
         self._sizes = (handle.interface_len(), handle.read_len())
