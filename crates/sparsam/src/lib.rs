@@ -18,7 +18,7 @@ pub use format::{checkpoint, state};
 pub use kernels::Real;
 pub use memory::Model;
 pub use network::{Network, NetworkConfig, Parameters, Runner};
-pub use system::file;
+pub use system::{available_bytes, file, notice, threads};
 
 /// The kernels that benchmarks time, and the choice of the instruction set.
 pub mod real {
