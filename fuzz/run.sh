@@ -13,9 +13,9 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 # Naming the target keeps the flags away from build scripts, which are not linked with the fuzzer.
 cargo build --quiet --release --target "$host" --target-dir "$target_dir"
 
-for target in checkpoint config state; do
+for target in checkpoint config state npz jsonl babi png archive; do
   mkdir -p "corpus/$target" "artifacts/$target"
   echo "fuzzing $target for ${FUZZ_SECONDS:-30} seconds"
   "$target_dir/$host/release/$target" -max_total_time="${FUZZ_SECONDS:-30}" -rss_limit_mb=1024 -timeout=10 \
-    -max_len=65536 -verbosity=0 -print_final_stats=1 -artifact_prefix="artifacts/$target/" "corpus/$target"
+    -max_len=65536 -verbosity=0 -print_final_stats=1 -artifact_prefix="artifacts/$target/" "corpus/$target" $(if [ -d "seeds/$target" ]; then echo "seeds/$target"; fi)
 done

@@ -3,6 +3,7 @@
 use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods, dtype};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use sparsam::{Error, Real, available_bytes};
 
 /// An array of numbers `T` in C order. `what` is the argument's name.
 ///
@@ -39,6 +40,27 @@ pub fn numbers<'a, T: Element>(array: &'a PyReadonlyArrayDyn<'_, T>) -> PyResult
 /// `ValueError` if the shape has another number of places.
 pub fn give<'py, T: Element>(py: Python<'py>, numbers: Vec<T>, shape: &[usize]) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     PyArray1::from_vec(py, numbers).reshape(shape)
+}
+
+/// Zeros, if there is room for them: an allocation that fails would end the interpreter.
+///
+/// # Errors
+/// [`Error::NoRoom`] names the array.
+pub fn zeros<T: Real>(what: &'static str, count: u128) -> Result<Vec<T>, Error> {
+    /// Below, the system is not asked: small calls come thousands of times a second.
+    const SMALL: u128 = 1 << 24;
+    let bytes = count * size_of::<T>() as u128;
+    let no_room = |available| Error::NoRoom { what, bytes, available };
+    if bytes > SMALL
+        && let Some(available) = available_bytes()
+        && bytes > available
+    {
+        return Err(no_room(available));
+    }
+    let count = usize::try_from(count).map_err(|_| no_room(0))?;
+    // Zeros that the system hands out cost nothing before they are used; so it is asked first, and then for those.
+    Vec::<T>::new().try_reserve_exact(count).map_err(|_| no_room(0))?;
+    Ok(vec![T::ZERO; count])
 }
 
 /// Checks an array's shape. `expected` has words for the places where any size will do.

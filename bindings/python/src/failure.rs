@@ -1,8 +1,12 @@
 //! What went wrong, as the exception that a Python programmer expects.
 
-use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
+use std::ffi::CString;
+use std::sync::OnceLock;
+
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyRuntimeWarning, PyValueError};
 use pyo3::prelude::*;
 use sparsam::Error;
+use sparsam::internal::notice;
 
 use crate::options::python_name;
 
@@ -18,9 +22,35 @@ pub fn exception(error: Error) -> PyErr {
         Error::MemoryTooLarge { .. }
         | Error::MemoryDoesNotFit { .. }
         | Error::MappingRefused { .. }
+        | Error::NoRoom { .. }
         | Error::TapeDoesNotFit { .. } => PyMemoryError::new_err(sentence),
-        Error::Order(_) => PyRuntimeError::new_err(sentence),
+        Error::Order(_) | Error::Threads { .. } => PyRuntimeError::new_err(sentence),
         Error::Io { .. } => PyOSError::new_err(sentence),
         _ => PyValueError::new_err(sentence),
     }
+}
+
+/// Makes the threads that batches are shared out over, if there are none yet.
+///
+/// # Errors
+/// `RuntimeError` if they are not to be had.
+pub fn threads() -> PyResult<()> {
+    static READY: OnceLock<()> = OnceLock::new();
+    if READY.get().is_none() {
+        sparsam::internal::threads::prepare(None, false).map_err(exception)?;
+        READY.get_or_init(|| ());
+    }
+    Ok(())
+}
+
+/// Warns of what the library noted: that a file has no checksums, say.
+///
+/// # Errors
+/// The warning, where warnings are errors.
+pub fn warn(py: Python<'_>) -> PyResult<()> {
+    for text in notice::take() {
+        let text = CString::new(text.replace('\0', " ")).unwrap_or_default();
+        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 2)?;
+    }
+    Ok(())
 }

@@ -218,6 +218,7 @@ impl Memory {
 
     /// Empty memories for `rows` sequences.
     fn start(&self, py: Python<'_>, rows: usize) -> PyResult<MemoryState> {
+        crate::failure::threads()?;
         each!(&self.idle, idle => {
             let memories = py.detach(|| Memories::new(&self.model, idle, rows)).map_err(exception)?;
             Ok(Number::memory_state(Moment { memories: Arc::new(Mutex::new(memories)), rows, moves: 0 }))

@@ -2,17 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use numpy::{Element, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PySlice};
 use sparsam::checkpoint::{self, Extra};
 use sparsam::network::{FirstValue, InitialValues};
 use sparsam::{Array, Error, NO_WORD, NetworkConfig, Parameters, Real, Values};
 
-use crate::array::{expect_shape, give, numbers, read};
-use crate::failure::exception;
+use crate::array::{expect_shape, give, numbers, read, zeros};
+use crate::failure::{exception, threads, warn};
 use crate::number::{Either, each};
 use crate::session::{Handhold, Handle, MOVED_ON, Refusal};
 
@@ -172,12 +173,20 @@ impl Network {
         each!(&self.0, handle => {
             let go = |runner: &mut sparsam::Runner<_>, network: &_, input: &_, lengths: &_, output: &mut _| {
                 if record {
-                    runner.forward(network, input, lengths, output)
+                    runner.forward(network, input, lengths, output).map(|()| None)
                 } else {
-                    runner.infer(network, input, lengths, output)
+                    infer(runner, network, input, lengths, output)
                 }
             };
-            let Run { output, end, network, .. } = run(py, handle, &parameters, &input, &lengths, state, go)?;
+            let Run { output, end, network, gone } = run(py, handle, &parameters, &input, &lengths, state, go)?;
+            if let Some(Interrupted { steps, exception }) = gone {
+                // What was run until then is not lost: whoever catches it can go on.
+                let value = exception.value(py);
+                value.setattr("steps", steps)?;
+                value.setattr("output", output.get_item(PySlice::new(py, 0, steps as isize, 1))?)?;
+                value.setattr("state", Py::new(py, Number::state(end))?)?;
+                return Err(exception);
+            }
             let tape = TapeOf { handhold: end.clone(), network, input: input.unbind(), lengths };
             Ok((output, Number::state(end), record.then(|| Number::tape(tape))))
         })
@@ -209,7 +218,9 @@ impl Network {
 
     /// The state of a file that `State.save` wrote.
     fn load_state(&self, py: Python<'_>, path: PathBuf) -> PyResult<State> {
-        each!(&self.0, handle => py.detach(|| handle.load(&path)).map(Number::state).map_err(exception))
+        let state = each!(&self.0, handle => py.detach(|| handle.load(&path)).map(Number::state).map_err(exception))?;
+        warn(py)?;
+        Ok(state)
     }
 
     /// Writes a checkpoint, which the command `sparsam` reads too.
@@ -225,8 +236,63 @@ impl Network {
             py.detach(|| checkpoint::save(&path, &handle.with_parameters(&tensors), &Extra::default()))
                 .map_err(exception)
         }
-        each!(&self.0, handle => save(py, handle, path, &parameters))
+        each!(&self.0, handle => save(py, handle, path, &parameters))?;
+        warn(py)
     }
+}
+
+/// A run that a signal ended, as Ctrl-C does.
+struct Interrupted {
+    /// Time steps that were run.
+    steps: usize,
+    /// What the signal's handler raised.
+    exception: PyErr,
+}
+
+/// Time steps that the library runs at a time without a tape: cut there, a run gives the same numbers to the bit.
+const PIECE: usize = 32;
+
+/// Runs without a tape, and listens to signals several times a second.
+fn infer<T: Number>(
+    runner: &mut sparsam::Runner<T>,
+    network: &sparsam::Network<T>,
+    input: &[T],
+    lengths: &[usize],
+    output: &mut [T],
+) -> Result<Option<Interrupted>, Error> {
+    const LISTEN: Duration = Duration::from_millis(100);
+    let config = network.config();
+    let rows = lengths.len();
+    let (of_input, of_output) = (rows * config.input_size, rows * config.output_len());
+    let steps = input.len().checked_div(of_input).unwrap_or(0);
+    if steps <= PIECE || of_output == 0 {
+        return runner.infer(network, input, lengths, output).map(|()| None);
+    }
+    // Lengths that do not fit are refused before anything is run.
+    if let Some((row, length)) = lengths.iter().enumerate().find(|(_, length)| **length > steps) {
+        return Err(Error::Length { row, length: *length, steps });
+    }
+    let (mut first, mut piece) = (0, PIECE);
+    while first < steps {
+        let started = Instant::now();
+        let count = piece.min(steps - first);
+        let left: Vec<usize> = lengths.iter().map(|length| length.saturating_sub(first).min(count)).collect();
+        let (from, to) = (first, first + count);
+        let output = &mut output[from * of_output..to * of_output];
+        runner.infer(network, &input[from * of_input..to * of_input], &left, output)?;
+        first = to;
+        if first < steps
+            && let Err(exception) = Python::attach(|py| py.check_signals())
+        {
+            return Ok(Some(Interrupted { steps: first, exception }));
+        }
+        if started.elapsed() < LISTEN / 2 {
+            piece *= 2;
+        } else if started.elapsed() > LISTEN && piece > PIECE {
+            piece /= 2;
+        }
+    }
+    Ok(None)
 }
 
 /// Reads a checkpoint: the configuration as JSON, and the parameters, tensor after tensor.
@@ -234,6 +300,7 @@ impl Network {
 pub fn load_checkpoint<'py>(py: Python<'py>, path: PathBuf, double: bool) -> PyResult<(String, Bound<'py, PyAny>)> {
     fn load<'py, T: Number>(py: Python<'py>, path: PathBuf) -> PyResult<(String, Bound<'py, PyAny>)> {
         let network = py.detach(|| checkpoint::load::<T>(&path)).map_err(exception)?;
+        warn(py)?;
         let config =
             serde_json::to_string(network.config()).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let values = network.parameters().values().to_vec();
@@ -271,6 +338,9 @@ fn give_array<'py, T: Number>(py: Python<'py>, array: &Array<T>) -> PyResult<Bou
         }
     })
 }
+
+/// Sequences that the library runs on the calling thread.
+const ON_ONE_THREAD: usize = 4;
 
 /// What a run leaves.
 struct Run<'py, T: Real, R> {
@@ -329,6 +399,9 @@ fn run<'py, T: Number, R: Send>(
             Some(handhold)
         }
     };
+    if rows > ON_ONE_THREAD {
+        threads()?;
+    }
     let values = numbers(&input_array)?;
     let output_len = config.output_len();
     // Its parameters may have to change, and nobody else should be seen to hold it then.
@@ -343,7 +416,7 @@ fn run<'py, T: Number, R: Send>(
                 &fresh
             }
         };
-        let mut output = vec![T::ZERO; steps * rows * output_len];
+        let mut output = zeros("the output", steps as u128 * rows as u128 * output_len as u128)?;
         let (end, gone) = start.go_on(|runner| go(runner, &network, values, lengths, &mut output))?;
         Ok((network, output, end, gone))
     });
@@ -415,7 +488,8 @@ fn backward<'py, T: Number>(
     let result = py.detach(|| -> Result<_, Refusal> {
         let network = &*tape.network;
         let mut gradients: Parameters<T> = network.zeros();
-        let mut input_gradient = with_input.then(|| vec![T::ZERO; input.len()]);
+        let mut input_gradient =
+            with_input.then(|| zeros("the gradient of the input", input.len() as u128)).transpose()?;
         tape.handhold.go_back(
             |runner| {
                 let mut output = vec![T::ZERO; output_gradient.len()];
@@ -512,7 +586,8 @@ impl State {
         each!(&self.0, handhold => {
             py.detach(|| handhold.look(|runner| sparsam::state::save(&path, runner)))
                 .map_err(|refusal| refuse(refusal, MOVED_ON))
-        })
+        })?;
+        warn(py)
     }
 
     fn __copy__(&self) -> PyResult<Self> {

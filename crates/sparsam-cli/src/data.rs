@@ -52,6 +52,10 @@ fn line(file: &DataFile, found: &Found) -> String {
         Some(false) => "not the official file, but it can be used",
         None => "no official checksum is known",
     };
-    let Found { contents, bytes, sha256, .. } = found;
-    format!("{}: {contents}; {} bytes, {official}; SHA-256 {sha256}", file.name, grouped(*bytes))
+    match found {
+        Found { contents, bytes: Some(bytes), sha256: Some(sha256), .. } => {
+            format!("{}: {contents}; {} bytes, {official}; SHA-256 {sha256}", file.name, grouped(*bytes))
+        }
+        Found { contents, .. } => format!("{}, unpacked: {contents}; only the archive has a checksum", file.name),
+    }
 }

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use sparsam_train::{BatchReport, Best, Event, Metrics, Observer, Outcome, Units};
 
+use crate::failure::{Unprinted, eprintln_if_possible};
 use crate::shell::shell_word;
 use crate::style::Style;
 
@@ -22,11 +23,17 @@ const BETWEEN_BATCHES: Duration = Duration::from_secs(1);
 /// Writes to standard output.
 ///
 /// # Errors
-/// Those of writing; [`io::ErrorKind::BrokenPipe`] if nobody reads any more.
-pub fn print(bytes: &[u8]) -> io::Result<()> {
+/// [`Unprinted`] says why it cannot be written to.
+pub fn print(bytes: &[u8]) -> Result<(), Unprinted> {
     let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    out.flush()
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(Unprinted)
+}
+
+/// Tells on standard error what the library noted.
+pub fn tell_notices() {
+    for text in sparsam::internal::notice::take() {
+        eprintln_if_possible(&format!("sparsam: {text}"));
+    }
 }
 
 /// Tells of a run of training.
@@ -40,14 +47,15 @@ pub struct Display {
     latest_metrics: Option<Metrics>,
     latest_batch: Option<BatchReport>,
     last_word: Instant,
-    stop: Arc<AtomicBool>,
-    /// Why nothing more can be printed.
-    failure: Option<io::Error>,
+    /// To be set once nothing more can be printed, if training is to stop then.
+    stop: Option<Arc<AtomicBool>>,
+    /// Nothing more can be printed.
+    unread: bool,
 }
 
 impl Display {
-    /// `stop` is set when nobody reads any more.
-    pub fn new(style: Style, task: &'static str, units: Units, stop: Arc<AtomicBool>) -> Self {
+    /// `stop`, if there is one, is set when nobody reads any more.
+    pub fn new(style: Style, task: &'static str, units: Units, stop: Option<Arc<AtomicBool>>) -> Self {
         let bar = live_line(style == Style::Human, "{prefix} {bar:16} {wide_msg}");
         let last_word = Instant::now();
         Self {
@@ -60,7 +68,7 @@ impl Display {
             latest_batch: None,
             last_word,
             stop,
-            failure: None,
+            unread: false,
         }
     }
 
@@ -69,22 +77,23 @@ impl Display {
         self.bar.clone()
     }
 
-    /// Ends the live line.
-    ///
-    /// # Errors
-    /// What made printing fail while training went on.
-    pub fn close(self) -> io::Result<()> {
+    /// Ends the live line; whether something could not be printed.
+    pub fn close(self) -> bool {
         self.bar.finish_and_clear();
-        self.failure.map_or(Ok(()), Err)
+        self.unread
     }
 
     fn line(&mut self, text: &str) {
         self.last_word = Instant::now();
-        if self.failure.is_none()
+        if !self.unread
             && let Err(error) = self.bar.suspend(|| print(format!("{text}\n").as_bytes()))
         {
-            self.failure = Some(error);
-            self.stop.store(true, Ordering::Relaxed);
+            self.unread = true;
+            let then = if self.stop.is_some() { "training saves and stops" } else { "training goes on without it" };
+            self.bar.suspend(|| eprintln_if_possible(&format!("sparsam: {error}; {then}")));
+            if let Some(stop) = &self.stop {
+                stop.store(true, Ordering::Relaxed);
+            }
         }
     }
 
@@ -127,7 +136,7 @@ impl Display {
                     self.line(&(text + &errors.unwrap_or_default()));
                 }
             }
-            Event::Saved { .. } => {}
+            Event::Saved { .. } | Event::Notice { .. } => {}
             Event::Ended { outcome: Outcome::Stopped, .. } => {}
             Event::Ended { outcome, batch, sequences, best } => self.ended(outcome, batch, sequences, best),
         }
@@ -181,6 +190,7 @@ impl Display {
                 value["best"] = best.into();
                 value
             }
+            Event::Notice { text } => json!({"event": "notice", "text": text}),
             Event::Saved { batch, path } => {
                 json!({"event": "saved", "batch": batch, "path": path.display().to_string()})
             }
@@ -200,6 +210,9 @@ impl Display {
 
 impl Observer for Display {
     fn event(&mut self, event: Event<'_>) {
+        if let Event::Notice { text } = event {
+            self.bar.suspend(|| eprintln_if_possible(&format!("sparsam: {text}")));
+        }
         match self.style {
             Style::Human => self.human(event),
             Style::Json => self.json(event),
@@ -221,6 +234,13 @@ pub fn live_line(wanted: bool, template: &str) -> ProgressBar {
     bar
 }
 
+/// Has a line that is shown drawn anew so often, by a thread if one is to be had.
+pub fn tick(bar: &ProgressBar, interval: Duration) {
+    if !bar.is_hidden() && sparsam::internal::threads::obtainable(1) == 1 {
+        bar.enable_steady_tick(interval);
+    }
+}
+
 /// The live line of an evaluation.
 #[derive(Clone)]
 pub struct EvaluationLine {
@@ -239,7 +259,7 @@ impl EvaluationLine {
         self.bar.set_prefix(task);
         self.show(0);
         // A batch of long sequences takes minutes; meanwhile the clock shows that it is being worked on.
-        self.bar.enable_steady_tick(Duration::from_secs(1));
+        tick(&self.bar, Duration::from_secs(1));
     }
 
     /// Shows how many sequences are done.

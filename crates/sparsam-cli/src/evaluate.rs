@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use serde_json::json;
 use sparsam_train::{CategoryScore, Evaluation, Task, evaluate_watched, load_network};
 
-use crate::display::{EvaluationLine, amount, grouped, percent, print};
-use crate::failure::INTERRUPTED;
+use crate::display::{EvaluationLine, amount, grouped, percent, print, tell_notices};
 use crate::settings::Evaluate;
+use crate::signals::end_at_once;
 use crate::train::use_threads;
 
 /// Sequences of an evaluation unless told otherwise, where there are always fresh ones.
@@ -20,15 +19,12 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
     // Nothing is kept that would have to be saved: the answer to Ctrl-C is to be gone.
     let line = EvaluationLine::new(settings.json);
     let shown = line.clone();
-    ctrlc::set_handler(move || {
-        shown.end();
-        std::process::exit(INTERRUPTED.into());
-    })
-    .context("the system does not tell of Ctrl-C")?;
+    end_at_once(move || shown.end());
     use_threads(settings.threads)?;
     let config = settings.run.config()?;
     let task = settings.run.task(settings.test_files.as_deref())?;
     let (network, batch) = load_network(&settings.network)?;
+    tell_notices();
     let name = settings.network.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut asked = config.clone();
     asked.network.memory = network.config().memory.clone();

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use sparsam_train::way_out;
+
 /// A mistake in what the user asked for, in one sentence that names it and the way out.
 #[derive(Debug)]
 pub struct Mistake(pub String);
@@ -19,15 +21,41 @@ impl std::error::Error for Mistake {}
 /// The exit code after Ctrl-C, as shells know it.
 pub const INTERRUPTED: u8 = 130;
 
+/// The exit code after a signal by which systems announce an end, once all is saved: `EX_TEMPFAIL` of `sysexits.h`, which asks
+/// to be started again. Shells tell of a program that a signal killed in numbers above 128.
+pub const TOLD_TO_END: u8 = 75;
+
+/// The exit code if all went well but for standard output, which could not be written to: `EX_IOERR` of `sysexits.h`.
+pub const OUTPUT_LOST: u8 = 74;
+
 const MISTAKE: u8 = 2;
 const FAILURE: u8 = 1;
 
-/// Says what went wrong, unless nobody reads any more, and gives the exit code for it.
-pub fn report(error: &anyhow::Error) -> ExitCode {
-    if is_broken_pipe(error) {
-        return ExitCode::SUCCESS;
+/// Why standard output cannot be written to.
+#[derive(Debug)]
+pub struct Unprinted(pub io::Error);
+
+impl fmt::Display for Unprinted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.kind() {
+            io::ErrorKind::BrokenPipe => formatter.write_str("nobody reads standard output any more"),
+            _ => write!(formatter, "standard output cannot be written to: {}{}", self.0, way_out(&self.0)),
+        }
     }
-    eprintln_if_possible(&format!("sparsam: {error}"));
+}
+
+impl std::error::Error for Unprinted {}
+
+/// Says what went wrong, and gives the exit code for it.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(unprinted) = error.downcast_ref::<Unprinted>() {
+        eprintln_if_possible(&format!("sparsam: {unprinted}; the rest of what was to be printed is lost"));
+        return ExitCode::from(OUTPUT_LOST);
+    }
+    let way_out = error.chain().find_map(|cause| Some(way_out(cause.downcast_ref::<io::Error>()?))).unwrap_or_default();
+    let said = error.to_string();
+    let way_out = if said.ends_with(way_out) { "" } else { way_out };
+    eprintln_if_possible(&format!("sparsam: {said}{way_out}"));
     let mistake = error.downcast_ref::<sparsam_train::Error>().is_some_and(sparsam_train::Error::is_usage)
         || error.is::<Mistake>();
     ExitCode::from(if mistake { MISTAKE } else { FAILURE })
@@ -61,13 +89,9 @@ fn sentence(text: &str) -> String {
 }
 
 /// Standard error may be closed; that is no reason to fail differently.
-fn eprintln_if_possible(line: &str) {
+pub fn eprintln_if_possible(line: &str) {
     use io::Write;
     let _ = writeln!(io::stderr(), "{line}");
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
 }
 
 #[cfg(test)]
@@ -83,9 +107,12 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_no_failure() {
-        let closed = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).context("printing");
-        assert_eq!(report(&closed), ExitCode::SUCCESS);
+    fn every_failure_has_its_exit_code() {
+        let closed = Unprinted(io::ErrorKind::BrokenPipe.into());
+        assert_eq!(closed.to_string(), "nobody reads standard output any more");
+        assert_eq!(report(&closed.into()), ExitCode::from(74));
+        let full = Unprinted(io::ErrorKind::StorageFull.into()).to_string();
+        assert!(full.contains("free some space"), "{full}");
         assert_eq!(report(&Mistake("a".into()).into()), ExitCode::from(2));
         assert_eq!(report(&anyhow::anyhow!("b")), ExitCode::from(1));
     }

@@ -1,5 +1,7 @@
 //! The command `sparsam`.
 
+#[cfg(unix)]
+mod allocator;
 mod arguments;
 mod bench;
 mod compare;
@@ -17,6 +19,7 @@ mod predict;
 mod reproduce;
 mod settings;
 mod shell;
+mod signals;
 mod style;
 mod table;
 mod train;
@@ -29,6 +32,7 @@ use arguments::Arguments;
 use settings::Settings;
 
 fn main() -> ExitCode {
+    signals::allow_errors_of_size();
     match Arguments::try_parse() {
         Ok(arguments) => run(arguments).unwrap_or_else(|error| failure::report(&error)),
         Err(error) => failure::report_arguments(&error),

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc;
 
-use anyhow::Context;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sparsam::{Network, Runner, state};
 use sparsam_train::{TargetKind, load_network, task};
 
 use crate::display::print;
-use crate::failure::{INTERRUPTED, Mistake};
+use crate::failure::Mistake;
 use crate::settings::Predict;
+use crate::signals::when_asked;
 use crate::train::use_threads;
 
 /// Time steps that run at once, so that a long sequence takes no more memory than its inputs and its words.
@@ -124,8 +124,8 @@ enum Step {
 /// What the stream waits for.
 enum Next {
     Line(io::Result<String>),
-    /// Ctrl-C, or another signal that asks to end.
-    Stop,
+    /// Ctrl-C, or another signal that asks to end, with the exit status for it.
+    Stop(u8),
 }
 
 /// A line for each line of standard input, one time step each, in a memory that goes on; it starts from the state's file if
@@ -141,7 +141,7 @@ fn predict_stream(network: &Network<f32>, state: Option<&Path>, answer: Answer) 
     }
     let (lines, next) = mpsc::channel();
     let stop = lines.clone();
-    ctrlc::set_handler(move || drop(stop.send(Next::Stop))).context("the system does not tell of Ctrl-C")?;
+    when_asked(move |status| drop(stop.send(Next::Stop(status))));
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines() {
             if lines.send(Next::Line(line)).is_err() {
@@ -171,7 +171,7 @@ fn stream(
             Ok(Next::Line(Ok(line))) => line,
             Ok(Next::Line(Err(error))) if error.kind() == io::ErrorKind::UnexpectedEof => break,
             Ok(Next::Line(Err(error))) => return Err(Mistake(format!("standard input, line {number}: {error}")).into()),
-            Ok(Next::Stop) => return Ok(ExitCode::from(INTERRUPTED)),
+            Ok(Next::Stop(status)) => return Ok(ExitCode::from(status)),
             Err(mpsc::RecvError) => break,
         };
         if line.trim().is_empty() {

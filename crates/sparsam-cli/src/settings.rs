@@ -33,12 +33,23 @@ pub struct Train {
     pub start: Start,
     pub style: Style,
     pub threads: Option<usize>,
+    /// Whether training stops once standard output cannot be written to.
+    pub stop_on_closed_output: bool,
 }
 
 /// Where training starts.
 pub enum Start {
-    New { config: Box<Config>, folder: PathBuf },
-    Resume { folder: PathBuf, batches: Option<u64>, cooldown: Option<u64>, until: Option<f64> },
+    /// In a folder, or else in a free one.
+    New {
+        config: Box<Config>,
+        folder: Option<PathBuf>,
+    },
+    Resume {
+        folder: PathBuf,
+        batches: Option<u64>,
+        cooldown: Option<u64>,
+        until: Option<f64>,
+    },
 }
 
 /// What to evaluate, and how to tell of it.
@@ -201,13 +212,13 @@ fn train(arguments: arguments::Train) -> anyhow::Result<Train> {
                 Some(folder) if !can_hold_a_run(&folder) => {
                     mistake!("{} is a file; name a folder that is to hold the run", folder.display())
                 }
-                Some(folder) => folder,
-                None => free_folder(&config),
+                folder => folder,
             };
             Start::New { config: Box::new(config), folder }
         }
     };
-    Ok(Train { start, style, threads: threads(&arguments.common) })
+    let stop_on_closed_output = arguments.stop_on_closed_output;
+    Ok(Train { start, style, threads: threads(&arguments.common), stop_on_closed_output })
 }
 
 /// A run's configuration decides its result, so resuming keeps it; only its end may be moved.
@@ -232,6 +243,9 @@ fn configure(arguments: &arguments::Train) -> anyhow::Result<Config> {
     let task = arguments.task.as_deref().or(own.then_some("sequences"));
     let base = match (&arguments.config, task) {
         (Some(file), _) if !file.is_file() => {
+            if let Ok(about) = std::fs::metadata(file) {
+                mistake!("{}: {}", file.display(), sparsam::internal::file::not_a_file(&about));
+            }
             mistake!("there is no file {}; name a configuration, such as the config.toml of a run", file.display())
         }
         (Some(file), _) => Config::read(file, task, model)?,
@@ -252,14 +266,6 @@ fn configure(arguments: &arguments::Train) -> anyhow::Result<Config> {
 
 fn can_hold_a_run(folder: &Path) -> bool {
     folder.is_dir() || !folder.exists()
-}
-
-/// `runs/TASK-MODEL-SEED`, and a number behind it if there is such a run already.
-fn free_folder(config: &Config) -> PathBuf {
-    let name = format!("{}-{}-{}", config.task.name(), config.network.memory.name(), config.seed);
-    let numbered = (2u64..).map(|number| format!("{name}-{number}"));
-    let mut folders = std::iter::once(name.clone()).chain(numbered).map(|name| Path::new("runs").join(name));
-    folders.find(|folder| !folder.exists()).unwrap_or_else(|| Path::new("runs").join(&name))
 }
 
 fn evaluate(arguments: arguments::Eval) -> anyhow::Result<Evaluate> {

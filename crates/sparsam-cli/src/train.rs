@@ -1,24 +1,26 @@
 //! `sparsam train`.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use indicatif::ProgressBar;
 use sparsam_train::{Config, Outcome, Trainer, Units};
 
-use crate::display::{Display, grouped};
-use crate::failure::INTERRUPTED;
+use crate::display::{Display, grouped, tell_notices};
+use crate::failure::OUTPUT_LOST;
 use crate::settings::{Start, Train};
 use crate::shell::shell_word;
+use crate::signals::save_and_end;
 
-/// Trains until the end or Ctrl-C.
+/// Trains until the end, or until it is asked to end.
 pub fn run(settings: Train) -> anyhow::Result<ExitCode> {
     use_threads(settings.threads)?;
     let mut trainer = match settings.start {
-        Start::New { config, folder } => Trainer::new(*config, &folder)?,
+        Start::New { config, folder: Some(folder) } => Trainer::new(*config, &folder)?,
+        Start::New { config, folder: None } => in_free_folder(&config)?,
         Start::Resume { folder, batches, cooldown, until } => {
             let mut trainer = Trainer::resume(&folder)?;
             if batches.is_some() || cooldown.is_some() || until.is_some() {
@@ -32,49 +34,47 @@ pub fn run(settings: Train) -> anyhow::Result<ExitCode> {
     };
     let stop = Arc::new(AtomicBool::new(false));
     let (task, units) = (trainer.task().name(), Units::of(trainer.task()));
-    let mut display = Display::new(settings.style, task, units, stop.clone());
-    let interrupted = Arc::new(AtomicBool::new(false));
-    stop_on_signal(stop.clone(), interrupted.clone(), display.bar(), "finishing the batch, then saving")?;
+    let unread = settings.stop_on_closed_output.then(|| stop.clone());
+    let mut display = Display::new(settings.style, task, units, unread);
+    let asked = save_and_end(&stop, display.bar(), "finishing the batch, then saving")
+        .context("the system does not tell of signals, so that Ctrl-C would save nothing")?;
 
     let outcome = trainer.run(&mut display, &stop);
-    display.close()?;
-    if outcome? != Outcome::Stopped || !interrupted.load(Ordering::Relaxed) {
-        return Ok(ExitCode::SUCCESS);
-    }
+    let lost = display.close();
+    let status = match outcome? {
+        Outcome::Stopped => asked.status(),
+        Outcome::Finished | Outcome::Learnt => None,
+    };
+    let Some(status) = status else {
+        return Ok(if lost { ExitCode::from(OUTPUT_LOST) } else { ExitCode::SUCCESS });
+    };
     let folder = shell_word(trainer.folder());
     let batches = grouped(trainer.batch());
     let _ = writeln!(
         std::io::stderr(),
         "stopped after {batches} batches, all saved; to go on: sparsam train --resume {folder}"
     );
-    Ok(ExitCode::from(INTERRUPTED))
+    Ok(ExitCode::from(status))
 }
 
-/// The first signal sets both flags and says what is being `done` still; the second quits at once, which what is on the
-/// disk survives.
-pub fn stop_on_signal(
-    stop: Arc<AtomicBool>,
-    interrupted: Arc<AtomicBool>,
-    bar: ProgressBar,
-    done: &'static str,
-) -> anyhow::Result<()> {
-    ctrlc::set_handler(move || {
-        if interrupted.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED.into());
+/// Starts a run in `runs/TASK-MODEL-SEED`, with a number behind it if there is such a run already. Another command may take
+/// the same name meanwhile, as the jobs of an array that start together do: then the next one is tried.
+fn in_free_folder(config: &Config) -> anyhow::Result<Trainer> {
+    let name = format!("{}-{}-{}", config.task.name(), config.network.memory.name(), config.seed);
+    let numbered = (2u64..).map(|number| format!("{name}-{number}"));
+    let folders = std::iter::once(name.clone()).chain(numbered).map(|name| Path::new("runs").join(name));
+    for folder in folders.filter(|folder| !folder.exists()) {
+        match Trainer::new(config.clone(), &folder) {
+            Err(sparsam_train::Error::RunExists { .. } | sparsam_train::Error::Locked { .. }) => {}
+            started => return Ok(started?),
         }
-        stop.store(true, Ordering::Relaxed);
-        bar.suspend(|| {
-            let _ = writeln!(std::io::stderr(), "{done}; Ctrl-C again quits at once");
-        });
-    })
-    .context("the system does not tell of Ctrl-C")
+    }
+    unreachable!("there are more names than folders")
 }
 
 /// Uses so many threads for everything to come.
 pub fn use_threads(threads: Option<usize>) -> anyhow::Result<()> {
-    if let Some(threads) = threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-        pool.build_global().with_context(|| format!("--threads {threads} does not work here; choose fewer"))?;
-    }
+    sparsam::internal::threads::prepare(threads, true).map_err(sparsam_train::Error::from)?;
+    tell_notices();
     Ok(())
 }

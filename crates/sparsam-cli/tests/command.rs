@@ -369,21 +369,6 @@ fn json_lines_are_json() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_failure() {
-    let folder = TempDir::new().unwrap();
-    let mut command = sparsam(folder.path(), &small(&["--batches", "1000000", "--evaluate-every", "5", "--json"]));
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.contains("started"), "{line}");
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{:?}", output.status);
-    assert_eq!(text(&output.stderr), "");
-    // What was trained until then is saved.
-    succeeds(folder.path(), &["eval", "runs/copy-sam-1"]);
-}
-
-#[test]
 fn mistakes_get_a_sentence_and_exit_code_2() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();

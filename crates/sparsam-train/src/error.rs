@@ -90,32 +90,43 @@ pub enum Error {
         /// The value.
         value: f64,
     },
-    /// An error of the library.
+    /// Another error of the library.
     #[error(transparent)]
     Library(sparsam::Error),
 }
 
 impl From<sparsam::Error> for Error {
-    /// A runner's rows are the batch size of a training run.
     fn from(error: sparsam::Error) -> Self {
-        Self::Library(match error {
+        match error {
+            // The same as any other file, and with the same way out.
+            sparsam::Error::Io { path, source } => Self::Io { path: path.into(), source },
+            // A runner's rows are the batch size of a training run.
             sparsam::Error::Config { field: "rows", value, reason } => {
-                sparsam::Error::Config { field: "batch_size", value, reason }
+                Self::Library(sparsam::Error::Config { field: "batch_size", value, reason })
             }
-            error => error,
-        })
+            error => Self::Library(error),
+        }
     }
 }
 
-fn way_out(error: &io::Error) -> &'static str {
+/// What can be done about an error of the system, to be put behind its message; empty if that is not known.
+pub fn way_out(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; free some space and resume, the last checkpoint is kept"
         }
+        io::ErrorKind::FileTooLarge => "; allow larger files (ulimit -f) and resume, the last checkpoint is kept",
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "; choose a folder that can be written",
+        // Its kind has no name in the standard library.
+        _ if error.raw_os_error().is_some_and(|number| TOO_MANY_OPEN.contains(&number)) => {
+            "; allow more open files (ulimit -n), or close some, and resume"
+        }
         _ => "",
     }
 }
+
+/// The numbers by which Unix says that a process, or all of them, have too many files open.
+const TOO_MANY_OPEN: [i32; 2] = [24, 23];
 
 impl Error {
     /// Whether the request itself is at fault (an option, a configuration, a folder that does not fit) and not what
@@ -127,9 +138,12 @@ impl Error {
             | Self::Data { .. }
             | Self::RunExists { .. }
             | Self::NoRun { .. } => true,
-            Self::Io { source, .. } | Self::Library(sparsam::Error::Io { source, .. }) => {
-                source.kind() == io::ErrorKind::NotFound
-            }
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => true,
+                // What is no file, and not what the system calls an invalid argument.
+                io::ErrorKind::InvalidInput => source.raw_os_error().is_none(),
+                _ => false,
+            },
             Self::Library(error) => matches!(
                 error,
                 sparsam::Error::Config { .. }
@@ -137,6 +151,8 @@ impl Error {
                     | sparsam::Error::MappingRefused { .. }
                     | sparsam::Error::MemoryDoesNotFit { .. }
                     | sparsam::Error::TapeDoesNotFit { .. }
+                    | sparsam::Error::NoRoom { .. }
+                    | sparsam::Error::Threads { .. }
             ),
             _ => false,
         }
@@ -163,6 +179,20 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_has_the_same_way_out_wherever_it_hits() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let library = sparsam::Error::Io { path: "a".into(), source: full() };
+        for error in [Error::from(library), Error::at(Path::new("a"))(full())] {
+            assert!(
+                error.to_string().ends_with("; free some space and resume, the last checkpoint is kept"),
+                "{error}"
+            );
+        }
+        let open = io::Error::from_raw_os_error(24);
+        assert!(Error::at(Path::new("a"))(open).to_string().contains("ulimit -n"));
+    }
 
     #[test]
     fn what_was_asked_for_and_does_not_fit_is_a_mistake() {

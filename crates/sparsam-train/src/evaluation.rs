@@ -1,6 +1,7 @@
 //! Measuring a network on sequences it has not seen.
 
 use std::ops::{Range, RangeInclusive};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 use sparsam::nn::loss::BITS;
@@ -101,6 +102,24 @@ pub fn evaluate_watched(
     seed: u64,
     watch: &mut dyn FnMut(u64),
 ) -> Result<Evaluation, Error> {
+    let found = evaluate_until(network, task, levels, sequences, batch_size, seed, watch, &AtomicBool::new(false))?;
+    Ok(found.expect("it is never told to stop"))
+}
+
+/// [`evaluate_watched`] that ends early, with none, once `stop` is set, which is looked at after every piece of the sequences.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_until(
+    network: &Network<f32>,
+    task: &dyn Task,
+    levels: Option<RangeInclusive<usize>>,
+    sequences: u64,
+    batch_size: usize,
+    seed: u64,
+    watch: &mut dyn FnMut(u64),
+    stop: &AtomicBool,
+) -> Result<Option<Evaluation>, Error> {
     let config = network.config();
     if (config.input_size, config.output_size) != (task.input_size(), task.output_size()) {
         let reason = format!(
@@ -115,11 +134,22 @@ pub fn evaluate_watched(
     let mut runner = Runner::new(network, batch_size)?;
     let levels = levels.unwrap_or_else(|| task.default_levels());
     let mut evaluator = Evaluator::new(task, batch_size);
-    evaluator.run(network, &mut runner, task, levels, 0..sequences, seed, Stream::Evaluation, watch)
+    evaluator.run(network, &mut runner, task, levels, 0..sequences, seed, Stream::Evaluation, watch, stop)
 }
 
 /// Time steps of a piece, about: enough that starting threads costs nothing beside them.
 const PIECE: usize = 128;
+
+/// How an evaluation ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Ended {
+    /// All sequences were run.
+    Whole(Evaluation),
+    /// They lost more than was asked for.
+    LostTooMuch,
+    /// It was told to stop.
+    Stopped,
+}
 
 /// The buffers of an evaluation.
 pub(crate) struct Evaluator {
@@ -141,7 +171,7 @@ impl Evaluator {
         }
     }
 
-    /// Evaluates on the sequences of these numbers; leaves the runner as it was made.
+    /// Evaluates on the sequences of these numbers; leaves the runner as it was made. None if it was told to `stop`.
     pub(crate) fn run(
         &mut self,
         network: &Network<f32>,
@@ -152,12 +182,16 @@ impl Evaluator {
         seed: u64,
         stream: Stream,
         watch: &mut dyn FnMut(u64),
-    ) -> Result<Evaluation, Error> {
-        let found = self.run_up_to(f64::INFINITY, network, runner, task, levels, numbers, seed, stream, watch)?;
-        Ok(found.expect("no sum of finite losses is above infinity"))
+        stop: &AtomicBool,
+    ) -> Result<Option<Evaluation>, Error> {
+        match self.run_up_to(f64::INFINITY, network, runner, task, levels, numbers, seed, stream, watch, stop)? {
+            Ended::Whole(found) => Ok(Some(found)),
+            // No sum of finite losses is above infinity.
+            Ended::LostTooMuch | Ended::Stopped => Ok(None),
+        }
     }
 
-    /// [`run`](Self::run) that ends early, with none, once the losses of all sequences sum up to more than `most` bits.
+    /// [`run`](Self::run) that ends early once the losses of all sequences sum up to more than `most` bits.
     pub(crate) fn run_up_to(
         &mut self,
         most: f64,
@@ -169,7 +203,8 @@ impl Evaluator {
         seed: u64,
         stream: Stream,
         watch: &mut dyn FnMut(u64),
-    ) -> Result<Option<Evaluation>, Error> {
+        stop: &AtomicBool,
+    ) -> Result<Ended, Error> {
         task.check_levels(&levels)?;
         let sequences = numbers.end.saturating_sub(numbers.start);
         if sequences == 0 {
@@ -180,6 +215,10 @@ impl Evaluator {
         let mut rows: Vec<Option<Source<'_>>> = (0..runner.rows()).map(|_| None).collect();
         runner.reset();
         loop {
+            if stop.load(Ordering::Relaxed) {
+                runner.reset();
+                return Ok(Ended::Stopped);
+            }
             for (row, source) in rows.iter_mut().enumerate() {
                 if source.is_none()
                     && let Some(number) = numbers.next()
@@ -226,11 +265,11 @@ impl Evaluator {
             // No loss is below 0: it can only get more.
             if scores.lost() > most {
                 runner.reset();
-                return Ok(None);
+                return Ok(Ended::LostTooMuch);
             }
         }
         runner.reset();
-        Ok(Some(scores.end()))
+        Ok(Ended::Whole(scores.end()))
     }
 }
 
@@ -442,14 +481,44 @@ mod tests {
         let (mut evaluator, levels, stream) = (Evaluator::new(&*task, 4), task.default_levels(), Stream::Validation);
         let mut of = |most, seen: &mut Vec<u64>| {
             let mut watch = |done| seen.push(done);
-            evaluator.run_up_to(most, &network, &mut runner, &*task, levels.clone(), 0..40, 7, stream, &mut watch)
+            let stop = AtomicBool::new(false);
+            evaluator.run_up_to(
+                most,
+                &network,
+                &mut runner,
+                &*task,
+                levels.clone(),
+                0..40,
+                7,
+                stream,
+                &mut watch,
+                &stop,
+            )
         };
         let (mut all, mut some) = (Vec::new(), Vec::new());
-        let whole = of(f64::INFINITY, &mut all).unwrap().unwrap();
-        assert_eq!(of(0.3 * 40.0 * whole.loss, &mut some).unwrap(), None);
+        let Ended::Whole(whole) = of(f64::INFINITY, &mut all).unwrap() else { panic!("nothing ended it early") };
+        assert_eq!(of(0.3 * 40.0 * whole.loss, &mut some).unwrap(), Ended::LostTooMuch);
         assert!(some.last().unwrap() < &24 && all.last() == Some(&40), "{some:?}");
         // And leaves nothing behind.
-        assert_eq!(of(41.0 * whole.loss, &mut all).unwrap(), Some(whole));
+        assert_eq!(of(41.0 * whole.loss, &mut all).unwrap(), Ended::Whole(whole));
+    }
+
+    #[test]
+    fn an_evaluation_that_is_told_to_stop_does_after_a_piece_and_leaves_nothing_behind() {
+        let (task, network) = network("recall");
+        let mut runner = Runner::new(&network, 2).unwrap();
+        let mut evaluator = Evaluator::new(&*task, 2);
+        let mut of = |stop: &AtomicBool| {
+            let mut watch = |_| stop.store(true, Ordering::Relaxed);
+            let (levels, stream) = (task.default_levels(), Stream::Evaluation);
+            evaluator.run(&network, &mut runner, &*task, levels, 0..6, 7, stream, &mut watch, stop).unwrap()
+        };
+        assert_eq!(of(&AtomicBool::new(true)), None);
+        assert_eq!(of(&AtomicBool::new(false)), None, "the first sequences that ended told it to stop");
+        let whole = evaluate(&network, &*task, None, 6, 2, 7).unwrap();
+        let (levels, stream, go_on) = (task.default_levels(), Stream::Evaluation, AtomicBool::new(false));
+        let after = evaluator.run(&network, &mut runner, &*task, levels, 0..6, 7, stream, &mut |_| (), &go_on);
+        assert_eq!(after.unwrap(), Some(whole));
     }
 
     #[test]
@@ -482,7 +551,9 @@ mod tests {
                 let (levels, stream) = (2..=40, Stream::Evaluation);
                 let mut seen = Vec::new();
                 let mut watch = |done| seen.push(done);
-                let found = evaluator.run(&network, &mut runner, &*task, levels, 0..8, 7, stream, &mut watch).unwrap();
+                let go_on = AtomicBool::new(false);
+                let found = evaluator.run(&network, &mut runner, &*task, levels, 0..8, 7, stream, &mut watch, &go_on);
+                let found = found.unwrap().unwrap();
                 assert_eq!(seen.last(), Some(&8));
                 found
             };
@@ -516,7 +587,8 @@ mod tests {
         let (task, network) = network("recall");
         let mut runner = Runner::new(&network, 2).unwrap();
         let mut evaluator = Evaluator::new(&*task, 2);
-        evaluator.run(&network, &mut runner, &*task, 3000..=3000, 0..2, 7, Stream::Evaluation, &mut |_| ()).unwrap();
+        let (stream, go_on) = (Stream::Evaluation, AtomicBool::new(false));
+        evaluator.run(&network, &mut runner, &*task, 3000..=3000, 0..2, 7, stream, &mut |_| (), &go_on).unwrap();
         // A source may add an item, or the query with its answer, beyond a piece.
         let most = PIECE + 8;
         assert!(evaluator.outputs.capacity() <= 2 * 2 * most * task.output_size());

@@ -14,7 +14,8 @@
 //! # Why a kill at any moment leaves a run that resumes
 //!
 //! Every file but the two that only grow is written under a temporary name, synced and renamed. Resuming reads one
-//! file, so that no kill between two renames can mix states. What grows is synced before that file names its length,
+//! file, so that no kill between two renames can mix states; the numbers in it have checksums. What grows is synced before
+//! that file names its length,
 //! and is cut back to that length on resuming; the training after it is then done again, and because every random
 //! number follows from a counter it comes out the same. `config.toml` is written last when a run is made: a folder
 //! with it has all the rest, one without it holds no run.
@@ -28,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sparsam::Network;
 use sparsam::checkpoint::{self, Extra};
-use sparsam::internal::file;
+use sparsam::internal::{file, notice};
 use sparsam::nn::clip::AdaptiveClip;
 use sparsam::nn::optimiser::Optimiser;
 
@@ -187,7 +188,11 @@ impl RunFolder {
     /// [`Error::Damaged`] names the line that is none.
     pub fn metrics(&self) -> Result<Vec<Metrics>, Error> {
         let path = self.path.join(METRICS);
-        let mut bytes = fs::read(&path).map_err(Error::at(&path))?;
+        let mut bytes = match file::read(&path) {
+            // Training goes on without it too, and then begins it anew.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(Error::at(&path))?,
+        };
         // The last line may be about to be written, or have been when the run was killed.
         bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
         parse_metrics(&path, &bytes)
@@ -200,7 +205,7 @@ fn read_kept(folder: &Path) -> Result<Option<Value>, Error> {
     if !path.exists() {
         return Ok(None);
     }
-    let bytes = fs::read(&path).map_err(Error::at(&path))?;
+    let bytes = file::read(&path).map_err(Error::at(&path))?;
     let wrong = |error| Error::damaged(&path, format!("it is no JSON ({error}); restore the file"));
     serde_json::from_slice(&bytes).map(Some).map_err(wrong)
 }
@@ -291,7 +296,7 @@ pub(crate) struct OpenRun {
     units: Units,
     /// What [`RESUME`] keeps of the configuration.
     kept_config: String,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// What was read from [`RESUME`].
@@ -321,8 +326,7 @@ impl OpenRun {
             return Err(Error::RunExists { folder: path.to_owned() });
         }
         before_operation(&metrics_path)?;
-        let metrics_file =
-            OpenOptions::new().append(true).create(true).open(&metrics_path).map_err(Error::at(&metrics_path))?;
+        let metrics_file = open_metrics(&metrics_path)?;
         let kept_config = kept_config(config)?;
         save_resume(path, &kept_config, network, optimiser, progress)?;
         if let Some(kept) = task.kept() {
@@ -355,20 +359,36 @@ impl OpenRun {
         remove_temporary_files(path)?;
 
         let metrics_path = path.join(METRICS);
+        let mut resumed = resumed;
         let length = resumed.progress.metrics_bytes;
-        let mut bytes = fs::read(&metrics_path).map_err(Error::at(&metrics_path))?;
+        let mut bytes = match file::read(&metrics_path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && length > 0 => {
+                resumed.progress.metrics_bytes = 0;
+                notice::note("metrics", path, || {
+                    format!("{} was not there: the run goes on without its earlier lines", metrics_path.display())
+                });
+                Vec::new()
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(Error::at(&metrics_path))?,
+        };
+        let length = resumed.progress.metrics_bytes;
         if (bytes.len() as u64) < length {
             let reason = format!(
-                "it has {} bytes, but {length} when the checkpoint was saved; restore it, or start another run",
+                "it has {} bytes, but had {length} when the checkpoint was saved; restore it, or remove it to go on without \
+                 the lines that it had",
                 bytes.len()
             );
             return Err(Error::damaged(&metrics_path, reason));
         }
+        let longer = bytes.len() as u64 > length;
         bytes.truncate(length as usize);
         let metrics = parse_metrics(&metrics_path, &bytes)?;
         before_operation(&metrics_path)?;
-        let metrics_file = OpenOptions::new().append(true).open(&metrics_path).map_err(Error::at(&metrics_path))?;
-        metrics_file.set_len(length).map_err(Error::at(&metrics_path))?;
+        let metrics_file = open_metrics(&metrics_path)?;
+        if longer {
+            metrics_file.set_len(length).map_err(Error::at(&metrics_path))?;
+        }
         before_operation(&path.join("events"))?;
         let events = tensorboard::Writer::create(path, Some(resumed.progress.batch))?;
         let run = Self {
@@ -447,11 +467,12 @@ impl OpenRun {
         &mut self,
         network: &Network<f32>,
         optimiser: &Optimiser<f32>,
-        progress: &Progress,
+        progress: &mut Progress,
     ) -> Result<(), Error> {
         let metrics_path = self.path.join(METRICS);
         before_operation(&metrics_path)?;
-        self.metrics_file.sync_data().map_err(Error::at(&metrics_path))?;
+        self.restore_metrics(progress)?;
+        file::sync(&self.metrics_file, &metrics_path).map_err(Error::at(&metrics_path))?;
         self.events.sync()?;
         save_resume(&self.path, &self.kept_config, network, optimiser, progress)?;
         self.save_network(Checkpoint::Newest, network, progress.batch)?;
@@ -464,12 +485,53 @@ impl OpenRun {
         replace(&self.path, CONFIG, config.to_toml()?.as_bytes())
     }
 
+    /// Writes the metrics once more if their file was removed or cut off: without it, what is saved could not be resumed as
+    /// it was.
+    fn restore_metrics(&mut self, progress: &mut Progress) -> Result<(), Error> {
+        let path = self.path.join(METRICS);
+        let (there, open) = (fs::metadata(&path), self.metrics_file.metadata().map_err(Error::at(&path))?);
+        if there.is_ok_and(|there| is_same(&there, &open) && there.len() >= progress.metrics_bytes) {
+            return Ok(());
+        }
+        let lines: String = self.metrics.iter().map(|line| line.to_json() + "\n").collect();
+        replace(&self.path, METRICS, lines.as_bytes())?;
+        self.metrics_file = open_metrics(&path)?;
+        progress.metrics_bytes = lines.len() as u64;
+        notice::note("metrics restored", &self.path, || {
+            format!("{} was removed or changed while the run was trained, and was written once more", path.display())
+        });
+        Ok(())
+    }
+
     fn save_network(&self, which: Checkpoint, network: &Network<f32>, batch: u64) -> Result<(), Error> {
         let path = self.path.join(which.file());
         before_operation(&path)?;
         let metadata = [(BATCH.to_owned(), batch.to_string())].into_iter().collect();
         Ok(checkpoint::save(&path, network, &Extra { metadata, ..Extra::default() })?)
     }
+}
+
+/// Opens the metrics to add lines. A named pipe would be waited for.
+fn open_metrics(path: &Path) -> Result<File, Error> {
+    #[cfg(unix)]
+    if let Ok(about) = fs::metadata(path)
+        && std::os::unix::fs::FileTypeExt::is_fifo(&about.file_type())
+    {
+        return Err(Error::at(path)(io::Error::new(io::ErrorKind::InvalidInput, file::not_a_file(&about))));
+    }
+    OpenOptions::new().append(true).create(true).open(path).map_err(Error::at(path))
+}
+
+/// Whether both are of one file.
+#[cfg(unix)]
+fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+#[cfg(not(unix))]
+fn is_same(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+    true
 }
 
 fn title(config: &Config) -> String {
@@ -573,18 +635,40 @@ fn load_resume(folder: &Path, config: &Config, task: &dyn Task) -> Result<Resume
     Ok(Resumed { network, optimiser, progress })
 }
 
-/// Locks a folder for this process, until the file is closed.
-fn lock(folder: &Path) -> Result<File, Error> {
+/// Locks a folder for this process, until the file is closed. Some file systems have no locks: training there is still
+/// better than not training, so that only a lock that somebody else has is an error.
+fn lock(folder: &Path) -> Result<Option<File>, Error> {
     let path = folder.join(LOCK);
     before_operation(&path)?;
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(Error::at(&path))?;
+    let no_lock = |error: io::Error| {
+        notice::note("lock", folder, || {
+            format!(
+                "{} cannot be locked ({error}): nothing keeps another process from training in it meanwhile",
+                folder.display()
+            )
+        });
+        Ok(None)
+    };
+    let file = match OpenOptions::new().write(true).create(true).truncate(false).open(&path) {
+        Ok(file) => file,
+        // There is no folder to lock, or no room in it.
+        Err(error) if is_of_folder(&error) => return Err(Error::at(&path)(error)),
+        Err(error) => return no_lock(error),
+    };
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Err(Error::Locked { folder: folder.to_owned() }),
-        // Some network file systems have no locks; training there is still better than not training.
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
-        Err(TryLockError::Error(error)) => Err(Error::at(&path)(error)),
+        Err(TryLockError::Error(error)) => no_lock(error),
     }
+}
+
+/// Whether an error would meet every file of a folder.
+fn is_of_folder(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(
+        error.kind(),
+        NotADirectory | NotFound | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
+    )
 }
 
 /// Puts a file in the place of any older one, at once.

@@ -181,18 +181,6 @@ impl Sequence {
 }
 
 impl Sequence {
-    /// Appends a time step of another sequence of the same sizes, with its target.
-    pub(crate) fn push_step_of(&mut self, other: &Self, step: usize) {
-        let input = match (other.bits(step), other.class(step)) {
-            (Some(bits), _) => self.step_with_bits(bits),
-            (None, Some(class)) => self.step_with_class(class),
-            (None, None) => self.step(),
-        };
-        input.copy_from_slice(other.input(step));
-        let (category, goes_on) = other.answers[step];
-        self.set_answer(category as usize, goes_on);
-    }
-
     /// Says of which [category](crate::Categories) the target of the last time step is, and whether it goes on with the
     /// answer of the target before it: an answer is right if all of its targets are. Otherwise every target is an answer
     /// of its own, of category 0.

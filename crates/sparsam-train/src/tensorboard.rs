@@ -75,7 +75,7 @@ impl Writer {
     /// # Errors
     /// [`Error::Io`] names the file.
     pub fn sync(&self) -> Result<(), Error> {
-        self.file.sync_data().map_err(Error::at(&self.path))
+        sparsam::internal::file::sync(&self.file, &self.path).map_err(Error::at(&self.path))
     }
 
     /// The file.

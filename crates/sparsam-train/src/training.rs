@@ -13,9 +13,9 @@ use sparsam::{Network, Parameters, Runner};
 
 use crate::batch::Sampler;
 use crate::curriculum::Curriculum;
-use crate::evaluation::Evaluator;
+use crate::evaluation::{Ended, Evaluator};
 use crate::random::Stream;
-use crate::run_folder::{Best, Checkpoint, OpenRun, Progress, Resumed, RunFolder};
+use crate::run_folder::{Best, Checkpoint, OpenRun, Progress, Resumed, RunFolder, Sums};
 use crate::task::{Draw, Task};
 use crate::{CategoryScore, Config, Error, Evaluation, Metrics};
 
@@ -90,6 +90,11 @@ pub enum Event<'a> {
         batch: u64,
         /// The newest checkpoint.
         path: &'a Path,
+    },
+    /// Something is to be known that ends nothing: what the file system does not do, say. Each thing is told once.
+    Notice {
+        /// A sentence.
+        text: &'a str,
     },
     /// Training ended, all of it saved.
     Ended {
@@ -428,6 +433,17 @@ impl Trainer {
     /// # Errors
     /// [`Error::Option`] if the level is not possible or there are no sequences; [`Error::NotFinite`].
     pub fn evaluate(&mut self, level: Option<usize>, sequences: u64) -> Result<Evaluation, Error> {
+        let found = self.evaluate_until(level, sequences, &AtomicBool::new(false))?;
+        Ok(found.expect("it is never told to stop"))
+    }
+
+    /// [`evaluate`](Self::evaluate) that ends early, with none, once `stop` is set.
+    fn evaluate_until(
+        &mut self,
+        level: Option<usize>,
+        sequences: u64,
+        stop: &AtomicBool,
+    ) -> Result<Option<Evaluation>, Error> {
         let levels = level.map_or_else(|| self.current_levels(), |level| level..=level);
         // Other ones after other batches: a network that fails one sequence in a hundred must not be taken for a perfect
         // one because it happens to master a fixed few.
@@ -435,7 +451,7 @@ impl Trainer {
         let numbers = first..first.saturating_add(sequences);
         let (network, runner, task) = (&self.network, &mut self.runner, &*self.task);
         self.evaluator
-            .run(network, runner, task, levels, numbers, self.config.seed, Stream::Validation, &mut |_| ())
+            .run(network, runner, task, levels, numbers, self.config.seed, Stream::Validation, &mut |_| (), stop)
             .map_err(|error| in_batch(self.progress.batch, error))
     }
 
@@ -445,14 +461,15 @@ impl Trainer {
     /// [`Error::Io`], with the last checkpoint kept; [`Error::NotFinite`] if there is a parameter that should not be kept.
     pub fn save(&mut self) -> Result<(), Error> {
         self.run
-            .save(&self.network, &self.optimiser, &self.progress)
+            .save(&self.network, &self.optimiser, &mut self.progress)
             .map_err(|error| in_batch(self.progress.batch, error))?;
         self.saved_at = Some(self.progress.batch);
         Ok(())
     }
 
-    /// Trains until every batch is done, the task counts as learnt or `stop` is set, which is looked at between batches;
-    /// evaluates and saves as the configuration says, and in any case at the end.
+    /// Trains until every batch is done, the task counts as learnt or `stop` is set, which is looked at between batches and
+    /// pieces of evaluations; evaluates and saves as the configuration says, and in any case saves at the end. An evaluation
+    /// that a stop cut short is made when the run goes on.
     ///
     /// # Errors
     /// As [`step`](Self::step), [`evaluate`](Self::evaluate) and [`save`](Self::save). The last checkpoint is kept.
@@ -463,7 +480,17 @@ impl Trainer {
             parameters: self.network.parameters().values().len(),
             batch: self.progress.batch,
         });
+        self.tell_notices(observer);
+        let mut trained = false;
         let outcome = loop {
+            let evaluated = self.is_due(self.config.evaluate_every)
+                && self.metrics().last().is_none_or(|line| line.batch < self.progress.batch);
+            if evaluated && !self.evaluate_and_note(observer, stop)? {
+                break Outcome::Stopped;
+            }
+            if (trained || evaluated) && self.is_due(self.config.checkpoint_every) {
+                self.save_and_tell(observer)?;
+            }
             if self.has_learnt() {
                 break Outcome::Learnt;
             }
@@ -475,13 +502,7 @@ impl Trainer {
             }
             let report = self.step()?;
             observer.event(Event::Batch(&report));
-            let last = report.batch == self.config.batches;
-            if last || report.batch.is_multiple_of(self.config.evaluate_every) {
-                self.evaluate_and_note(observer)?;
-            }
-            if last || report.batch.is_multiple_of(self.config.checkpoint_every) {
-                self.save_and_tell(observer)?;
-            }
+            trained = true;
         };
         if self.saved_at != Some(self.progress.batch) {
             self.save_and_tell(observer)?;
@@ -497,14 +518,23 @@ impl Trainer {
     /// # Errors
     /// As [`evaluate`](Self::evaluate) and [`save`](Self::save).
     pub fn evaluate_and_save(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
-        self.evaluate_and_note(observer)?;
+        self.evaluate_and_note(observer, &AtomicBool::new(false))?;
         self.save_and_tell(observer)
     }
 
-    fn evaluate_and_note(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
+    /// Whether something is to be done after the batch that was trained last: after every so many, and after the last.
+    fn is_due(&self, every: u64) -> bool {
+        let batch = self.progress.batch;
+        batch > 0 && (batch == self.config.batches || batch.is_multiple_of(every))
+    }
+
+    /// Evaluates and notes it, unless it is told to stop before it is done: whether it was done.
+    fn evaluate_and_note(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<bool, Error> {
         let start = Instant::now();
-        let evaluation = self.evaluate(None, self.config.evaluation_sequences)?;
-        let since = std::mem::take(&mut self.progress.since);
+        let Some(evaluation) = self.evaluate_until(None, self.config.evaluation_sequences, stop)? else {
+            return Ok(false);
+        };
+        let since = self.progress.since.clone();
         let limit = self.progress.clip.limit(self.config.clip_factor, self.config.clip_norm);
         let mut metrics = Metrics {
             batch: self.progress.batch,
@@ -528,7 +558,12 @@ impl Trainer {
             failed: self.task.categories().and_then(|it| it.failed_above).map(|above| evaluation.failed(above)),
             errors: evaluation.categories.iter().map(CategoryScore::error).collect(),
         };
-        let best = self.compare(&metrics)?;
+        let best = match self.compare(&metrics, stop)? {
+            Compared::Better(evaluation) => Some(evaluation),
+            Compared::NotBetter => None,
+            Compared::Stopped => return Ok(false),
+        };
+        self.progress.since = Sums::default();
         if let Some(evaluation) = &best {
             let batch = self.progress.batch;
             self.run.save_best(&self.network, batch).map_err(|error| in_batch(batch, error))?;
@@ -540,21 +575,20 @@ impl Trainer {
         metrics.seconds = self.progress.seconds;
         self.run.add_metrics(metrics.clone(), &mut self.progress)?;
         observer.event(Event::Evaluated { metrics: &metrics, best: best.is_some() });
-        Ok(())
+        Ok(true)
     }
 
-    /// Compares the network, which has just been evaluated, with the best before as [`Best`] says: if it is better, how it did
-    /// on the sequences that both are compared on.
-    fn compare(&mut self, metrics: &Metrics) -> Result<Option<Evaluation>, Error> {
+    /// Compares the network, which has just been evaluated, with the best before as [`Best`] says.
+    fn compare(&mut self, metrics: &Metrics, stop: &AtomicBool) -> Result<Compared, Error> {
         let before = match &self.progress.best {
             // Longer sequences are harder: only losses on those of one level can be compared.
             Some(best) if metrics.level > best.level => None,
-            Some(best) if !contends(metrics, &best.evaluation) => return Ok(None),
+            Some(best) if !contends(metrics, &best.evaluation) => return Ok(Compared::NotBetter),
             Some(best) => Some(&best.evaluation),
             None => {
                 let lower = self.progress.best_loss.is_none_or(|best| metrics.loss < best);
                 if !lower && metrics.level <= self.progress.best_level {
-                    return Ok(None);
+                    return Ok(Compared::NotBetter);
                 }
                 None
             }
@@ -568,17 +602,39 @@ impl Trainer {
         let (network, runner, task) = (&self.network, &mut self.runner, &*self.task);
         let found = self
             .evaluator
-            .run_up_to(most, network, runner, task, levels, numbers, seed, stream, &mut |_| ())
+            .run_up_to(most, network, runner, task, levels, numbers, seed, stream, &mut |_| (), stop)
             .map_err(|error| in_batch(self.progress.batch, error))?;
-        Ok(found.filter(|found| before.is_none_or(|before| found.loss < before.loss)))
+        Ok(match found {
+            Ended::Whole(found) if before.is_none_or(|before| found.loss < before.loss) => Compared::Better(found),
+            Ended::Whole(_) | Ended::LostTooMuch => Compared::NotBetter,
+            Ended::Stopped => Compared::Stopped,
+        })
     }
 
     fn save_and_tell(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
         self.save()?;
         let path: PathBuf = self.run.path().join(Checkpoint::Newest.file());
+        self.tell_notices(observer);
         observer.event(Event::Saved { batch: self.progress.batch, path: &path });
         Ok(())
     }
+
+    /// Tells what is to be known of the run beside its course, each thing once.
+    fn tell_notices(&self, observer: &mut dyn Observer) {
+        for text in sparsam::internal::notice::take() {
+            observer.event(Event::Notice { text: &text });
+        }
+    }
+}
+
+/// What came of comparing a network with the best before.
+enum Compared {
+    /// It is better; how it did on the sequences that both are compared on.
+    Better(Evaluation),
+    /// The other stays.
+    NotBetter,
+    /// It was told to stop before that was known.
+    Stopped,
 }
 
 /// Sequences that the bound of the inputs' weights is chosen by.
@@ -732,6 +788,8 @@ mod tests {
             }
             Event::Evaluated { metrics, .. } => seen.push(format!("evaluate {}", metrics.batch)),
             Event::Saved { batch, path } => seen.push(format!("save {batch} {}", path.is_file())),
+            // Other tests may have noted something meanwhile.
+            Event::Notice { .. } => {}
             Event::Ended { outcome, batch, sequences, best } => {
                 seen.push(format!("{outcome:?} {batch} {sequences} {}", best.is_some()));
             }
@@ -766,7 +824,18 @@ mod tests {
         let numbers = Draw::IN_TURN..Draw::IN_TURN + COMPARED * config.evaluation_sequences;
         let (levels, stream) = (task.default_levels(), Stream::Validation);
         Evaluator::new(&*task, config.batch_size)
-            .run(network, &mut runner, &*task, levels, numbers, config.seed, stream, &mut |_| ())
+            .run(
+                network,
+                &mut runner,
+                &*task,
+                levels,
+                numbers,
+                config.seed,
+                stream,
+                &mut |_| (),
+                &AtomicBool::new(false),
+            )
+            .unwrap()
             .unwrap()
     }
 

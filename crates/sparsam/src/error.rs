@@ -68,6 +68,29 @@ pub enum Error {
         /// Bytes available.
         available: u128,
     },
+    /// An array that a call gives back, and that this machine has no room for.
+    #[error(
+        "{what} would take {} ({bytes} bytes), and {} are available; choose shorter sequences, or fewer of them at a time",
+        gibibytes(*.bytes), gibibytes(*.available)
+    )]
+    NoRoom {
+        /// The array.
+        what: &'static str,
+        /// Its size.
+        bytes: u128,
+        /// Bytes available.
+        available: u128,
+    },
+    /// Threads that are not to be had.
+    #[error("{wanted} threads cannot be had: the system gives this process {had} more{limit}; choose fewer")]
+    Threads {
+        /// As many as were asked for.
+        wanted: usize,
+        /// As many as there are.
+        had: usize,
+        /// The limits that the process is under, in brackets; empty if none is known.
+        limit: String,
+    },
     /// An argument of the wrong length.
     #[error("{what} has length {found}, where {expected} was expected ({shape})")]
     Shape {

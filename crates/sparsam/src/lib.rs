@@ -55,5 +55,5 @@ pub mod internal {
     pub use crate::index::sample::{Distribution, Sample};
     pub use crate::kernels::{matrix, simd};
     pub use crate::memory::sparse::links::{Direction, Links};
-    pub use crate::system::{available_bytes, file};
+    pub use crate::system::{available_bytes, file, notice, threads};
 }

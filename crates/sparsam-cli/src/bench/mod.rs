@@ -6,7 +6,6 @@ pub mod memory;
 pub mod step;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,12 +22,14 @@ use sparsam::memory::{Footprint, MemoryConfig};
 use sparsam::option::{Declared, OptionValue};
 use sparsam::{Model, Network, NetworkConfig};
 
-use crate::display::{duration, grouped, live_line, print};
+use crate::display::{duration, grouped, live_line, print, tick};
 use crate::failure::{INTERRUPTED, Mistake};
 use crate::machine::Machine;
 use crate::settings::{Bench, BenchCommon, BenchModels};
 use crate::shell::shell_word;
+use crate::signals::{Asked, save_and_end_unless};
 use crate::table;
+use crate::train::use_threads;
 
 /// Numbers in a word, W, as in the paper's measurements.
 const WORD_SIZE: usize = 32;
@@ -228,6 +229,7 @@ struct Report<'a> {
     /// Every point was measured.
     complete: bool,
     bar: ProgressBar,
+    asked: Asked,
     stop: Arc<AtomicBool>,
     /// Something long is done that has nothing to show yet: Ctrl-C ends it at once, and all before it is written.
     at_once: Arc<AtomicBool>,
@@ -236,28 +238,19 @@ struct Report<'a> {
 
 impl<'a> Report<'a> {
     fn new(name: &'static str, common: &'a BenchCommon, options: Value) -> anyhow::Result<Self> {
+        use_threads(common.threads)?;
         let bar = live_line(!common.json, "{spinner} {wide_msg} {elapsed}");
-        bar.enable_steady_tick(std::time::Duration::from_millis(500));
+        tick(&bar, std::time::Duration::from_millis(500));
         let stop = Arc::new(AtomicBool::new(false));
         let at_once = Arc::new(AtomicBool::new(false));
-        let (stopped, quits, shown) = (stop.clone(), at_once.clone(), bar.clone());
-        ctrlc::set_handler(move || {
-            let (again, quits) = (stopped.swap(true, Ordering::Relaxed), quits.load(Ordering::Relaxed));
-            let line = if quits {
-                "stopped; what was measured before is written"
-            } else {
-                "ending this point, then writing; Ctrl-C again quits at once"
-            };
-            if !again {
-                shown.suspend(|| {
-                    let _ = writeln!(std::io::stderr(), "{line}");
-                });
-            }
-            if again || quits {
-                std::process::exit(INTERRUPTED.into());
-            }
-        })
-        .context("the system does not tell of Ctrl-C")?;
+        let asked = save_and_end_unless(
+            &at_once,
+            "stopped; what was measured before is written",
+            &stop,
+            bar.clone(),
+            "ending this point, then writing",
+        )
+        .context("the system does not tell of signals, so that Ctrl-C would lose what was measured")?;
         Ok(Self {
             name,
             common,
@@ -267,6 +260,7 @@ impl<'a> Report<'a> {
             points: Vec::new(),
             complete: false,
             bar,
+            asked,
             stop,
             at_once,
             started: Instant::now(),
@@ -363,7 +357,11 @@ impl<'a> Report<'a> {
                 (duration(self.started.elapsed().as_secs_f64()), if self.complete { "took" } else { "stopped after" });
             self.say(&format!("\n{how} {time}; written: {files}"))?;
         }
-        if self.complete { Ok(ExitCode::SUCCESS) } else { Ok(ExitCode::from(INTERRUPTED)) }
+        if self.complete {
+            Ok(ExitCode::SUCCESS)
+        } else {
+            Ok(ExitCode::from(self.asked.status().unwrap_or(INTERRUPTED)))
+        }
     }
 }
 

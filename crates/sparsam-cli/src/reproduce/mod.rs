@@ -17,12 +17,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::display::{LONGEST_SILENCE, duration, grouped, live_line, print};
-use crate::failure::INTERRUPTED;
+use crate::display::{LONGEST_SILENCE, duration, grouped, live_line, print, tick};
+use crate::failure::{OUTPUT_LOST, eprintln_if_possible};
 use crate::figure::Figure;
 use crate::machine::Machine;
 use crate::settings::Reproduce;
-use crate::train::stop_on_signal;
+use crate::signals::save_and_end;
+use crate::train::use_threads;
 
 use plan::{Plan, Run};
 use report::Report;
@@ -31,6 +32,8 @@ use train::{News, Trained};
 /// Trains what is missing of a figure, and writes its report.
 pub fn run(settings: &Reproduce) -> anyhow::Result<ExitCode> {
     let (figure, started) = (settings.figure, Instant::now());
+    // Networks are trained on threads of their own.
+    use_threads(Some(1))?;
     let plan = Plan::new(settings)?;
     let folder = settings.folder();
     fs::create_dir_all(&folder)
@@ -43,7 +46,8 @@ pub fn run(settings: &Reproduce) -> anyhow::Result<ExitCode> {
     }
     let teller = Teller::new(settings, &plan);
     let stop = Arc::new(AtomicBool::new(false));
-    stop_on_signal(stop.clone(), stop.clone(), teller.bar.clone(), "finishing the batches, then saving")?;
+    let asked = save_and_end(&stop, teller.bar.clone(), "finishing the batches, then saving")
+        .context("the system does not tell of signals, so that Ctrl-C would save nothing")?;
 
     let mut remaining = Vec::new();
     let mut kept = 0;
@@ -55,16 +59,17 @@ pub fn run(settings: &Reproduce) -> anyhow::Result<ExitCode> {
         }
     }
     let seconds = if remaining.is_empty() { 0.0 } else { estimate(settings, &remaining, &folder)? };
-    teller.begin(&plan, kept, seconds)?;
+    teller.begin(&plan, kept, seconds);
     train::all(figure, settings.quick, &remaining, settings.threads, &stop, &|news| teller.hear(&news))?;
 
     let report = Report::of(settings, &plan)?;
     let files = report.write(&folder)?;
     let stopped = stop.load(Ordering::Relaxed);
-    let failed = teller.end(&report, &files, started.elapsed().as_secs_f64(), stopped)?;
-    Ok(match (stopped, failed) {
-        (true, _) => ExitCode::from(INTERRUPTED),
+    let failed = teller.end(&report, &files, started.elapsed().as_secs_f64(), stopped);
+    Ok(match (asked.status().filter(|_| stopped), failed) {
+        (Some(status), _) => ExitCode::from(status),
         (_, true) => ExitCode::FAILURE,
+        _ if teller.unread.load(Ordering::Relaxed) => ExitCode::from(OUTPUT_LOST),
         _ => ExitCode::SUCCESS,
     })
 }
@@ -72,10 +77,11 @@ pub fn run(settings: &Reproduce) -> anyhow::Result<ExitCode> {
 /// Seconds that training what remains takes at most, about, without the tests. Where only the number of batches ends a
 /// run, a few of its kind are trained for it.
 fn estimate(settings: &Reproduce, runs: &[Run], folder: &Path) -> anyhow::Result<f64> {
-    let scratch = folder.join(".estimate");
+    // Another command may do the same in this folder.
+    let scratch = folder.join(format!(".estimate-{}", std::process::id()));
     let mut kinds: BTreeMap<(&str, &str), f64> = BTreeMap::new();
     // A network is trained on one thread.
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+    let pool = train::one_thread()?;
     // When each of those that train is free again.
     let mut free = vec![0.0; settings.threads.min(runs.len())];
     for run in runs {
@@ -111,6 +117,8 @@ struct Teller {
     bar: indicatif::ProgressBar,
     /// The command that goes on where this one stops.
     command: String,
+    /// Nothing more can be printed.
+    unread: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -126,7 +134,7 @@ struct State {
 impl Teller {
     fn new(settings: &Reproduce, plan: &Plan) -> Self {
         let bar = live_line(!settings.json, "{spinner} {wide_msg} {elapsed}");
-        bar.enable_steady_tick(Duration::from_millis(500));
+        tick(&bar, Duration::from_millis(500));
         let state = State {
             current: BTreeMap::new(),
             ended: 0,
@@ -139,16 +147,23 @@ impl Teller {
             threads: settings.threads,
             bar,
             command: report::command(settings),
+            unread: AtomicBool::new(false),
             state: Mutex::new(state),
         }
     }
 
-    fn say(&self, text: &str, value: Value) -> std::io::Result<()> {
+    fn say(&self, text: &str, value: Value) {
+        if self.unread.load(Ordering::Relaxed) {
+            return;
+        }
         let line = if self.json { value.to_string() } else { text.to_owned() };
-        self.bar.suspend(|| print(format!("{line}\n").as_bytes()))
+        if let Err(error) = self.bar.suspend(|| print(format!("{line}\n").as_bytes())) {
+            self.unread.store(true, Ordering::Relaxed);
+            self.bar.suspend(|| eprintln_if_possible(&format!("sparsam: {error}; training goes on without it")));
+        }
     }
 
-    fn begin(&self, plan: &Plan, kept: usize, seconds: f64) -> anyhow::Result<()> {
+    fn begin(&self, plan: &Plan, kept: usize, seconds: f64) {
         let (title, runs) = (plan.figure.title(), plan.runs.len());
         let machine = Machine { threads: self.threads, ..Machine::here() };
         let tests = if matches!(plan.figure, Figure::Fig2 | Figure::Fig3) { "" } else { ", and the tests" };
@@ -170,7 +185,7 @@ impl Teller {
             "event": "started", "figure": figure, "runs": runs, "done": kept, "seconds": seconds,
             "left_out": plan.left_out, "machine": machine,
         });
-        Ok(self.say(&text, value)?)
+        self.say(&text, value);
     }
 
     fn hear(&self, news: &News<'_>) {
@@ -215,13 +230,12 @@ impl Teller {
         };
         if let Some((text, value)) = told {
             state.last_word = Instant::now();
-            // Nobody reads any more: what is trained is kept all the same.
-            let _ = self.say(&text, value);
+            self.say(&text, value);
         }
     }
 
     /// Says what came of it; whether anything failed.
-    fn end(&self, report: &Report, files: &[String], seconds: f64, stopped: bool) -> anyhow::Result<bool> {
+    fn end(&self, report: &Report, files: &[String], seconds: f64, stopped: bool) -> bool {
         self.bar.finish_and_clear();
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = format!("\n{}\n", report.text);
@@ -239,8 +253,8 @@ impl Teller {
         let value = json!({
             "event": "finished", "outcome": outcome, "files": files, "failures": state.failures, "report": report.json,
         });
-        self.say(&text, value)?;
-        Ok(!state.failures.is_empty())
+        self.say(&text, value);
+        !state.failures.is_empty()
     }
 }
 

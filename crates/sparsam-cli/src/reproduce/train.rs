@@ -1,14 +1,14 @@
 //! Trains and tests the networks of a plan, several at a time, each on a thread of its own.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use sparsam::Network;
 use sparsam::memory::Footprint;
-use sparsam_train::{Checkpoint, Config, Error, Event, Metrics, Outcome, RunFolder, Trainer, evaluate};
+use sparsam_train::{Checkpoint, Config, Error, Event, Metrics, Outcome, RunFolder, Trainer, evaluate_until};
 
 use super::plan::Run;
 use crate::figure::{Figure, Test};
@@ -88,19 +88,15 @@ pub fn all(
     news: &(dyn Fn(News<'_>) + Sync),
 ) -> anyhow::Result<()> {
     let next = AtomicUsize::new(0);
-    let failure: Mutex<Option<rayon::ThreadPoolBuildError>> = Mutex::new(None);
+    let failure: Mutex<Option<Error>> = Mutex::new(None);
+    let fail = |error: Error| *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     std::thread::scope(|scope| {
         for _ in 0..workers.min(runs.len()) {
-            scope.spawn(|| {
+            let worker = || {
                 // One thread for each network: as many are trained at a time as there are cores, and none waits.
-                let pool = match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
+                let pool = match one_thread() {
                     Ok(pool) => pool,
-                    Err(error) => {
-                        if let Ok(mut failure) = failure.lock() {
-                            *failure = Some(error);
-                        }
-                        return;
-                    }
+                    Err(error) => return fail(error),
                 };
                 while !stop.load(Ordering::Relaxed)
                     && let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed))
@@ -108,10 +104,31 @@ pub fn all(
                     let result = pool.install(|| one(figure, quick, run, stop, news));
                     news(News::Ended { run, result: result.as_ref() });
                 }
-            });
+            };
+            if std::thread::Builder::new().spawn_scoped(scope, worker).is_err() {
+                fail(no_threads());
+                break;
+            }
         }
     });
-    failure.into_inner().ok().flatten().map_or(Ok(()), |error| Err(error.into()))
+    // What some could not do the others did, if there were any.
+    let all_taken = next.into_inner() >= runs.len();
+    let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failure.filter(|_| !all_taken).map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// A thread of its own for a network.
+pub fn one_thread() -> Result<rayon::ThreadPool, Error> {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|_| no_threads())
+}
+
+fn no_threads() -> Error {
+    sparsam::Error::Threads {
+        wanted: 2,
+        had: sparsam::internal::threads::obtainable(2),
+        limit: sparsam::internal::threads::limit(),
+    }
+    .into()
 }
 
 /// Trains and tests what remains of one run.
@@ -160,7 +177,11 @@ fn one(
             break;
         }
         news(News::Testing { run, test });
-        ending.tests.push(tested(run, test)?);
+        let Some(found) = tested(run, test, stop)? else {
+            done = false;
+            break;
+        };
+        ending.tests.push(found);
         ending.write(&run.folder)?;
     }
     Ok(Trained { metrics, tests: ending.tests, done })
@@ -226,8 +247,8 @@ fn open(run: &Run) -> Result<Trainer, Error> {
     Ok(trainer)
 }
 
-/// Tests the network of a run.
-fn tested(run: &Run, test: Test) -> Result<Tested, Error> {
+/// Tests the network of a run; none if it is told to stop.
+fn tested(run: &Run, test: Test, stop: &AtomicBool) -> Result<Option<Tested>, Error> {
     let started = Instant::now();
     let folder = RunFolder::open(&run.folder)?;
     // The best one did best on a few sequences: where one in a hundred fails, that is luck.
@@ -239,10 +260,12 @@ fn tested(run: &Run, test: Test) -> Result<Tested, Error> {
     let sequences = test.sequences.or(task.evaluation_sequences()).unwrap_or(256);
     let levels = test.level.map(|level| level..=level);
     // Few at a time: long sequences fill the memories.
-    let found = evaluate(&network, &*task, levels, sequences, run.config.batch_size.min(4), TEST_SEED)?;
+    let rows = run.config.batch_size.min(4);
+    let found = evaluate_until(&network, &*task, levels, sequences, rows, TEST_SEED, &mut |_| (), stop)?;
+    let Some(found) = found else { return Ok(None) };
     let errors = found.categories.iter().map(|score| (score.name.clone(), score.error(), score.answers)).collect();
     let (loss, wrong, seconds) = (found.loss, found.wrong, started.elapsed().as_secs_f64());
-    Ok(Tested { level: test.level, sequences, loss, wrong, errors, seconds })
+    Ok(Some(Tested { level: test.level, sequences, loss, wrong, errors, seconds }))
 }
 
 /// The network with a memory that so many steps do not fill, if it is sparse: parameters do not depend on its size, and what

@@ -1,4 +1,6 @@
 //! The command as a user meets it: the real binary in a folder of its own.
+//! Each test uses some of this.
+#![allow(dead_code)]
 
 use std::path::Path;
 use std::process::{Command, Output};

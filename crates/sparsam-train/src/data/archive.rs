@@ -3,12 +3,14 @@
 //! Archives come from elsewhere, so that nothing in them is trusted. They are read where they are and never unpacked:
 //! what they hold goes into memory, within [`Limits`] that count what was really decompressed, whatever their headers say.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path};
 
 use flate2::read::GzDecoder;
+use sparsam::internal::file;
 
+use super::text::seems;
 use crate::Error;
 
 /// How much is read at most.
@@ -37,14 +39,15 @@ pub struct Entry {
 const DEEPEST: usize = 8;
 
 /// Reads the files that are `wanted` by name from a folder, or from an archive that ends in `.tar.gz`, `.tgz`, `.zip` or `.npz`;
-/// in the order of their names.
+/// in the order of their names. What archivers of macOS leave beside each file is passed over.
 ///
 /// # Errors
 /// [`Error::Data`] if there is no such folder or archive, it is damaged, holds paths that lead out of it, links, or more
 /// than the limits allow; [`Error::Io`] if it cannot be read.
 pub fn read(path: &Path, limits: Limits, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Entry>, Error> {
     let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let mut reader = Reader { path, limits, wanted, seen: 0, read: 0, entries: Vec::new() };
+    let wanted = |name: &str| !is_companion(name) && wanted(name);
+    let mut reader = Reader { path, limits, wanted: &wanted, seen: 0, read: 0, entries: Vec::new() };
     if path.is_dir() {
         reader.folder(path, "", 0)?;
     } else if !path.exists() {
@@ -58,6 +61,23 @@ pub fn read(path: &Path, limits: Limits, wanted: &dyn Fn(&str) -> bool) -> Resul
     }
     reader.entries.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(reader.entries)
+}
+
+fn damaged(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    let reason = error.to_string();
+    let way_out = if reason.contains("ompression method") || reason.contains("not supported") {
+        "it is packed in a way that is not read here"
+    } else {
+        "it is no whole archive"
+    };
+    let again = if way_out.contains("packed") { "pack it again as zip programs and NumPy do" } else { "get it again" };
+    Error::data(path.display(), format!("{way_out} ({reason}); {again}"))
+}
+
+/// Whether a file is none of its own: macOS puts `._name` beside a file on drives that are not its own, and such files into
+/// a folder of zip archives.
+fn is_companion(name: &str) -> bool {
+    name.split('/').any(|part| part == "__MACOSX" || part.starts_with("._"))
 }
 
 struct Reader<'a> {
@@ -77,16 +97,28 @@ impl Reader<'_> {
     }
 
     fn damaged(&self, error: &dyn std::fmt::Display) -> Error {
-        self.wrong(format!("it is no whole archive ({error}); get it again"))
+        damaged(self.path, error)
+    }
+
+    /// Opens the archive, and looks whether it starts as one does.
+    fn open(&self, start: &[u8]) -> Result<BufReader<fs::File>, Error> {
+        let (file, _) = file::open(self.path).map_err(Error::at(self.path))?;
+        let mut file = BufReader::new(file);
+        let there = file.fill_buf().map_err(Error::at(self.path))?;
+        if !there.starts_with(start) && !seems(there).is_empty() {
+            return Err(self.wrong(format!("it is no archive as its name says{}", seems(there))));
+        }
+        Ok(file)
     }
 
     /// Counts one more entry.
     fn count(&mut self) -> Result<(), Error> {
         self.seen += 1;
         if self.seen > self.limits.entries {
-            return Err(
-                self.wrong(format!("it holds more than {} files, which no such data set has", self.limits.entries))
-            );
+            return Err(self.wrong(format!(
+                "it holds more than {} files, which no such data set has; take out the others",
+                self.limits.entries
+            )));
         }
         Ok(())
     }
@@ -126,7 +158,7 @@ impl Reader<'_> {
                     self.folder(&path, &format!("{name}/"), depth + 1)?;
                 }
             } else if (self.wanted)(&name) {
-                let mut file = File::open(&path).map_err(Error::at(&path))?;
+                let (mut file, _) = file::open(&path).map_err(Error::at(&path))?;
                 let failed = |error: &io::Error| Error::Io {
                     path: path.clone(),
                     source: io::Error::new(error.kind(), error.to_string()),
@@ -138,13 +170,11 @@ impl Reader<'_> {
     }
 
     fn tar_gz(&mut self) -> Result<(), Error> {
-        let file = File::open(self.path).map_err(Error::at(self.path))?;
         // What is passed over is decompressed as well, and counts.
-        let whole = GzDecoder::new(BufReader::new(file)).take(self.limits.bytes);
+        let whole = GzDecoder::new(self.open(b"\x1f\x8b")?).take(self.limits.bytes);
         let mut archive = tar::Archive::new(whole);
         let path = self.path.to_owned();
-        let damaged =
-            |error: &io::Error| Error::data(path.display(), format!("it is no whole archive ({error}); get it again"));
+        let damaged = |error: &io::Error| damaged(&path, error);
         let entries = archive.entries().map_err(|error| damaged(&error))?;
         for entry in entries {
             let mut entry = entry.map_err(|error| damaged(&error))?;
@@ -168,11 +198,9 @@ impl Reader<'_> {
     }
 
     fn zip(&mut self) -> Result<(), Error> {
-        let file = File::open(self.path).map_err(Error::at(self.path))?;
-        let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(|error| self.damaged(&error))?;
+        let mut archive = zip::ZipArchive::new(self.open(b"PK")?).map_err(|error| self.damaged(&error))?;
         let path = self.path.to_owned();
-        let damaged =
-            |error: &io::Error| Error::data(path.display(), format!("it is no whole archive ({error}); get it again"));
+        let damaged = |error: &io::Error| damaged(&path, error);
         for number in 0..archive.len() {
             self.count()?;
             let mut entry = archive.by_index(number).map_err(|error| self.damaged(&error))?;
@@ -207,6 +235,7 @@ impl Reader<'_> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::fs::File;
     use std::io::Write;
 
     use flate2::Compression;

@@ -7,8 +7,9 @@ pub(crate) mod archive;
 mod fetch;
 pub(crate) mod npy;
 pub(crate) mod sums;
+pub(crate) mod text;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[cfg(feature = "fetch")]
 pub use fetch::{Progress, fetch, take};
@@ -35,6 +36,8 @@ pub struct DataFile {
     /// The MD5 sum by which others know the official file, in hexadecimal; none if nobody has published one. The file
     /// is then judged by what it holds.
     pub md5: Option<&'static str>,
+    /// Where it, or what it unpacks to, is in a folder of data, if it is anywhere that the task looks for it.
+    pub(crate) place: fn(&Path, &str) -> Option<PathBuf>,
     /// Says what the file at a path holds, if it is what the task needs.
     pub(crate) contents: fn(&Path) -> Result<String, Error>,
 }
@@ -44,29 +47,32 @@ pub struct DataFile {
 pub struct Found {
     /// What it holds, in words.
     pub contents: String,
-    /// Bytes.
-    pub bytes: u64,
-    /// Its SHA-256 sum, in hexadecimal.
-    pub sha256: String,
+    /// Bytes; none of a folder that the file was unpacked to.
+    pub bytes: Option<u64>,
+    /// Its SHA-256 sum, in hexadecimal; none of a folder.
+    pub sha256: Option<String>,
     /// Whether it is the official file, to the byte; none if there is no sum to tell by.
     pub official: Option<bool>,
 }
 
 impl DataFile {
-    /// Reads the file in a folder of data and says what it holds.
+    /// Reads the file in a folder of data, wherever tasks look for it, and says what it holds.
     ///
     /// # Errors
     /// [`Error::Data`] if it is missing, or not what the task needs; [`Error::Io`].
     pub fn check(&self, folder: &Path) -> Result<Found, Error> {
-        self.check_at(&folder.join(self.name))
+        self.check_at(&(self.place)(folder, self.name).unwrap_or_else(|| folder.join(self.name)))
     }
 
     fn check_at(&self, path: &Path) -> Result<Found, Error> {
-        if !path.is_file() {
+        if !path.exists() {
             return Err(Error::data(path.display(), "it is missing; get it with sparsam data fetch"));
+        }
+        if path.is_dir() {
+            return Ok(Found { contents: (self.contents)(path)?, bytes: None, sha256: None, official: None });
         }
         let (md5, sha256, bytes) = sums(path)?;
         let official = self.md5.map(|official| official == md5);
-        Ok(Found { contents: (self.contents)(path)?, bytes, sha256, official })
+        Ok(Found { contents: (self.contents)(path)?, bytes: Some(bytes), sha256: Some(sha256), official })
     }
 }

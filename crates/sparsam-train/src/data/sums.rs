@@ -1,6 +1,5 @@
 //! Sums by which files are known again.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -11,7 +10,7 @@ use crate::Error;
 
 /// The MD5 and SHA-256 sums of a file in hexadecimal, and its bytes.
 pub fn sums(path: &Path) -> Result<(String, String, u64), Error> {
-    let mut file = File::open(path).map_err(Error::at(path))?;
+    let (mut file, _) = sparsam::internal::file::open(path).map_err(Error::at(path))?;
     let (mut md5, mut sha256, mut bytes) = (Md5::new(), Sha256::new(), 0);
     let mut buffer = vec![0; 1 << 16];
     loop {

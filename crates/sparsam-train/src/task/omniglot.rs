@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -108,14 +108,14 @@ impl Options for Omniglot {
         };
         let mut sum = ContentSum::default();
         if let Some(path) = given.evaluation_files {
-            let path = find(path, EVALUATION).unwrap_or_else(|| path.to_owned());
+            let path = place_of(path, EVALUATION).unwrap_or_else(|| path.to_owned());
             sets.evaluation = characters(read(&path, &mut sum)?);
             sets.check(&path, "to evaluate on", &sets.evaluation)?;
             sets.sum = sum.finish();
             return Ok(Box::new(sets));
         }
         let data = Path::new(&self.data);
-        let Some(background) = find(data, BACKGROUND) else {
+        let Some(background) = place_of(data, BACKGROUND) else {
             let reason = format!("it holds no {BACKGROUND}, nor what that unpacks to; get it with sparsam data fetch");
             return Err(Error::data(data.display(), reason));
         };
@@ -127,7 +127,7 @@ impl Options for Omniglot {
         sets.held_out = characters(held_out.into_iter().map(|(_, alphabet)| alphabet));
         sets.check(&background, "to train on", &sets.training)?;
         sets.check(&background, "held out", &sets.held_out)?;
-        if let Some(evaluation) = find(data, EVALUATION) {
+        if let Some(evaluation) = place_of(data, EVALUATION) {
             // It may come later: nothing is trained on it.
             sets.evaluation = characters(read(&evaluation, &mut ContentSum::default())?);
             sets.check(&evaluation, "to evaluate on", &sets.evaluation)?;
@@ -136,10 +136,21 @@ impl Options for Omniglot {
     }
 }
 
-/// The archive of that name in a folder, or the folder that it unpacks to.
-fn find(folder: &Path, archive: &str) -> Option<std::path::PathBuf> {
-    let (zip, unpacked) = (folder.join(archive), folder.join(archive.trim_end_matches(".zip")));
-    if zip.is_file() { Some(zip) } else { unpacked.is_dir().then_some(unpacked) }
+/// Where the archives may lie in a folder of data: in it, in the folder that torchvision keeps them in, and in those of the
+/// authors' repository, `omniglot/python`.
+const FOLDERS: [&str; 5] = ["", "omniglot-py", "python", "omniglot/python", "omniglot"];
+
+/// The archive of that name in a folder of data, or the folder that it unpacks to. Either may be named itself.
+pub fn place_of(data: &Path, archive: &str) -> Option<PathBuf> {
+    let unpacked = archive.trim_end_matches(".zip");
+    if data.file_name().is_some_and(|name| name == archive || name == unpacked) && data.exists() {
+        return Some(data.to_owned());
+    }
+    FOLDERS.iter().find_map(|folder| {
+        let (zip, unpacked) = (data.join(folder).join(archive), data.join(folder).join(unpacked));
+        // What is there under the archive's name and is no file is named when it is opened.
+        if zip.exists() && !zip.is_dir() { Some(zip) } else { unpacked.is_dir().then_some(unpacked) }
+    })
 }
 
 /// Says what an archive holds.
@@ -163,7 +174,7 @@ fn characters(alphabets: impl IntoIterator<Item = Alphabet>) -> Vec<Character> {
 
 /// Reads the alphabets of an archive or folder, in the order of their names.
 fn read(path: &Path, sum: &mut ContentSum) -> Result<Vec<Alphabet>, Error> {
-    let wanted = |name: &str| name.ends_with(".png") && name.matches('/').count() >= 2 && !name.contains("__MACOSX");
+    let wanted = |name: &str| name.ends_with(".png") && name.matches('/').count() >= 2;
     let mut alphabets: BTreeMap<String, Alphabet> = BTreeMap::new();
     for entry in archive::read(path, LIMITS, &wanted)? {
         let mut parts = entry.name.rsplit('/').skip(1);
@@ -198,13 +209,23 @@ impl Drawing {
         let frame = reader.next_frame(&mut pixels).map_err(wrong)?;
         let samples = frame.color_type.samples();
         let mut ink = vec![0; (DRAWN_SIDE * DRAWN_SIDE).div_ceil(64)];
+        let mut inked = 0;
         for row in 0..DRAWN_SIDE {
             for column in 0..DRAWN_SIDE {
-                if pixels.get(row * frame.line_size + column * samples).is_some_and(|pixel| *pixel < 128) {
+                let place = row * frame.line_size + column * samples;
+                if pixels.get(place..place + samples).is_some_and(is_ink) {
                     let place = row * DRAWN_SIDE + column;
                     ink[place / 64] |= 1 << (place % 64);
+                    inked += 1;
                 }
             }
+        }
+        // Drawings that are all alike would be learnt from without a word.
+        if inked == 0 || inked == DRAWN_SIDE * DRAWN_SIDE {
+            let all = if inked == 0 { "light" } else { "dark" };
+            return Err(format!(
+                "nothing is to be seen on it: all of it is {all}, where dark ink on light ground was expected"
+            ));
         }
         Ok(Self(ink))
     }
@@ -224,6 +245,20 @@ impl Drawing {
             *pixel = f32::from(*ink) / f32::from((*drawn).max(1));
         }
     }
+}
+
+/// Whether a pixel looks dark on white paper: of grey or of red, green and blue, and how opaque it is behind them.
+fn is_ink(pixel: &[u8]) -> bool {
+    let grey = |pixel: &[u8]| match pixel {
+        // The weights by which an eye sees them (ITU-R BT.601).
+        [red, green, blue] => (299 * u32::from(*red) + 587 * u32::from(*green) + 114 * u32::from(*blue)) / 1000,
+        _ => u32::from(pixel[0]),
+    };
+    let (grey, opaque) = match pixel {
+        [colours @ .., opaque] if pixel.len().is_multiple_of(2) => (grey(colours), u32::from(*opaque)),
+        colours => (grey(colours), 255),
+    };
+    grey * opaque + 255 * (255 - opaque) < 128 * 255
 }
 
 /// Pixels as the network sees them.
@@ -553,7 +588,7 @@ mod tests {
         assert_ne!(kept(), before);
         fs::rename(background.join("Aardvark"), background.join("Alphabet09")).unwrap();
         assert_eq!(kept(), before);
-        fs::write(background.join("Alphabet03/character01/0001_01.png"), picture(105, |_, _| true)).unwrap();
+        fs::write(background.join("Alphabet03/character01/0001_01.png"), picture(105, |row, _| row < 99)).unwrap();
         assert_ne!(kept(), before);
     }
 
@@ -577,6 +612,79 @@ mod tests {
         assert!(
             Omniglot { max_characters: 9, ..options }.check().unwrap_err().to_string().starts_with("max_characters")
         );
+    }
+
+    /// A drawing looks the same in every kind of picture, and so it is read.
+    #[test]
+    fn every_kind_of_picture_is_seen_as_it_looks() {
+        use png::{BitDepth, ColorType};
+        let ink = |row: u32, column: u32| row < 30 && column < 50;
+        let plain = Drawing::decode(&picture(105, ink)).unwrap();
+        let encode = |kind: ColorType, depth: BitDepth, pixel: &dyn Fn(bool) -> Vec<u8>| {
+            let mut bytes = Vec::new();
+            let mut encoder = png::Encoder::new(&mut bytes, 105, 105);
+            encoder.set_color(kind);
+            encoder.set_depth(depth);
+            if kind == ColorType::Indexed {
+                encoder.set_palette(vec![250, 250, 250, 9, 9, 9]);
+            }
+            let pixels = (0..105).flat_map(|row| (0..105).map(move |column| pixel(ink(row, column))));
+            encoder.write_header().unwrap().write_image_data(&pixels.flatten().collect::<Vec<u8>>()).unwrap();
+            bytes
+        };
+        let (eight, sixteen) = (BitDepth::Eight, BitDepth::Sixteen);
+        let of = |dark: &'static [u8], light: &'static [u8]| move |ink: bool| if ink { dark } else { light }.to_vec();
+        let kinds: Vec<Vec<u8>> = vec![
+            encode(ColorType::Grayscale, eight, &of(&[40], &[200])),
+            encode(ColorType::Grayscale, sixteen, &of(&[40, 0], &[200, 255])),
+            encode(ColorType::Rgb, eight, &of(&[255, 0, 0], &[255, 255, 250])),
+            encode(ColorType::Rgb, sixteen, &of(&[0, 9, 0, 9, 160, 9], &[255; 6])),
+            encode(ColorType::Indexed, eight, &of(&[1], &[0])),
+            // Black ink on a transparent ground whose colours are 0, as picture programs export it, and on white.
+            encode(ColorType::Rgba, eight, &of(&[0, 0, 0, 255], &[0, 0, 0, 0])),
+            encode(ColorType::Rgba, eight, &of(&[20, 20, 20, 200], &[255, 255, 255, 255])),
+            encode(ColorType::GrayscaleAlpha, eight, &of(&[0, 255], &[0, 30])),
+            encode(ColorType::GrayscaleAlpha, sixteen, &of(&[0, 0, 255, 255], &[0, 0, 0, 0])),
+        ];
+        for (number, bytes) in kinds.iter().enumerate() {
+            assert!(Drawing::decode(bytes).unwrap() == plain, "kind {number}");
+        }
+        // On which nothing is seen, nothing is learnt.
+        let faint = encode(ColorType::Rgba, eight, &of(&[0, 0, 0, 60], &[0, 0, 0, 0]));
+        assert!(Drawing::decode(&faint).unwrap_err().contains("all of it is light"));
+        let black = encode(ColorType::Grayscale, eight, &of(&[0], &[0]));
+        assert!(Drawing::decode(&black).unwrap_err().contains("all of it is dark"));
+    }
+
+    #[test]
+    fn the_layouts_of_others_and_what_archivers_leave_are_understood() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        write_small(root, "images_background", 10, 0);
+        let sum = |data: &Path| {
+            let task = Omniglot { data: data.display().to_string(), ..small(root) }.build(Given::default());
+            task.unwrap().kept().unwrap()
+        };
+        let expected = sum(root);
+        // The folder itself; torchvision's; the authors' repository.
+        assert_eq!(sum(&root.join("images_background")), expected);
+        for (number, place) in ["omniglot-py", "python", "omniglot/python", "omniglot"].into_iter().enumerate() {
+            let data = root.join(number.to_string());
+            fs::create_dir_all(data.join(place)).unwrap();
+            fs::rename(root.join("images_background"), data.join(place).join("images_background")).unwrap();
+            assert_eq!(sum(&data), expected, "{place}");
+            // What is trained on is what is checked.
+            let set = crate::data::DataSet::by_name("omniglot").unwrap();
+            assert!(set.files[0].check(&data).unwrap().contents.ends_with("of 10 alphabets"));
+            fs::rename(data.join(place).join("images_background"), root.join("images_background")).unwrap();
+        }
+        // macOS leaves a companion beside each file, and a folder of them in zip archives.
+        let companion = root.join("images_background/Alphabet03/character01/._0001_01.png");
+        fs::write(companion, b"\0\x05\x16\x07").unwrap();
+        let folder_of = root.join("images_background/__MACOSX/Alphabet03/character01");
+        fs::create_dir_all(&folder_of).unwrap();
+        fs::write(folder_of.join("._0001_01.png"), b"\0\x05\x16\x07").unwrap();
+        assert_eq!(sum(root), expected);
     }
 
     #[test]

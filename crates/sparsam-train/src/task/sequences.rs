@@ -1,7 +1,10 @@
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Range;
 use std::path::Path;
 
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -9,18 +12,20 @@ use super::{Channels, Draw, Given, Options, Source, Task};
 use crate::data::archive::{self, Limits};
 use crate::data::npy::Array;
 use crate::data::sums::ContentSum;
-use crate::sequence::{Sequence, TargetKind};
+use crate::data::text::{BYTE_ORDER_MARK, seems};
+use crate::sequence::TargetKind;
 use crate::{Error, Stream};
 
 sparsam::options! {
     /// Sequences of one's own, from a file.
     ///
     /// **JSON lines** (`.jsonl`): one sequence a line, `{"inputs": [[…], …], "targets": [null, …]}`. Each time step has a list of
-    /// input numbers and a target: `null` for none, a list of bits, or a whole number, which is a class from 0 on.
+    /// input numbers and a target: `null` for none, a list of bits (0 and 1, or false and true), or a whole number, which is a
+    /// class from 0 on.
     ///
     /// **NumPy** (`.npz`): `inputs` of the shape sequences × steps × numbers; `targets` of sequences × steps × bits, or of
-    /// sequences × steps for classes, where -1 stands for no target; if need be `lengths`, one for each sequence; and, with
-    /// bits, `mask` of sequences × steps, not 0 where there is a target (everywhere, if it is left out).
+    /// sequences × steps for classes, where -1 (or PyTorch's -100) stands for no target; if need be `lengths`, one for each
+    /// sequence; and, with bits, `mask` of sequences × steps, not 0 where there is a target (everywhere, if it is left out).
     ///
     /// Every tenth sequence is held out and never trained on. Levels have no meaning here: there is one.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,7 +40,7 @@ sparsam::options! {
 const HELD_OUT: usize = 10;
 
 /// What is read of a file at most: more would have to be streamed from it.
-const LIMITS: Limits = Limits { entries: 100, file_bytes: 1 << 34, bytes: 1 << 34 };
+const LIMITS: Limits = Limits { entries: 10_000, file_bytes: 1 << 34, bytes: 1 << 34 };
 
 impl Options for Sequences {
     fn batches(&self) -> u64 {
@@ -58,33 +63,23 @@ impl Options for Sequences {
         }
         let mut sizes = given.kept.map(Sizes::kept).transpose()?;
         let mut sum = ContentSum::default();
-        let sequences = if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz")) {
-            read_npz(path, &mut sizes, &mut sum)?
+        let mut held = Rows::default();
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz")) {
+            read_npz(path, &mut sizes, &mut sum, &mut held)?;
         } else {
-            read_json_lines(path, &mut sizes, &mut sum)?
-        };
-        let Some(sizes) = sizes.filter(|_| !sequences.is_empty()) else {
+            read_json_lines(path, &mut sizes, &mut sum, &mut held)?;
+        }
+        let Some(sizes) = sizes.filter(|_| !held.ends.is_empty()) else {
             return Err(Error::data(path.display(), "it holds no sequences"));
         };
-        let (held_out, training): (Vec<_>, Vec<_>) = match given.evaluation_files {
-            Some(_) => (sequences, Vec::new()),
-            None => {
-                let numbered = sequences.into_iter().enumerate();
-                let (held_out, training): (Vec<_>, Vec<_>) =
-                    numbered.partition(|(number, _)| number % HELD_OUT == HELD_OUT - 1);
-                (held_out.into_iter().map(|it| it.1).collect(), training.into_iter().map(|it| it.1).collect())
-            }
-        };
-        if held_out.is_empty() {
-            let reason = format!(
-                "it holds {} sequences; {HELD_OUT} at least were expected, of which one is held out",
-                training.len()
-            );
+        let count = held.ends.len();
+        if given.evaluation_files.is_none() && count < HELD_OUT {
+            let reason =
+                format!("it holds {count} sequences; {HELD_OUT} at least were expected, of which one is held out");
             return Err(Error::data(path.display(), reason));
         }
-        let rows = |sequences: Vec<Row>| sequences.into_iter().map(|row| row.sequence(sizes)).collect();
-        let (held_out, training): (Vec<Sequence>, Vec<Sequence>) = (rows(held_out), rows(training));
-        Ok(Box::new(Held { sizes, training, held_out, sum: sum.finish() }))
+        held.shrink_to_fit();
+        Ok(Box::new(Held { sizes, rows: held, all: given.evaluation_files.is_some(), sum: sum.finish() }))
     }
 }
 
@@ -114,68 +109,83 @@ impl Sizes {
 }
 
 /// What is wanted at a time step.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(untagged)]
-enum Target {
-    Class(usize),
-    Bits(Vec<f32>),
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Wanted {
+    Nothing,
+    Class(u64),
+    /// So many bits.
+    Bits(u32),
 }
 
-/// A sequence as a line of JSON has it.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
+/// A sequence as it is read: flat, since files come from others and a list of lists takes many times its text.
+#[derive(Default)]
 struct Row {
-    inputs: Vec<Vec<f32>>,
-    targets: Vec<Option<Target>>,
+    /// The numbers of all time steps, and how many each has.
+    inputs: Vec<f32>,
+    widths: Vec<u32>,
+    targets: Vec<Wanted>,
+    /// Those of all targets that are bits.
+    bits: Vec<f32>,
 }
 
 impl Row {
+    fn clear(&mut self) {
+        self.inputs.clear();
+        self.widths.clear();
+        self.targets.clear();
+        self.bits.clear();
+    }
+
     /// Checks that the sequence is like those before it, and counts the classes.
     fn check(&self, sizes: &mut Option<Sizes>) -> Result<(), String> {
-        let (steps, targets) = (self.inputs.len(), self.targets.len());
+        let (steps, targets) = (self.widths.len(), self.targets.len());
         if steps == 0 || steps != targets {
             return Err(format!(
                 "as many targets as inputs, and at least one, were expected, not {targets} and {steps}"
             ));
         }
-        let Some(first) = self.targets.iter().flatten().next() else {
-            return Err("none of its time steps has a target".into());
+        let (kind, outputs) = match self.targets.iter().find(|target| **target != Wanted::Nothing) {
+            Some(Wanted::Bits(bits)) => (TargetKind::Bits, *bits as usize),
+            Some(Wanted::Class(_)) => (TargetKind::Classes, 1),
+            _ => return Err("none of its time steps has a target".into()),
         };
-        let (kind, outputs) = match first {
-            Target::Class(_) => (TargetKind::Classes, 1),
-            Target::Bits(bits) => (TargetKind::Bits, bits.len()),
-        };
-        let sizes = sizes.get_or_insert(Sizes { inputs: self.inputs[0].len(), outputs, kind, fixed: false });
-        for (number, (input, target)) in (1..).zip(self.inputs.iter().zip(&self.targets)) {
-            if input.len() != sizes.inputs || sizes.inputs == 0 {
+        let sizes = sizes.get_or_insert(Sizes { inputs: self.widths[0] as usize, outputs, kind, fixed: false });
+        let (mut inputs, mut bits) = (&self.inputs[..], &self.bits[..]);
+        for (number, (width, target)) in (1..).zip(self.widths.iter().zip(&self.targets)) {
+            let width = *width as usize;
+            if width != sizes.inputs || sizes.inputs == 0 {
                 let expected = sizes.inputs.max(1);
-                return Err(format!("time step {number} has {} inputs where {expected} were expected", input.len()));
+                return Err(format!("time step {number} has {width} inputs where {expected} were expected"));
             }
+            let input;
+            (input, inputs) = inputs.split_at(width);
             if let Some(bad) = input.iter().find(|value| !value.is_finite()) {
                 return Err(format!("time step {number} has an input of {bad}; finite numbers were expected"));
             }
-            match (target, sizes.kind) {
-                (None, _) => {}
-                (Some(Target::Class(class)), TargetKind::Classes) if sizes.fixed && *class >= sizes.outputs => {
+            match (*target, sizes.kind) {
+                (Wanted::Nothing, _) => {}
+                (Wanted::Class(class), TargetKind::Classes) if sizes.fixed && class >= sizes.outputs as u64 => {
                     let outputs = sizes.outputs;
                     return Err(format!("time step {number} is of class {class}, but the network knows {outputs}"));
                 }
-                (Some(Target::Class(class)), TargetKind::Classes) if *class < 1 << 20 => {
-                    sizes.outputs = sizes.outputs.max(class + 1);
+                (Wanted::Class(class), TargetKind::Classes) if class < MOST_CLASSES => {
+                    sizes.outputs = sizes.outputs.max(class as usize + 1);
                 }
-                (Some(Target::Class(class)), TargetKind::Classes) => {
-                    return Err(format!("time step {number} is of class {class}; there are {} at most", 1 << 20));
+                (Wanted::Class(class), TargetKind::Classes) => {
+                    return Err(format!("time step {number} is of class {class}; there are {MOST_CLASSES} at most"));
                 }
-                (Some(Target::Bits(bits)), TargetKind::Bits) => {
-                    let probable = bits.iter().all(|bit| (0.0..=1.0).contains(bit));
-                    if bits.len() != sizes.outputs || bits.is_empty() || !probable {
+                (Wanted::Bits(count), TargetKind::Bits) => {
+                    let these;
+                    (these, bits) = bits.split_at(count as usize);
+                    let probable = these.iter().all(|bit| (0.0..=1.0).contains(bit));
+                    if these.len() != sizes.outputs || these.is_empty() || !probable {
                         let expected = sizes.outputs.max(1);
                         return Err(format!(
                             "the target of time step {number} is not {expected} bits of 0 or 1, as was expected"
                         ));
                     }
                 }
-                (Some(_), kind) => {
+                (Wanted::Class(_) | Wanted::Bits(_), kind) => {
                     let unit = kind.unit();
                     return Err(format!("the target of time step {number} is not of {unit}, as others are"));
                 }
@@ -183,67 +193,316 @@ impl Row {
         }
         Ok(())
     }
+}
 
-    fn sequence(self, sizes: Sizes) -> Sequence {
-        let mut sequence = Sequence::new(sizes.inputs, sizes.outputs, sizes.kind);
-        for (input, target) in self.inputs.into_iter().zip(self.targets) {
-            let numbers = match target {
-                None => sequence.step(),
-                Some(Target::Class(class)) => sequence.step_with_class(class),
-                Some(Target::Bits(bits)) => sequence.step_with_bits(&bits),
-            };
-            numbers.copy_from_slice(&input);
+/// Classes that are told apart, at most.
+const MOST_CLASSES: u64 = 1 << 20;
+
+/// Reads into a row what a line of JSON has.
+struct Line<'a>(&'a mut Row);
+
+/// Reads the inputs of all time steps.
+struct Inputs<'a>(&'a mut Row);
+
+/// Reads the numbers of a time step, and gives how many there are.
+struct Input<'a>(&'a mut Vec<f32>);
+
+/// Reads the targets of all time steps.
+struct Targets<'a>(&'a mut Row);
+
+/// Reads a target, the bits of which it adds to those before.
+struct Target<'a>(&'a mut Vec<f32>);
+
+/// A bit: a number or a truth value.
+struct Bit(f32);
+
+/// Lets each kind be read by its visitor.
+macro_rules! seeds {
+    ($($name:ident, $value:ty, $method:ident;)*) => {$(
+        impl<'de> DeserializeSeed<'de> for $name<'_> {
+            type Value = $value;
+
+            fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<$value, D::Error> {
+                deserializer.$method(self)
+            }
         }
-        sequence
+    )*};
+}
+
+seeds! {
+    Line, (), deserialize_map;
+    Inputs, (), deserialize_seq;
+    Input, u32, deserialize_seq;
+    Targets, (), deserialize_seq;
+    Target, Wanted, deserialize_any;
+}
+
+impl<'de> Visitor<'de> for Line<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let (mut inputs, mut targets) = (false, false);
+        while let Some(key) = map.next_key::<String>()? {
+            let before = match &*key {
+                "inputs" => std::mem::replace(&mut inputs, true),
+                "targets" => std::mem::replace(&mut targets, true),
+                _ => return Err(de::Error::custom(format_args!("there is {key:?} beside these; leave it out"))),
+            };
+            if before {
+                return Err(de::Error::custom(format_args!("{key:?} is there twice")));
+            }
+            if key == "inputs" {
+                map.next_value_seed(Inputs(self.0))?;
+            } else {
+                map.next_value_seed(Targets(self.0))?;
+            }
+        }
+        match (inputs, targets) {
+            (true, true) => Ok(()),
+            (false, _) => Err(de::Error::custom("there are no inputs")),
+            (_, false) => Err(de::Error::custom("there are no targets")),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Inputs<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of time steps, each a list of numbers")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut steps: A) -> Result<(), A::Error> {
+        while let Some(width) = steps.next_element_seed(Input(&mut self.0.inputs))? {
+            self.0.widths.push(width);
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Input<'_> {
+    type Value = u32;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the numbers of a time step, as a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<u32, A::Error> {
+        let mut count = 0u32;
+        while let Some(number) = numbers.next_element::<f32>()? {
+            self.0.push(number);
+            count = count.checked_add(1).ok_or_else(|| de::Error::custom("it has too many numbers"))?;
+        }
+        Ok(count)
+    }
+}
+
+impl<'de> Visitor<'de> for Targets<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of targets, one for each time step")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut targets: A) -> Result<(), A::Error> {
+        while let Some(target) = targets.next_element_seed(Target(&mut self.0.bits))? {
+            self.0.targets.push(target);
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Target<'_> {
+    type Value = Wanted;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a target: null for none, a class from 0 on, or a list of bits")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Wanted, E> {
+        Ok(Wanted::Nothing)
+    }
+
+    fn visit_u64<E: de::Error>(self, class: u64) -> Result<Wanted, E> {
+        Ok(Wanted::Class(class))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Wanted, E> {
+        Err(E::custom(format_args!("there is no class {number}; where there is no target, write null")))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Wanted, E> {
+        // Tables with a gap have all of their numbers so.
+        if number >= 0.0 && number.fract() == 0.0 && number < 2f64.powi(53) {
+            return Ok(Wanted::Class(number as u64));
+        }
+        Err(E::custom(format_args!(
+            "there is no class {number}; a class is a whole number from 0 on, and null is none"
+        )))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut bits: A) -> Result<Wanted, A::Error> {
+        let mut count = 0u32;
+        while let Some(Bit(bit)) = bits.next_element()? {
+            self.0.push(bit);
+            count = count.checked_add(1).ok_or_else(|| de::Error::custom("it has too many bits"))?;
+        }
+        Ok(Wanted::Bits(count))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfBit;
+
+        impl Visitor<'_> for OfBit {
+            type Value = Bit;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a bit: 0 or 1, false or true")
+            }
+
+            fn visit_bool<E: de::Error>(self, bit: bool) -> Result<Bit, E> {
+                Ok(Bit(f32::from(u8::from(bit))))
+            }
+
+            fn visit_u64<E: de::Error>(self, bit: u64) -> Result<Bit, E> {
+                Ok(Bit(bit as f32))
+            }
+
+            fn visit_i64<E: de::Error>(self, bit: i64) -> Result<Bit, E> {
+                Ok(Bit(bit as f32))
+            }
+
+            fn visit_f64<E: de::Error>(self, bit: f64) -> Result<Bit, E> {
+                Ok(Bit(bit as f32))
+            }
+        }
+
+        deserializer.deserialize_any(OfBit)
+    }
+}
+
+/// The sequences of a file, one after the other.
+#[derive(Default)]
+struct Rows {
+    /// The numbers of all time steps.
+    inputs: Vec<f32>,
+    /// The class of each time step or, of bits, whether there are any; [`NONE`] where nothing is wanted.
+    targets: Vec<u32>,
+    /// The bits of the time steps that have a target.
+    bits: Vec<f32>,
+    /// Where each sequence ends: time steps, and time steps with bits, of it and all before it.
+    ends: Vec<[usize; 2]>,
+}
+
+/// No target.
+const NONE: u32 = u32::MAX;
+
+impl Rows {
+    fn add(&mut self, row: &Row) {
+        self.inputs.extend_from_slice(&row.inputs);
+        self.bits.extend_from_slice(&row.bits);
+        let target = |wanted: &Wanted| match wanted {
+            Wanted::Nothing => NONE,
+            // It was checked to be below 2^20.
+            Wanted::Class(class) => *class as u32,
+            Wanted::Bits(_) => 0,
+        };
+        self.targets.extend(row.targets.iter().map(target));
+        let with_bits = row.targets.iter().filter(|target| matches!(target, Wanted::Bits(_))).count();
+        let [_, before] = self.ends.last().copied().unwrap_or_default();
+        self.ends.push([self.targets.len(), before + with_bits]);
+    }
+
+    fn shrink_to_fit(&mut self) {
+        self.inputs.shrink_to_fit();
+        self.targets.shrink_to_fit();
+        self.bits.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+
+    /// The time steps of a sequence, and the number of time steps with bits before it.
+    fn steps(&self, number: usize) -> (Range<usize>, usize) {
+        let [start, with_bits] = number.checked_sub(1).map_or([0, 0], |before| self.ends[before]);
+        (start..self.ends[number][0], with_bits)
     }
 }
 
 /// Hands on every line of a file that is not blank, with its number.
 fn each_line(path: &Path, mut take: impl FnMut(u64, &str) -> Result<(), Error>) -> Result<(), Error> {
-    if !path.is_file() {
-        return Err(Error::data(path.display(), "there is no such file; name one of sequences, .jsonl or .npz"));
+    let (file, _) = sparsam::internal::file::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            Error::data(path.display(), "there is no such file; name one of sequences, .jsonl or .npz")
+        }
+        _ => Error::at(path)(error),
+    })?;
+    let mut lines = BufReader::new(file.take(LIMITS.bytes));
+    let start = lines.fill_buf().map_err(Error::at(path))?;
+    let seems = seems(start);
+    if !seems.is_empty() {
+        return Err(Error::data(path.display(), format!("lines of JSON were expected{seems}")));
     }
-    let file = File::open(path).map_err(Error::at(path))?;
-    for (number, line) in (1..).zip(BufReader::new(file.take(LIMITS.bytes)).lines()) {
-        let line = line.map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData => {
-                Error::data(path.display(), format!("line {number}: it is not text in UTF-8"))
+    if start.starts_with(BYTE_ORDER_MARK) {
+        lines.consume(BYTE_ORDER_MARK.len());
+    }
+    let mut line = String::new();
+    for number in 1.. {
+        line.clear();
+        let length = lines.read_line(&mut line).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => {
+                let reason = format!("line {number}: it is not text in UTF-8; save the file in UTF-8");
+                Error::data(path.display(), reason)
             }
             _ => Error::at(path)(error),
         })?;
-        if !line.trim().is_empty() {
-            take(number, &line)?;
+        if length == 0 {
+            break;
+        }
+        let text = line.strip_suffix('\n').unwrap_or(&line);
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        if !text.trim().is_empty() {
+            take(number, text)?;
         }
     }
     Ok(())
 }
 
-fn read_json_lines(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum) -> Result<Vec<Row>, Error> {
-    let mut rows = Vec::new();
-    each_line(path, |number, line| {
+fn read_json_lines(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum, rows: &mut Rows) -> Result<(), Error> {
+    let mut row = Row::default();
+    each_line(path, |number, text| {
         let wrong = |reason: String| Error::data(path.display(), format!("line {number}: {reason}"));
-        let row: Row = serde_json::from_str(line).map_err(|error| {
+        row.clear();
+        let mut json = serde_json::Deserializer::from_str(text);
+        Line(&mut row).deserialize(&mut json).and_then(|()| json.end()).map_err(|error| {
             let expected = "{\"inputs\": [[...], ...], \"targets\": [null, ...]} was expected";
             wrong(format!("{expected} ({error})"))
         })?;
         row.check(sizes).map_err(wrong)?;
-        sum.add(line.as_bytes());
-        rows.push(row);
+        sum.add(text.as_bytes());
+        rows.add(&row);
         Ok(())
-    })?;
-    Ok(rows)
+    })
 }
 
-fn read_npz(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum) -> Result<Vec<Row>, Error> {
+fn read_npz(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum, rows: &mut Rows) -> Result<(), Error> {
     let wrong = |reason: String| Error::data(path.display(), reason);
     let wanted = |name: &str| ["inputs.npy", "targets.npy", "lengths.npy", "mask.npy"].contains(&name);
     let entries = archive::read(path, LIMITS, &wanted)?;
     entries.iter().for_each(|entry| sum.add(&entry.bytes));
-    let array = |name: &str| {
-        let entry = entries.iter().find(|entry| entry.name.trim_end_matches(".npy") == name);
-        entry.map(|entry| Array::parse(&entry.bytes).map_err(|reason| Error::data(&entry.place, reason))).transpose()
+    let mut arrays = BTreeMap::new();
+    for entry in entries {
+        let name = entry.name.trim_end_matches(".npy").to_owned();
+        arrays.insert(name, Array::parse(entry.bytes).map_err(|reason| Error::data(&entry.place, reason))?);
+    }
+    let mut needed = |name: &str| {
+        let way_out = "save it with numpy.savez(file, inputs=..., targets=...)";
+        arrays.remove(name).ok_or_else(|| wrong(format!("it holds no array {name}; {way_out}")))
     };
-    let needed = |name: &str| array(name)?.ok_or_else(|| wrong(format!("it holds no array {name}")));
     let (inputs, targets) = (needed("inputs")?, needed("targets")?);
     let [count, steps, size] = inputs.shape[..] else {
         return Err(wrong(format!("inputs were expected as sequences × steps × numbers, not {:?}", inputs.shape)));
@@ -271,49 +530,50 @@ fn read_npz(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum) -> Res
             None
         }
     };
-    let (lengths, mask) = (array("lengths")?, array("mask")?);
+    let (lengths, mask) = (arrays.remove("lengths"), arrays.remove("mask"));
     if let Some(lengths) = &lengths {
         shape("lengths", lengths, &[count])?;
     }
     if let Some(mask) = &mask {
         shape("a mask", mask, &[count, steps])?;
     }
-    let mut rows = Vec::with_capacity(count);
+    let mut row = Row::default();
     for number in 0..count {
         let wrong = |reason: String| wrong(format!("sequence {number}: {reason}"));
-        let length = lengths.as_ref().map_or(steps as f64, |lengths| lengths.values[number]);
+        let length = lengths.as_ref().map_or(steps as f64, |lengths| lengths.number(number));
         if !(1.0..=steps as f64).contains(&length) || length.fract() != 0.0 {
             return Err(wrong(format!("its length is {length} where 1 to {steps} was expected")));
         }
-        let of_step = |step: usize| -> Result<Option<Target>, Error> {
+        row.clear();
+        for step in 0..length as usize {
             let place = number * steps + step;
-            if mask.as_ref().is_some_and(|mask| mask.values[place] == 0.0) {
-                return Ok(None);
-            }
-            let Some(bits) = bits else {
-                let class = targets.values[place];
-                if class < -1.0 || class.fract() != 0.0 {
-                    let reason = format!("the target of time step {} is {class}; a class or -1 was expected", step + 1);
-                    return Err(wrong(reason));
+            row.inputs.extend((place * size..(place + 1) * size).map(|place| inputs.number(place) as f32));
+            row.widths.push(u32::try_from(size).unwrap_or(u32::MAX));
+            let masked = mask.as_ref().is_some_and(|mask| mask.number(place) == 0.0);
+            row.targets.push(match bits {
+                _ if masked => Wanted::Nothing,
+                Some(bits) => {
+                    row.bits.extend((place * bits..(place + 1) * bits).map(|place| targets.number(place) as f32));
+                    Wanted::Bits(u32::try_from(bits).unwrap_or(u32::MAX))
                 }
-                return Ok((class >= 0.0).then_some(Target::Class(class as usize)));
-            };
-            let bits = &targets.values[place * bits..(place + 1) * bits];
-            Ok(Some(Target::Bits(bits.iter().map(|bit| *bit as f32).collect())))
-        };
-        let length = length as usize;
-        let input = |step: usize| {
-            let place = (number * steps + step) * size;
-            inputs.values[place..place + size].iter().map(|value| *value as f32).collect()
-        };
-        let row = Row {
-            inputs: (0..length).map(input).collect(),
-            targets: (0..length).map(of_step).collect::<Result<_, _>>()?,
-        };
+                None => {
+                    let class = targets.number(place);
+                    if class == -1.0 || class == -100.0 {
+                        Wanted::Nothing
+                    } else if class >= 0.0 && class.fract() == 0.0 {
+                        Wanted::Class(class as u64)
+                    } else {
+                        let reason =
+                            format!("the target of time step {} is {class}; a class or -1 was expected", step + 1);
+                        return Err(wrong(reason));
+                    }
+                }
+            });
+        }
         row.check(sizes).map_err(wrong)?;
-        rows.push(row);
+        rows.add(&row);
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// The inputs alone of the sequences of a file, as [`Sequences`] describes it: sequences, time steps, numbers. What is
@@ -365,27 +625,28 @@ fn npz_inputs(path: &Path) -> Result<Vec<Vec<Vec<f32>>>, Error> {
     let wrong = |reason: String| Error::data(path.display(), reason);
     let wanted = |name: &str| ["inputs.npy", "lengths.npy"].contains(&name);
     let entries = archive::read(path, LIMITS, &wanted)?;
-    let array = |name: &str| {
-        let entry = entries.iter().find(|entry| entry.name.trim_end_matches(".npy") == name);
-        entry.map(|entry| Array::parse(&entry.bytes).map_err(|reason| Error::data(&entry.place, reason))).transpose()
-    };
-    let inputs = array("inputs")?.ok_or_else(|| wrong("it holds no array inputs".into()))?;
+    let mut arrays = BTreeMap::new();
+    for entry in entries {
+        let name = entry.name.trim_end_matches(".npy").to_owned();
+        arrays.insert(name, Array::parse(entry.bytes).map_err(|reason| Error::data(&entry.place, reason))?);
+    }
+    let inputs = arrays.remove("inputs").ok_or_else(|| wrong("it holds no array inputs".into()))?;
     let [count, steps, size] = inputs.shape[..] else {
         return Err(wrong(format!("inputs were expected as sequences × steps × numbers, not {:?}", inputs.shape)));
     };
-    let lengths = array("lengths")?;
+    let lengths = arrays.remove("lengths");
     if let Some(lengths) = lengths.as_ref().filter(|lengths| lengths.shape != [count]) {
         return Err(wrong(format!("lengths of the shape [{count}] were expected, not {:?}", lengths.shape)));
     }
     let mut sequences = Vec::new();
     for number in 0..count {
-        let length = lengths.as_ref().map_or(steps as f64, |lengths| lengths.values[number]);
+        let length = lengths.as_ref().map_or(steps as f64, |lengths| lengths.number(number));
         if !(0.0..=steps as f64).contains(&length) || length.fract() != 0.0 {
             return Err(wrong(format!("sequence {number}: its length is {length} where 1 to {steps} was expected")));
         }
         let input = |step: usize| {
             let place = (number * steps + step) * size;
-            inputs.values[place..place + size].iter().map(|value| *value as f32).collect()
+            (place..place + size).map(|place| inputs.number(place) as f32).collect()
         };
         sequences.push((0..length as usize).map(input).collect());
     }
@@ -395,10 +656,35 @@ fn npz_inputs(path: &Path) -> Result<Vec<Vec<Vec<f32>>>, Error> {
 /// Sequences to train on and sequences that are held out.
 struct Held {
     sizes: Sizes,
-    training: Vec<Sequence>,
-    held_out: Vec<Sequence>,
+    rows: Rows,
+    /// All are held out: they are only evaluated on.
+    all: bool,
     /// Of the file.
     sum: String,
+}
+
+impl Held {
+    /// How many are held out.
+    fn held_out_count(&self) -> usize {
+        let count = self.rows.ends.len();
+        if self.all { count } else { count / HELD_OUT }
+    }
+
+    /// One of those that are held out.
+    fn held_out(&self, number: usize) -> usize {
+        if self.all { number } else { number * HELD_OUT + HELD_OUT - 1 }
+    }
+
+    /// How many are trained on. Who built the task to evaluate has no others than those held out.
+    fn training_count(&self) -> usize {
+        let count = self.rows.ends.len();
+        if self.all { count } else { count - count / HELD_OUT }
+    }
+
+    /// One of those that are trained on.
+    fn training(&self, number: usize) -> usize {
+        if self.all { number } else { number / (HELD_OUT - 1) * HELD_OUT + number % (HELD_OUT - 1) }
+    }
 }
 
 impl Task for Held {
@@ -416,30 +702,41 @@ impl Task for Held {
     }
 
     fn steps(&self, _: usize) -> usize {
-        self.training.iter().chain(&self.held_out).map(Sequence::steps).max().unwrap_or(0)
+        (0..self.rows.ends.len()).map(|number| self.rows.steps(number).0.len()).max().unwrap_or(0)
     }
 
     fn start(&self, draw: Draw) -> Source<'_> {
         let Draw { stream, number, mut random, .. } = draw;
+        let held_out = self.held_out_count();
         let whole = match stream {
-            Stream::Evaluation => &self.held_out[(number % self.held_out.len() as u64) as usize],
+            Stream::Evaluation => self.held_out((number % held_out as u64) as usize),
             Stream::Validation if number >= Draw::IN_TURN => {
-                &self.held_out[((number - Draw::IN_TURN) % self.held_out.len() as u64) as usize]
+                self.held_out(((number - Draw::IN_TURN) % held_out as u64) as usize)
             }
             // Numbers of evaluations may lie apart by what the held-out ones divide: always the same few would come.
-            Stream::Validation => &self.held_out[random.below(self.held_out.len())],
-            _ => {
-                // Who built the task to evaluate has no others.
-                let sequences = if self.training.is_empty() { &self.held_out } else { &self.training };
-                &sequences[random.below(sequences.len())]
-            }
+            Stream::Validation => self.held_out(random.below(held_out)),
+            _ => self.training(random.below(self.training_count())),
         };
-        let mut steps = 0..whole.steps();
-        Box::new(move |sequence| steps.next().map(|step| sequence.push_step_of(whole, step)).is_some())
+        let Sizes { inputs, outputs, kind, .. } = self.sizes;
+        let (mut steps, mut with_bits) = self.rows.steps(whole);
+        Box::new(move |sequence| {
+            let Some(step) = steps.next() else { return false };
+            let numbers = match (self.rows.targets[step], kind) {
+                (NONE, _) => sequence.step(),
+                (class, TargetKind::Classes) => sequence.step_with_class(class as usize),
+                (_, TargetKind::Bits) => {
+                    let bits = &self.rows.bits[with_bits * outputs..(with_bits + 1) * outputs];
+                    with_bits += 1;
+                    sequence.step_with_bits(bits)
+                }
+            };
+            numbers.copy_from_slice(&self.rows.inputs[step * inputs..(step + 1) * inputs]);
+            true
+        })
     }
 
     fn evaluation_sequences(&self) -> Option<u64> {
-        Some(self.held_out.len() as u64)
+        Some(self.held_out_count() as u64)
     }
 
     fn kept(&self) -> Option<Value> {
@@ -455,6 +752,7 @@ mod tests {
 
     use super::*;
     use crate::data::npy::tests::write_npz;
+    use crate::sequence::Sequence;
 
     fn build(path: &Path) -> Result<Box<dyn Task>, Error> {
         Sequences { data: path.display().to_string() }.build(Given::default())
@@ -586,6 +884,50 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_read_as_other_programs_write_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let of = |line: &str, before: &str, end: &str| {
+            fs::write(&path, format!("{before}{}", format!("{line}{end}").repeat(10))).unwrap();
+            let task = build(&path).unwrap();
+            generate(&*task, Stream::Evaluation, 0)
+        };
+        // A table with a gap has its classes as floating-point numbers; truth values are bits.
+        let floats = of("{\"inputs\": [[1], [2]], \"targets\": [null, 2.0]}", "", "\n");
+        assert_eq!((floats.class(0), floats.class(1)), (None, Some(2)));
+        let truths = of("{\"targets\": [[true, false]], \"inputs\": [[1.5]]}", "\u{feff}\n", "\r\n\r\n");
+        assert_eq!((truths.bits(0), truths.input(0)), (Some(&[1.0, 0.0][..]), &[1.5][..]));
+    }
+
+    #[test]
+    fn what_is_no_file_of_sequences_is_named_by_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            message(build(&path))
+        };
+        let wide: Vec<u8> = "\u{feff}{\"inputs\": []}\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (name, bytes, expected) in [
+            ("a.jsonl", &b"\x1f\x8b\x08\0\0"[..], "it is compressed with gzip; unpack it"),
+            ("a.jsonl.zst", b"\x28\xb5\x2f\xfd\0", "compressed with Zstandard"),
+            ("b.jsonl", &wide, "it is text in UTF-16; save it in UTF-8"),
+            ("c.jsonl", &wide[2..], "UTF-16"),
+            ("d.jsonl", b"{\"inputs\": [[1]], \"targets\": [\"\xe9\"]}\n", "line 1: it is not text in UTF-8"),
+            ("a.npy", b"\x93NUMPY\x01\0", "numpy.savez"),
+            ("b.npz", b"\x93NUMPY\x01\0", "it is no archive as its name says: it is one array of NumPy"),
+            ("c.npz", b"\x1f\x8b\x08\0\0", "compressed with gzip"),
+            ("a.parquet", b"PAR1\0\0", "Parquet"),
+            ("a.pt", b"PK\x03\x04\0", "zip archive"),
+        ] {
+            let found = write(name, bytes);
+            assert!(found.contains(name) && found.contains(expected), "{found}");
+        }
+        let folder_of = message(build(folder.path()));
+        assert!(folder_of.contains("it is a folder, where a file was expected"), "{folder_of}");
+    }
+
+    #[test]
     fn malformed_lines_are_named_with_what_was_expected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.jsonl");
@@ -604,6 +946,14 @@ mod tests {
             ("{\"inputs\": [[1, 2]], \"targets\": [[0, 2]]}", "the target of time step 1 is not 2 bits"),
             ("{\"inputs\": [[1, 2]], \"targets\": [1]}", "the target of time step 1 is not of bits"),
             ("{\"inputs\": [[1, 1e300]], \"targets\": [[0, 1]]}", "number out of range"),
+            ("{\"inputs\": [[1, 2]], \"targets\": [-1]}", "there is no class -1; where there is no target, write null"),
+            ("{\"inputs\": [[1, 2]], \"targets\": [1.5]}", "there is no class 1.5"),
+            ("{\"inputs\": [[1, 2]], \"targets\": [\"a\"]}", "null for none, a class from 0 on, or a list of bits"),
+            ("{\"inputs\": [[1, 2]], \"targets\": [[0, \"1\"]]}", "a bit: 0 or 1, false or true"),
+            ("{\"inputs\": [1, 2], \"targets\": [0, 1]}", "the numbers of a time step, as a list"),
+            ("{\"inputs\": [[1, 2]], \"targets\": [[0, 1]], \"id\": 3}", "there is \"id\" beside these; leave it out"),
+            ("{\"targets\": [[0, 1]]}", "there are no inputs"),
+            ("{\"targets\": [0], \"targets\": [1]}", "\"targets\" is there twice"),
         ] {
             fs::write(&path, format!("{good}\n{line}\n")).unwrap();
             let error = message(build(&path));

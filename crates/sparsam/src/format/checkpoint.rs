@@ -9,8 +9,9 @@
 //! bytes.
 //!
 //! A file is believed only as far as it was checked: its header may claim no byte that is not there, its sizes must
-//! fit its configuration before room is made for them, and what does not fit is an [`Error::Checkpoint`] that names
-//! the tensor. Numbers are converted between `f32` and `f64` as they are read, rounded where they must be.
+//! fit its configuration before room is made for them, every tensor must have the checksum that its metadata keeps, and
+//! what does not fit is an [`Error::Checkpoint`] that names the tensor. Files of versions that kept no checksums are read as
+//! well; [`notice::take`](crate::notice::take) then says so. Numbers are converted between `f32` and `f64` as they are read, rounded where they must be.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -67,7 +68,8 @@ pub fn load<T: Real>(path: &Path) -> Result<Network<T>, Error> {
 /// # Errors
 /// As [`load`].
 pub fn load_with_extra<T: Real>(path: &Path) -> Result<(Network<T>, Extra<T>), Error> {
-    tensors::open(path).and_then(|(file, length)| decode(file, length)).map_err(|fault| fault.at(path, unusable))
+    let file = tensors::open(path);
+    file.and_then(|(file, length)| decode(file, length, Some(path))).map_err(|fault| fault.at(path, unusable))
 }
 
 /// The bytes of a checkpoint file.
@@ -83,7 +85,7 @@ pub fn to_bytes<T: Real>(network: &Network<T>, extra: &Extra<T>) -> Result<Vec<u
 /// # Errors
 /// [`Error::Checkpoint`] if they are not a checkpoint or a damaged one.
 pub fn from_bytes<T: Real>(bytes: &[u8]) -> Result<(Network<T>, Extra<T>), Error> {
-    decode(bytes, bytes.len() as u64).map_err(|fault| fault.at(Path::new("in memory"), unusable))
+    decode(bytes, bytes.len() as u64, None).map_err(|fault| fault.at(Path::new("in memory"), unusable))
 }
 
 fn unusable(path: String, reason: String) -> Error {
@@ -113,8 +115,8 @@ fn encode<T: Real>(network: &Network<T>, extra: &Extra<T>) -> Result<Vec<u8>, Fa
     tensors::encode(metadata, of_network.chain(of_training))
 }
 
-fn decode<T: Real>(mut file: impl Read, length: u64) -> Result<(Network<T>, Extra<T>), Fault> {
-    let header = read_header(&mut file, length)?;
+fn decode<T: Real>(mut file: impl Read, length: u64, path: Option<&Path>) -> Result<(Network<T>, Extra<T>), Fault> {
+    let header = read_header(&mut file, length, path)?;
     let (config, metadata) = read_metadata(&header.metadata)?;
     let expected = config.tensors();
     check_tensors(&config, &expected, &header.tensors)?;
@@ -122,9 +124,10 @@ fn decode<T: Real>(mut file: impl Read, length: u64) -> Result<(Network<T>, Extr
     // From here on every size is known to be one that the file has.
     let mut parameters = Parameters::<T>::zeros(expected);
     let mut extra = Extra { metadata, tensors: Vec::new() };
-    for (name, info) in header.into_order() {
-        if let Some(values) = parameters.get_mut(&name) {
-            read_numbers(&mut file, info.dtype, values)?;
+    for tensor in header.into_order() {
+        let name = &tensor.name;
+        if let Some(values) = parameters.get_mut(name) {
+            read_numbers(&mut file, &tensor, values)?;
             if let Some((place, value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
                 refuse!(
                     "number {place} of tensor `{name}` is {value} as {}, where a finite number was expected",
@@ -132,9 +135,9 @@ fn decode<T: Real>(mut file: impl Read, length: u64) -> Result<(Network<T>, Extr
                 );
             }
         } else {
-            let mut values = vec![T::ZERO; info.shape.iter().product()];
-            read_numbers(&mut file, info.dtype, &mut values)?;
-            extra.tensors.push((name, values));
+            let mut values = vec![T::ZERO; tensor.info.shape.iter().product()];
+            read_numbers(&mut file, &tensor, &mut values)?;
+            extra.tensors.push((tensor.name, values));
         }
     }
     let network = Network::from_parameters(config, parameters).map_err(Fault::Other)?;
@@ -225,9 +228,9 @@ mod tests {
         to_bytes(&Network::<f32>::new(config(), 7).unwrap(), &extra()).unwrap()
     }
 
-    /// A checkpoint whose header was changed, its length put right.
+    /// A checkpoint whose header was changed, its length put right, and that has no checksums.
     fn with_header(change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
-        let bytes = bytes();
+        let bytes = tensors::without_sums(&bytes());
         let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
         let mut header = serde_json::from_slice(&bytes[8..end]).unwrap();
         change(&mut header);
@@ -417,7 +420,8 @@ mod tests {
         network.parameters_mut().get_mut("interface.bias").unwrap()[2] = f32::NAN;
         assert!(matches!(to_bytes(&network, &Extra::default()), Err(Error::NotFinite { .. })));
 
-        let mut file = to_bytes(&Network::<f32>::new(config(), 7).unwrap(), &Extra::default()).unwrap();
+        let file = to_bytes(&Network::<f32>::new(config(), 7).unwrap(), &Extra::default()).unwrap();
+        let mut file = tensors::without_sums(&file);
         let last = file.len() - 4;
         file[last..].copy_from_slice(&f32::NEG_INFINITY.to_le_bytes());
         refused(&file, "number 1 of tensor `output.bias` is -inf as f32, where a finite number was expected");
@@ -445,6 +449,18 @@ mod tests {
         assert!(matches!(from_bytes::<f32>(&text), Err(Error::Checkpoint { .. })));
         text[..8].copy_from_slice(&20u64.to_le_bytes());
         assert!(matches!(from_bytes::<f32>(&text), Err(Error::Checkpoint { .. })));
+    }
+
+    #[test]
+    fn a_damaged_number_is_noticed_in_every_tensor() {
+        let file = bytes();
+        let start = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+        for place in start..file.len() {
+            let mut damaged = file.clone();
+            damaged[place] ^= 1 << (place % 8);
+            let Err(Error::Checkpoint { reason, .. }) = from_bytes::<f32>(&damaged) else { panic!("byte {place}") };
+            assert!(reason.contains("are not those that were written, by their checksum"), "{reason}");
+        }
     }
 
     /// Sizes that no machine has must be refused before room is made for them, whatever they multiply to.
@@ -501,7 +517,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 
         assert!(matches!(load::<f32>(&folder.path().join("none")), Err(Error::Io { .. })));
-        assert!(matches!(load::<f32>(folder.path()), Err(Error::Checkpoint { .. } | Error::Io { .. })));
+        assert!(matches!(load::<f32>(folder.path()), Err(Error::Io { .. })));
     }
 
     #[test]
@@ -520,7 +536,7 @@ mod tests {
         std::fs::write(&path, bytes()).unwrap();
         let script = "import sys, json, safetensors
 with safetensors.safe_open(sys.argv[1], 'numpy') as file:
-    metadata = {key: json.loads(value) for key, value in file.metadata().items() if key.startswith('sparsam.')}
+    metadata = {key: json.loads(value) for key, value in file.metadata().items() if key == 'sparsam.network'}
     tensors = {name: file.get_tensor(name) for name in file.keys()}
     print(json.dumps([metadata, {name: [list(t.shape), float(t.sum(dtype='float64'))] for name, t in tensors.items()}]))";
         let output = std::process::Command::new(python).args(["-c", script]).arg(&path).output().unwrap();
@@ -544,7 +560,8 @@ with safetensors.safe_open(sys.argv[1], 'numpy') as file:
             in_header in any::<bool>(),
             length in any::<Option<prop::sample::Index>>(),
         ) {
-            let mut file = bytes();
+            // Checksums would stop it before anything else could.
+            let mut file = tensors::without_sums(&bytes());
             let header = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
             let range = if in_header { header } else { file.len() };
             for (place, value) in changes {

@@ -1,16 +1,21 @@
 //! Safetensors files: what checkpoints and saved states have in common.
 //!
-//! A file is believed only as far as it was checked: its header may claim no byte that is not there.
+//! A file is believed only as far as it was checked: its header may claim no byte that is not there, and the numbers of each
+//! tensor, as the header itself, must have the checksums (CRC-32C) that were kept in its metadata when it was written. Files
+//! that earlier versions wrote have none, which is [noted](crate::notice).
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use crc32c::{crc32c, crc32c_append};
+
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde::{Deserialize, Serialize};
 
+use crate::system::{file, notice};
 use crate::{Error, Real};
 
 /// The longest header that is read. A real one has a few kilobytes; parsing takes a multiple of its length.
@@ -19,6 +24,14 @@ const LONGEST_HEADER: u64 = 16 << 20;
 const PREFIX: u64 = 8;
 /// Bytes read at a time. A multiple of the length of every number.
 const BLOCK: usize = 1 << 16;
+
+/// The metadata's key for the checksums of the tensors, as JSON: by name, in hexadecimal.
+const SUMS: &str = "sparsam.checksums";
+/// The metadata's key for the checksum of the header, which is counted with [`NO_SUM`] in its place. That there are two keys
+/// lets no damaged one be taken for one that an earlier version left out.
+const HEADER_SUM: &str = "sparsam.header";
+/// A checksum that is yet to be known.
+const NO_SUM: &str = "00000000";
 
 /// The header of a safetensors file.
 #[derive(Serialize, Deserialize)]
@@ -29,15 +42,72 @@ pub struct Header {
     /// What is where.
     #[serde(flatten)]
     pub tensors: BTreeMap<String, TensorInfo>,
+    /// The tensors' checksums, unless an earlier version wrote the file.
+    #[serde(skip)]
+    sums: Option<BTreeMap<String, u32>>,
+}
+
+/// A tensor of a file.
+pub struct Placed {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub info: TensorInfo,
+    /// The checksum of its bytes.
+    sum: Option<u32>,
 }
 
 impl Header {
     /// The tensors in the order in which they lie in the file.
-    pub fn into_order(self) -> Vec<(String, TensorInfo)> {
-        let mut in_order: Vec<_> = self.tensors.into_iter().collect();
-        in_order.sort_by_key(|(_, info)| info.data_offsets);
+    pub fn into_order(self) -> Vec<Placed> {
+        let Self { tensors, sums, .. } = self;
+        let sum = |name: &str| sums.as_ref().and_then(|sums| sums.get(name).copied());
+        let mut in_order: Vec<_> =
+            tensors.into_iter().map(|(name, info)| Placed { sum: sum(&name), name, info }).collect();
+        in_order.sort_by_key(|placed| placed.info.data_offsets);
         in_order
     }
+
+    /// Checks the bytes that it was read from against its own checksum, and takes those of the tensors out of its metadata.
+    fn check_sums(&mut self, mut json: Vec<u8>) -> Result<(), Fault> {
+        let (sums, sum) = match (self.metadata.remove(SUMS), self.metadata.remove(HEADER_SUM)) {
+            (None, None) => return Ok(()),
+            (Some(sums), Some(sum)) => (sums, sum),
+            _ => refuse!("its metadata has one of `{SUMS}` and `{HEADER_SUM}`, where both were expected; {CHANGED}"),
+        };
+        let place = header_sum_place(&json);
+        let found = place.map(|place| {
+            json[place..place + NO_SUM.len()].copy_from_slice(NO_SUM.as_bytes());
+            crc32c(&json)
+        });
+        if found.is_none_or(|found| format!("{found:08x}") != sum) && !cfg!(fuzzing) {
+            refuse!("its header is not as it was written, by its checksum; {CHANGED}");
+        }
+        let sums: BTreeMap<String, String> = match serde_json::from_str(&sums) {
+            Ok(sums) => sums,
+            Err(error) => refuse!("its `{SUMS}` are no checksums by name: {error}"),
+        };
+        let sums = sums.into_iter().map(|(name, sum)| Some((name, u32::from_str_radix(&sum, 16).ok()?)));
+        let Some(sums) = sums.collect::<Option<BTreeMap<_, _>>>() else {
+            refuse!("its `{SUMS}` are no numbers in hexadecimal");
+        };
+        if !sums.keys().eq(self.tensors.keys()) {
+            refuse!("its `{SUMS}` are not of the tensors that it has; {CHANGED}");
+        }
+        self.sums = Some(sums);
+        Ok(())
+    }
+}
+
+/// The way out where checksums do not match.
+const CHANGED: &str = "the file was damaged on a disk or on its way: take a copy of it, or another; if it was changed on \
+    purpose, remove `sparsam.checksums` and `sparsam.header` from its metadata";
+
+/// Where the checksum of a header stands in it. Inside of a text quotes stand behind a backslash.
+fn header_sum_place(json: &[u8]) -> Option<usize> {
+    let before = format!("\"{HEADER_SUM}\":\"");
+    let place = json.windows(before.len()).position(|bytes| bytes == before.as_bytes())? + before.len();
+    (place + NO_SUM.len() <= json.len()).then_some(place)
 }
 
 /// What is wrong, before it is known with which file.
@@ -95,10 +165,13 @@ impl<T: Real> Numbers<'_, T> {
 
 /// The bytes of a file with these texts and tensors, which have a name, a shape and as many numbers as that says.
 pub fn encode<'a, T: Real>(
-    metadata: BTreeMap<String, String>,
+    mut metadata: BTreeMap<String, String>,
     tensors: impl Iterator<Item = (String, Vec<usize>, Numbers<'a, T>)> + Clone,
 ) -> Result<Vec<u8>, Fault> {
-    let mut header = Header { metadata, tensors: BTreeMap::new() };
+    let unknown: BTreeMap<String, &str> = tensors.clone().map(|(name, ..)| (name, NO_SUM)).collect();
+    metadata.insert(SUMS.into(), json_of(&unknown)?);
+    metadata.insert(HEADER_SUM.into(), NO_SUM.into());
+    let mut header = Header { metadata, tensors: BTreeMap::new(), sums: None };
     let mut end = 0;
     for (name, shape, numbers) in tensors.clone() {
         let start = end;
@@ -117,27 +190,47 @@ pub fn encode<'a, T: Real>(
     let mut bytes = Vec::with_capacity(PREFIX as usize + json.len() + end);
     bytes.extend_from_slice(&(json.len() as u64).to_le_bytes());
     bytes.extend_from_slice(&json);
-    for (_, _, numbers) in tensors {
+    let mut sums = BTreeMap::new();
+    for (name, _, numbers) in tensors {
+        let start = bytes.len();
         match numbers {
             Numbers::Real(values) => values.iter().for_each(|value| value.write_le(&mut bytes)),
             Numbers::Whole(values) => values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes())),
         }
+        sums.insert(name, format!("{:08x}", crc32c(&bytes[start..])));
     }
+    // Checksums are all of one length, so that the header keeps its own.
+    header.metadata.insert(SUMS.into(), json_of(&sums)?);
+    let mut known = serde_json::to_vec(&header).map_err(|error| Fault::Reason(error.to_string()))?;
+    known.resize(json.len(), b' ');
+    if let Some(place) = header_sum_place(&known) {
+        let sum = format!("{:08x}", crc32c(&known));
+        known[place..place + NO_SUM.len()].copy_from_slice(sum.as_bytes());
+    }
+    bytes[PREFIX as usize..][..known.len()].copy_from_slice(&known);
     Ok(bytes)
+}
+
+fn json_of(value: &impl Serialize) -> Result<String, Fault> {
+    serde_json::to_string(value).map_err(|error| Fault::Reason(error.to_string()))
 }
 
 /// Opens a file, and says how many bytes it has.
 pub fn open(path: &Path) -> Result<(File, u64), Fault> {
-    let file = File::open(path).map_err(Fault::Io)?;
-    let about = file.metadata().map_err(Fault::Io)?;
-    if !about.is_file() {
-        refuse!("it is not a file");
-    }
-    Ok((file, about.len()))
+    file::open(path).map_err(Fault::Io)
 }
 
-/// Reads the header and checks it against the length of the file, and against itself.
-pub fn read_header(file: &mut impl Read, length: u64) -> Result<Header, Fault> {
+/// Notes that a file without checksums cannot be told from a damaged one.
+fn note_without_sums(path: &Path) {
+    notice::note("checksums", path, || {
+        let path = path.display();
+        format!("{path} has no checksums, as earlier versions wrote none: damage to its numbers would go unnoticed")
+    });
+}
+
+/// Reads the header and checks it against the length of the file, and against itself. `path` is that of the file, if it has
+/// one.
+pub fn read_header(file: &mut impl Read, length: u64, path: Option<&Path>) -> Result<Header, Fault> {
     if length < PREFIX {
         refuse!("it has {length} bytes, where a safetensors file has at least {PREFIX}");
     }
@@ -152,10 +245,11 @@ pub fn read_header(file: &mut impl Read, length: u64) -> Result<Header, Fault> {
     }
     let mut json = vec![0; header_length as usize];
     file.read_exact(&mut json).map_err(Fault::Io)?;
-    let header: Header = match serde_json::from_slice(&json) {
+    let mut header: Header = match serde_json::from_slice(&json) {
         Ok(header) => header,
         Err(error) => refuse!("its header is not that of a safetensors file: {error}"),
     };
+    header.check_sums(json)?;
 
     let mut places: Vec<_> = header.tensors.iter().collect();
     places.sort_by_key(|(_, info)| info.data_offsets);
@@ -176,16 +270,37 @@ pub fn read_header(file: &mut impl Read, length: u64) -> Result<Header, Fault> {
     if next as u64 != there {
         refuse!("its tensors have {next} bytes by its header, but {there} are there; it was cut off or added to");
     }
+    if header.sums.is_none()
+        && let Some(path) = path
+    {
+        note_without_sums(path);
+    }
     Ok(header)
 }
 
-/// Reads as many numbers as `values` has room for. Single precision passes through double precision unchanged.
-pub fn read_numbers<T: Real>(file: &mut impl Read, dtype: Dtype, values: &mut [T]) -> Result<(), Fault> {
+impl Placed {
+    /// Checks the numbers read by their sum.
+    fn check(&self, found: u32) -> Result<(), Fault> {
+        match self.sum {
+            Some(sum) if sum != found && !cfg!(fuzzing) => {
+                let name = &self.name;
+                refuse!("the numbers of tensor `{name}` are not those that were written, by their checksum; {CHANGED}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads as many numbers of a tensor as `values` has room for, which are all. Single precision passes through double
+/// precision unchanged.
+pub fn read_numbers<T: Real>(file: &mut impl Read, tensor: &Placed, values: &mut [T]) -> Result<(), Fault> {
+    let dtype = tensor.info.dtype;
     let size = dtype.bitsize() / 8;
-    let mut block = [0; BLOCK];
+    let (mut block, mut sum) = ([0; BLOCK], 0);
     for values in values.chunks_mut(BLOCK / size) {
         let bytes = &mut block[..values.len() * size];
         file.read_exact(bytes).map_err(Fault::Io)?;
+        sum = crc32c_append(sum, bytes);
         for (value, bytes) in values.iter_mut().zip(bytes.chunks_exact(size)) {
             *value = T::from_f64(match dtype {
                 Dtype::F32 => f64::from(f32::read_le(bytes)),
@@ -193,18 +308,98 @@ pub fn read_numbers<T: Real>(file: &mut impl Read, dtype: Dtype, values: &mut [T
             });
         }
     }
-    Ok(())
+    tensor.check(sum)
 }
 
-/// Reads as many whole numbers as `values` has room for.
-pub fn read_whole(file: &mut impl Read, values: &mut [u32]) -> Result<(), Fault> {
-    let mut block = [0; BLOCK];
+/// Reads as many whole numbers of a tensor as `values` has room for, which are all.
+pub fn read_whole(file: &mut impl Read, tensor: &Placed, values: &mut [u32]) -> Result<(), Fault> {
+    let (mut block, mut sum) = ([0; BLOCK], 0);
     for values in values.chunks_mut(BLOCK / size_of::<u32>()) {
         let bytes = &mut block[..size_of_val(values)];
         file.read_exact(bytes).map_err(Fault::Io)?;
+        sum = crc32c_append(sum, bytes);
         for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
             *value = u32::from_le_bytes(*bytes);
         }
     }
-    Ok(())
+    tensor.check(sum)
+}
+
+/// The file as an earlier version would have written it.
+#[cfg(test)]
+pub fn without_sums(bytes: &[u8]) -> Vec<u8> {
+    let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: Header = serde_json::from_slice(&bytes[8..end]).unwrap();
+    header.metadata.remove(SUMS);
+    header.metadata.remove(HEADER_SUM);
+    let mut json = serde_json::to_vec(&header).unwrap();
+    json.resize(json.len().next_multiple_of(8), b' ');
+    [&(json.len() as u64).to_le_bytes(), &json[..], &bytes[end..]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> Vec<u8> {
+        let (real, whole) = ([1.5f32, -2.0, 0.0], [7u32, 8]);
+        let tensors = [
+            ("a".to_owned(), vec![3], Numbers::Real(&real[..])),
+            ("b".to_owned(), vec![1, 2], Numbers::Whole(&whole[..])),
+            ("none".to_owned(), vec![0], Numbers::Real(&[])),
+        ];
+        let tricky = "\"sparsam.header\":\"00000000".to_owned();
+        let Ok(bytes) = encode([("note".to_owned(), tricky)].into(), tensors.into_iter()) else { panic!() };
+        bytes
+    }
+
+    /// What is wrong with a file, if anything is.
+    fn fault(bytes: &[u8]) -> Option<String> {
+        let read = || -> Result<(), Fault> {
+            let mut file = bytes;
+            let header = read_header(&mut file, bytes.len() as u64, None)?;
+            for tensor in header.into_order() {
+                let length = tensor.info.shape.iter().product();
+                match tensor.info.dtype {
+                    Dtype::U32 => read_whole(&mut file, &tensor, &mut vec![0; length])?,
+                    _ => read_numbers::<f32>(&mut file, &tensor, &mut vec![0.0; length])?,
+                }
+            }
+            Ok(())
+        };
+        read().err().map(|fault| match fault {
+            Fault::Reason(reason) => reason,
+            Fault::Io(error) => error.to_string(),
+            Fault::Other(error) => error.to_string(),
+        })
+    }
+
+    #[test]
+    fn no_flipped_bit_goes_unnoticed() {
+        let whole = file();
+        assert_eq!(fault(&whole), None);
+        let mut named = 0;
+        for place in 0..whole.len() {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[place] ^= 1 << bit;
+                let reason = fault(&bytes).unwrap_or_else(|| panic!("bit {bit} of byte {place}"));
+                named += usize::from(reason.contains("the numbers of tensor `a` are not those that were written"));
+            }
+        }
+        assert_eq!(named, 3 * 4 * 8);
+    }
+
+    #[test]
+    fn files_without_checksums_are_read_and_half_of_them_are_refused() {
+        let whole = file();
+        assert_eq!(fault(&without_sums(&whole)), None);
+        for key in ["sparsam.checksums", "sparsam.header"] {
+            let text = String::from_utf8_lossy(&whole).into_owned();
+            let place = text.find(&format!("\"{key}\":")).unwrap();
+            let mut bytes = whole.clone();
+            bytes[place + 1] = b'q';
+            assert!(fault(&bytes).unwrap().contains("where both were expected"), "{key}");
+        }
+    }
 }

@@ -4,9 +4,27 @@ use std::fs;
 use std::path::Path;
 
 /// Bytes of physical memory that can be had without taking them from another program and without exceeding what the
-/// process's control groups (a container's, say) allow; none where the system does not say.
+/// process's control groups (a container's, say) and its own limits (`ulimit -v`, `ulimit -d`) allow; none where the system
+/// does not say.
 pub fn available_bytes() -> Option<u128> {
-    available_below(Path::new("/"))
+    available_below(Path::new("/")).map(|available| own_limit().map_or(available, |left| left.min(available)))
+}
+
+/// Bytes that the process's own limits leave it beyond those it has; none if there are none, or the system does not say.
+#[cfg(unix)]
+fn own_limit() -> Option<u128> {
+    use rustix::process::{Resource, getrlimit};
+    // In pages: all of the address space, and at the sixth place what is data.
+    let statm = fs::read_to_string("/proc/self/statm").ok()?;
+    let page = rustix::param::page_size() as u128;
+    let used = |place: usize| statm.split_whitespace().nth(place)?.parse::<u128>().ok().map(|pages| pages * page);
+    let left = |resource, place| Some(u128::from(getrlimit(resource).current?).saturating_sub(used(place)?));
+    [left(Resource::As, 0), left(Resource::Data, 5)].into_iter().flatten().min()
+}
+
+#[cfg(not(unix))]
+fn own_limit() -> Option<u128> {
+    None
 }
 
 fn available_below(root: &Path) -> Option<u128> {

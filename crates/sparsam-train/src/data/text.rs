@@ -1,0 +1,35 @@
+//! What bytes that were expected to be text are instead.
+
+/// What some programs put before text in UTF-8.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What bytes seem to be that are not the text expected, as the end of a sentence with the way out; empty if that is not
+/// known.
+pub fn seems(bytes: &[u8]) -> &'static str {
+    let starts: [(&[u8], &str); 14] = [
+        (b"\x1f\x8b", ": it is compressed with gzip; unpack it (gunzip)"),
+        (b"BZh", ": it is compressed with bzip2; unpack it (bunzip2)"),
+        (b"\xfd7zXZ\0", ": it is compressed with xz; unpack it (unxz)"),
+        (b"\x28\xb5\x2f\xfd", ": it is compressed with Zstandard; unpack it (unzstd)"),
+        (b"7z\xbc\xaf\x27\x1c", ": it is a 7z archive; unpack it"),
+        (b"PK\x03\x04", ": it is a zip archive; NumPy's have names that end in .npz, unpack others"),
+        (b"\xff\xfe", ": it is text in UTF-16; save it in UTF-8"),
+        (b"\xfe\xff", ": it is text in UTF-16; save it in UTF-8"),
+        (b"\x93NUMPY", ": it is one array of NumPy; save inputs and targets together with numpy.savez, as .npz"),
+        (b"PAR1", ": it is a Parquet file; write its rows as lines of JSON, or as .npz"),
+        (b"\x89HDF", ": it is an HDF5 file; save its arrays with numpy.savez, as .npz"),
+        (b"\x80\x04\x95", ": it is a pickle of Python; save its arrays with numpy.savez, as .npz"),
+        (b"\x80\x05\x95", ": it is a pickle of Python; save its arrays with numpy.savez, as .npz"),
+        (b"SQLite", ": it is a database; write its rows as lines of JSON"),
+    ];
+    let known = starts.into_iter().find(|(start, _)| bytes.starts_with(start));
+    known.map_or_else(
+        || {
+            // Text in UTF-16 without a mark has a zero in every other byte.
+            let start = &bytes[..bytes.len().min(100)];
+            let zeros = start.iter().filter(|byte| **byte == 0).count();
+            if zeros * 4 > start.len() { ": it is text in UTF-16 or no text; save it in UTF-8" } else { "" }
+        },
+        |(_, sentence)| sentence,
+    )
+}
