@@ -3,7 +3,8 @@
 use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods, dtype};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use sparsam::{Error, Real, available_bytes};
+use sparsam::internal::available_bytes;
+use sparsam::{Error, Real};
 
 /// An array of numbers `T` in C order. `what` is the argument's name.
 ///
