@@ -21,9 +21,11 @@ EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / "examples"
 
 # What is drawn: the script, its arguments, and how its last lines name a length.
 PANELS: dict[str, dict[str, Any]] = {
-    "pairs": {"script": "recall_pairs.py", "arguments": ["--steps", "600"], "trained": "8", "guessing": 100 / 64},
-    "reports": {"script": "sensor_log.py", "arguments": ["--steps", "600"], "trained": "12 to 36", "guessing": 100 / 64},
+    "pairs": {"script": "recall_pairs.py", "arguments": ["--steps", "600"], "trained": "8"},
+    "reports": {"script": "sensor_log.py", "arguments": ["--steps", "1000"], "trained": "12 to 36"},
 }
+# Of 64 values, or of 6 bits, in per cent.
+GUESSING = 100 / 64
 MODELS = {"sam": "SAM", "lstm": "LSTM"}
 COLOURS = {"sam": "#0b6e4f", "lstm": "#c1440e"}
 
@@ -71,7 +73,7 @@ def draw(found: dict[tuple[str, str], list[dict[str, list[tuple[int, float]]]]],
                 axis.plot(places, means, color=COLOURS[model], label=label, marker=marker, markersize=4)
                 lowest, highest = [min(values) for values in columns], [max(values) for values in columns]
                 axis.fill_between(places, lowest, highest, color=COLOURS[model], alpha=0.2, linewidth=0)
-            axis.axhline(PANELS[panel]["guessing"], color="#888888", linewidth=0.8, linestyle=":")
+            axis.axhline(GUESSING, color="#888888", linewidth=0.8, linestyle=":")
             axis.set_ylim(0, 103)
             axis.grid(alpha=0.25)
             axis.spines[["top", "right"]].set_visible(False)

@@ -1,6 +1,6 @@
-"""A log of sensors: each report carries a sensor's state of 6 bits, in no order; at the end every sensor is asked for its
-latest state. What is to be remembered does not grow with the log, but what is to be told apart does: older reports of
-the same sensor are like the latest but for their time.
+"""A log of sensors: each report carries a sensor's state of 6 bits, in no order; at the end every sensor is asked for
+its latest state. What is to be remembered does not grow with the log, but what is to be told apart does: older reports
+of the same sensor are like the latest but for their time.
 
     python sensor_log.py                    # SAM; trained on 12 to 36 reports, tested on five times as many
     python sensor_log.py --model lstm       # torch.nn.LSTM in its place

@@ -40,6 +40,15 @@ def test_pairs_are_recalled_with_defaults() -> None:
     assert float(shown[0]) > 95
 
 
+def test_the_latest_state_of_sensors_is_told() -> None:
+    """Guessing gets 1.6 % right, and torch.nn.LSTM less than 5."""
+    text = run("sensor_log.py", "--steps", "300")
+    shown = re.findall(r"step 300: (\S+) %", text)
+    assert len(shown) == 1
+    assert float(shown[0]) > 50
+    assert "180 reports: " in text
+
+
 def test_a_stream_survives_restarts(tmp_path: Path) -> None:
     def stream(name: str, steps: int) -> list[str]:
         options = ["--folder", str(tmp_path / name), "--steps", str(steps), "--save-every", "200"]
