@@ -122,7 +122,8 @@ What is left out takes the value that was found to learn best. Results do not de
 
 Ctrl-C, and the signals by which batch systems announce an end (SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU),
 save and end. Exit status: 0 finished, 1 failed, 2 a mistake in what was asked for, 74 finished but
-its output could not be printed, 75 saved after such a signal, 130 saved after Ctrl-C.";
+its output could not be printed, 75 saved after such a signal, 129 saved when the terminal closed,
+130 saved after Ctrl-C.";
 
 /// Arguments of `sparsam eval`.
 #[derive(Args, Debug)]
@@ -507,7 +508,7 @@ pub struct Reproduce {
 pub enum Which {
     /// The latest one
     Newest,
-    /// The one with the lowest loss
+    /// The one with the lowest loss on the sequences that networks are compared on
     Best,
 }
 

@@ -25,7 +25,7 @@ sparsam::options! {
         pub batch_size: usize = 8, in 1..;
         /// Batches to train.
         pub batches: u64 = task.default_batches(), in 1..;
-        /// The last batches, over which the learning rate falls to 0.
+        /// The last batches, over which the learning rate falls to 0; a quarter of them unless told.
         ///
         /// It falls in a straight line (ours): what steps of full size keep from settling does then.
         pub cooldown: u64 = batches / COOLDOWN_PART;
@@ -37,7 +37,7 @@ sparsam::options! {
         ///
         /// A larger gradient (of the batch's mean loss) is scaled down to it.
         pub clip_norm: f64 = 10.0, in (Bound::Excluded(0.0), Bound::Unbounded);
-        /// Largest norm of a gradient in running means of the norm; 0: the fixed limit alone.
+        /// Largest norm of a gradient in running means of the norm, at least 1; 0: the fixed limit alone.
         ///
         /// The mean is the geometric one of [`AdaptiveClip`](sparsam::nn::clip::AdaptiveClip).
         pub clip_factor: f64 = 3.0, in 0.0..=1e6;
