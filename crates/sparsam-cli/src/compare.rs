@@ -10,13 +10,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use sparsam_train::{Config, Metrics, RunFolder, Units};
+use sparsam_train::{Config, Metrics, RunFolder, TargetKind};
 
-use crate::display::{amount, duration, grouped, print};
+use crate::display::{amount, duration, grouped, print, tell_notices};
 use crate::failure::Mistake;
 use crate::plot::{Axis, Line, Picture, Unit, draw};
 use crate::settings::{Compare, Runs};
 use crate::shell::shell_word;
+use crate::signals::end_at_once;
 use crate::table::row;
 
 /// A run as far as it has come.
@@ -38,7 +39,10 @@ impl Run {
 
     fn is_learnt(&self) -> bool {
         let last: Vec<_> = self.metrics.iter().rev().take(2).collect();
-        self.config.until > 0.0 && last.len() == 2 && last.iter().all(|line| line.wrong <= self.config.until)
+        // With a curriculum it has learnt it at the last level.
+        let level = self.config.curriculum.on.then_some(self.config.curriculum.end);
+        let learnt = |line: &&Metrics| line.wrong <= self.config.until && level.is_none_or(|_| line.level == level);
+        self.config.until > 0.0 && last.len() == 2 && last.iter().all(learnt)
     }
 
     /// Sequences until an evaluation first shows this share of the loss of guessing.
@@ -86,7 +90,8 @@ fn open(folders: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
             }
         };
         for run in found {
-            if runs.iter().all(|other| other.folder != run.path()) {
+            let same = |other: &Run| fs::canonicalize(&other.folder).ok() == fs::canonicalize(run.path()).ok();
+            if !runs.iter().any(same) {
                 runs.push(Run::open(&run)?);
             }
         }
@@ -216,20 +221,19 @@ impl Group {
     /// The mean over the seeds, and the lowest and highest, at each number of sequences at which all of them were
     /// evaluated.
     fn line(&self, value: &dyn Fn(&Metrics) -> Option<f64>, least: f64) -> Line {
-        let longest = self.runs.iter().max_by_key(|run| run.metrics.last().map_or(0, |line| line.sequences));
+        // One that has just been started has nothing to show, and hides nothing.
+        let runs: Vec<&Run> = self.runs.iter().filter(|run| !run.metrics.is_empty()).collect();
+        let longest = runs.iter().max_by_key(|run| run.metrics.last().map_or(0, |line| line.sequences));
         let (mut points, mut band) = (Vec::new(), Vec::new());
         for line in longest.map_or(&[][..], |run| &run.metrics) {
-            let values: Option<Vec<f64>> = self
-                .runs
-                .iter()
-                .map(|run| run.at(line.sequences).and_then(value).map(|value| value.max(least)))
-                .collect();
+            let values: Option<Vec<f64>> =
+                runs.iter().map(|run| run.at(line.sequences).and_then(value).map(|value| value.max(least))).collect();
             let Some(values) = values.filter(|values| values.iter().all(|value| value.is_finite())) else { continue };
             points.push((line.sequences as f64, spread(&values).0));
             let extremes = values.iter().fold((f64::INFINITY, 0.0f64), |(low, high), x| (low.min(*x), high.max(*x)));
             band.push(extremes);
         }
-        let band = if self.runs.len() > 1 { band } else { Vec::new() };
+        let band = if runs.len() > 1 { band } else { Vec::new() };
         Line { name: self.name.clone(), points, band, faint: false }
     }
 }
@@ -239,6 +243,7 @@ const LEAST: f64 = 1e-4;
 
 /// Compares runs.
 pub fn run(settings: &Compare) -> anyhow::Result<ExitCode> {
+    end_at_once(|| ());
     let runs = open(&settings.runs)?;
     let first = &runs.first().context("there are no runs")?.config.task;
     if let Some(other) = runs.iter().find(|run| run.config.task.name() != first.name()) {
@@ -248,7 +253,7 @@ pub fn run(settings: &Compare) -> anyhow::Result<ExitCode> {
     }
     let (task, name) = (runs[0].config.task.clone(), first.name());
     // A task whose data is elsewhere can still be compared.
-    let units = RunFolder::open(&runs[0].folder)?.task(None).ok().map(|task| Units::of(&*task));
+    let unit = RunFolder::open(&runs[0].folder)?.target_kind().map_or("outputs", TargetKind::unit);
     let groups = group(runs);
     let results: Vec<Summary> = groups.iter().filter_map(Group::summary).collect();
     if results.is_empty() {
@@ -266,12 +271,12 @@ pub fn run(settings: &Compare) -> anyhow::Result<ExitCode> {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
     sparsam::internal::file::replace(path, draw(&picture).as_bytes()).with_context(|| path.display().to_string())?;
+    tell_notices();
     let text = if settings.json {
         let groups: Vec<Value> = results.iter().map(Summary::to_json).collect();
         format!("{}\n", json!({"task": name, "options": task, "groups": groups, "picture": path.display().to_string()}))
     } else {
-        let wrong = units.map_or("outputs", |units| units.wrong);
-        format!("{}\npicture: {}\n", table(&results, wrong, curriculum), shell_word(path))
+        format!("{}\npicture: {}\n", table(&results, unit, curriculum), shell_word(path))
     };
     print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
@@ -375,6 +380,7 @@ fn aligned(lines: &[Vec<String>]) -> String {
 
 /// Lists runs.
 pub fn list(settings: &Runs) -> anyhow::Result<ExitCode> {
+    end_at_once(|| ());
     let runs = runs_in(&settings.folder)?;
     if runs.is_empty() {
         let folder = settings.folder.display();

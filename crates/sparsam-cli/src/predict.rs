@@ -3,20 +3,21 @@
 use std::io::{self, BufRead};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, mpsc};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sparsam::{Network, Runner, state};
 use sparsam_train::{TargetKind, load_network, task};
 
-use crate::display::print;
+use crate::display::{print, tell_notices};
 use crate::failure::Mistake;
 use crate::settings::Predict;
-use crate::signals::when_asked;
+use crate::signals::{end_at_once, quit_at_the_second_interrupt, when_asked};
 use crate::train::use_threads;
 
-/// Time steps that run at once, so that a long sequence takes no more memory than its inputs and its words.
+/// Time steps that run at once, so that a long sequence takes no more memory than its inputs, its words and its answers.
 const PIECE: usize = 1024;
 
 /// Puts out what a network answers.
@@ -25,9 +26,13 @@ pub fn run(settings: &Predict) -> anyhow::Result<ExitCode> {
     let config = settings.run.config()?;
     let kind = settings.run.target_kind()?;
     let (network, _) = load_network(&settings.network)?;
+    tell_notices();
     let answer = Answer { kind, logits: settings.logits };
     match &settings.file {
-        Some(file) => predict_file(&network, file, answer, config.batch_size),
+        Some(file) => {
+            end_at_once(|| ());
+            predict_file(&network, file, answer, config.batch_size)
+        }
         None => predict_stream(&network, settings.state.as_deref(), answer),
     }
 }
@@ -124,8 +129,8 @@ enum Step {
 /// What the stream waits for.
 enum Next {
     Line(io::Result<String>),
-    /// Ctrl-C, or another signal that asks to end, with the exit status for it.
-    Stop(u8),
+    /// Nothing: it may be that an end was asked for.
+    Look,
 }
 
 /// A line for each line of standard input, one time step each, in a memory that goes on; it starts from the state's file if
@@ -139,9 +144,17 @@ fn predict_stream(network: &Network<f32>, state: Option<&Path>, answer: Answer) 
         let text = format!("the state has {} rows where a stream has one; name the state of a stream", runner.rows());
         return Err(Mistake(text).into());
     }
-    let (lines, next) = mpsc::channel();
-    let stop = lines.clone();
-    when_asked(move |status| drop(stop.send(Next::Stop(status))));
+    tell_notices();
+    // No more lines wait than are soon answered, however fast they come.
+    let (lines, next) = mpsc::sync_channel(64);
+    let (stop, asked) = (lines.clone(), Arc::new(AtomicU8::new(0)));
+    quit_at_the_second_interrupt()?;
+    let status = Arc::clone(&asked);
+    when_asked(move |asked_for| {
+        status.store(asked_for, Ordering::Relaxed);
+        // Where lines wait, nobody has to be woken.
+        let _ = stop.try_send(Next::Look);
+    });
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines() {
             if lines.send(Next::Line(line)).is_err() {
@@ -151,10 +164,11 @@ fn predict_stream(network: &Network<f32>, state: Option<&Path>, answer: Answer) 
         // The end of the input ends the stream, although the signal's handler still holds the channel.
         let _ = lines.send(Next::Line(Err(io::ErrorKind::UnexpectedEof.into())));
     });
-    let done = stream(network, &mut runner, &next, answer);
+    let done = stream(network, &mut runner, &next, &asked, answer);
     // What the memory has learnt from the lines before a bad one is kept all the same.
     if let Some(path) = state {
         state::save(path, &mut runner)?;
+        tell_notices();
     }
     done
 }
@@ -163,15 +177,26 @@ fn stream(
     network: &Network<f32>,
     runner: &mut Runner<f32>,
     next: &mpsc::Receiver<Next>,
+    asked: &AtomicU8,
     answer: Answer,
 ) -> anyhow::Result<ExitCode> {
     let size = network.config().input_size;
-    for number in 1u64.. {
-        let line = match next.recv() {
+    let mut number = 0u64;
+    loop {
+        let next = next.recv();
+        let status = asked.load(Ordering::Relaxed);
+        if status != 0 {
+            return Ok(ExitCode::from(status));
+        }
+        number += 1;
+        let line = match next {
             Ok(Next::Line(Ok(line))) => line,
             Ok(Next::Line(Err(error))) if error.kind() == io::ErrorKind::UnexpectedEof => break,
             Ok(Next::Line(Err(error))) => return Err(Mistake(format!("standard input, line {number}: {error}")).into()),
-            Ok(Next::Stop(status)) => return Ok(ExitCode::from(status)),
+            Ok(Next::Look) => {
+                number -= 1;
+                continue;
+            }
             Err(mpsc::RecvError) => break,
         };
         if line.trim().is_empty() {

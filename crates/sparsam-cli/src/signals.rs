@@ -71,14 +71,9 @@ pub fn save_and_end_unless(
     done: &'static str,
 ) -> io::Result<Asked> {
     let asked = Asked { signal: Arc::default() };
-    let interrupted = Arc::new(AtomicBool::new(false));
+    quit_at_the_second_interrupt()?;
     let ends: Vec<i32> = ENDS.into_iter().filter(|signal| !is_ignored(*signal)).collect();
     for signal in &ends {
-        if *signal == SIGINT {
-            // Looks at the flag before the next line sets it.
-            flag::register_conditional_shutdown(SIGINT, INTERRUPTED.into(), Arc::clone(&interrupted))?;
-            flag::register(SIGINT, Arc::clone(&interrupted))?;
-        }
         flag::register_usize(*signal, Arc::clone(&asked.signal), *signal as usize)?;
         flag::register(*signal, Arc::clone(stop))?;
     }
@@ -100,6 +95,21 @@ pub fn end_at_once(last: impl FnOnce() + Send + 'static) {
         last();
         std::process::exit(status.into());
     });
+}
+
+/// From now on a second Ctrl-C quits at once.
+///
+/// # Errors
+/// What the system says if it does not tell of signals.
+pub fn quit_at_the_second_interrupt() -> io::Result<()> {
+    if is_ignored(SIGINT) {
+        return Ok(());
+    }
+    let interrupted = Arc::new(AtomicBool::new(false));
+    // Looks at the flag before the next line sets it.
+    flag::register_conditional_shutdown(SIGINT, INTERRUPTED.into(), Arc::clone(&interrupted))?;
+    flag::register(SIGINT, interrupted)?;
+    Ok(())
 }
 
 /// From now on the first signal that asks for an end calls this, with the exit status that the command should then have.

@@ -207,6 +207,10 @@ impl Teller {
                 self.bar.set_message(format!("{} of {} runs done; now {}", state.ended, state.of, state.doing()));
                 None
             }
+            News::Notice(text) => {
+                self.bar.suspend(|| eprintln_if_possible(&format!("sparsam: {text}")));
+                None
+            }
             News::Ended { run, result } => {
                 state.current.remove(&run.name());
                 match result {

@@ -71,9 +71,21 @@ impl Ending {
 
 /// What to tell of while networks are trained.
 pub enum News<'a> {
-    Trained { run: &'a Run, batch: u64, share: f64 },
-    Testing { run: &'a Run, test: Test },
-    Ended { run: &'a Run, result: Result<&'a Trained, &'a Error> },
+    Trained {
+        run: &'a Run,
+        batch: u64,
+        share: f64,
+    },
+    Testing {
+        run: &'a Run,
+        test: Test,
+    },
+    Ended {
+        run: &'a Run,
+        result: Result<&'a Trained, &'a Error>,
+    },
+    /// Something that is to be known and ends nothing.
+    Notice(&'a str),
 }
 
 /// Trains and tests what remains of all runs, `workers` at a time, until `stop` is set. Tells whatever happens.
@@ -143,7 +155,8 @@ fn one(
     let before = Ending::read(&run.folder).filter(|ending| ending.batch == trainer.batch());
     let mut over = before.as_ref().is_some_and(|ending| ending.is_end_of(run, trainer.metrics()));
     if !over {
-        let cooling = trainer.config().cooldown > 0;
+        // The last share of the time; a cooldown of the plan's own is of batches, and has nothing to do with it.
+        let cooling = run.cooldown > 0.0 && trainer.config().cooldown > 0;
         let until = run.seconds.filter(|_| !cooling).map(|most| most * (1.0 - run.cooldown));
         over = train(run, &mut trainer, until, stop, news)?;
         if let (true, false, Some(most)) = (over, cooling, run.seconds)
@@ -213,6 +226,7 @@ fn train(
             over |= run.is_mastered(&metrics);
             ended.fetch_or(over, Ordering::Relaxed);
         }
+        Event::Notice { text } => news(News::Notice(text)),
         _ => {}
     };
     let outcome = trainer.run(&mut observer, &ended)?;

@@ -464,7 +464,7 @@ fn each_line(path: &Path, mut take: impl FnMut(u64, &str) -> Result<(), Error>) 
             break;
         }
         let text = line.strip_suffix('\n').unwrap_or(&line);
-        let text = text.strip_suffix('\n').unwrap_or(text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
         if !text.trim().is_empty() {
             take(number, text)?;
         }
@@ -634,6 +634,13 @@ fn npz_inputs(path: &Path) -> Result<Vec<Vec<Vec<f32>>>, Error> {
     let [count, steps, size] = inputs.shape[..] else {
         return Err(wrong(format!("inputs were expected as sequences × steps × numbers, not {:?}", inputs.shape)));
     };
+    // No array bounds the number of sequences then.
+    if steps == 0 || size == 0 {
+        let shape = &inputs.shape;
+        return Err(wrong(format!(
+            "inputs of at least one step and one number were expected, not of the shape {shape:?}"
+        )));
+    }
     let lengths = arrays.remove("lengths");
     if let Some(lengths) = lengths.as_ref().filter(|lengths| lengths.shape != [count]) {
         return Err(wrong(format!("lengths of the shape [{count}] were expected, not {:?}", lengths.shape)));
@@ -641,7 +648,7 @@ fn npz_inputs(path: &Path) -> Result<Vec<Vec<Vec<f32>>>, Error> {
     let mut sequences = Vec::new();
     for number in 0..count {
         let length = lengths.as_ref().map_or(steps as f64, |lengths| lengths.number(number));
-        if !(0.0..=steps as f64).contains(&length) || length.fract() != 0.0 {
+        if !(1.0..=steps as f64).contains(&length) || length.fract() != 0.0 {
             return Err(wrong(format!("sequence {number}: its length is {length} where 1 to {steps} was expected")));
         }
         let input = |step: usize| {

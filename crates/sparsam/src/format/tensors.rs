@@ -106,7 +106,10 @@ const CHANGED: &str = "the file was damaged on a disk or on its way: take a copy
 /// Where the checksum of a header stands in it. Inside of a text quotes stand behind a backslash.
 fn header_sum_place(json: &[u8]) -> Option<usize> {
     let before = format!("\"{HEADER_SUM}\":\"");
-    let place = json.windows(before.len()).position(|bytes| bytes == before.as_bytes())? + before.len();
+    // Within a key or a value its first quotation mark follows a backslash.
+    let begins = |place: usize| place > 0 && matches!(json[place - 1], b'{' | b',');
+    let mut places = json.windows(before.len()).enumerate().filter(|(_, bytes)| *bytes == before.as_bytes());
+    let place = places.find(|(place, _)| begins(*place))?.0 + before.len();
     (place + NO_SUM.len() <= json.len()).then_some(place)
 }
 

@@ -37,7 +37,10 @@ pub fn is_temporary(name: &OsStr) -> bool {
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match place_of(path)? {
         Place::Special(mut file) => file.write_all(bytes),
-        Place::Here => write_in_place(path, bytes),
+        Place::Here => {
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+            write_in_place(file, path, bytes)
+        }
         Place::Name { path, old } => replace_at(&path, old.as_ref(), bytes),
     }
 }
@@ -270,7 +273,12 @@ fn replace_at(path: &Path, old: Option<&Metadata>, bytes: &[u8]) -> io::Result<(
         Ok(made) => made,
         Err(error) if old.is_some() && is_errno(&error, NO_NEW_FILE) => {
             // The older file may be one that can be written.
-            return write_in_place(path, bytes).map_err(|_| error);
+            return match OpenOptions::new().write(true).open(path) {
+                Ok(file) => write_in_place(file, path, bytes).map_err(|error| {
+                    io::Error::new(error.kind(), format!("{error}; the older file was written over, and is damaged"))
+                }),
+                Err(_) => Err(error),
+            };
         }
         Err(error) => return Err(error),
     };
@@ -283,10 +291,10 @@ fn replace_at(path: &Path, old: Option<&Metadata>, bytes: &[u8]) -> io::Result<(
     match fs::rename(&temporary.path, path) {
         Ok(()) => temporary.keep = true,
         Err(error) if is_errno(&error, NO_EXCHANGE) => {
-            return write_in_place(path, bytes).map_err(|error| {
-                temporary.keep = true;
-                let whole = temporary.path.display();
-                io::Error::new(error.kind(), format!("{error}; what was to be in it is whole in {whole}"))
+            let written = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+            return written.and_then(|file| write_in_place(file, path, bytes)).map_err(|error| {
+                let whole = temporary.keep_as_copy();
+                io::Error::new(error.kind(), format!("{error}; what was to be in it is whole in {}", whole.display()))
             });
         }
         Err(error) => return Err(error),
@@ -295,15 +303,15 @@ fn replace_at(path: &Path, old: Option<&Metadata>, bytes: &[u8]) -> io::Result<(
     Ok(())
 }
 
-/// Writes over a file where no other can take its place.
-fn write_in_place(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+/// Writes over a file, open at its beginning, where no other can take its place.
+fn write_in_place(mut file: File, path: &Path, bytes: &[u8]) -> io::Result<()> {
     note("in place", path, || {
         format!(
             "{} is written where it is, as no other file can take its place here: what ends the program while it is written leaves half of it",
             path.display()
         )
     });
+    file.set_len(0)?;
     file.write_all(bytes)?;
     sync(&file, path)
 }
@@ -357,6 +365,15 @@ impl Temporary {
                 opened => return opened.map(|file| (Self { path, keep: false }, file)),
             }
         }
+    }
+}
+
+impl Temporary {
+    /// Leaves the file, under a name that nothing takes for what a kill has left, and gives where it is.
+    fn keep_as_copy(&mut self) -> PathBuf {
+        let copy = self.path.with_extension("copy");
+        self.keep = true;
+        if fs::rename(&self.path, &copy).is_ok() { copy } else { self.path.clone() }
     }
 }
 
