@@ -49,9 +49,10 @@ ifneq ($(SPARSAM_PYTHON),)
 	$(SPARSAM_PYTHON) -m mypy $(PYTHON_SOURCES)
 endif
 
-# Documentation tests among them. The dev profile is optimised: tests train networks.
+# The dev profile is optimised: tests train networks. Examples are part of a test, and are not built once more.
 unit:
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --lib --bins --tests
+	$(CARGO) test --locked --workspace --doc
 
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps

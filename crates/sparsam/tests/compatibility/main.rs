@@ -6,6 +6,8 @@
 //! have to be the same to the bit as well, which suits a change that must not change results, on the machine that wrote
 //! the files. `cargo test -p sparsam --test compatibility -- --ignored` writes those of the present version.
 
+mod before_checksums;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
