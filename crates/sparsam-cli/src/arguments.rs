@@ -350,7 +350,7 @@ pub struct BenchCommon {
 #[derive(Args, Debug)]
 pub struct BenchModels {
     /// Models [default: all of them]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(crate::bench::models()))]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(crate::models::with_memory()))]
     pub models: Vec<String>,
     /// Measure sparse models with an empty memory as well
     #[arg(long)]
@@ -439,7 +439,7 @@ pub struct BenchIndex {
 #[derive(Args, Debug)]
 pub struct BenchPoint {
     /// The model.
-    #[arg(long, value_parser = PossibleValuesParser::new(crate::bench::models()))]
+    #[arg(long, value_parser = PossibleValuesParser::new(crate::models::with_memory()))]
     pub model: String,
     /// The index of a sparse one.
     #[arg(long, value_parser = index_names())]

@@ -13,6 +13,7 @@ mod evaluate;
 mod failure;
 mod figure;
 mod machine;
+mod models;
 mod options;
 mod plot;
 mod predict;

@@ -376,7 +376,7 @@ fn data(arguments: arguments::Data) -> anyhow::Result<Data> {
 fn bench(arguments: arguments::Bench) -> anyhow::Result<Bench> {
     let named = |names: &[String]| -> Vec<&'static str> {
         let wanted = |name: &&str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-        crate::bench::models().into_iter().filter(wanted).collect()
+        crate::models::with_memory().into_iter().filter(wanted).collect()
     };
     let models = |arguments: arguments::BenchModels, steps: Option<u64>, common| {
         let arguments::BenchModels { models, empty } = arguments;

@@ -181,6 +181,14 @@ fn crate_at(folder: &Path) -> BTreeMap<String, BTreeSet<String>> {
         }
     }
 
+    // A macro for all of the crate goes by its name alone.
+    for file in &files {
+        let tokens = tokens(&fs::read_to_string(file).unwrap());
+        for (place, _) in tokens.iter().enumerate().filter(|(_, token)| *token == "macro_rules") {
+            names.entry(tokens[place + 2].clone()).or_insert_with(|| module(file));
+        }
+    }
+
     let mut modules = BTreeMap::new();
     for file in files {
         let here = module(file);

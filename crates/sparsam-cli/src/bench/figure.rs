@@ -1,7 +1,8 @@
 //! What a benchmark shows: a line for each variant over numbers of words, beside the paper's own figures.
 
-use super::{WORD_SIZE, is_linked};
+use super::WORD_SIZE;
 use crate::display::grouped;
+use crate::models::is_linked;
 use crate::plot::{Axis, Line, Mark, Picture, Unit, draw};
 use crate::table::ratio;
 

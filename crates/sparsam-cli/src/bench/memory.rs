@@ -13,11 +13,12 @@ use sparsam::{Error, Network, Parameters, Runner};
 use super::figure::{Figure, InPaper, Place, Subject};
 use super::step::{fill, inputs};
 use super::{
-    HEADS, HIDDEN, INPUT, OUTPUT, QUICK_SECONDS, READS, Report, Variant, WORD_SIZE, about, but_empty, dense, is_linked,
-    no_room, room, status_bytes,
+    HEADS, HIDDEN, INPUT, OUTPUT, QUICK_SECONDS, READS, Report, Variant, WORD_SIZE, about, but_empty, dense, no_room,
+    room, status_bytes,
 };
 use crate::display::{grouped, print};
 use crate::failure::Mistake;
+use crate::models::is_linked;
 use crate::plot::Unit;
 use crate::settings::{BenchModels, BenchPoint};
 use crate::table::{bytes, ratio, row};

@@ -18,13 +18,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sparsam::index::IndexKind;
 use sparsam::internal::available_bytes;
-use sparsam::memory::{Footprint, MemoryConfig};
+use sparsam::memory::Footprint;
 use sparsam::option::{Declared, OptionValue};
 use sparsam::{Model, Network, NetworkConfig};
 
 use crate::display::{duration, grouped, live_line, print, tick};
 use crate::failure::{INTERRUPTED, Mistake};
 use crate::machine::Machine;
+use crate::models::{has_index, is_linked};
 use crate::settings::{Bench, BenchCommon, BenchModels};
 use crate::shell::shell_word;
 use crate::signals::{Asked, save_and_end_unless};
@@ -65,31 +66,9 @@ pub fn run(settings: Bench) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The default configuration of a model's memory.
-fn default_memory(model: &str) -> Option<Model> {
-    Model::by_name(model).filter(|model| model.config().is_some())
-}
-
-/// Whether a model has temporal links.
-fn is_linked(model: &str) -> bool {
-    default_memory(model).is_some_and(|memory| memory.config().is_some_and(MemoryConfig::has_links))
-}
-
-/// Whether a model has an index, which can be chosen.
-fn has_index(model: &str) -> bool {
-    default_memory(model).is_some_and(|memory| memory.option("index").is_some())
-}
-
 /// The dense model that a model is compared with.
 fn dense(model: &str) -> &'static str {
     if is_linked(model) { "dnc" } else { "ntm" }
-}
-
-/// The models that can be measured: all that have a memory; those with links last, and of either the dense ones first.
-pub fn models() -> Vec<&'static str> {
-    let mut models: Vec<_> = Model::NAMES.iter().copied().filter(|name| default_memory(name).is_some()).collect();
-    models.sort_by_key(|model| (is_linked(model), has_index(model)));
-    models
 }
 
 /// What a line in a picture is about: a model, and the index of a sparse one.
@@ -404,6 +383,7 @@ fn about(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::with_memory;
 
     #[test]
     fn the_spread_lies_around_the_median() {
@@ -415,8 +395,8 @@ mod tests {
 
     #[test]
     fn every_memory_is_measured_as_what_it_is() {
-        assert_eq!(models(), ["dam", "ntm", "sam", "dnc", "sdnc"]);
-        for model in models() {
+        assert_eq!(with_memory(), ["dam", "ntm", "sam", "dnc", "sdnc"]);
+        for model in with_memory() {
             let index = has_index(model).then_some(IndexKind::Linear);
             let variant = Variant { model, index, full: true };
             let memory = variant.memory(4096);

@@ -13,9 +13,10 @@ use sparsam::{Error, Network, Parameters, Runner};
 use super::figure::{Figure, InPaper, Place, Subject};
 use super::{
     HEADS, HIDDEN, INPUT, OUTPUT, QUICK_SECONDS, READS, Report, Spread, Variant, WORD_SIZE, about, but_empty, dense,
-    is_linked, no_room, room, status_bytes,
+    no_room, room, status_bytes,
 };
 use crate::display::grouped;
+use crate::models::is_linked;
 use crate::plot::Unit;
 use crate::settings::BenchModels;
 use crate::table::{ratio, row, seconds};

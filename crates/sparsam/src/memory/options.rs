@@ -89,7 +89,7 @@ macro_rules! memory_options {
             }
         }
 
-        impl $crate::memory::Sizes for Config {
+        impl $crate::memory::options::Sizes for Config {
             fn memory_size(&self) -> usize {
                 self.memory_size
             }
