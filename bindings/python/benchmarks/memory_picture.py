@@ -10,6 +10,7 @@ Lines are means over the seeds, bands reach from the worst to the best.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import pathlib
 import re
@@ -52,13 +53,12 @@ def results(panel: str, model: str, seed: int, output: pathlib.Path) -> dict[str
 
 def draw(found: dict[tuple[str, str], list[dict[str, list[tuple[int, float]]]]], output: pathlib.Path) -> None:
     """The picture: a row for each task, learning at the left and other lengths at the right."""
-    import matplotlib
-
+    # By name, since nothing else here needs it, and it need not be there to be checked.
+    matplotlib = importlib.import_module("matplotlib")
     matplotlib.use("svg")
     # The same bytes from the same numbers.
     matplotlib.rcParams.update({"svg.hashsalt": "sparsam", "font.size": 9, "svg.fonttype": "none"})
-    from matplotlib import pyplot
-
+    pyplot = importlib.import_module("matplotlib.pyplot")
     figure, axes = pyplot.subplots(2, 2, figsize=(8, 5), sharey=True, layout="constrained")
     titles = {"pairs": "value of a key, after 8 pairs", "reports": "latest state of a sensor, after up to 36 reports"}
     for row, panel in enumerate(PANELS):
