@@ -11,7 +11,7 @@
 //! A file is believed only as far as it was checked: its header may claim no byte that is not there, its sizes must
 //! fit its configuration before room is made for them, every tensor must have the checksum that its metadata keeps, and
 //! what does not fit is an [`Error::Checkpoint`] that names the tensor. Files of versions that kept no checksums are read as
-//! well; [`notice::take`](crate::notice::take) then says so. Numbers are converted between `f32` and `f64` as they are read, rounded where they must be.
+//! well; [`notice::take`](crate::internal::notice::take) then says so. Numbers are converted between `f32` and `f64` as they are read, rounded where they must be.
 
 use std::collections::BTreeMap;
 use std::io::Read;
