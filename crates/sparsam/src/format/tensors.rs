@@ -2,7 +2,7 @@
 //!
 //! A file is believed only as far as it was checked: its header may claim no byte that is not there, and the numbers of each
 //! tensor, as the header itself, must have the checksums (CRC-32C) that were kept in its metadata when it was written. Files
-//! that earlier versions wrote have none, which is [noted](crate::notice).
+//! that earlier versions wrote have none, which is [noted](crate::internal::notice).
 
 use std::collections::BTreeMap;
 use std::fs::File;
