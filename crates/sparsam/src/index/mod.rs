@@ -24,6 +24,7 @@ pub use lsh::Lsh;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernels::both::Both;
 use crate::option::word_option;
 use crate::{Error, Real};
 
@@ -87,6 +88,11 @@ mod sealed {
     impl<T> Sealed for super::Hnsw<T> {}
 }
 
+/// Makes an index of a kind over so many words of so many numbers, to be compared with so many checks.
+type Maker<T> = fn(IndexKind, usize, usize, usize) -> Result<Box<dyn Index<T>>, Error>;
+
+static MAKERS: Both<Maker<f32>, Maker<f64>> = Both { single: IndexKind::make, double: IndexKind::make };
+
 /// The registry of indexes: for each its variant, its name in configurations, the share of the best words that it finds at
 /// least while words are overwritten (which a test demands), and how it is made. The first is the default.
 macro_rules! indexes {
@@ -138,6 +144,15 @@ macro_rules! indexes {
             /// # Errors
             /// [`Error::MemoryTooLarge`] if there is no address space for it.
             pub fn build<T: Real>(
+                self,
+                memory_size: usize,
+                word_size: usize,
+                checks: usize,
+            ) -> Result<Box<dyn Index<T>>, Error> {
+                MAKERS.of::<Maker<T>>()(self, memory_size, word_size, checks)
+            }
+
+            fn make<T: Real>(
                 self,
                 $memory_size: usize,
                 $word_size: usize,

@@ -4,6 +4,7 @@
 //! `f32` are branch-free polynomials, so that loops over them become vector instructions; those of
 //! `f64` are the standard library's.
 
+pub(crate) mod both;
 pub(crate) mod lanes;
 pub mod matrix;
 pub mod simd;

@@ -55,11 +55,12 @@ pub use options::{Footprint, Sizes};
 use serde::{Deserialize, Serialize};
 
 use self::interface::Field;
+use crate::kernels::both::Both;
 use crate::option::{ConfigOption, Declared, Value};
 use crate::{Arrays, Error, Real};
 
 /// An external memory. See the [module](self) for the order of calls. Sealed: the models are this crate's.
-pub trait Memory<T: Real>: sealed::Sealed + Send {
+pub trait Memory<T: Real>: sealed::Memory + Send {
     /// Length of the interface vector that drives one step.
     fn interface_len(&self) -> usize;
 
@@ -123,7 +124,7 @@ pub trait Memory<T: Real>: sealed::Sealed + Send {
 }
 
 /// The configuration of a memory: its sizes and options. Sealed, as [`Memory`] is.
-pub trait MemoryConfig: sealed::Sealed + Sizes + Declared {
+pub trait MemoryConfig: sealed::Config + Sizes + Declared {
     /// Length of the interface vector.
     fn interface_len(&self) -> usize;
     /// The fields of the interface vector, in their order, with what each starts with.
@@ -146,7 +147,10 @@ pub trait MemoryConfig: sealed::Sealed + Sizes + Declared {
     /// [`Error::Config`] as [`validate`](Self::validate); [`Error::MemoryTooLarge`].
     fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error>
     where
-        Self: Sized;
+        Self: Sized + 'static,
+    {
+        Self::makers().of::<Maker<Self, T>>()(self)
+    }
 
     /// Length of what a step reads.
     fn read_len(&self) -> usize {
@@ -154,16 +158,25 @@ pub trait MemoryConfig: sealed::Sealed + Sizes + Declared {
     }
 }
 
+/// Makes the memory of a configuration.
+type Maker<C, T> = fn(&C) -> Result<Box<dyn Memory<T>>, Error>;
+
 /// The traits of this module can be called outside of this crate, but not implemented: methods may be added.
 mod sealed {
-    use super::{dam, dnc, ntm, sam, sdnc};
+    use super::{Both, Maker, dam, dnc, ntm, sam, sdnc};
 
-    pub trait Sealed {}
-    impl<T> Sealed for sam::Sam<T> {}
-    impl<T> Sealed for sdnc::Sdnc<T> {}
-    impl<T> Sealed for dam::Dam<T> {}
-    impl<T> Sealed for ntm::Ntm<T> {}
-    impl<T> Sealed for dnc::Dnc<T> {}
+    pub trait Memory {}
+    impl<T> Memory for sam::Sam<T> {}
+    impl<T> Memory for sdnc::Sdnc<T> {}
+    impl<T> Memory for dam::Dam<T> {}
+    impl<T> Memory for ntm::Ntm<T> {}
+    impl<T> Memory for dnc::Dnc<T> {}
+
+    pub trait Config {
+        fn makers() -> &'static Both<Maker<Self, f32>, Maker<Self, f64>>
+        where
+            Self: Sized + 'static;
+    }
 }
 
 /// The registry of models: one line for each memory.
@@ -190,7 +203,13 @@ macro_rules! models {
         }
 
         $(
-            impl sealed::Sealed for $config {}
+            impl sealed::Config for $config {
+                fn makers() -> &'static Both<Maker<Self, f32>, Maker<Self, f64>> {
+                    static MAKERS: Both<Maker<$config, f32>, Maker<$config, f64>> =
+                        Both { single: <$config>::make, double: <$config>::make };
+                    &MAKERS
+                }
+            }
 
             impl From<$config> for Model {
                 fn from(config: $config) -> Self {

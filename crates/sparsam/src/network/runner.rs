@@ -1,13 +1,10 @@
 use rayon::prelude::*;
 
 use super::parameters::check_tensors;
-use super::shard::{PackedWeights, Place, SHARD_ROWS, Shard};
+use super::shard::{PackedWeights, Pass, Passes, Place, SHARD_ROWS, Shard};
 use super::{Network, NetworkConfig, Parameters};
 use crate::system::available_bytes;
 use crate::{Arrays, Error, Real};
-
-/// What a shard does with its rows of a batch's inputs.
-type Pass<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], &[usize], Place);
 
 /// Runs a network over batches of sequences. Each row of the batch has a memory and a controller state of its own,
 /// which are kept from call to call.
@@ -63,6 +60,7 @@ pub struct Runner<T: Real> {
     config: NetworkConfig,
     rows: usize,
     weights: PackedWeights<T>,
+    passes: &'static Passes<T>,
     /// Version of the network whose weights are packed.
     version: u64,
     gradients: Vec<Parameters<T>>,
@@ -95,15 +93,17 @@ impl<T: Real> Runner<T> {
             return Err(Error::Config { field: "rows", value: "0".into(), reason });
         }
         config.check_memories::<T>(rows)?;
+        let passes = Passes::get();
         let shards = (0..rows)
             .step_by(SHARD_ROWS)
-            .map(|first| Shard::new(config, SHARD_ROWS.min(rows - first)))
+            .map(|first| (passes.shard)(config, SHARD_ROWS.min(rows - first)))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             shards,
             config: config.clone(),
             rows,
-            weights: PackedWeights::new(config),
+            weights: (passes.weights)(config),
+            passes,
             version: 0,
             gradients: Vec::new(),
             taped: vec![0; rows],
@@ -201,7 +201,7 @@ impl<T: Real> Runner<T> {
         for (taped, length) in self.taped.iter_mut().zip(lengths) {
             *taped = (*taped).max(*length);
         }
-        self.run(network, inputs, lengths, outputs, Shard::forward)?;
+        self.run(network, inputs, lengths, outputs, self.passes.forward)?;
         self.has_tape = true;
         Ok(())
     }
@@ -222,7 +222,7 @@ impl<T: Real> Runner<T> {
         // Nothing but the outputs grows with the steps.
         let held: usize = self.shards.iter().map(Shard::held_outputs).sum();
         check_room(steps, (outputs.len().saturating_sub(held) * size_of::<T>()) as u128)?;
-        self.run(network, inputs, lengths, outputs, Shard::infer)
+        self.run(network, inputs, lengths, outputs, self.passes.infer)
     }
 
     /// Runs the network over sequences as [`infer`](Self::infer) does, and gives what every memory did at every step:
@@ -244,7 +244,7 @@ impl<T: Real> Runner<T> {
         let mut all = Arrays::default();
         for (number, shard) in self.shards.iter_mut().enumerate() {
             let place = Place { first_row: number * SHARD_ROWS, batch };
-            shard.trace(weights, network.parameters(), inputs, lengths, place, |step, row, arrays| {
+            let mut traced = |step: usize, row: usize, arrays: Arrays<T>| {
                 if all.iter().next().is_none() {
                     let numbers: usize = arrays.iter().map(|(_, array)| array.shape().iter().product::<usize>()).sum();
                     check_room(steps, (steps * batch) as u128 * (numbers * size_of::<T>()) as u128)?;
@@ -253,7 +253,8 @@ impl<T: Real> Runner<T> {
                     all.put_part(name, &[steps, batch], step * batch + place.first_row + row, array);
                 }
                 Ok(())
-            })?;
+            };
+            (self.passes.trace)(shard, weights, network.parameters(), inputs, lengths, place, &mut traced)?;
         }
         self.write_outputs(outputs);
         Ok(all)
@@ -326,10 +327,10 @@ impl<T: Real> Runner<T> {
         }
         check_tensors("the gradients", gradients.tensors(), network.parameters().tensors())?;
         self.has_tape = false;
-        let (weights, with_inputs) = (&self.weights, input_gradients.is_some());
+        let (weights, backward, with_inputs) = (&self.weights, self.passes.backward, input_gradients.is_some());
         let back = |number: usize, shard: &mut Shard<T>, gradients: &mut Parameters<T>| {
             let place = Place { first_row: number * SHARD_ROWS, batch };
-            shard.backward(weights, network.parameters(), output_gradients, place, gradients, with_inputs);
+            backward(shard, weights, network.parameters(), output_gradients, place, gradients, with_inputs);
         };
         if let [shard] = &mut self.shards[..] {
             back(0, shard, gradients);
@@ -376,7 +377,7 @@ impl<T: Real> Runner<T> {
 
     fn pack(&mut self, network: &Network<T>) {
         if self.version != network.version {
-            self.weights.set(network.config(), network.parameters());
+            (self.passes.pack)(&mut self.weights, network.config(), network.parameters());
             self.version = network.version;
         }
     }

@@ -59,8 +59,11 @@ impl MemoryConfig for Config {
         let step = tape + 8 * heads * (2 * reads + 1);
         store::footprint(self, steps, element, step, heads * (reads + 1))
     }
+}
 
-    fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
+impl Config {
+    /// Makes a memory, as [`build`](MemoryConfig::build) does.
+    pub(in crate::memory) fn make<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
         Ok(Box::new(Sam::new(self)?))
     }
 }

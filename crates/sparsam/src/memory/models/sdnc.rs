@@ -102,8 +102,11 @@ impl MemoryConfig for Config {
         let linked = 4 * links * changes * (12 + number) + links * pair;
         store::footprint(self, steps, element, tape + 8 * (3 * heads * reads + changes) + linked, changes)
     }
+}
 
-    fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
+impl Config {
+    /// Makes a memory, as [`build`](MemoryConfig::build) does.
+    pub(in crate::memory) fn make<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
         Ok(Box::new(Sdnc::new(self)?))
     }
 }

@@ -15,7 +15,7 @@ use crate::network::time_major::StepView;
 impl<T: Real> Shard<T> {
     /// The backward pass over the tape: adds to `gradients` those that the batch's `output_gradients` make of these rows,
     /// and restores the state, and every memory, as they were when the episode started.
-    pub fn backward(
+    pub(super) fn backward(
         &mut self,
         weights: &PackedWeights<T>,
         parameters: &Parameters<T>,

@@ -1,5 +1,6 @@
 //! A shard's steps forward: controllers, memories, outputs.
 
+use super::passes::Traced;
 use super::{BLOCK, PackedWeights, Place, Shard, Sizes};
 use crate::controller::Step;
 use crate::kernels::matrix::{View, multiply};
@@ -10,7 +11,7 @@ use crate::{Arrays, Error, Real};
 
 impl<T: Real> Shard<T> {
     /// Runs over all steps of its rows from the state as it stands, onto the tape, and keeps the outputs.
-    pub fn forward(
+    pub(super) fn forward(
         &mut self,
         weights: &PackedWeights<T>,
         parameters: &Parameters<T>,
@@ -24,7 +25,7 @@ impl<T: Real> Shard<T> {
     }
 
     /// Runs over all steps without a tape, in memory that does not grow with their number (the outputs aside).
-    pub fn infer(
+    pub(super) fn infer(
         &mut self,
         weights: &PackedWeights<T>,
         parameters: &Parameters<T>,
@@ -43,14 +44,14 @@ impl<T: Real> Shard<T> {
 
     /// Runs as [`infer`](Self::infer) does, step by step, and hands over what each row's memory did at each of its
     /// steps.
-    pub fn trace(
+    pub(super) fn trace(
         &mut self,
         weights: &PackedWeights<T>,
         parameters: &Parameters<T>,
         inputs: &[T],
         lengths: &[usize],
         place: Place,
-        mut traced: impl FnMut(usize, usize, Arrays<T>) -> Result<(), Error>,
+        traced: &mut Traced<'_, T>,
     ) -> Result<(), Error> {
         let steps = self.start_pass(lengths, place);
         for t in 0..steps {

@@ -2,8 +2,10 @@
 
 mod backward;
 mod forward;
+mod passes;
 mod weights;
 
+pub use passes::{Pass, Passes};
 pub use weights::PackedWeights;
 
 use std::ops::Range;
@@ -126,7 +128,7 @@ struct Scratch<T> {
 
 impl<T: Real> Shard<T> {
     /// A shard of `rows` fresh rows.
-    pub fn new(config: &NetworkConfig, rows: usize) -> Result<Self, Error> {
+    fn new(config: &NetworkConfig, rows: usize) -> Result<Self, Error> {
         let sizes = Sizes::new(config);
         let mut memories = Vec::new();
         for _ in 0..rows {

@@ -17,7 +17,7 @@ pub struct PackedWeights<T> {
 
 impl<T: Real> PackedWeights<T> {
     /// Zeros for the weights of a network; [`set`](Self::set) fills them in.
-    pub fn new(config: &NetworkConfig) -> Self {
+    pub(super) fn new(config: &NetworkConfig) -> Self {
         let sizes = Sizes::new(config);
         Self {
             controller: config.controller.build(config.controller_sizes()),
@@ -27,7 +27,7 @@ impl<T: Real> PackedWeights<T> {
     }
 
     /// Takes over the parameters.
-    pub fn set(&mut self, config: &NetworkConfig, parameters: &Parameters<T>) {
+    pub(super) fn set(&mut self, config: &NetworkConfig, parameters: &Parameters<T>) {
         let Sizes { hidden, interface, layers, .. } = Sizes::new(config);
         let layers = layers.split(parameters.values());
         self.controller.set(layers.controller);

@@ -120,8 +120,11 @@ impl MemoryConfig for Config {
     fn footprint(&self, _steps: usize, element: usize) -> Footprint {
         footprint(Frame::<f32>::len(Layout::of(self), self.fields()), element)
     }
+}
 
-    fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
+impl Config {
+    /// Makes a memory, as [`build`](MemoryConfig::build) does.
+    pub(in crate::memory) fn make<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error> {
         Ok(Box::new(Dnc::new(self)?))
     }
 }
