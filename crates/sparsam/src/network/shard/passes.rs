@@ -8,6 +8,18 @@ use crate::{Arrays, Error, Real};
 /// What a shard does with its rows of a batch's inputs.
 pub type Pass<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], &[usize], Place);
 
+type Trace<T> = fn(
+    &mut Shard<T>,
+    &PackedWeights<T>,
+    &Parameters<T>,
+    &[T],
+    &[usize],
+    Place,
+    &mut Traced<'_, T>,
+) -> Result<(), Error>;
+
+type Backward<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], Place, &mut Parameters<T>, bool);
+
 /// Takes what a row's memory did at a step: the step, the row, and the arrays.
 pub type Traced<'a, T> = dyn FnMut(usize, usize, Arrays<T>) -> Result<(), Error> + 'a;
 
@@ -24,17 +36,9 @@ pub struct Passes<T: Real> {
     /// [`Shard::infer`].
     pub infer: Pass<T>,
     /// [`Shard::trace`].
-    pub trace: fn(
-        &mut Shard<T>,
-        &PackedWeights<T>,
-        &Parameters<T>,
-        &[T],
-        &[usize],
-        Place,
-        &mut Traced<'_, T>,
-    ) -> Result<(), Error>,
+    pub trace: Trace<T>,
     /// [`Shard::backward`].
-    pub backward: fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], Place, &mut Parameters<T>, bool),
+    pub backward: Backward<T>,
 }
 
 static PASSES: Both<Passes<f32>, Passes<f64>> = Both { single: Passes::new(), double: Passes::new() };
