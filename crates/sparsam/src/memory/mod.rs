@@ -124,7 +124,7 @@ pub trait Memory<T: Real>: sealed::Memory + Send {
 }
 
 /// The configuration of a memory: its sizes and options. Sealed, as [`Memory`] is.
-pub trait MemoryConfig: sealed::Config + Sizes + Declared {
+pub trait MemoryConfig: sealed::Config + Sizes + Declared + 'static {
     /// Length of the interface vector.
     fn interface_len(&self) -> usize;
     /// The fields of the interface vector, in their order, with what each starts with.
@@ -147,7 +147,7 @@ pub trait MemoryConfig: sealed::Config + Sizes + Declared {
     /// [`Error::Config`] as [`validate`](Self::validate); [`Error::MemoryTooLarge`].
     fn build<T: Real>(&self) -> Result<Box<dyn Memory<T>>, Error>
     where
-        Self: Sized + 'static,
+        Self: Sized,
     {
         Self::makers().of::<Maker<Self, T>>()(self)
     }
