@@ -1,8 +1,7 @@
 //! The classes that Python sees.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
 
 use numpy::{Element, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
@@ -15,7 +14,7 @@ use sparsam::{Array, Error, NO_WORD, NetworkConfig, Parameters, Real, Values};
 use crate::array::{expect_shape, give, numbers, read, zeros};
 use crate::failure::{exception, threads, warn};
 use crate::number::{Either, each};
-use crate::session::{Handhold, Handle, MOVED_ON, Refusal};
+use crate::session::{Handhold, Handle, MOVED_ON, Refusal, lock};
 
 /// What joins a number type of the library and one of NumPy, and puts what is generic into a class that is not.
 pub trait Number: Real + Element {
@@ -173,20 +172,12 @@ impl Network {
         each!(&self.0, handle => {
             let go = |runner: &mut sparsam::Runner<_>, network: &_, input: &_, lengths: &_, output: &mut _| {
                 if record {
-                    runner.forward(network, input, lengths, output).map(|()| None)
+                    runner.forward(network, input, lengths, output)
                 } else {
-                    infer(runner, network, input, lengths, output)
+                    runner.infer(network, input, lengths, output)
                 }
             };
-            let Run { output, end, network, gone } = run(py, handle, &parameters, &input, &lengths, state, go)?;
-            if let Some(Interrupted { steps, exception }) = gone {
-                // What was run until then is not lost: whoever catches it can go on.
-                let value = exception.value(py);
-                value.setattr("steps", steps)?;
-                value.setattr("output", output.get_item(PySlice::new(py, 0, steps as isize, 1))?)?;
-                value.setattr("state", Py::new(py, Number::state(end))?)?;
-                return Err(exception);
-            }
+            let Run { output, end, network, .. } = run(py, handle, &parameters, &input, &lengths, state, go)?;
             let tape = TapeOf { handhold: end.clone(), network, input: input.unbind(), lengths };
             Ok((output, Number::state(end), record.then(|| Number::tape(tape))))
         })
@@ -241,58 +232,34 @@ impl Network {
     }
 }
 
-/// A run that a signal ended, as Ctrl-C does.
-struct Interrupted {
-    /// Time steps that were run.
-    steps: usize,
-    /// What the signal's handler raised.
-    exception: PyErr,
-}
+/// What a signal's handler raised, as that of Ctrl-C does.
+#[derive(Default)]
+struct Raised(Arc<Mutex<Option<PyErr>>>);
 
-/// Time steps that the library runs at a time without a tape: cut there, a run gives the same numbers to the bit.
-const PIECE: usize = 32;
+impl Raised {
+    /// Lets a call hear signals, several times a second; an exception that a handler raises ends it.
+    fn listen<T: Real, R>(
+        &self,
+        runner: &mut sparsam::Runner<T>,
+        call: impl FnOnce(&mut sparsam::Runner<T>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let raised = Arc::clone(&self.0);
+        runner.listen(Some(Box::new(move || match Python::attach(|py| py.check_signals()) {
+            Ok(()) => true,
+            Err(exception) => {
+                *lock(&raised) = Some(exception);
+                false
+            }
+        })));
+        let done = call(runner);
+        runner.listen(None);
+        done
+    }
 
-/// Runs without a tape, and listens to signals several times a second.
-fn infer<T: Number>(
-    runner: &mut sparsam::Runner<T>,
-    network: &sparsam::Network<T>,
-    input: &[T],
-    lengths: &[usize],
-    output: &mut [T],
-) -> Result<Option<Interrupted>, Error> {
-    const LISTEN: Duration = Duration::from_millis(100);
-    let config = network.config();
-    let rows = lengths.len();
-    let (of_input, of_output) = (rows * config.input_size, rows * config.output_len());
-    let steps = input.len().checked_div(of_input).unwrap_or(0);
-    if steps <= PIECE || of_output == 0 {
-        return runner.infer(network, input, lengths, output).map(|()| None);
+    /// The exception; none if there was none.
+    fn take(&self) -> Option<PyErr> {
+        lock(&self.0).take()
     }
-    // Lengths that do not fit are refused before anything is run.
-    if let Some((row, length)) = lengths.iter().enumerate().find(|(_, length)| **length > steps) {
-        return Err(Error::Length { row, length: *length, steps });
-    }
-    let (mut first, mut piece) = (0, PIECE);
-    while first < steps {
-        let started = Instant::now();
-        let count = piece.min(steps - first);
-        let left: Vec<usize> = lengths.iter().map(|length| length.saturating_sub(first).min(count)).collect();
-        let (from, to) = (first, first + count);
-        let output = &mut output[from * of_output..to * of_output];
-        runner.infer(network, &input[from * of_input..to * of_input], &left, output)?;
-        first = to;
-        if first < steps
-            && let Err(exception) = Python::attach(|py| py.check_signals())
-        {
-            return Ok(Some(Interrupted { steps: first, exception }));
-        }
-        if started.elapsed() < LISTEN / 2 {
-            piece *= 2;
-        } else if started.elapsed() > LISTEN && piece > PIECE {
-            piece /= 2;
-        }
-    }
-    Ok(None)
 }
 
 /// Reads a checkpoint: the configuration as JSON, and the parameters, tensor after tensor.
@@ -406,6 +373,7 @@ fn run<'py, T: Number, R: Send>(
     let output_len = config.output_len();
     // Its parameters may have to change, and nobody else should be seen to hold it then.
     drop(network);
+    let raised = Raised::default();
     let result = py.detach(|| -> Result<_, Refusal> {
         let network = handle.with_parameters(&tensors);
         let fresh;
@@ -417,7 +385,13 @@ fn run<'py, T: Number, R: Send>(
             }
         };
         let mut output = zeros("the output", steps as u128 * rows as u128 * output_len as u128)?;
-        let (end, gone) = start.go_on(|runner| go(runner, &network, values, lengths, &mut output))?;
+        let (end, gone) = start.go_on(|runner| {
+            // A state that came some way has moved on, whatever ended the call.
+            match raised.listen(runner, |runner| go(runner, &network, values, lengths, &mut output)) {
+                Err(Error::Interrupted { steps }) => Ok(Err(steps)),
+                done => done.map(Ok),
+            }
+        })?;
         Ok((network, output, end, gone))
     });
     let (network, output, end, gone) = result.map_err(|refusal| {
@@ -427,7 +401,18 @@ fn run<'py, T: Number, R: Send>(
         )
     })?;
     let output = give(py, output, &[steps, rows, output_len])?.into_any();
-    Ok(Run { output, end, gone, network })
+    match gone {
+        Ok(gone) => Ok(Run { output, end, gone, network }),
+        Err(steps) => {
+            // What was run until then is not lost: whoever catches it can go on.
+            let exception = raised.take().unwrap_or_else(|| exception(Error::Interrupted { steps }));
+            let value = exception.value(py);
+            value.setattr("steps", steps)?;
+            value.setattr("output", output.get_item(PySlice::new(py, 0, steps as isize, 1))?)?;
+            value.setattr("state", Py::new(py, T::state(end))?)?;
+            Err(exception)
+        }
+    }
 }
 
 impl State {
@@ -485,6 +470,7 @@ fn backward<'py, T: Number>(
     let output_shape = [steps, rows, config.output_len()];
     expect_shape("output_gradient", output_gradient.shape(), &output_shape, "the shape of the output")?;
     let (input, output_gradient) = (numbers(&input)?, numbers(&output_gradient)?);
+    let raised = Raised::default();
     let result = py.detach(|| -> Result<_, Refusal> {
         let network = &*tape.network;
         let mut gradients: Parameters<T> = network.zeros();
@@ -495,10 +481,18 @@ fn backward<'py, T: Number>(
                 let mut output = vec![T::ZERO; output_gradient.len()];
                 runner.forward(network, input, &tape.lengths, &mut output)
             },
-            |runner| runner.backward(network, output_gradient, &mut gradients, input_gradient.as_deref_mut()),
+            |runner| {
+                let back = |runner: &mut sparsam::Runner<T>| {
+                    runner.backward(network, output_gradient, &mut gradients, input_gradient.as_deref_mut())
+                };
+                raised.listen(runner, back)
+            },
         )?;
         Ok((gradients.into_values(), input_gradient))
     });
+    if let Some(exception) = raised.take() {
+        return Err(exception);
+    }
     let (gradients, input_gradient) = result.map_err(|refusal| {
         refuse(
             refusal,

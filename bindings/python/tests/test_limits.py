@@ -64,6 +64,46 @@ def test_an_interrupt_takes_effect_within_a_second_and_loses_nothing() -> None:
         model(stream[:3], state)
 
 
+@pytest.mark.parametrize("kind", ["train", "trace", "numpy"])
+def test_an_interrupt_ends_other_long_calls_as_well(kind: str) -> None:
+    torch.manual_seed(0)
+    model = SAM(8, 30, 4, memory_size=20_000, heads=1, word_size=8)
+    network = sparsam.Network("sam", 8, 30, 4, memory_size=20_000, heads=1, word_size=8)
+    stream = torch.randn(1_000, 1, 8).repeat(200, 1, 1)
+    interrupt_after(0.3)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        if kind == "train":
+            model(stream)
+        elif kind == "trace":
+            model.trace(stream)
+        else:
+            network.forward(stream.numpy())
+    assert time.monotonic() - began < 2.0
+    steps, going_on = caught.value.steps, caught.value.state  # type: ignore[attr-defined]
+    assert 0 < steps < len(stream)
+    if kind == "numpy":
+        network.forward(stream[steps : steps + 3].numpy(), going_on)[2].backward(np.zeros((3, 1, 4), np.float32))
+    else:
+        model(stream[steps : steps + 3], going_on)[0].sum().backward()
+
+
+def test_an_interrupt_ends_a_long_backward_pass() -> None:
+    torch.manual_seed(0)
+    model = SAM(8, 30, 4, memory_size=20_000, heads=1, word_size=8)
+    stream = torch.randn(1_000, 1, 8).repeat(60, 1, 1)
+    output, state = model(stream)
+    interrupt_after(0.2)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        output.sum().backward()
+    assert time.monotonic() - began < 2.0
+    assert model.get_parameter("controller.bias").grad is None
+    # The state is the one that the call returned, and the module works.
+    model(stream[:3], state)[0].sum().backward()
+    assert model.get_parameter("controller.bias").grad is not None
+
+
 def test_pieces_of_a_long_call_are_the_whole_to_the_bit() -> None:
     torch.manual_seed(1)
     model = SAM(3, 20, 2, memory_size=64).eval()

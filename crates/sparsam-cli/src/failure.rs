@@ -65,7 +65,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 pub fn report_arguments(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return match error.print() {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(FAILURE),
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => report(&Unprinted(error).into()),
             _ => ExitCode::SUCCESS,
         };
     }

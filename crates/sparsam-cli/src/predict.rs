@@ -71,51 +71,57 @@ impl Answer {
 
 /// A line for each sequence of a file.
 fn predict_file(network: &Network<f32>, file: &Path, answer: Answer, rows: usize) -> anyhow::Result<ExitCode> {
-    let sequences = task::read_inputs(file, network.config().input_size)?;
+    let size = network.config().input_size;
+    let sequences = task::read_inputs(file, size)?;
     let mut runner = Runner::new(network, rows)?;
-    for group in sequences.chunks(rows) {
+    for first in (0..sequences.count()).step_by(rows) {
         runner.reset();
-        let mut told: Vec<Vec<Value>> = vec![Vec::new(); group.len()];
-        let longest = group.iter().map(Vec::len).max().unwrap_or(0);
+        let group: Vec<&[f32]> = (0..rows)
+            .map(|row| if first + row < sequences.count() { sequences.sequence(first + row) } else { &[] })
+            .collect();
+        // As text: the numbers of JSON take many times the room.
+        let mut told = vec![String::new(); group.len()];
+        let longest = group.iter().map(|inputs| inputs.len() / size).max().unwrap_or(0);
         for start in (0..longest).step_by(PIECE) {
-            let piece = |row: usize| {
-                let steps: &[Vec<f32>] = group.get(row).map_or(&[], Vec::as_slice);
-                &steps[start.min(steps.len())..(start + PIECE).min(steps.len())]
-            };
-            let lengths: Vec<usize> = (0..rows).map(|row| piece(row).len()).collect();
-            for (row, outputs) in
-                infer(network, &mut runner, &lengths, |row, step| &piece(row)[step])?.iter().enumerate()
-            {
-                if let Some(told) = told.get_mut(row) {
-                    told.extend(outputs.iter().map(|logits| answer.tell(logits)));
-                }
-            }
+            let end = PIECE * size + start * size;
+            let pieces: Vec<&[f32]> =
+                group.iter().map(|inputs| &inputs[(start * size).min(inputs.len())..end.min(inputs.len())]).collect();
+            infer(network, &mut runner, &pieces, |row, logits| {
+                let told = &mut told[row];
+                let comma = if told.is_empty() { "" } else { "," };
+                told.push_str(&format!("{comma}{}", answer.tell(logits)));
+            })?;
         }
-        for outputs in told {
-            print(format!("{}\n", json!({ "outputs": outputs })).as_bytes())?;
+        for outputs in &told[..rows.min(sequences.count() - first)] {
+            print(format!("{{\"outputs\":[{outputs}]}}\n").as_bytes())?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The outputs of each row, step after step.
-fn infer<'a>(
+/// Runs on with a piece of each row's sequence, and hands over the outputs of each row, step after step.
+fn infer(
     network: &Network<f32>,
     runner: &mut Runner<f32>,
-    lengths: &[usize],
-    input: impl Fn(usize, usize) -> &'a Vec<f32>,
-) -> anyhow::Result<Vec<Vec<Vec<f32>>>> {
-    let (rows, steps) = (lengths.len(), lengths.iter().copied().max().unwrap_or(0));
+    pieces: &[&[f32]],
+    mut hand_over: impl FnMut(usize, &[f32]),
+) -> anyhow::Result<()> {
     let (input_size, output_size) = (network.config().input_size, network.config().output_len());
+    let lengths: Vec<usize> = pieces.iter().map(|piece| piece.len() / input_size).collect();
+    let (rows, steps) = (lengths.len(), lengths.iter().copied().max().unwrap_or(0));
     let (mut inputs, mut outputs) = (vec![0.0; steps * rows * input_size], vec![0.0; steps * rows * output_size]);
-    for (row, length) in lengths.iter().enumerate() {
-        for step in 0..*length {
-            inputs[(step * rows + row) * input_size..][..input_size].copy_from_slice(input(row, step));
+    for (row, piece) in pieces.iter().enumerate() {
+        for (step, input) in piece.chunks_exact(input_size).enumerate() {
+            inputs[(step * rows + row) * input_size..][..input_size].copy_from_slice(input);
         }
     }
-    runner.infer(network, &inputs, lengths, &mut outputs)?;
-    let of = |row: usize, step: usize| outputs[(step * rows + row) * output_size..][..output_size].to_vec();
-    Ok(lengths.iter().enumerate().map(|(row, length)| (0..*length).map(|step| of(row, step)).collect()).collect())
+    runner.infer(network, &inputs, &lengths, &mut outputs)?;
+    for (row, length) in lengths.iter().enumerate() {
+        for step in 0..*length {
+            hand_over(row, &outputs[(step * rows + row) * output_size..][..output_size]);
+        }
+    }
+    Ok(())
 }
 
 /// A time step as a line of standard input has it: the numbers alone, or with their name.
@@ -211,8 +217,9 @@ fn stream(
         if let Some(bad) = input.iter().find(|value| !value.is_finite()) {
             return Err(wrong(format!("it holds {bad}, where finite numbers were expected")).into());
         }
-        let outputs = infer(network, runner, &[1], |_, _| &input)?;
-        print(format!("{}\n", answer.tell(&outputs[0][0])).as_bytes())?;
+        let mut told = String::new();
+        infer(network, runner, &[&input], |_, logits| told = format!("{}\n", answer.tell(logits)))?;
+        print(told.as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -129,7 +129,7 @@ fn what_was_measured_before_ctrl_c_is_written() {
 
     let folder = TempDir::new().unwrap();
     let arguments =
-        ["bench", "step", "--models", "sam", "--indexes", "linear", "--sizes", "64,64k", "--repeats", "100"];
+        ["bench", "step", "--models", "sam", "--indexes", "linear", "--sizes", "64,64k,128k,256k", "--repeats", "200"];
     let mut child = sparsam(folder.path(), &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     lines.find(|line| line.contains("SAM linear")).expect("the first size is told");

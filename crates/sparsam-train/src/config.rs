@@ -312,7 +312,7 @@ impl Config {
 
 /// The text of a file, and its name.
 fn read_text(path: &Path) -> Result<(String, String), Error> {
-    let bytes = std::fs::read(path).map_err(Error::at(path))?;
+    let bytes = sparsam::internal::file::read(path).map_err(Error::at(path))?;
     let name = path.display().to_string();
     match String::from_utf8(bytes) {
         Ok(text) => Ok((text, name)),

@@ -81,6 +81,14 @@ pub enum Error {
         /// Bytes available.
         available: u128,
     },
+    /// [`Runner::listen`](crate::Runner::listen) ended a call. After `forward`, `infer` and `trace` the state is the one after
+    /// these steps, to the bit, whose outputs are written; there is no tape. After `backward` the state is the one that
+    /// `forward` left, the gradients are of no use, and there is no tape.
+    #[error("the call was ended after {steps} time steps")]
+    Interrupted {
+        /// Time steps that were run, forward or back.
+        steps: usize,
+    },
     /// Threads that are not to be had.
     #[error("{wanted} threads cannot be had: the system gives this process {had} more{limit}; choose fewer")]
     Threads {

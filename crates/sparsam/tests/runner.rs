@@ -88,6 +88,97 @@ fn a_filled_memory_is_restored_until_it_is_reset() {
     }
 }
 
+/// Says no when it is asked for the last time.
+fn until_asked(times: usize) -> Box<dyn FnMut() -> bool + Send> {
+    let mut asked = 0;
+    Box::new(move || {
+        asked += 1;
+        asked < times
+    })
+}
+
+#[test]
+fn calls_that_are_listened_to_give_the_same_bits() {
+    for model in models() {
+        let network = network(model, 3, 8, 2, 30);
+        let batch = Batch::new(&network, &[150, 11, 97, 0, 64, 33], 31);
+        let mut runner = Runner::new(&network, batch.rows).expect("it fits");
+        let outputs = batch.forward(&mut runner, &network);
+        let gradients = batch.backward(&mut runner, &network);
+        runner.listen(Some(until_asked(usize::MAX)));
+        assert_eq!(batch.forward(&mut runner, &network), outputs);
+        let (again, inputs) = batch.backward(&mut runner, &network);
+        assert!(again.values() == gradients.0.values() && inputs == gradients.1);
+        runner.reset();
+        let inferred = batch.infer(&mut runner, &network);
+        runner.listen(None);
+        runner.reset();
+        assert_eq!(batch.infer(&mut runner, &network), inferred);
+    }
+}
+
+/// Products of other numbers of rows may be summed in another order, and every step adds to the difference.
+fn are_close(one: &[Arrays<f64>], other: &[Arrays<f64>]) -> bool {
+    let close = |one: &[f64], other: &[f64]| one.iter().zip(other).all(|(x, y)| (x - y).abs() < 1e-6);
+    one.iter().zip(other).all(|(one, other)| {
+        one.iter().zip(other.iter()).all(|((_, one), (_, other))| match (one.values(), other.values()) {
+            (Values::Real(one), Values::Real(other)) => one.len() == other.len() && close(one, other),
+            (one, other) => one == other,
+        })
+    })
+}
+
+#[test]
+fn calls_that_are_ended_leave_the_state_they_came_to() {
+    for model in models() {
+        let network = network(model, 3, 8, 2, 32);
+        let batch = Batch::new(&network, &[4000, 11, 97, 0, 64, 33], 33);
+        let (inputs, lengths) = (&batch.inputs, &batch.lengths);
+        let rows = batch.rows;
+        let saved = |runner: &mut Runner<f64>| (0..rows).map(|row| runner.save_row(row)).collect::<Vec<_>>();
+        let fresh = || Runner::new(&network, rows).expect("it fits");
+        for times in [1, 2] {
+            for call in ["forward", "infer", "trace"] {
+                let mut runner = fresh();
+                runner.listen(Some(until_asked(times)));
+                let run = |runner: &mut Runner<f64>, inputs: &[f64], lengths: &[usize], outputs: &mut [f64]| match call
+                {
+                    "forward" => runner.forward(&network, inputs, lengths, outputs),
+                    "infer" => runner.infer(&network, inputs, lengths, outputs),
+                    _ => runner.trace(&network, inputs, lengths, outputs).map(|_| ()),
+                };
+                let mut whole = vec![1.0; 4000 * rows * 2];
+                run(&mut fresh(), inputs, lengths, &mut whole).expect("it fits");
+                let mut outputs = vec![1.0; whole.len()];
+                let ended = run(&mut runner, inputs, lengths, &mut outputs);
+                let Err(Error::Interrupted { steps }) = ended else { panic!("{call} gave {ended:?}") };
+                assert!(0 < steps && steps < 4000, "{steps}");
+                let known = steps * rows * 2;
+                assert!(outputs[known..].iter().all(|x| *x == 0.0), "{call}");
+                let mut differences = outputs.iter().zip(&whole[..known]).map(|(x, y)| (x - y).abs());
+                assert!(differences.all(|x| if call == "forward" { x < 1e-9 } else { x == 0.0 }), "{call}");
+                // The state is that after as many steps, and there is nothing to go back through.
+                let mut other = fresh();
+                let first: Vec<usize> = lengths.iter().map(|length| *length.min(&steps)).collect();
+                run(&mut other, &inputs[..steps * rows * 3], &first, &mut outputs[..known]).expect("it fits");
+                let (one, two) = (saved(&mut runner), saved(&mut other));
+                assert!(if call == "forward" { are_close(&one, &two) } else { one == two }, "{call}");
+                let mut gradients = network.zeros();
+                let back = runner.backward(&network, &whole, &mut gradients, None);
+                assert!(matches!(back, Err(Error::Order(_))), "{back:?}");
+            }
+            let mut runner = fresh();
+            batch.forward(&mut runner, &network);
+            let after = saved(&mut runner);
+            runner.listen(Some(until_asked(times)));
+            let mut gradients = network.zeros();
+            let ended = runner.backward(&network, &batch.loss_weights, &mut gradients, None);
+            assert!(matches!(ended, Err(Error::Interrupted { steps: 1.. })), "{ended:?}");
+            assert!(saved(&mut runner) == after);
+        }
+    }
+}
+
 #[test]
 fn replay_carries_on_as_if_nothing_had_gone_back() {
     for model in models() {

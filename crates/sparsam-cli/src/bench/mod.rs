@@ -17,7 +17,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sparsam::index::IndexKind;
-use sparsam::internal::available_bytes;
+use sparsam::internal::{available_bytes, file};
 use sparsam::memory::Footprint;
 use sparsam::option::{Declared, OptionValue};
 use sparsam::{Model, Network, NetworkConfig};
@@ -315,7 +315,7 @@ impl<'a> Report<'a> {
     fn write(&self, pictures: &[(String, String)]) -> anyhow::Result<()> {
         let write = |ending: &str, text: &str| {
             let path = self.path(ending);
-            fs::write(&path, text).with_context(|| in_folder(&path))
+            file::replace(&path, text.as_bytes()).with_context(|| in_folder(&path))
         };
         write(".json", &format!("{:#}\n", self.json()))?;
         write(".csv", &table::csv(&self.points))?;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use sparsam::internal::file;
 use sparsam_train::Metrics;
 
 use super::paper;
@@ -106,7 +107,7 @@ impl Report {
         let mut write = |name: String, text: &str| {
             let path = folder.join(&name);
             written.push(shell_word(&path));
-            fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
+            file::replace(&path, text.as_bytes()).with_context(|| format!("{} cannot be written", path.display()))
         };
         write(format!("{name}.md"), &self.text)?;
         write(format!("{name}.json"), &format!("{:#}\n", self.json))?;

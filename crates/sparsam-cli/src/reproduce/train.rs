@@ -53,7 +53,7 @@ struct Ending {
 impl Ending {
     /// What is kept of a run; what cannot be read is found out again.
     fn read(folder: &Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(folder.join(RESULT)).ok()?).ok()
+        serde_json::from_slice(&sparsam::internal::file::read(&folder.join(RESULT)).ok()?).ok()
     }
 
     fn write(&self, folder: &Path) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path};
 
 use flate2::read::GzDecoder;
-use sparsam::internal::file;
+use sparsam::internal::{available_bytes, file};
 
 use super::text::seems;
 use crate::Error;
@@ -123,15 +123,29 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Takes a file of this name, whose content is what `content` gives.
+    /// Takes a file of this name and size, whose content is what `content` gives.
     fn take(
         &mut self,
         name: String,
+        size: u64,
         content: &mut dyn Read,
         damaged: &dyn Fn(&io::Error) -> Error,
     ) -> Result<(), Error> {
         let most = self.limits.file_bytes.min(self.limits.bytes.saturating_sub(self.read));
         let mut bytes = Vec::new();
+        // What an archive says of a size may be anything: too large a one is refused, and a smaller one only saves copies.
+        if let Some(available) = available_bytes()
+            && u128::from(size) > available
+        {
+            let gibibytes = |bytes: u128| bytes as f64 / f64::from(1 << 30);
+            return Err(self.wrong(format!(
+                "{name} in it would take {:.1} GiB of memory, and {:.1} GiB are available; split it into several files",
+                gibibytes(size.into()),
+                gibibytes(available)
+            )));
+        }
+        let expected = usize::try_from(size.min(most)).unwrap_or(usize::MAX);
+        bytes.try_reserve_exact(expected).map_err(|_| Error::at(self.path)(io::ErrorKind::OutOfMemory.into()))?;
         let length = content.take(most + 1).read_to_end(&mut bytes).map_err(|error| damaged(&error))? as u64;
         if length > most {
             return Err(self.wrong(format!("{name} in it is larger than any such data set's")));
@@ -158,12 +172,12 @@ impl Reader<'_> {
                     self.folder(&path, &format!("{name}/"), depth + 1)?;
                 }
             } else if (self.wanted)(&name) {
-                let (mut file, _) = file::open(&path).map_err(Error::at(&path))?;
+                let (mut file, size) = file::open(&path).map_err(Error::at(&path))?;
                 let failed = |error: &io::Error| Error::Io {
                     path: path.clone(),
                     source: io::Error::new(error.kind(), error.to_string()),
                 };
-                self.take(name, &mut file, &failed)?;
+                self.take(name, size, &mut file, &failed)?;
             }
         }
         Ok(())
@@ -185,7 +199,8 @@ impl Reader<'_> {
                 return Err(self.wrong(format!("it holds a link, {name}, which no data set has; get the official one")));
             }
             if kind.is_file() && (self.wanted)(&name) {
-                self.take(name, &mut entry, &damaged)?;
+                let size = entry.size();
+                self.take(name, size, &mut entry, &damaged)?;
             }
         }
         // An archive ends before its compressed stream does, whose checksum comes last.
@@ -210,7 +225,8 @@ impl Reader<'_> {
                 return Err(self.wrong(format!("it holds a link, {name}, which no data set has; get the official one")));
             }
             if entry.is_file() && (self.wanted)(&name) {
-                self.take(name, &mut entry, &damaged)?;
+                let size = entry.size();
+                self.take(name, size, &mut entry, &damaged)?;
             }
         }
         Ok(())

@@ -21,7 +21,7 @@ pub use babi::Babi;
 pub use copy::Copy;
 pub use omniglot::Omniglot;
 pub use recall::Recall;
-pub use sequences::{Sequences, read_inputs};
+pub use sequences::{InputRows, Sequences, read_inputs};
 pub use sort::Sort;
 
 use crate::sequence::{Sequence, TargetKind};

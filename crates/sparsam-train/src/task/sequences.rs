@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
 use std::path::Path;
 
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -136,6 +136,22 @@ impl Row {
         self.bits.clear();
     }
 
+    /// Checks that the inputs of all time steps have this size, and are finite.
+    fn check_inputs(&self, size: usize) -> Result<(), String> {
+        let mut inputs = &self.inputs[..];
+        for (number, width) in (1..).zip(&self.widths) {
+            if *width as usize != size {
+                return Err(format!("time step {number} has {width} inputs where {size} were expected"));
+            }
+            let input;
+            (input, inputs) = inputs.split_at(size);
+            if let Some(bad) = input.iter().find(|value| !value.is_finite()) {
+                return Err(format!("time step {number} has an input of {bad}; finite numbers were expected"));
+            }
+        }
+        Ok(())
+    }
+
     /// Checks that the sequence is like those before it, and counts the classes.
     fn check(&self, sizes: &mut Option<Sizes>) -> Result<(), String> {
         let (steps, targets) = (self.widths.len(), self.targets.len());
@@ -150,18 +166,9 @@ impl Row {
             _ => return Err("none of its time steps has a target".into()),
         };
         let sizes = sizes.get_or_insert(Sizes { inputs: self.widths[0] as usize, outputs, kind, fixed: false });
-        let (mut inputs, mut bits) = (&self.inputs[..], &self.bits[..]);
-        for (number, (width, target)) in (1..).zip(self.widths.iter().zip(&self.targets)) {
-            let width = *width as usize;
-            if width != sizes.inputs || sizes.inputs == 0 {
-                let expected = sizes.inputs.max(1);
-                return Err(format!("time step {number} has {width} inputs where {expected} were expected"));
-            }
-            let input;
-            (input, inputs) = inputs.split_at(width);
-            if let Some(bad) = input.iter().find(|value| !value.is_finite()) {
-                return Err(format!("time step {number} has an input of {bad}; finite numbers were expected"));
-            }
+        self.check_inputs(sizes.inputs.max(1))?;
+        let mut bits = &self.bits[..];
+        for (number, target) in (1..).zip(&self.targets) {
             match (*target, sizes.kind) {
                 (Wanted::Nothing, _) => {}
                 (Wanted::Class(class), TargetKind::Classes) if sizes.fixed && class >= sizes.outputs as u64 => {
@@ -198,8 +205,11 @@ impl Row {
 /// Classes that are told apart, at most.
 const MOST_CLASSES: u64 = 1 << 20;
 
-/// Reads into a row what a line of JSON has.
-struct Line<'a>(&'a mut Row);
+/// Reads into a row what a line of JSON has; the inputs alone, whatever stands beside them, if no targets are wanted.
+struct Line<'a> {
+    row: &'a mut Row,
+    with_targets: bool,
+}
 
 /// Reads the inputs of all time steps.
 struct Inputs<'a>(&'a mut Row);
@@ -245,10 +255,14 @@ impl<'de> Visitor<'de> for Line<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let (mut inputs, mut targets) = (false, false);
+        let (mut inputs, mut targets) = (false, !self.with_targets);
         while let Some(key) = map.next_key::<String>()? {
             let before = match &*key {
                 "inputs" => std::mem::replace(&mut inputs, true),
+                _ if !self.with_targets => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
                 "targets" => std::mem::replace(&mut targets, true),
                 _ => return Err(de::Error::custom(format_args!("there is {key:?} beside these; leave it out"))),
             };
@@ -256,9 +270,9 @@ impl<'de> Visitor<'de> for Line<'_> {
                 return Err(de::Error::custom(format_args!("{key:?} is there twice")));
             }
             if key == "inputs" {
-                map.next_value_seed(Inputs(self.0))?;
+                map.next_value_seed(Inputs(self.row))?;
             } else {
-                map.next_value_seed(Targets(self.0))?;
+                map.next_value_seed(Targets(self.row))?;
             }
         }
         match (inputs, targets) {
@@ -478,10 +492,12 @@ fn read_json_lines(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum,
         let wrong = |reason: String| Error::data(path.display(), format!("line {number}: {reason}"));
         row.clear();
         let mut json = serde_json::Deserializer::from_str(text);
-        Line(&mut row).deserialize(&mut json).and_then(|()| json.end()).map_err(|error| {
-            let expected = "{\"inputs\": [[...], ...], \"targets\": [null, ...]} was expected";
-            wrong(format!("{expected} ({error})"))
-        })?;
+        Line { row: &mut row, with_targets: true }.deserialize(&mut json).and_then(|()| json.end()).map_err(
+            |error| {
+                let expected = "{\"inputs\": [[...], ...], \"targets\": [null, ...]} was expected";
+                wrong(format!("{expected} ({error})"))
+            },
+        )?;
         row.check(sizes).map_err(wrong)?;
         sum.add(text.as_bytes());
         rows.add(&row);
@@ -489,66 +505,122 @@ fn read_json_lines(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum,
     })
 }
 
-fn read_npz(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum, rows: &mut Rows) -> Result<(), Error> {
-    let wrong = |reason: String| Error::data(path.display(), reason);
-    let wanted = |name: &str| ["inputs.npy", "targets.npy", "lengths.npy", "mask.npy"].contains(&name);
-    let entries = archive::read(path, LIMITS, &wanted)?;
-    entries.iter().for_each(|entry| sum.add(&entry.bytes));
-    let mut arrays = BTreeMap::new();
-    for entry in entries {
-        let name = entry.name.trim_end_matches(".npy").to_owned();
-        arrays.insert(name, Array::parse(entry.bytes).map_err(|reason| Error::data(&entry.place, reason))?);
+/// The arrays of a `.npz` file.
+struct Arrays<'a> {
+    path: &'a Path,
+    by_name: BTreeMap<String, Array>,
+}
+
+/// Inputs of sequences × steps × numbers, and the length of each sequence.
+struct InputArrays<'a> {
+    path: &'a Path,
+    inputs: Array,
+    lengths: Option<Array>,
+    count: usize,
+    steps: usize,
+    size: usize,
+}
+
+impl<'a> Arrays<'a> {
+    fn read(path: &'a Path, names: &[&str], sum: &mut ContentSum) -> Result<Self, Error> {
+        let wanted = |name: &str| name.strip_suffix(".npy").is_some_and(|name| names.contains(&name));
+        let entries = archive::read(path, LIMITS, &wanted)?;
+        entries.iter().for_each(|entry| sum.add(&entry.bytes));
+        let mut by_name = BTreeMap::new();
+        for entry in entries {
+            let name = entry.name.trim_end_matches(".npy").to_owned();
+            by_name.insert(name, Array::parse(entry.bytes).map_err(|reason| Error::data(&entry.place, reason))?);
+        }
+        Ok(Self { path, by_name })
     }
-    let mut needed = |name: &str| {
+
+    fn wrong(&self, reason: String) -> Error {
+        Error::data(self.path.display(), reason)
+    }
+
+    fn take(&mut self, name: &str) -> Option<Array> {
+        self.by_name.remove(name)
+    }
+
+    fn needed(&mut self, name: &str) -> Result<Array, Error> {
         let way_out = "save it with numpy.savez(file, inputs=..., targets=...)";
-        arrays.remove(name).ok_or_else(|| wrong(format!("it holds no array {name}; {way_out}")))
-    };
-    let (inputs, targets) = (needed("inputs")?, needed("targets")?);
-    let [count, steps, size] = inputs.shape[..] else {
-        return Err(wrong(format!("inputs were expected as sequences × steps × numbers, not {:?}", inputs.shape)));
-    };
-    // No array bounds the number of sequences then.
-    if steps == 0 || size == 0 {
-        let shape = &inputs.shape;
-        return Err(wrong(format!(
-            "inputs of at least one step and one number were expected, not of the shape {shape:?}"
-        )));
+        self.take(name).ok_or_else(|| self.wrong(format!("it holds no array {name}; {way_out}")))
     }
-    let shape = |what: &str, array: &Array, expected: &[usize]| {
-        if array.shape == expected {
+
+    fn expect(&self, what: &str, array: &Array, shape: &[usize]) -> Result<(), Error> {
+        if array.shape == shape {
             return Ok(());
         }
-        Err(wrong(format!("{what} of the shape {expected:?} were expected beside these inputs, not {:?}", array.shape)))
-    };
+        let found = &array.shape;
+        Err(self.wrong(format!("{what} of the shape {shape:?} were expected beside these inputs, not {found:?}")))
+    }
+
+    fn inputs(&mut self) -> Result<InputArrays<'a>, Error> {
+        let inputs = self.needed("inputs")?;
+        let [count, steps, size] = inputs.shape[..] else {
+            let shape = &inputs.shape;
+            return Err(self.wrong(format!("inputs were expected as sequences × steps × numbers, not {shape:?}")));
+        };
+        // No array bounds the number of sequences then.
+        if steps == 0 || size == 0 {
+            let shape = &inputs.shape;
+            return Err(self.wrong(format!(
+                "inputs of at least one step and one number were expected, not of the shape {shape:?}"
+            )));
+        }
+        let lengths = self.take("lengths");
+        if let Some(lengths) = &lengths {
+            self.expect("lengths", lengths, &[count])?;
+        }
+        Ok(InputArrays { path: self.path, inputs, lengths, count, steps, size })
+    }
+}
+
+impl InputArrays<'_> {
+    fn wrong(&self, number: usize, reason: &str) -> Error {
+        Error::data(self.path.display(), format!("sequence {number}: {reason}"))
+    }
+
+    /// Puts the inputs of a sequence into a row, and gives its length.
+    fn take(&self, number: usize, row: &mut Row) -> Result<usize, Error> {
+        let steps = self.steps;
+        let length = self.lengths.as_ref().map_or(steps as f64, |lengths| lengths.number(number));
+        if !(1.0..=steps as f64).contains(&length) || length.fract() != 0.0 {
+            return Err(self.wrong(number, &format!("its length is {length} where 1 to {steps} was expected")));
+        }
+        let length = length as usize;
+        row.clear();
+        let start = number * steps * self.size;
+        row.inputs.extend((start..start + length * self.size).map(|place| self.inputs.number(place) as f32));
+        row.widths.resize(length, u32::try_from(self.size).unwrap_or(u32::MAX));
+        Ok(length)
+    }
+}
+
+fn read_npz(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum, rows: &mut Rows) -> Result<(), Error> {
+    let mut arrays = Arrays::read(path, &["inputs", "targets", "lengths", "mask"], sum)?;
+    let targets = arrays.take("targets");
+    let inputs = arrays.inputs()?;
+    let InputArrays { count, steps, .. } = inputs;
+    let targets = targets.map_or_else(|| arrays.needed("targets"), Ok)?;
     let bits = match targets.shape[..] {
         [_, _, bits] => {
-            shape("targets", &targets, &[count, steps, bits])?;
+            arrays.expect("targets", &targets, &[count, steps, bits])?;
             Some(bits)
         }
         _ => {
-            shape("targets", &targets, &[count, steps])?;
+            arrays.expect("targets", &targets, &[count, steps])?;
             None
         }
     };
-    let (lengths, mask) = (arrays.remove("lengths"), arrays.remove("mask"));
-    if let Some(lengths) = &lengths {
-        shape("lengths", lengths, &[count])?;
-    }
+    let mask = arrays.take("mask");
     if let Some(mask) = &mask {
-        shape("a mask", mask, &[count, steps])?;
+        arrays.expect("a mask", mask, &[count, steps])?;
     }
     let mut row = Row::default();
     for number in 0..count {
-        let wrong = |reason: String| wrong(format!("sequence {number}: {reason}"));
-        let length = lengths.as_ref().map_or(steps as f64, |lengths| lengths.number(number));
-        if !(1.0..=steps as f64).contains(&length) || length.fract() != 0.0 {
-            return Err(wrong(format!("its length is {length} where 1 to {steps} was expected")));
-        }
-        row.clear();
-        for step in 0..length as usize {
+        for step in 0..inputs.take(number, &mut row)? {
             let place = number * steps + step;
-            row.inputs.extend((place * size..(place + 1) * size).map(|place| inputs.number(place) as f32));
-            row.widths.push(u32::try_from(size).unwrap_or(u32::MAX));
             let masked = mask.as_ref().is_some_and(|mask| mask.number(place) == 0.0);
             row.targets.push(match bits {
                 _ if masked => Wanted::Nothing,
@@ -565,99 +637,75 @@ fn read_npz(path: &Path, sizes: &mut Option<Sizes>, sum: &mut ContentSum, rows: 
                     } else {
                         let reason =
                             format!("the target of time step {} is {class}; a class or -1 was expected", step + 1);
-                        return Err(wrong(reason));
+                        return Err(inputs.wrong(number, &reason));
                     }
                 }
             });
         }
-        row.check(sizes).map_err(wrong)?;
+        row.check(sizes).map_err(|reason| inputs.wrong(number, &reason))?;
         rows.add(&row);
     }
     Ok(())
 }
 
-/// The inputs alone of the sequences of a file, as [`Sequences`] describes it: sequences, time steps, numbers. What is
-/// wanted may be there or not.
+/// The inputs of sequences, one after the other.
+#[derive(Debug, Default, PartialEq)]
+pub struct InputRows {
+    input_size: usize,
+    /// The numbers of all time steps.
+    inputs: Vec<f32>,
+    /// Where each sequence ends.
+    ends: Vec<usize>,
+}
+
+impl InputRows {
+    /// The number of sequences.
+    pub fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The inputs of a sequence: time step after time step.
+    pub fn sequence(&self, number: usize) -> &[f32] {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.inputs[start..self.ends[number]]
+    }
+
+    fn add(&mut self, row: &Row) -> Result<(), String> {
+        if row.widths.is_empty() {
+            return Err("it has no time steps".into());
+        }
+        row.check_inputs(self.input_size)?;
+        self.inputs.extend_from_slice(&row.inputs);
+        self.ends.push(self.inputs.len());
+        Ok(())
+    }
+}
+
+/// The inputs alone of the sequences of a file, as [`Sequences`] describes it. What is wanted may be there or not.
 ///
 /// # Errors
 /// [`Error::Data`] names the line or the array that does not fit networks with inputs of `input_size` numbers.
-pub fn read_inputs(path: &Path, input_size: usize) -> Result<Vec<Vec<Vec<f32>>>, Error> {
-    let npz = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz"));
-    let sequences = if npz { npz_inputs(path)? } else { json_inputs(path)? };
-    for (number, steps) in (1..).zip(&sequences) {
-        let wrong = |reason: String| Err(Error::data(path.display(), format!("sequence {number}: {reason}")));
-        if steps.is_empty() {
-            return wrong("it has no time steps".into());
+pub fn read_inputs(path: &Path, input_size: usize) -> Result<InputRows, Error> {
+    let mut rows = InputRows { input_size, ..InputRows::default() };
+    let mut row = Row::default();
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz")) {
+        let inputs = Arrays::read(path, &["inputs", "lengths"], &mut ContentSum::default())?.inputs()?;
+        for number in 0..inputs.count {
+            inputs.take(number, &mut row)?;
+            rows.add(&row).map_err(|reason| inputs.wrong(number, &reason))?;
         }
-        for (step, input) in (1..).zip(steps) {
-            if input.len() != input_size {
-                let found = input.len();
-                return wrong(format!("time step {step} has {found} inputs where the network takes {input_size}"));
-            }
-            if let Some(bad) = input.iter().find(|value| !value.is_finite()) {
-                return wrong(format!("time step {step} has an input of {bad}; finite numbers were expected"));
-            }
-        }
-    }
-    Ok(sequences)
-}
-
-/// A line of JSON of which the inputs alone are wanted.
-#[derive(Deserialize)]
-struct InputsOnly {
-    inputs: Vec<Vec<f32>>,
-}
-
-fn json_inputs(path: &Path) -> Result<Vec<Vec<Vec<f32>>>, Error> {
-    let mut sequences = Vec::new();
-    each_line(path, |number, line| {
-        let sequence: InputsOnly = serde_json::from_str(line).map_err(|error| {
-            let reason = format!("line {number}: {{\"inputs\": [[...], ...]}} was expected ({error})");
-            Error::data(path.display(), reason)
+    } else {
+        each_line(path, |number, line| {
+            row.clear();
+            let mut json = serde_json::Deserializer::from_str(line);
+            let read = Line { row: &mut row, with_targets: false }.deserialize(&mut json);
+            read.and_then(|()| json.end())
+                .map_err(|error| format!("{{\"inputs\": [[...], ...]}} was expected ({error})"))
+                .and_then(|()| rows.add(&row))
+                .map_err(|reason| Error::data(path.display(), format!("line {number}: {reason}")))
         })?;
-        sequences.push(sequence.inputs);
-        Ok(())
-    })?;
-    Ok(sequences)
-}
-
-fn npz_inputs(path: &Path) -> Result<Vec<Vec<Vec<f32>>>, Error> {
-    let wrong = |reason: String| Error::data(path.display(), reason);
-    let wanted = |name: &str| ["inputs.npy", "lengths.npy"].contains(&name);
-    let entries = archive::read(path, LIMITS, &wanted)?;
-    let mut arrays = BTreeMap::new();
-    for entry in entries {
-        let name = entry.name.trim_end_matches(".npy").to_owned();
-        arrays.insert(name, Array::parse(entry.bytes).map_err(|reason| Error::data(&entry.place, reason))?);
     }
-    let inputs = arrays.remove("inputs").ok_or_else(|| wrong("it holds no array inputs".into()))?;
-    let [count, steps, size] = inputs.shape[..] else {
-        return Err(wrong(format!("inputs were expected as sequences × steps × numbers, not {:?}", inputs.shape)));
-    };
-    // No array bounds the number of sequences then.
-    if steps == 0 || size == 0 {
-        let shape = &inputs.shape;
-        return Err(wrong(format!(
-            "inputs of at least one step and one number were expected, not of the shape {shape:?}"
-        )));
-    }
-    let lengths = arrays.remove("lengths");
-    if let Some(lengths) = lengths.as_ref().filter(|lengths| lengths.shape != [count]) {
-        return Err(wrong(format!("lengths of the shape [{count}] were expected, not {:?}", lengths.shape)));
-    }
-    let mut sequences = Vec::new();
-    for number in 0..count {
-        let length = lengths.as_ref().map_or(steps as f64, |lengths| lengths.number(number));
-        if !(1.0..=steps as f64).contains(&length) || length.fract() != 0.0 {
-            return Err(wrong(format!("sequence {number}: its length is {length} where 1 to {steps} was expected")));
-        }
-        let input = |step: usize| {
-            let place = (number * steps + step) * size;
-            (place..place + size).map(|place| inputs.number(place) as f32).collect()
-        };
-        sequences.push((0..length as usize).map(input).collect());
-    }
-    Ok(sequences)
+    Ok(rows)
 }
 
 /// Sequences to train on and sequences that are held out.

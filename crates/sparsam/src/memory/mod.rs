@@ -175,7 +175,7 @@ mod sealed {
     pub trait Config {
         fn makers() -> &'static Both<Maker<Self, f32>, Maker<Self, f64>>
         where
-            Self: Sized + 'static;
+            Self: Sized;
     }
 }
 

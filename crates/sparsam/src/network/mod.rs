@@ -12,6 +12,7 @@ mod budget;
 mod initial;
 mod layers;
 mod parameters;
+mod pieces;
 mod runner;
 mod shard;
 mod time_major;

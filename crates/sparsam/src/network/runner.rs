@@ -1,7 +1,10 @@
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::parameters::check_tensors;
-use super::shard::{PackedWeights, Pass, Passes, Place, SHARD_ROWS, Shard};
+use super::pieces::{Listener, each_piece};
+use super::shard::{BLOCK, PackedWeights, Passes, Place, SHARD_ROWS, Shard};
 use super::{Network, NetworkConfig, Parameters};
 use crate::system::available_bytes;
 use crate::{Arrays, Error, Real};
@@ -70,6 +73,8 @@ pub struct Runner<T: Real> {
     steps: usize,
     /// The latest run was a `forward` without a `backward` yet.
     has_tape: bool,
+    /// Asked whether a long call goes on.
+    listener: Option<Listener>,
 }
 
 impl<T: Real> Runner<T> {
@@ -109,12 +114,41 @@ impl<T: Real> Runner<T> {
             taped: vec![0; rows],
             steps: 0,
             has_tape: false,
+            listener: None,
         })
     }
 
     /// The configuration of the networks that it runs.
     pub fn config(&self) -> &NetworkConfig {
         &self.config
+    }
+
+    /// Lets `go_on` say, some ten times a second, whether a long call goes on: it is asked between time steps, on the
+    /// thread of the call, and no number depends on it. Once it says no, the call ends with [`Error::Interrupted`];
+    /// what holds then is said there. `None` lets all calls run to their end, as at first.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// use sparsam::{Error, Network, NetworkConfig, Runner};
+    ///
+    /// # fn main() -> Result<(), Error> {
+    /// let network = Network::<f32>::new(NetworkConfig::new(1, 1), 1)?;
+    /// let mut runner = Runner::new(&network, 1)?;
+    /// let end = Instant::now() + Duration::from_millis(300);
+    /// runner.listen(Some(Box::new(move || Instant::now() < end)));
+    ///
+    /// let stream = vec![0.5; 1_000_000];
+    /// let mut outputs = vec![0.0; stream.len()];
+    /// match runner.infer(&network, &stream, &[stream.len()], &mut outputs) {
+    ///     Err(Error::Interrupted { steps }) => assert!(steps < stream.len()),
+    ///     other => other?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn listen(&mut self, go_on: Option<Box<dyn FnMut() -> bool + Send>>) {
+        self.listener = go_on;
     }
 
     /// Rows of the batch.
@@ -188,7 +222,8 @@ impl<T: Real> Runner<T> {
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Length`] name the argument that does not fit; [`Error::TapeDoesNotFit`] if the
-    /// tape exceeds the available memory. In either case nothing was run.
+    /// tape exceeds the available memory. In either case nothing was run. [`Error::Interrupted`] comes only of
+    /// [`listen`](Self::listen).
     pub fn forward(
         &mut self,
         network: &Network<T>,
@@ -201,9 +236,31 @@ impl<T: Real> Runner<T> {
         for (taped, length) in self.taped.iter_mut().zip(lengths) {
             *taped = (*taped).max(*length);
         }
-        self.run(network, inputs, lengths, outputs, self.passes.forward)?;
+        self.start_run(network, inputs, lengths, outputs)?;
+        let (Passes { prepare, advance, finish, .. }, weights, parameters) =
+            (self.passes, &self.weights, network.parameters());
+        let batch = self.rows;
+        let prepare = |number: usize, shard: &mut Shard<T>| {
+            prepare(shard, weights, parameters, inputs, lengths, Place { first_row: number * SHARD_ROWS, batch });
+        };
+        let mut run = steps;
+        if self.listener.is_none() {
+            for_each(&mut self.shards, |number, shard| {
+                prepare(number, shard);
+                advance(shard, weights, parameters, 0..steps);
+                finish(shard, parameters);
+            });
+        } else {
+            let shards = &mut self.shards;
+            for_each(shards, prepare);
+            run = each_piece(self.listener.as_mut(), steps, 1, |piece| {
+                for_each(shards, |_, shard| advance(shard, weights, parameters, piece.clone()));
+                Ok(())
+            })?;
+            for_each(shards, |_, shard| finish(shard, parameters));
+        }
         self.has_tape = true;
-        Ok(())
+        self.end_run(run, outputs)
     }
 
     /// Runs the network over sequences without a tape: for evaluation and for streams. Arguments and errors are those
@@ -222,7 +279,26 @@ impl<T: Real> Runner<T> {
         // Nothing but the outputs grows with the steps.
         let held: usize = self.shards.iter().map(Shard::held_outputs).sum();
         check_room(steps, (outputs.len().saturating_sub(held) * size_of::<T>()) as u128)?;
-        self.run(network, inputs, lengths, outputs, self.passes.infer)
+        self.start_run(network, inputs, lengths, outputs)?;
+        let (infer, weights, parameters, batch) = (self.passes.infer, &self.weights, network.parameters(), self.rows);
+        let (of_inputs, of_outputs) = (batch * self.config.input_size, batch * self.config.output_len());
+        let shards = &mut self.shards;
+        // Cut where it is cut anyway, a run gives the same numbers to the bit.
+        let run = each_piece(self.listener.as_mut(), steps, BLOCK, |piece| {
+            let inputs = &inputs[piece.start * of_inputs..piece.end * of_inputs];
+            let outputs = &mut outputs[piece.start * of_outputs..piece.end * of_outputs];
+            let left: Vec<usize> =
+                lengths.iter().map(|length| length.saturating_sub(piece.start).min(piece.len())).collect();
+            let place = |number: usize| Place { first_row: number * SHARD_ROWS, batch };
+            for_each(shards, |number, shard| infer(shard, weights, parameters, inputs, &left, place(number)));
+            shards.iter().enumerate().for_each(|(number, shard)| shard.write_outputs(place(number), outputs));
+            Ok(())
+        })?;
+        if run < steps {
+            outputs[run * of_outputs..].fill(T::ZERO);
+            return Err(Error::Interrupted { steps: run });
+        }
+        Ok(())
     }
 
     /// Runs the network over sequences as [`infer`](Self::infer) does, and gives what every memory did at every step:
@@ -240,23 +316,29 @@ impl<T: Real> Runner<T> {
         outputs: &mut [T],
     ) -> Result<Arrays<T>, Error> {
         let steps = self.start_run(network, inputs, lengths, outputs)?;
-        let (weights, batch) = (&self.weights, self.rows);
-        let mut all = Arrays::default();
-        for (number, shard) in self.shards.iter_mut().enumerate() {
-            let place = Place { first_row: number * SHARD_ROWS, batch };
-            let mut traced = |step: usize, row: usize, arrays: Arrays<T>| {
-                if all.iter().next().is_none() {
-                    let numbers: usize = arrays.iter().map(|(_, array)| array.shape().iter().product::<usize>()).sum();
-                    check_room(steps, (steps * batch) as u128 * (numbers * size_of::<T>()) as u128)?;
+        let (trace, weights, batch) = (self.passes.trace, &self.weights, self.rows);
+        let (shards, mut all) = (&mut self.shards, Arrays::default());
+        let run = each_piece(self.listener.as_mut(), steps, 1, |piece| {
+            for step in piece {
+                for (number, shard) in shards.iter_mut().enumerate() {
+                    let place = Place { first_row: number * SHARD_ROWS, batch };
+                    let mut traced = |row: usize, arrays: Arrays<T>| {
+                        if all.iter().next().is_none() {
+                            let shapes = arrays.iter().map(|(_, array)| array.shape());
+                            let numbers: usize = shapes.map(|shape| shape.iter().product::<usize>()).sum();
+                            check_room(steps, (steps * batch) as u128 * (numbers * size_of::<T>()) as u128)?;
+                        }
+                        for (name, array) in arrays.iter() {
+                            all.put_part(name, &[steps, batch], step * batch + place.first_row + row, array);
+                        }
+                        Ok(())
+                    };
+                    trace(shard, weights, network.parameters(), inputs, lengths, place, step, &mut traced)?;
                 }
-                for (name, array) in arrays.iter() {
-                    all.put_part(name, &[steps, batch], step * batch + place.first_row + row, array);
-                }
-                Ok(())
-            };
-            (self.passes.trace)(shard, weights, network.parameters(), inputs, lengths, place, &mut traced)?;
-        }
-        self.write_outputs(outputs);
+            }
+            Ok(())
+        })?;
+        self.end_run(run, outputs)?;
         Ok(all)
     }
 
@@ -274,28 +356,18 @@ impl<T: Real> Runner<T> {
         Ok(steps)
     }
 
-    fn write_outputs(&self, outputs: &mut [T]) {
+    /// Writes the outputs of the steps that were run; those of others are 0. If there are others, the state is the one
+    /// after the steps that were run, and there is no tape.
+    fn end_run(&mut self, run: usize, outputs: &mut [T]) -> Result<(), Error> {
         for (number, shard) in self.shards.iter().enumerate() {
             shard.write_outputs(Place { first_row: number * SHARD_ROWS, batch: self.rows }, outputs);
         }
-    }
-
-    fn run(
-        &mut self,
-        network: &Network<T>,
-        inputs: &[T],
-        lengths: &[usize],
-        outputs: &mut [T],
-        run: Pass<T>,
-    ) -> Result<(), Error> {
-        self.start_run(network, inputs, lengths, outputs)?;
-        let (weights, batch) = (&self.weights, self.rows);
-        for_each(&mut self.shards, |number, shard| {
-            let place = Place { first_row: number * SHARD_ROWS, batch };
-            run(shard, weights, network.parameters(), inputs, lengths, place);
-        });
-        self.write_outputs(outputs);
-        Ok(())
+        if run == self.steps {
+            return Ok(());
+        }
+        outputs[run * self.rows * self.config.output_len()..].fill(T::ZERO);
+        self.end_episode();
+        Err(Error::Interrupted { steps: run })
     }
 
     /// The backward pass of the latest [`forward`](Self::forward): adds the gradient of every parameter to `gradients`,
@@ -327,19 +399,42 @@ impl<T: Real> Runner<T> {
         }
         check_tensors("the gradients", gradients.tensors(), network.parameters().tensors())?;
         self.has_tape = false;
-        let (weights, backward, with_inputs) = (&self.weights, self.passes.backward, input_gradients.is_some());
-        let back = |number: usize, shard: &mut Shard<T>, gradients: &mut Parameters<T>| {
+        let (Passes { prepare_back, advance_back, finish_back, .. }, weights, parameters, steps) =
+            (self.passes, &self.weights, network.parameters(), self.steps);
+        let (shards, with_inputs) = (&mut self.shards, input_gradients.is_some());
+        let back = |number: usize, shard: &mut Shard<T>, gradients: &mut Parameters<T>, piece: Range<usize>| {
+            if piece.end == steps {
+                prepare_back(shard);
+            }
             let place = Place { first_row: number * SHARD_ROWS, batch };
-            backward(shard, weights, network.parameters(), output_gradients, place, gradients, with_inputs);
+            advance_back(shard, weights, parameters, output_gradients, place, gradients, piece.clone());
+            if piece.start == 0 {
+                finish_back(shard, weights, parameters, gradients, with_inputs);
+            }
         };
-        if let [shard] = &mut self.shards[..] {
-            back(0, shard, gradients);
-        } else {
-            self.gradients.resize_with(self.shards.len(), || network.zeros());
-            self.shards.par_iter_mut().zip(&mut self.gradients).enumerate().for_each(|(number, (shard, gradients))| {
-                gradients.values_mut().fill(T::ZERO);
-                back(number, shard, gradients);
-            });
+        let several = shards.len() > 1;
+        if several {
+            self.gradients.resize_with(shards.len(), || network.zeros());
+            self.gradients.iter_mut().for_each(|gradients| gradients.values_mut().fill(T::ZERO));
+        }
+        let of_shards = &mut self.gradients;
+        let run = each_piece(self.listener.as_mut(), steps.max(1), 1, |piece| {
+            let piece = steps.saturating_sub(piece.end)..steps - piece.start;
+            match &mut shards[..] {
+                [shard] => back(0, shard, gradients, piece),
+                shards => shards
+                    .par_iter_mut()
+                    .zip(&mut of_shards[..])
+                    .enumerate()
+                    .for_each(|(number, (shard, gradients))| back(number, shard, gradients, piece.clone())),
+            }
+            Ok(())
+        })?;
+        if run < steps {
+            self.replay();
+            return Err(Error::Interrupted { steps: run });
+        }
+        if several {
             // In the order of the shards, so that the sum does not depend on which thread was first.
             for shard in &self.gradients {
                 for (sum, value) in gradients.values_mut().iter_mut().zip(shard.values()) {
@@ -377,7 +472,7 @@ impl<T: Real> Runner<T> {
 
     fn pack(&mut self, network: &Network<T>) {
         if self.version != network.version {
-            (self.passes.pack)(&mut self.weights, network.config(), network.parameters());
+            (self.passes.set_weights)(&mut self.weights, network.config(), network.parameters());
             self.version = network.version;
         }
     }

@@ -13,27 +13,30 @@ use crate::network::layers::Linear;
 use crate::network::time_major::StepView;
 
 impl<T: Real> Shard<T> {
-    /// The backward pass over the tape: adds to `gradients` those that the batch's `output_gradients` make of these rows,
-    /// and restores the state, and every memory, as they were when the episode started.
-    pub(super) fn backward(
-        &mut self,
-        weights: &PackedWeights<T>,
-        parameters: &Parameters<T>,
-        output_gradients: &[T],
-        place: Place,
-        gradients: &mut Parameters<T>,
-        with_inputs: bool,
-    ) {
-        let layers = self.sizes.layers.split(parameters.values());
-        let mut gradients = self.sizes.layers.split_mut(gradients.values_mut());
+    /// Starts the backward pass over the tape.
+    pub(super) fn prepare_back(&mut self) {
         let Scratch { carried_state, carried_cell, interface, .. } = &mut self.scratch;
         for carried in [carried_state, carried_cell] {
             carried.fit(1);
             carried.step_mut(0).all().fill(T::ZERO);
         }
         interface.resize(self.sizes.interface, T::ZERO);
+        self.at_end = false;
+    }
 
-        for t in (0..self.steps).rev() {
+    /// The backward pass over these steps, which precede those before; it undoes what the memories did in them.
+    pub(super) fn advance_back(
+        &mut self,
+        weights: &PackedWeights<T>,
+        parameters: &Parameters<T>,
+        output_gradients: &[T],
+        place: Place,
+        gradients: &mut Parameters<T>,
+        steps: Range<usize>,
+    ) {
+        let layers = self.sizes.layers.split(parameters.values());
+        let mut gradients = self.sizes.layers.split_mut(gradients.values_mut());
+        for t in (steps.start..steps.end.min(self.steps)).rev() {
             if t + 1 == self.steps || (t + 1) % BLOCK == 0 {
                 let block = t / BLOCK * BLOCK..t + 1;
                 self.outputs_back(layers.output, output_gradients, place, block, &mut gradients.output);
@@ -45,9 +48,18 @@ impl<T: Real> Shard<T> {
             self.step_memories_back(weights, t);
             self.step_controllers_back(weights, t, gradients.controller);
         }
-        self.at_end = false;
+    }
 
-        // The gradients of all weights are products over time × rows.
+    /// Ends the backward pass: adds to `gradients` those of the weights, which are products over time × rows.
+    pub(super) fn finish_back(
+        &mut self,
+        weights: &PackedWeights<T>,
+        parameters: &Parameters<T>,
+        gradients: &mut Parameters<T>,
+        with_inputs: bool,
+    ) {
+        let layers = self.sizes.layers.split(parameters.values());
+        let mut gradients = self.sizes.layers.split_mut(gradients.values_mut());
         self.controllers_back(weights, layers.controller, gradients.controller, with_inputs);
         self.interfaces_back(&mut gradients.interface);
     }

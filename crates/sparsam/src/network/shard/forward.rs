@@ -1,5 +1,7 @@
 //! A shard's steps forward: controllers, memories, outputs.
 
+use std::ops::Range;
+
 use super::passes::Traced;
 use super::{BLOCK, PackedWeights, Place, Shard, Sizes};
 use crate::controller::Step;
@@ -10,8 +12,8 @@ use crate::network::time_major::TimeMajor;
 use crate::{Arrays, Error, Real};
 
 impl<T: Real> Shard<T> {
-    /// Runs over all steps of its rows from the state as it stands, onto the tape, and keeps the outputs.
-    pub(super) fn forward(
+    /// Starts a run from the state as it stands, onto the tape: what the controllers make of all inputs alone.
+    pub(super) fn prepare(
         &mut self,
         weights: &PackedWeights<T>,
         parameters: &Parameters<T>,
@@ -20,8 +22,20 @@ impl<T: Real> Shard<T> {
         place: Place,
     ) {
         let steps = self.start_pass(lengths, place);
-        self.run(weights, parameters, inputs, place, 0, steps, true);
-        self.steps = steps;
+        self.take_inputs(weights, parameters, inputs, place, 0, steps);
+        self.steps = 0;
+    }
+
+    /// Runs over these steps of a run that was [prepared](Self::prepare), which follow those before.
+    pub(super) fn advance(&mut self, weights: &PackedWeights<T>, parameters: &Parameters<T>, steps: Range<usize>) {
+        let end = steps.end.min(self.longest());
+        self.step_all(weights, parameters, 0, steps.start.min(end)..end, true);
+        self.steps = end;
+    }
+
+    /// Keeps the outputs of the steps that were run over.
+    pub(super) fn finish(&mut self, parameters: &Parameters<T>) {
+        self.put_out(self.sizes.layers.split(parameters.values()).output, 0, self.steps);
     }
 
     /// Runs over all steps without a tape, in memory that does not grow with their number (the outputs aside).
@@ -42,8 +56,7 @@ impl<T: Real> Shard<T> {
         }
     }
 
-    /// Runs as [`infer`](Self::infer) does, step by step, and hands over what each row's memory did at each of its
-    /// steps.
+    /// Runs one step without a tape, of sequences of these lengths, and hands over what each row's memory did.
     pub(super) fn trace(
         &mut self,
         weights: &PackedWeights<T>,
@@ -51,21 +64,25 @@ impl<T: Real> Shard<T> {
         inputs: &[T],
         lengths: &[usize],
         place: Place,
+        step: usize,
         traced: &mut Traced<'_, T>,
     ) -> Result<(), Error> {
-        let steps = self.start_pass(lengths, place);
-        for t in 0..steps {
-            self.run(weights, parameters, inputs, place, t, 1, true);
-            self.steps = 1;
-            for (row, memory) in self.memories.iter().enumerate() {
-                if t < self.lengths[row] {
-                    let mut arrays = Arrays::default();
-                    memory.trace(self.interfaces.step(0).row(row), &mut arrays);
-                    traced(t, row, arrays)?;
-                }
-            }
-            self.start_episode();
+        if step == 0 {
+            self.start_pass(lengths, place);
         }
+        if step >= self.longest() {
+            return Ok(());
+        }
+        self.run(weights, parameters, inputs, place, step, 1, true);
+        self.steps = 1;
+        for (row, memory) in self.memories.iter().enumerate() {
+            if step < self.lengths[row] {
+                let mut arrays = Arrays::default();
+                memory.trace(self.interfaces.step(0).row(row), &mut arrays);
+                traced(row, arrays)?;
+            }
+        }
+        self.start_episode();
         Ok(())
     }
 
@@ -73,9 +90,14 @@ impl<T: Real> Shard<T> {
     fn start_pass(&mut self, lengths: &[usize], place: Place) -> usize {
         self.start_episode();
         self.lengths.copy_from_slice(&lengths[place.first_row..place.first_row + self.rows]);
-        let steps = self.lengths.iter().copied().max().unwrap_or(0);
+        let steps = self.longest();
         self.outputs.fit(steps);
         steps
+    }
+
+    /// Steps of the longest of its rows' sequences.
+    fn longest(&self) -> usize {
+        self.lengths.iter().copied().max().unwrap_or(0)
     }
 
     /// Runs steps `first..first + count` of the sequences; arrays other than the outputs hold just these.
@@ -89,7 +111,21 @@ impl<T: Real> Shard<T> {
         count: usize,
         record: bool,
     ) {
-        let layers = self.sizes.layers.split(parameters.values());
+        self.take_inputs(weights, parameters, inputs, place, first, count);
+        self.step_all(weights, parameters, first, 0..count, record);
+        self.put_out(self.sizes.layers.split(parameters.values()).output, first, count);
+    }
+
+    /// Makes room for steps `first..first + count` of the sequences, and lets the controllers begin with their inputs.
+    fn take_inputs(
+        &mut self,
+        weights: &PackedWeights<T>,
+        parameters: &Parameters<T>,
+        inputs: &[T],
+        place: Place,
+        first: usize,
+        count: usize,
+    ) {
         for array in [&mut self.inputs, &mut self.tape, &mut self.interfaces] {
             array.fit(count);
         }
@@ -100,12 +136,24 @@ impl<T: Real> Shard<T> {
             let of_batch = &inputs[place.range(first + t, self.rows, self.sizes.input)];
             self.inputs.step_mut(t).all().copy_from_slice(of_batch);
         }
-        weights.controller.start(layers.controller, self.inputs.steps(0..count), self.tape.steps_mut(0..count));
-        for t in 0..count {
+        let controller = self.sizes.layers.split(parameters.values()).controller;
+        weights.controller.start(controller, self.inputs.steps(0..count), self.tape.steps_mut(0..count));
+    }
+
+    /// Runs over steps whose inputs were taken; step t is step `first + t` of the sequences.
+    fn step_all(
+        &mut self,
+        weights: &PackedWeights<T>,
+        parameters: &Parameters<T>,
+        first: usize,
+        steps: Range<usize>,
+        record: bool,
+    ) {
+        let bias = self.sizes.layers.split(parameters.values()).interface.bias;
+        for t in steps {
             self.step_controllers(weights, first, t);
-            self.step_memories(weights, layers.interface.bias, first, t, record);
+            self.step_memories(weights, bias, first, t, record);
         }
-        self.put_out(layers.output, first, count);
     }
 
     /// Step t of the controllers, which is step `first + t` of their sequences.
@@ -179,7 +227,7 @@ impl<T: Real> Shard<T> {
     }
 
     fn write(&self, from: &TimeMajor<T>, width: usize, place: Place, to: &mut [T]) {
-        let steps = self.lengths.iter().copied().max().unwrap_or(0);
+        let steps = self.longest();
         for t in 0..to.len() / (place.batch * width) {
             let to = &mut to[place.range(t, self.rows, width)];
             if t < steps {

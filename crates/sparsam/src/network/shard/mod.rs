@@ -5,7 +5,7 @@ mod forward;
 mod passes;
 mod weights;
 
-pub use passes::{Pass, Passes};
+pub use passes::Passes;
 pub use weights::PackedWeights;
 
 use std::ops::Range;
@@ -23,7 +23,7 @@ use crate::{Arrays, Error, Real};
 pub const SHARD_ROWS: usize = TILE_ROWS;
 
 /// Time steps whose outputs are handled at once, and the length of a piece of an untaped run.
-const BLOCK: usize = 32;
+pub const BLOCK: usize = 32;
 
 /// What is saved of a controller: its hidden units, its cells, if it has any, and what was read last.
 const HIDDEN: &str = "controller.hidden";

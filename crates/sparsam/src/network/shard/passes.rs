@@ -1,13 +1,17 @@
 //! What a runner asks of shards, compiled once.
 
+use std::ops::Range;
+
 use super::{PackedWeights, Place, Shard};
 use crate::kernels::both::Both;
 use crate::network::{NetworkConfig, Parameters};
 use crate::{Arrays, Error, Real};
 
-/// What a shard does with its rows of a batch's inputs.
-pub type Pass<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], &[usize], Place);
+/// Takes what a row's memory did at a step: the row, and the arrays.
+pub type Traced<'a, T> = dyn FnMut(usize, Arrays<T>) -> Result<(), Error> + 'a;
 
+type Forward<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], &[usize], Place);
+type Advance<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, Range<usize>);
 type Trace<T> = fn(
     &mut Shard<T>,
     &PackedWeights<T>,
@@ -15,30 +19,26 @@ type Trace<T> = fn(
     &[T],
     &[usize],
     Place,
+    usize,
     &mut Traced<'_, T>,
 ) -> Result<(), Error>;
+type AdvanceBack<T> =
+    fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], Place, &mut Parameters<T>, Range<usize>);
+type FinishBack<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &mut Parameters<T>, bool);
 
-type Backward<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], Place, &mut Parameters<T>, bool);
-
-/// Takes what a row's memory did at a step: the step, the row, and the arrays.
-pub type Traced<'a, T> = dyn FnMut(usize, usize, Arrays<T>) -> Result<(), Error> + 'a;
-
-/// What has the kernels in it.
+/// What has the kernels in it: the functions of [`Shard`] and [`PackedWeights`] of the same names.
 pub struct Passes<T: Real> {
-    /// [`Shard::new`].
     pub shard: fn(&NetworkConfig, usize) -> Result<Shard<T>, Error>,
-    /// [`PackedWeights::new`].
     pub weights: fn(&NetworkConfig) -> PackedWeights<T>,
-    /// [`PackedWeights::set`].
-    pub pack: fn(&mut PackedWeights<T>, &NetworkConfig, &Parameters<T>),
-    /// [`Shard::forward`].
-    pub forward: Pass<T>,
-    /// [`Shard::infer`].
-    pub infer: Pass<T>,
-    /// [`Shard::trace`].
+    pub set_weights: fn(&mut PackedWeights<T>, &NetworkConfig, &Parameters<T>),
+    pub prepare: Forward<T>,
+    pub advance: Advance<T>,
+    pub finish: fn(&mut Shard<T>, &Parameters<T>),
+    pub infer: Forward<T>,
     pub trace: Trace<T>,
-    /// [`Shard::backward`].
-    pub backward: Backward<T>,
+    pub prepare_back: fn(&mut Shard<T>),
+    pub advance_back: AdvanceBack<T>,
+    pub finish_back: FinishBack<T>,
 }
 
 static PASSES: Both<Passes<f32>, Passes<f64>> = Both { single: Passes::new(), double: Passes::new() };
@@ -48,11 +48,15 @@ impl<T: Real> Passes<T> {
         Self {
             shard: Shard::new,
             weights: PackedWeights::new,
-            pack: PackedWeights::set,
-            forward: Shard::forward,
+            set_weights: PackedWeights::set,
+            prepare: Shard::prepare,
+            advance: Shard::advance,
+            finish: Shard::finish,
             infer: Shard::infer,
             trace: Shard::trace,
-            backward: Shard::backward,
+            prepare_back: Shard::prepare_back,
+            advance_back: Shard::advance_back,
+            finish_back: Shard::finish_back,
         }
     }
 
