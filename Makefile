@@ -20,7 +20,8 @@ PACKAGE := bindings/python
 PACKAGE_FOLDER := target/python-package
 PACKAGE_PYTHON := $(CURDIR)/$(PACKAGE_FOLDER)/bin/python
 
-PYTHON_SOURCES := benchmarks/recipes.py benchmarks/indexes.py crates/sparsam-train/tests/read_events.py
+PYTHON_SOURCES := benchmarks/recipes.py benchmarks/indexes.py crates/sparsam-train/tests/read_events.py \
+	crates/sparsam-cli/tests/terminal.py
 
 .PHONY: test format lint unit docs readme bench recipes fuzz python python-package
 

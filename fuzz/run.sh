@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for FUZZ_SECONDS seconds, on the ordinary toolchain: the instrumentation is what `cargo fuzz`
+# Runs every fuzz target, or those of FUZZ_TARGETS, for FUZZ_SECONDS seconds, on the ordinary toolchain: the instrumentation is what `cargo fuzz`
 # asks of the compiler, without the address sanitizer, which only a nightly toolchain has.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -13,7 +13,7 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 # Naming the target keeps the flags away from build scripts, which are not linked with the fuzzer.
 cargo build --quiet --release --target "$host" --target-dir "$target_dir"
 
-for target in checkpoint config state npz jsonl babi png archive; do
+for target in ${FUZZ_TARGETS:-checkpoint config state npz jsonl babi png archive resume metrics}; do
   mkdir -p "corpus/$target" "artifacts/$target"
   echo "fuzzing $target for ${FUZZ_SECONDS:-30} seconds"
   "$target_dir/$host/release/$target" -max_total_time="${FUZZ_SECONDS:-30}" -rss_limit_mb=1024 -timeout=10 \

@@ -8,8 +8,9 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use common::{sparsam, succeeds, text};
 use tempfile::TempDir;
@@ -275,4 +276,85 @@ fn what_a_file_system_lacks_is_said_once_and_training_goes_on() {
         assert!(about <= 1, "{err}");
         succeeds(faults.folder.path(), &["eval", &run, "--sequences", "4"]);
     }
+}
+
+/// A stream whose memory goes on from file to file.
+#[test]
+fn a_stream_keeps_its_memory_whatever_fails() {
+    let folder = TempDir::new().unwrap();
+    let Some(library) = library(folder.path()) else { return };
+    let path = folder.path().to_owned();
+    succeeds(&path, &[&["train", "copy", "--quiet", "--batches", "4", "--run", "kept"][..], TASK].concat());
+    let faults = Faults { folder, library };
+    let predict = ["predict", "kept", "--state", "stream.state"];
+    let stream = |fault: Option<(&str, usize, i32)>| {
+        let mut command = sparsam(&path, &predict);
+        if let Some((call, nth, errno)) = fault {
+            command.env("LD_PRELOAD", &faults.library).env("FAULT_CALL", call).env("FAULT_PATH", "stream.state");
+            command.env("FAULT_NTH", nth.to_string()).env("FAULT_ERRNO", errno.to_string());
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // It may have ended before it reads.
+        let _ = child.stdin.take().unwrap().write_all(b"[1,0,1,0]\n[0,1,0,0]\n");
+        child.wait_with_output().unwrap()
+    };
+    assert!(stream(None).status.success());
+    let state = path.join("stream.state");
+    let (before, answers) = (fs::read(&state).unwrap(), stream(None).stdout);
+    let after = fs::read(&state).unwrap();
+    assert!(before != after && !answers.is_empty());
+    let mut lost = 0;
+    for (call, errors) in ERRORS {
+        for nth in 1..=if long() { 4 } else { 2 } {
+            for errno in if long() { errors } else { &errors[..1] } {
+                fs::write(&state, &before).unwrap();
+                let output = stream(Some((call, nth, *errno)));
+                let what = format!("a stream, {call} number {nth} failing with {errno}");
+                is_said(&output, &what);
+                // It is the old one or the new one, and never less.
+                let now = fs::read(&state).unwrap();
+                assert!(now == before || now == after, "{what} left a state that is neither");
+                if output.status.success() {
+                    assert!(now == after && output.stdout == answers, "{what} succeeded, and lost something");
+                } else {
+                    lost += 1;
+                    assert!(text(&output.stderr).contains("stream.state"), "{what}: {}", text(&output.stderr));
+                }
+            }
+        }
+    }
+    assert!(lost >= 4, "{lost}");
+}
+
+#[test]
+fn data_and_figures_say_what_cannot_be_read_or_written() {
+    let folder = TempDir::new().unwrap();
+    let Some(library) = library(folder.path()) else { return };
+    let path = folder.path().to_owned();
+    fs::create_dir_all(path.join("data/en-10k")).unwrap();
+    let story = "1 Mary moved to the garden.\n2 Where is Mary? \tgarden\t1\n";
+    for part in ["train", "test"] {
+        fs::write(path.join(format!("data/en-10k/qa1_single-supporting-fact_{part}.txt")), story.repeat(20)).unwrap();
+    }
+    let faults = Faults { folder, library };
+    let name = "qa1_single-supporting-fact_train.txt";
+    let figure = ["reproduce", "fig2", "--tasks", "copy", "--models", "lstm", "--seeds", "1", "--minutes", "0.01"];
+    for (arguments, call, part, nth) in [
+        (&["data", "check", "babi"][..], "open", name, 1),
+        (&["data", "check", "babi"], "read", name, 1),
+        (&figure[..], "mkdir", "fig2", 1),
+        (&figure[..], "open", "fig2.md", 1),
+        (&figure[..], "write", "fig2.json", 1),
+    ] {
+        let errors = ERRORS.iter().find(|(kind, _)| *kind == call).unwrap().1;
+        for errno in if long() { errors } else { &errors[..1] } {
+            let output = faults.run(arguments, call, part, nth, *errno);
+            let what = format!("{arguments:?}, {call} of {part} failing with {errno}");
+            is_said(&output, &what);
+            let err = text(&output.stderr);
+            assert!(!output.status.success() && err.contains(part), "{what} said {err}");
+        }
+    }
+    // What was trained before is kept, and so the figure is soon there.
+    succeeds(&path, &figure);
 }

@@ -69,14 +69,26 @@ fn batch(run: &Path) -> u64 {
     serde_json::from_str::<serde_json::Value>(progress).unwrap()["batch"].as_u64().unwrap()
 }
 
+/// Waits until a run has learnt something, however busy the machine is: until it was evaluated for the first time.
+fn wait_for_evaluation(run: &Path) {
+    let started = Instant::now();
+    while fs::metadata(run.join("metrics.jsonl")).map_or(0, |about| about.len()) == 0 {
+        assert!(started.elapsed().as_secs() < 60, "nothing was learnt in {}", run.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Batches without end.
+const EVALUATED: &[&str] = &["--batches", "100000000", "--evaluate-every", "20", "--checkpoint-every", "1000000"];
+
 const ENDLESS: &[&str] = &["--batches", "100000000", "--evaluate-every", "1000000", "--checkpoint-every", "1000000"];
 
 #[test]
 fn every_signal_that_announces_an_end_saves_with_a_status_of_its_kind() {
     let folder = TempDir::new().unwrap();
     for (signal, status) in [("HUP", 129), ("INT", 130), ("TERM", 75), ("USR1", 75), ("USR2", 75), ("XCPU", 75)] {
-        let child = start(&mut sparsam(folder.path(), &small(&[ENDLESS, &["--run", signal]].concat())));
-        std::thread::sleep(Duration::from_millis(200));
+        let child = start(&mut sparsam(folder.path(), &small(&[EVALUATED, &["--run", signal]].concat())));
+        wait_for_evaluation(&folder.path().join(signal));
         send(&child, &format!("-{signal}"));
         let output = ends_within(child, 20);
         let err = text(&output.stderr);
@@ -102,6 +114,23 @@ fn a_terminal_that_closes_loses_nothing() {
         let err = text(&output.stderr);
         assert!(output.status.code() == Some(129) && err.contains("all saved"), "{:?}: {err}", output.status);
         fs::remove_dir_all(folder.path().join(name)).unwrap();
+    }
+}
+
+/// With a shell in a terminal of the system's (`terminal.py`).
+#[test]
+fn a_real_terminal_that_closes_loses_nothing() {
+    let folder = TempDir::new().unwrap();
+    let times = if std::env::var_os("SPARSAM_LONG_TESTS").is_some() { 100 } else { 3 };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/terminal.py");
+    let mut command = Command::new("python3");
+    command.arg(script).arg(env!("CARGO_BIN_EXE_sparsam")).arg(folder.path()).arg(times.to_string());
+    match command.output() {
+        Ok(output) => {
+            let out = text(&output.stdout);
+            assert!(out.ends_with(&format!("{times} of {times} saved\n")), "{out}{}", text(&output.stderr));
+        }
+        Err(error) => eprintln!("skipped: there is no python3 ({error})"),
     }
 }
 
@@ -154,7 +183,7 @@ fn a_second_ctrl_c_quits_at_once_and_no_other_signal_does() {
     send(&child, "-INT");
     let output = ends_within(child, 20);
     assert_eq!(output.status.code(), Some(130));
-    assert!(sent.elapsed() < Duration::from_secs(2) && !text(&output.stderr).contains("all saved"));
+    assert!(sent.elapsed() < Duration::from_secs(10) && !text(&output.stderr).contains("all saved"));
 }
 
 #[test]
@@ -164,21 +193,28 @@ fn a_stop_during_an_evaluation_saves_at_once_and_the_evaluation_comes_again() {
     let settings = ["--batches", "40", "--evaluate-every", "20", "--checkpoint-every", "1000", "--run"];
     // An evaluation of minutes, whose sequences are read by name from the configuration.
     let slow = small(&[&["--evaluation-sequences", "100000000"][..], &settings, &["slow"]].concat());
-    let child = start(&mut sparsam(path, &slow));
-    std::thread::sleep(Duration::from_millis(1500));
-    send(&child, "-TERM");
-    let sent = Instant::now();
-    let output = ends_within(child, 10);
-    assert_eq!(output.status.code(), Some(75), "{}", text(&output.stderr));
-    assert!(sent.elapsed() < Duration::from_secs(5), "{:?}", sent.elapsed());
-    assert_eq!(batch(&path.join("slow")), 20);
+    // On a busy machine it takes some time to come to it.
+    for time in 0.. {
+        let mut command = if time == 0 { sparsam(path, &slow) } else { sparsam(path, &["train", "--resume", "slow"]) };
+        let child = start(&mut command);
+        std::thread::sleep(Duration::from_millis(1500));
+        send(&child, "-TERM");
+        let sent = Instant::now();
+        let output = ends_within(child, 30);
+        assert_eq!(output.status.code(), Some(75), "{}", text(&output.stderr));
+        assert!(sent.elapsed() < Duration::from_secs(20), "{:?}", sent.elapsed());
+        if batch(&path.join("slow")) == 20 {
+            break;
+        }
+        assert!(time < 20, "it never came to the evaluation");
+    }
     assert_eq!(fs::metadata(path.join("slow/metrics.jsonl")).unwrap().len(), 0);
     // Going on begins with that evaluation, and so ends in the same place.
     let child =
         sparsam(path, &["train", "--resume", "slow"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(800));
     send(&child, "-TERM");
-    assert_eq!(ends_within(child, 10).status.code(), Some(75));
+    assert_eq!(ends_within(child, 30).status.code(), Some(75));
     assert_eq!(batch(&path.join("slow")), 20);
 }
 
@@ -297,7 +333,7 @@ fn named_pipes_are_refused_by_name_and_never_waited_for() {
     ] {
         is_mistake(path, arguments, &[name, "it is a named pipe, where a file was expected"]);
     }
-    assert!(started.elapsed() < Duration::from_secs(20));
+    assert!(started.elapsed() < Duration::from_secs(60));
 }
 
 /// Runs of before checksums go on, and say that they have none.

@@ -22,7 +22,8 @@ sparsam::options! {
     /// answer has several words, the others are wanted at the steps that follow, whose input is a word of its own, `-`; it
     /// counts as right if all of them are. A sequence is a whole story with all of its questions.
     ///
-    /// Of every file's stories each tenth is held out and never trained on. A batch draws its stories from all tasks alike.
+    /// Of every file's stories each tenth is held out and never trained on; of the subsets with files for validation (en-valid,
+    /// en-valid-10k) those of these files are, and no others. A batch draws its stories from all tasks alike.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(default, deny_unknown_fields)]
     pub struct Babi {
@@ -84,9 +85,15 @@ impl Options for Babi {
 
     fn build(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error> {
         self.check()?;
-        let (files, held_out) = match given.evaluation_files {
-            Some(path) => (self.evaluation_files(path)?, None),
-            None => (self.training_files(Path::new(&self.data))?, Some(HELD_OUT)),
+        let (files, mut validation, held_out) = match given.evaluation_files {
+            Some(path) => (self.evaluation_files(path)?, Vec::new(), None),
+            None => {
+                let path = Path::new(&self.data);
+                // Others have none, and an archive takes seconds to read.
+                let has_own = self.subset.contains("valid");
+                let own = if has_own { self.find(path, "valid", false)? } else { Vec::new() };
+                (self.training_files(path)?, own, Some(HELD_OUT))
+            }
         };
         let mut words = match given.kept {
             Some(kept) => Words::of(&Vocabulary::kept(kept)?),
@@ -98,7 +105,15 @@ impl Options for Babi {
         for (name, entry) in files {
             let parsed = parse(&entry.place, &entry.bytes, &mut words, &mut steps)?;
             sum.add(&entry.bytes);
-            read.push((name, parsed, entry.place));
+            let of_task = validation.iter().position(|(of, _)| of.task == name.task);
+            let own = match of_task.map(|place| validation.swap_remove(place).1) {
+                Some(entry) => {
+                    sum.add(&entry.bytes);
+                    Some(parse(&entry.place, &entry.bytes, &mut words, &mut steps)?)
+                }
+                None => None,
+            };
+            read.push((name, parsed, own, entry.place));
         }
         let (words, places) = words.in_order();
         for step in &mut steps {
@@ -106,8 +121,11 @@ impl Options for Babi {
             step.answer = step.answer.map(|answer| places[usize::from(answer)]);
         }
         let mut stories = Stories { words, tasks: Vec::new(), steps, sum: sum.finish() };
-        for (name, parsed, place) in read {
-            stories.add(&name, parsed, &place, held_out)?;
+        for (name, parsed, own, place) in read {
+            match own {
+                Some(held_out) => stories.tasks.push(OfTask { title: name.title(), training: parsed, held_out }),
+                None => stories.add(&name, parsed, &place, held_out)?,
+            }
         }
         Ok(Box::new(stories))
     }
@@ -179,6 +197,13 @@ impl Name {
         let rest = file.strip_prefix("qa")?.strip_suffix(&format!("_{part}.txt"))?;
         let (task, title) = rest.split_once('_').unwrap_or((rest, ""));
         Some(Self { task: task.parse().ok().filter(|task| (1..=TASKS).contains(task))?, title: title.to_owned() })
+    }
+}
+
+impl Name {
+    /// The task's number and title.
+    fn title(&self) -> String {
+        format!("{} {}", self.task, self.title).trim_end().to_owned()
     }
 }
 
@@ -469,8 +494,7 @@ impl Stories {
         place: &str,
         held_out: Option<usize>,
     ) -> Result<(), Error> {
-        let title = format!("{} {}", name.task, name.title).trim_end().to_owned();
-        let mut of_task = OfTask { title, training: Vec::new(), held_out: Vec::new() };
+        let mut of_task = OfTask { title: name.title(), training: Vec::new(), held_out: Vec::new() };
         let count = stories.len();
         for (number, story) in stories.into_iter().enumerate() {
             let part = match held_out {
@@ -769,7 +793,9 @@ mod tests {
         for subset in SUBSETS {
             let options = Babi { data: archive.display().to_string(), subset: subset.into(), ..Babi::default() };
             let task = build(&options).unwrap();
-            assert_eq!(task.evaluation_sequences(), Some(20), "{subset}");
+            // A tenth of the stories, or all of the files for validation.
+            let held_out = if subset.contains("valid") { 200 } else { 20 };
+            assert_eq!(task.evaluation_sequences(), Some(held_out), "{subset}");
             let name = if subset.contains("valid") { "7" } else { "7 a-title" };
             assert_eq!(task.categories().unwrap().names[6], name);
             let kept = task.kept();
