@@ -1,12 +1,11 @@
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::parameters::check_tensors;
 use super::pieces::{Listener, each_piece};
 use super::shard::{BLOCK, PackedWeights, Passes, Place, SHARD_ROWS, Shard};
 use super::{Network, NetworkConfig, Parameters, Sequences};
 use crate::system::available_bytes;
+use crate::system::threads::Workers;
 use crate::{Arrays, Error, Real};
 
 /// Runs a network over batches of sequences. Each row of the batch has a memory and a controller state of its own,
@@ -75,6 +74,7 @@ pub struct Runner<T: Real> {
     has_tape: bool,
     /// Asked whether a long call goes on.
     listener: Option<Listener>,
+    workers: Workers,
 }
 
 impl<T: Real> Runner<T> {
@@ -115,6 +115,7 @@ impl<T: Real> Runner<T> {
             steps: 0,
             has_tape: false,
             listener: None,
+            workers: Workers::default(),
         })
     }
 
@@ -151,6 +152,12 @@ impl<T: Real> Runner<T> {
         self.listener = go_on;
     }
 
+    /// Who shares the work from now on, instead of the current rayon pool.
+    #[doc(hidden)]
+    pub fn use_workers(&mut self, workers: Workers) {
+        self.workers = workers;
+    }
+
     /// Rows of the batch.
     pub fn rows(&self) -> usize {
         self.rows
@@ -167,7 +174,7 @@ impl<T: Real> Runner<T> {
     /// words, and writes the elements of that word. Rows are filled in parallel. A network without a memory is only reset.
     pub fn fill(&mut self, content: impl Fn(usize, usize, &mut [T]) + Sync) {
         self.reset();
-        self.shards.par_iter_mut().enumerate().for_each(|(number, shard)| {
+        self.workers.for_each(&mut self.shards, |number, shard| {
             shard.fill(|row, word, numbers| content(number * SHARD_ROWS + row, word, numbers));
         });
     }
@@ -258,19 +265,19 @@ impl<T: Real> Runner<T> {
         };
         let mut run = steps;
         if self.listener.is_none() {
-            for_each(&mut self.shards, |number, shard| {
+            self.workers.for_each(&mut self.shards, |number, shard| {
                 prepare(number, shard);
                 advance(shard, weights, parameters, 0..steps);
                 finish(shard, parameters);
             });
         } else {
-            let shards = &mut self.shards;
-            for_each(shards, prepare);
+            let (shards, workers) = (&mut self.shards, &self.workers);
+            workers.for_each(shards, prepare);
             run = each_piece(self.listener.as_mut(), steps, 1, |piece| {
-                for_each(shards, |_, shard| advance(shard, weights, parameters, piece.clone()));
+                workers.for_each(shards, |_, shard| advance(shard, weights, parameters, piece.clone()));
                 Ok(())
             })?;
-            for_each(shards, |_, shard| finish(shard, parameters));
+            workers.for_each(shards, |_, shard| finish(shard, parameters));
         }
         self.has_tape = true;
         self.end_run(run, outputs)
@@ -308,7 +315,7 @@ impl<T: Real> Runner<T> {
         self.start_run(network, sequences, outputs)?;
         let (infer, weights, parameters, batch) = (self.passes.infer, &self.weights, network.parameters(), self.rows);
         let (of_inputs, of_outputs) = (batch * self.config.input_size, batch * self.config.output_len());
-        let shards = &mut self.shards;
+        let (shards, workers) = (&mut self.shards, &self.workers);
         // Cut where it is cut anyway, a run gives the same numbers to the bit.
         let run = each_piece(self.listener.as_mut(), steps, BLOCK, |piece| {
             let inputs = &sequences.inputs[piece.start * of_inputs..piece.end * of_inputs];
@@ -318,7 +325,7 @@ impl<T: Real> Runner<T> {
             let starts = sequences.starts.map(|starts| &starts[piece.start * batch..piece.end * batch]);
             let part = Sequences { inputs, lengths: &lengths, starts };
             let place = |number: usize| Place { first_row: number * SHARD_ROWS, batch };
-            for_each(shards, |number, shard| infer(shard, weights, parameters, part, place(number)));
+            workers.for_each(shards, |number, shard| infer(shard, weights, parameters, part, place(number)));
             shards.iter().enumerate().for_each(|(number, shard)| shard.write_outputs(place(number), outputs));
             Ok(())
         })?;
@@ -452,16 +459,17 @@ impl<T: Real> Runner<T> {
             self.gradients.resize_with(shards.len(), || network.zeros());
             self.gradients.iter_mut().for_each(|gradients| gradients.values_mut().fill(T::ZERO));
         }
-        let of_shards = &mut self.gradients;
+        let (of_shards, workers) = (&mut self.gradients, &self.workers);
         let run = each_piece(self.listener.as_mut(), steps.max(1), 1, |piece| {
             let piece = steps.saturating_sub(piece.end)..steps - piece.start;
             match &mut shards[..] {
                 [shard] => back(0, shard, gradients, piece),
-                shards => shards
-                    .par_iter_mut()
-                    .zip(&mut of_shards[..])
-                    .enumerate()
-                    .for_each(|(number, (shard, gradients))| back(number, shard, gradients, piece.clone())),
+                shards => {
+                    let mut pairs: Vec<_> = shards.iter_mut().zip(&mut of_shards[..]).collect();
+                    workers.for_each(&mut pairs, |number, (shard, gradients)| {
+                        back(number, shard, gradients, piece.clone());
+                    });
+                }
             }
             Ok(())
         })?;
@@ -488,7 +496,7 @@ impl<T: Real> Runner<T> {
     /// Restores the state that [`forward`](Self::forward) left, after [`backward`](Self::backward) restored the one before
     /// it. Does nothing if there was no `backward`.
     pub fn replay(&mut self) {
-        for_each(&mut self.shards, |_, shard| shard.replay());
+        self.workers.for_each(&mut self.shards, |_, shard| shard.replay());
     }
 
     /// Refuses a tape that would make the machine swap or end the program halfway.
@@ -538,15 +546,6 @@ fn check_room(steps: usize, bytes: u128) -> Result<(), Error> {
         return Err(Error::TapeDoesNotFit { steps, bytes, available });
     }
     Ok(())
-}
-
-/// Runs over the shards on the threads of the pool; a single one right here.
-fn for_each<T: Real>(shards: &mut [Shard<T>], run: impl Fn(usize, &mut Shard<T>) + Send + Sync) {
-    if let [shard] = shards {
-        run(0, shard);
-    } else {
-        shards.par_iter_mut().enumerate().for_each(|(number, shard)| run(number, shard));
-    }
 }
 
 fn expect_len(what: &'static str, found: usize, steps: usize, rows: usize, width: usize) -> Result<(), Error> {
