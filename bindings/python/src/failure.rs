@@ -1,7 +1,6 @@
 //! What went wrong, as the exception that a Python programmer expects.
 
 use std::ffi::CString;
-use std::sync::OnceLock;
 
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyRuntimeWarning, PyValueError};
 use pyo3::prelude::*;
@@ -28,19 +27,6 @@ pub fn exception(error: Error) -> PyErr {
         Error::Io { .. } => PyOSError::new_err(sentence),
         _ => PyValueError::new_err(sentence),
     }
-}
-
-/// Makes the threads that batches are shared out over, if there are none yet.
-///
-/// # Errors
-/// `RuntimeError` if they are not to be had.
-pub fn threads() -> PyResult<()> {
-    static READY: OnceLock<()> = OnceLock::new();
-    if READY.get().is_none() {
-        sparsam::internal::threads::prepare(None, false).map_err(exception)?;
-        READY.get_or_init(|| ());
-    }
-    Ok(())
 }
 
 /// Warns of what the library noted: that a file has no checksums, say.

@@ -9,7 +9,9 @@ mod memory;
 mod network;
 mod number;
 mod options;
+mod rows;
 mod session;
+mod threads;
 
 use pyo3::prelude::*;
 

@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex};
 use numpy::{Element, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PySlice};
+use pyo3::types::{PyBytes, PyDict, PySlice, PyType};
 use sparsam::checkpoint::{self, Extra};
 use sparsam::network::{FirstValue, InitialValues};
-use sparsam::{Array, Error, NO_WORD, NetworkConfig, Parameters, Real, Values};
+use sparsam::{Array, Error, NO_WORD, NetworkConfig, Parameters, Real, Sequences, Values};
 
 use crate::array::{expect_shape, give, numbers, read, zeros};
-use crate::failure::{exception, threads, warn};
+use crate::failure::{exception, warn};
 use crate::number::{Either, each};
+use crate::rows::{row, rows};
 use crate::session::{Handhold, Handle, MOVED_ON, Refusal, lock};
+use crate::threads;
 
 /// What joins a number type of the library and one of NumPy, and puts what is generic into a class that is not.
 pub trait Number: Real + Element {
@@ -71,6 +73,8 @@ pub struct TapeOf<T: Real> {
     /// The array of inputs, for a run that has to be made again.
     input: Py<PyAny>,
     lengths: Vec<usize>,
+    starts: Option<Vec<bool>>,
+    threads: Option<usize>,
 }
 
 fn parse(config: &str) -> PyResult<NetworkConfig> {
@@ -158,27 +162,31 @@ impl Network {
     /// Runs a batch of sequences from a state on, a fresh one if there is none: output, state, and with `record` the
     /// tape.
     ///
-    /// `parameters` are the tensors in the order of `tensors`; `input` has shape (T, B, I), `lengths` B numbers.
+    /// `parameters` are the tensors in the order of `tensors`; `input` has shape (T, B, I), `lengths` B numbers, `starts`
+    /// (T, B) booleans; `threads` says how many there may be unless the environment does.
     fn run<'py>(
         &self,
         py: Python<'py>,
         parameters: Vec<Bound<'py, PyAny>>,
         input: Bound<'py, PyAny>,
         lengths: Vec<usize>,
+        starts: Option<Bound<'py, PyAny>>,
         state: Option<&Bound<'py, State>>,
         record: bool,
+        threads: Option<usize>,
     ) -> PyResult<(Bound<'py, PyAny>, State, Option<Tape>)> {
         let state = state.map(Bound::get);
         each!(&self.0, handle => {
-            let go = |runner: &mut sparsam::Runner<_>, network: &_, input: &_, lengths: &_, output: &mut _| {
+            let go = |runner: &mut sparsam::Runner<_>, network: &_, sequences: Sequences<'_, _>, output: &mut _| {
                 if record {
-                    runner.forward(network, input, lengths, output)
+                    runner.forward_sequences(network, sequences, output)
                 } else {
-                    runner.infer(network, input, lengths, output)
+                    runner.infer_sequences(network, sequences, output)
                 }
             };
-            let Run { output, end, network, .. } = run(py, handle, &parameters, &input, &lengths, state, go)?;
-            let tape = TapeOf { handhold: end.clone(), network, input: input.unbind(), lengths };
+            let batch = Batch { input: &input, lengths: &lengths, starts: starts.as_ref(), threads };
+            let Run { output, end, network, starts, .. } = run(py, handle, &parameters, batch, state, go)?;
+            let tape = TapeOf { handhold: end.clone(), network, input: input.unbind(), lengths, starts, threads };
             Ok((output, Number::state(end), record.then(|| Number::tape(tape))))
         })
     }
@@ -191,14 +199,17 @@ impl Network {
         parameters: Vec<Bound<'py, PyAny>>,
         input: Bound<'py, PyAny>,
         lengths: Vec<usize>,
+        starts: Option<Bound<'py, PyAny>>,
         state: Option<&Bound<'py, State>>,
     ) -> PyResult<(Bound<'py, PyAny>, State, Bound<'py, PyDict>)> {
         let state = state.map(Bound::get);
         each!(&self.0, handle => {
-            let trace = |runner: &mut sparsam::Runner<_>, network: &_, input: &_, lengths: &_, output: &mut _| {
-                runner.trace(network, input, lengths, output)
+            let trace = |runner: &mut sparsam::Runner<_>, network: &_, sequences: Sequences<'_, _>, output: &mut _| {
+                runner.trace_sequences(network, sequences, output)
             };
-            let Run { output, end, gone: traced, .. } = run(py, handle, &parameters, &input, &lengths, state, trace)?;
+            // A trace goes step by step, on one thread.
+            let batch = Batch { input: &input, lengths: &lengths, starts: starts.as_ref(), threads: Some(1) };
+            let Run { output, end, gone: traced, .. } = run(py, handle, &parameters, batch, state, trace)?;
             let arrays = PyDict::new(py);
             for (name, array) in traced.iter() {
                 arrays.set_item(name, give_array(py, array)?)?;
@@ -309,6 +320,15 @@ fn give_array<'py, T: Number>(py: Python<'py>, array: &Array<T>) -> PyResult<Bou
 /// Sequences that the library runs on the calling thread.
 const ON_ONE_THREAD: usize = 4;
 
+/// What is to be run over.
+#[derive(Clone, Copy)]
+struct Batch<'a, 'py> {
+    input: &'a Bound<'py, PyAny>,
+    lengths: &'a [usize],
+    starts: Option<&'a Bound<'py, PyAny>>,
+    threads: Option<usize>,
+}
+
 /// What a run leaves.
 struct Run<'py, T: Real, R> {
     output: Bound<'py, PyAny>,
@@ -317,18 +337,19 @@ struct Run<'py, T: Real, R> {
     /// What the runner gave beside the output.
     gone: R,
     network: Arc<sparsam::Network<T>>,
+    starts: Option<Vec<bool>>,
 }
 
 /// Lets `go` use a runner on a batch of sequences, from a state on.
-fn run<'py, T: Number, R: Send>(
+fn run<'py, T: Number, R: Default + Send>(
     py: Python<'py>,
     handle: &Handle<T>,
     parameters: &[Bound<'py, PyAny>],
-    input: &Bound<'py, PyAny>,
-    lengths: &[usize],
+    batch: Batch<'_, 'py>,
     state: Option<&State>,
-    go: impl FnOnce(&mut sparsam::Runner<T>, &sparsam::Network<T>, &[T], &[usize], &mut [T]) -> Result<R, Error> + Send,
+    go: impl FnOnce(&mut sparsam::Runner<T>, &sparsam::Network<T>, Sequences<'_, T>, &mut [T]) -> Result<R, Error> + Send,
 ) -> PyResult<Run<'py, T, R>> {
+    let Batch { input, lengths, starts, threads } = batch;
     let arrays = read_parameters(handle, parameters)?;
     let tensors = arrays.iter().map(numbers).collect::<PyResult<Vec<_>>>()?;
     let input_array = read::<T>("input", input)?;
@@ -347,6 +368,14 @@ fn run<'py, T: Number, R: Send>(
             "lengths has {found} numbers, where {rows} were expected, one for each sequence"
         )));
     }
+    let starts = match starts {
+        None => None,
+        Some(starts) => {
+            let starts = read::<bool>("starts", starts)?;
+            expect_shape("starts", starts.shape(), &[steps, rows], "T, B")?;
+            Some(numbers(&starts)?.to_vec())
+        }
+    };
     let given = match state {
         None => None,
         Some(state) => {
@@ -367,7 +396,7 @@ fn run<'py, T: Number, R: Send>(
         }
     };
     if rows > ON_ONE_THREAD {
-        threads()?;
+        threads::prepare(threads)?;
     }
     let values = numbers(&input_array)?;
     let output_len = config.output_len();
@@ -386,8 +415,13 @@ fn run<'py, T: Number, R: Send>(
         };
         let mut output = zeros("the output", steps as u128 * rows as u128 * output_len as u128)?;
         let (end, gone) = start.go_on(|runner| {
+            if rows == 0 {
+                return Ok(Ok(R::default()));
+            }
+            let sequences = Sequences::new(values, lengths);
+            let sequences = starts.as_ref().map_or(sequences, |starts| sequences.with_starts(starts));
             // A state that came some way has moved on, whatever ended the call.
-            match raised.listen(runner, |runner| go(runner, &network, values, lengths, &mut output)) {
+            match raised.listen(runner, |runner| go(runner, &network, sequences, &mut output)) {
                 Err(Error::Interrupted { steps }) => Ok(Err(steps)),
                 done => done.map(Ok),
             }
@@ -402,7 +436,7 @@ fn run<'py, T: Number, R: Send>(
     })?;
     let output = give(py, output, &[steps, rows, output_len])?.into_any();
     match gone {
-        Ok(gone) => Ok(Run { output, end, gone, network }),
+        Ok(gone) => Ok(Run { output, end, gone, network, starts }),
         Err(steps) => {
             // What was run until then is not lost: whoever catches it can go on.
             let exception = raised.take().unwrap_or_else(|| exception(Error::Interrupted { steps }));
@@ -415,17 +449,7 @@ fn run<'py, T: Number, R: Send>(
     }
 }
 
-impl State {
-    fn check_row(&self, name: &str, row: usize) -> PyResult<()> {
-        let count = self.rows();
-        if row < count {
-            return Ok(());
-        }
-        Err(PyValueError::new_err(format!("{name} names row {row} of a state of {count} rows")))
-    }
-}
-
-/// The state that a pickle holds.
+/// The state that a pickle of an earlier build holds.
 #[pyfunction]
 pub fn restore_state(py: Python<'_>, config: &str, double: bool, bytes: &[u8]) -> PyResult<State> {
     fn restore<T: Number>(py: Python<'_>, config: &NetworkConfig, bytes: &[u8]) -> PyResult<State> {
@@ -470,6 +494,9 @@ fn backward<'py, T: Number>(
     let output_shape = [steps, rows, config.output_len()];
     expect_shape("output_gradient", output_gradient.shape(), &output_shape, "the shape of the output")?;
     let (input, output_gradient) = (numbers(&input)?, numbers(&output_gradient)?);
+    if rows > ON_ONE_THREAD {
+        threads::prepare(tape.threads)?;
+    }
     let raised = Raised::default();
     let result = py.detach(|| -> Result<_, Refusal> {
         let network = &*tape.network;
@@ -478,10 +505,18 @@ fn backward<'py, T: Number>(
             with_input.then(|| zeros("the gradient of the input", input.len() as u128)).transpose()?;
         tape.handhold.go_back(
             |runner| {
+                if rows == 0 {
+                    return Ok(());
+                }
                 let mut output = vec![T::ZERO; output_gradient.len()];
-                runner.forward(network, input, &tape.lengths, &mut output)
+                let sequences = Sequences::new(input, &tape.lengths);
+                let sequences = tape.starts.as_ref().map_or(sequences, |starts| sequences.with_starts(starts));
+                runner.forward_sequences(network, sequences, &mut output)
             },
             |runner| {
+                if rows == 0 {
+                    return Ok(());
+                }
                 let back = |runner: &mut sparsam::Runner<T>| {
                     runner.backward(network, output_gradient, &mut gradients, input_gradient.as_deref_mut())
                 };
@@ -510,10 +545,30 @@ fn backward<'py, T: Number>(
 }
 
 /// The function that makes a state again, and its arguments.
-type Pickle<'py> = (Bound<'py, PyAny>, (String, bool, Bound<'py, PyBytes>));
+type Pickle<'py> = (Bound<'py, PyType>, (String, bool, Bound<'py, PyBytes>));
+
+/// The rows that are named, or all.
+fn named(given: Option<&Bound<'_, PyAny>>, count: usize) -> PyResult<Vec<usize>> {
+    given.map_or_else(|| Ok((0..count).collect()), |given| rows("rows", given, count))
+}
+
+impl State {
+    fn select_rows(&self, py: Python<'_>, rows: &[usize]) -> PyResult<Self> {
+        fn select<T: Number>(py: Python<'_>, handhold: &Handhold<T>, rows: &[usize]) -> PyResult<State> {
+            py.detach(|| handhold.select(rows)).map(T::state).map_err(|refusal| refuse(refusal, MOVED_ON))
+        }
+        each!(&self.0, handhold => select(py, handhold, rows))
+    }
+}
 
 #[pymethods]
 impl State {
+    /// The state that a pickle holds.
+    #[new]
+    fn restore(py: Python<'_>, config: &str, double: bool, bytes: &[u8]) -> PyResult<Self> {
+        restore_state(py, config, double, bytes)
+    }
+
     /// Sequences in the batch.
     #[getter]
     fn rows(&self) -> usize {
@@ -529,7 +584,7 @@ impl State {
     /// The state with these rows as they are at the start, the others as they stand; all rows if none are named. This
     /// state is used up.
     #[pyo3(signature = (rows=None))]
-    fn reset(&self, py: Python<'_>, rows: Option<Vec<usize>>) -> PyResult<Self> {
+    fn reset(&self, py: Python<'_>, rows: Option<Bound<'_, PyAny>>) -> PyResult<Self> {
         fn reset<T: Number>(py: Python<'_>, handhold: &Handhold<T>, rows: &[usize]) -> PyResult<State> {
             let all = |runner: &mut sparsam::Runner<T>| {
                 rows.iter().for_each(|row| runner.reset_row(*row));
@@ -538,17 +593,13 @@ impl State {
             let reset = py.detach(|| handhold.go_on(all)).map_err(|refusal| refuse(refusal, MOVED_ON))?;
             Ok(T::state(reset.0))
         }
-        let rows = rows.unwrap_or_else(|| (0..self.rows()).collect());
-        for row in &rows {
-            self.check_row("rows", *row)?;
-        }
+        let rows = named(rows.as_ref(), self.rows())?;
         each!(&self.0, handhold => reset(py, handhold, &rows))
     }
 
     /// The state with row `target` as row `source` is, the others as they stand. This state is used up.
-    fn copy_row(&self, py: Python<'_>, source: usize, target: usize) -> PyResult<Self> {
-        self.check_row("source", source)?;
-        self.check_row("target", target)?;
+    fn copy_row(&self, py: Python<'_>, source: Bound<'_, PyAny>, target: Bound<'_, PyAny>) -> PyResult<Self> {
+        let (source, target) = (row("source", &source, self.rows())?, row("target", &target, self.rows())?);
         fn copy<T: Number>(py: Python<'_>, handhold: &Handhold<T>, source: usize, target: usize) -> PyResult<State> {
             let copy = |runner: &mut sparsam::Runner<T>| {
                 let row = runner.save_row(source);
@@ -564,22 +615,15 @@ impl State {
 
     /// A state with memories of its own, whose rows are copies of these, in this order; one may be named more than
     /// once. This state stays as it is.
-    fn select(&self, py: Python<'_>, rows: Vec<usize>) -> PyResult<Self> {
-        for row in &rows {
-            self.check_row("rows", *row)?;
-        }
-        fn select<T: Number>(py: Python<'_>, handhold: &Handhold<T>, rows: &[usize]) -> PyResult<State> {
-            py.detach(|| handhold.select(rows)).map(T::state).map_err(|refusal| refuse(refusal, MOVED_ON))
-        }
-        each!(&self.0, handhold => select(py, handhold, &rows))
+    fn select(&self, py: Python<'_>, rows: Bound<'_, PyAny>) -> PyResult<Self> {
+        self.select_rows(py, &named(Some(&rows), self.rows())?)
     }
 
     /// Writes the state to a safetensors file, for `load_state` of a model with the same configuration. This state
     /// stays as it is.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         each!(&self.0, handhold => {
-            py.detach(|| handhold.look(|runner| sparsam::state::save(&path, runner)))
-                .map_err(|refusal| refuse(refusal, MOVED_ON))
+            py.detach(|| handhold.save(&path)).map_err(|refusal| refuse(refusal, MOVED_ON))
         })?;
         warn(py)
     }
@@ -591,16 +635,17 @@ impl State {
     }
 
     fn __deepcopy__(&self, py: Python<'_>, _memo: &Bound<'_, PyAny>) -> PyResult<Self> {
-        self.select(py, (0..self.rows()).collect())
+        self.select_rows(py, &named(None, self.rows())?)
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickle<'py>> {
         let (config, bytes) = each!(&self.0, handhold => {
-            let bytes = py.detach(|| handhold.look(sparsam::state::to_bytes));
+            let bytes = py.detach(|| handhold.to_bytes());
             (handhold.config().clone(), bytes.map_err(|refusal| refuse(refusal, MOVED_ON))?)
         });
         let config = serde_json::to_string(&config).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let restore = py.import("sparsam._core")?.getattr("restore_state")?;
+        // The class itself, so that it is all that a loader has to be allowed.
+        let restore = py.get_type::<Self>();
         Ok((restore, (config, matches!(self.0, Either::Double(_)), PyBytes::new(py, &bytes))))
     }
 

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use sparsam::{Error, Network, NetworkConfig, Parameters, Real, Runner};
 
+use crate::threads;
+
 /// Runners that wait to be used again. A fresh one would have to ask the system for its memory page after page.
 type Idle<T> = Mutex<Vec<Runner<T>>>;
 
@@ -67,18 +69,19 @@ impl<T: Real> Handle<T> {
     /// # Errors
     /// As [`Runner::new`].
     pub fn start(&self, rows: usize) -> Result<Handhold<T>, Error> {
+        let held = rows.max(1);
         let waiting = {
             let mut idle = lock(&self.idle);
-            idle.iter().position(|runner| runner.rows() == rows).map(|place| idle.remove(place))
+            idle.iter().position(|runner| runner.rows() == held).map(|place| idle.remove(place))
         };
         let runner = match waiting {
             Some(mut runner) => {
                 runner.reset();
                 runner
             }
-            None => Runner::new(&self.network(), rows)?,
+            None => Runner::new(&self.network(), held)?,
         };
-        Ok(Handhold::new(runner, Arc::downgrade(&self.idle)))
+        Ok(Handhold::new(runner, rows, Arc::downgrade(&self.idle)))
     }
 
     /// The state of a file.
@@ -87,11 +90,13 @@ impl<T: Real> Handle<T> {
     /// As [`sparsam::state::load`].
     pub fn load(&self, path: &Path) -> Result<Handhold<T>, Error> {
         let runner = sparsam::state::load(path, self.network().config())?;
-        Ok(Handhold::new(runner, Arc::downgrade(&self.idle)))
+        let rows = runner.rows();
+        Ok(Handhold::new(runner, rows, Arc::downgrade(&self.idle)))
     }
 }
 
-/// A runner that states and tapes share.
+/// A runner that states and tapes share. For a batch without rows, which no runner has, it has one of a single row that is
+/// never run.
 struct Session<T: Real> {
     live: Mutex<Live<T>>,
     config: NetworkConfig,
@@ -147,11 +152,19 @@ impl From<Error> for Refusal {
 }
 
 impl<T: Real> Handhold<T> {
-    /// The first moment of a runner, which joins the idle ones at the end, if these are still there.
-    fn new(runner: Runner<T>, idle: Weak<Idle<T>>) -> Self {
-        let (config, rows) = (runner.config().clone(), runner.rows());
+    /// The first moment of a runner of so many rows, which joins the idle ones at the end, if these are still there.
+    fn new(runner: Runner<T>, rows: usize, idle: Weak<Idle<T>>) -> Self {
+        let config = runner.config().clone();
         let live = Live { runner: Some(runner), moves: 0, at_start: false };
         Self { session: Arc::new(Session { live: Mutex::new(live), config, rows, idle }), moves: 0 }
+    }
+
+    /// The bytes that hold the state; none for one without rows.
+    ///
+    /// # Errors
+    /// [`Refusal::MovedOn`], or as [`sparsam::state::to_bytes`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Refusal> {
+        self.look(|runner| if self.rows() == 0 { Ok(Vec::new()) } else { sparsam::state::to_bytes(runner) })
     }
 
     /// The state that bytes hold.
@@ -159,7 +172,26 @@ impl<T: Real> Handhold<T> {
     /// # Errors
     /// As [`sparsam::state::from_bytes`].
     pub fn from_bytes(bytes: &[u8], config: &NetworkConfig) -> Result<Self, Error> {
-        Ok(Self::new(sparsam::state::from_bytes(bytes, config)?, Weak::new()))
+        if bytes.is_empty() {
+            return Ok(Self::new(Runner::with_config(config, 1)?, 0, Weak::new()));
+        }
+        let runner = sparsam::state::from_bytes(bytes, config)?;
+        let rows = runner.rows();
+        Ok(Self::new(runner, rows, Weak::new()))
+    }
+
+    /// Writes the state to a file.
+    ///
+    /// # Errors
+    /// [`Refusal::MovedOn`], or as [`sparsam::state::save`]; a state without rows is refused.
+    pub fn save(&self, path: &Path) -> Result<(), Refusal> {
+        self.look(|runner| match self.rows() {
+            0 => {
+                let reason = "a state without rows is not kept in a file".into();
+                Err(Error::Config { field: "rows", value: "0".into(), reason })
+            }
+            _ => sparsam::state::save(path, runner),
+        })
     }
 
     /// A state of its own whose rows are those named of this one, which stays as it is.
@@ -168,11 +200,11 @@ impl<T: Real> Handhold<T> {
     /// [`Refusal::MovedOn`], or [`Refusal::Library`] if there is no room for it or a number in it is not finite.
     pub fn select(&self, rows: &[usize]) -> Result<Self, Refusal> {
         let saved: Vec<_> = self.look(|runner| Ok(rows.iter().map(|row| runner.save_row(*row)).collect()))?;
-        let mut runner = Runner::with_config(self.config(), rows.len())?;
+        let mut runner = Runner::with_config(self.config(), rows.len().max(1))?;
         for (row, saved) in saved.into_iter().enumerate() {
             runner.load_row(row, saved)?;
         }
-        Ok(Self::new(runner, self.session.idle.clone()))
+        Ok(Self::new(runner, rows.len(), self.session.idle.clone()))
     }
 
     /// Sequences that are run side by side.
@@ -199,6 +231,7 @@ impl<T: Real> Handhold<T> {
         let mut live = self.latest()?;
         live.at_start = false;
         let runner = live.runner.as_mut().ok_or(Refusal::MovedOn)?;
+        runner.use_workers(threads::latest());
         runner.replay();
         let gone = go(runner)?;
         live.moves += 1;
@@ -218,6 +251,7 @@ impl<T: Real> Handhold<T> {
         let mut live = self.latest()?;
         let at_start = live.at_start;
         let runner = live.runner.as_mut().ok_or(Refusal::MovedOn)?;
+        runner.use_workers(threads::latest());
         if at_start {
             again(runner)?;
         }
@@ -235,6 +269,7 @@ impl<T: Real> Handhold<T> {
         let mut live = self.latest()?;
         live.at_start = false;
         let runner = live.runner.as_mut().ok_or(Refusal::MovedOn)?;
+        runner.use_workers(threads::latest());
         runner.replay();
         Ok(look(runner)?)
     }

@@ -482,9 +482,8 @@ def test_a_memory_that_does_not_fit() -> None:
     [
         (lambda m: m(torch.zeros(4, 2, 5)), ValueError, r"input has shape \(4, 2, 5\), where \(T, B, 3\)"),
         (lambda m: m(torch.zeros(3)), ValueError, r"input has shape \(3,\)"),
-        (lambda m: m(torch.zeros(4, 0, 3)), ValueError, "rows = 0 does not work"),
         (lambda m: m(torch.zeros(4, 2, 3).double()), TypeError, "input has dtype torch.float64"),
-        (lambda m: m(torch.zeros(4, 2, 3).half()), TypeError, "input has dtype torch.float16"),
+        (lambda m: m(torch.zeros(4, 2, 3).int()), TypeError, "input has dtype torch.int32"),
         (lambda m: m([1.0]), TypeError, "input is a list"),
         (lambda m: m(torch.zeros(4, 2, 3), lengths=[4]), ValueError, "lengths has 1 numbers, where 2"),
         (lambda m: m(torch.zeros(4, 2, 3), lengths=[4, 5]), ValueError, r"lengths\[1\] is 5, but input has only 4"),
@@ -502,11 +501,3 @@ def test_a_memory_that_does_not_fit() -> None:
 def test_calls_that_do_not_work(call: Any, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         call(small())
-
-
-def test_gradients_of_gradients_are_refused() -> None:
-    input = torch.randn(2, 1, 3, requires_grad=True)
-    output, _ = small()(input)
-    (gradient,) = torch.autograd.grad(output.square().sum(), input, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        torch.autograd.backward(gradient.sum())

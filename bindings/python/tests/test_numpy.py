@@ -95,12 +95,14 @@ def test_arrays_out_of_order_stop_at_the_border() -> None:
     network, input = small(), np.asfortranarray(numbers(4, 5, 3))
     parameters = list(network.parameters.values())
     with pytest.raises(ValueError, match="input does not lie in C order"):
-        network._core.run(parameters, input, [4] * 5, None, True)
+        network._core.run(parameters, input, [4] * 5, None, None, True, None)
     parameters[1] = np.asfortranarray(parameters[1])
     with pytest.raises(ValueError, match=r"controller\.weight_hh does not lie in C order"):
-        network._core.run(parameters, np.ascontiguousarray(input), [4] * 5, None, True)
+        network._core.run(parameters, np.ascontiguousarray(input), [4] * 5, None, None, True, None)
     with pytest.raises(TypeError, match="input is an array of float64, where an array of float32"):
-        network._core.run(list(network.parameters.values()), numbers(4, 5, 3, dtype=np.float64), [4] * 5, None, True)
+        network._core.run(
+            list(network.parameters.values()), numbers(4, 5, 3, dtype=np.float64), [4] * 5, None, None, True, None
+        )
 
 
 def test_copies_and_files(tmp_path: Path) -> None:

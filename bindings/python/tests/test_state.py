@@ -36,7 +36,7 @@ def test_what_is_kept_goes_on_to_the_bit(kind: Any, dtype: torch.dtype, tmp_path
         copy.deepcopy(model).load_state(path),
         copy.deepcopy(state),
         pickle.loads(pickle.dumps(state)),
-        torch.load(file, weights_only=False),
+        torch.load(file),
         state.select(range(5)),
         state,
     ]
@@ -111,8 +111,8 @@ def test_states_that_cannot_be_used(tmp_path: Path) -> None:
     for call in calls:
         with pytest.raises(ValueError, match="names row 2 of a state of 2 rows"):
             call()
-    with pytest.raises(ValueError, match="rows = 0 does not work"):
-        state.select([])
+    with pytest.raises(ValueError, match="a state without rows is not kept in a file"):
+        state.select([]).save(path)
     with pytest.raises(TypeError, match=r"copy\.deepcopy\(state\)"):
         copy.copy(state)
     _, later = model(input, state)

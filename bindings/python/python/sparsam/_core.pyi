@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from typing import Any
 
@@ -20,14 +20,17 @@ class Network:
         parameters: Sequence[NDArray[Any]],
         input: NDArray[Any],
         lengths: Sequence[int],
+        starts: NDArray[Any] | None,
         state: State | None,
         record: bool,
+        threads: int | None,
     ) -> tuple[NDArray[Any], State, Tape | None]: ...
     def trace(
         self,
         parameters: Sequence[NDArray[Any]],
         input: NDArray[Any],
         lengths: Sequence[int],
+        starts: NDArray[Any] | None,
         state: State | None,
     ) -> tuple[NDArray[Any], State, dict[str, NDArray[Any]]]: ...
     def load_state(self, path: str | PathLike[str]) -> State: ...
@@ -52,13 +55,20 @@ class State:
     def is_current(self) -> bool:
         """Whether no later call was given this state."""
 
-    def reset(self, rows: Sequence[int] | None = None) -> State:
+    def __new__(cls, config: str, double: bool, bytes: bytes) -> State:
+        """What a pickle holds: :func:`pickle.loads`, :func:`torch.load` and :func:`copy.deepcopy` call it."""
+
+    def reset(self, rows: Iterable[Any] | None = None) -> State:
         """The state with these rows as they are at the start, the others as they stand; all rows if none are named.
         This state is used up.
 
+        Args:
+            rows: numbers of rows, or a mask: for each row, whether it is meant. A list, an array or a tensor.
+
         Raises:
             RuntimeError: the state has moved on.
-            ValueError: ``rows`` names a row that is not there.
+            TypeError: ``rows`` has neither numbers nor booleans.
+            ValueError: ``rows`` names a row that is not there, or is a mask of another length.
         """
 
     def copy_row(self, source: int, target: int) -> State:
@@ -69,13 +79,17 @@ class State:
             ValueError: there is no such row, or a number in it is not finite.
         """
 
-    def select(self, rows: Sequence[int]) -> State:
+    def select(self, rows: Iterable[Any]) -> State:
         """A state with memories of its own, whose rows are copies of these, in this order; one may be named more than
         once. This state stays as it is.
 
+        Args:
+            rows: as in :meth:`reset`.
+
         Raises:
             RuntimeError: the state has moved on.
-            ValueError: ``rows`` is empty or names a row that is not there, or a number in one is not finite.
+            TypeError: ``rows`` has neither numbers nor booleans.
+            ValueError: ``rows`` names a row that is not there, or a number in one is not finite.
             MemoryError: this machine has no room for the memories.
         """
 
@@ -99,18 +113,27 @@ class Memory:
     def interface_len(self) -> int: ...
     def read_len(self) -> int: ...
     def start(self, rows: int) -> MemoryState: ...
+    def load(self, path: str | PathLike[str]) -> MemoryState: ...
+    def restore(self, bytes: bytes) -> MemoryState: ...
 
 class MemoryState:
     @property
     def rows(self) -> int: ...
     @property
     def is_current(self) -> bool: ...
-    def step(self, interface: NDArray[Any], record: bool) -> tuple[NDArray[Any], MemoryState, MemoryStep | None]: ...
+    @property
+    def is_double(self) -> bool: ...
+    def step(
+        self, interface: NDArray[Any], starts: NDArray[Any] | None, record: bool, threads: int | None
+    ) -> tuple[NDArray[Any], MemoryState, MemoryStep | None]: ...
     def detach(self) -> MemoryState: ...
-    def reset(self, rows: Sequence[int]) -> MemoryState: ...
+    def reset(self, rows: Iterable[Any] | None) -> MemoryState: ...
+    def select(self, rows: Iterable[Any] | None) -> MemoryState: ...
+    def save(self, path: str | PathLike[str]) -> None: ...
+    def bytes(self) -> bytes: ...
 
 class MemoryStep:
-    def backward(self, read_gradient: NDArray[Any] | None, afresh: bool) -> NDArray[Any]: ...
+    def backward(self, read_gradient: NDArray[Any] | None, afresh: bool, threads: int | None) -> NDArray[Any]: ...
 
 def restore_state(config: str, double: bool, bytes: bytes) -> State: ...
 def load_checkpoint(path: str | PathLike[str], double: bool) -> tuple[str, NDArray[Any]]: ...

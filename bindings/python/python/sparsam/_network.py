@@ -108,7 +108,12 @@ class Network:
         return self._core.output_len()
 
     def forward(
-        self, input: ArrayLike, state: State | None = None, lengths: Iterable[int] | None = None
+        self,
+        input: ArrayLike,
+        state: State | None = None,
+        lengths: Iterable[int] | None = None,
+        *,
+        starts: ArrayLike | None = None,
     ) -> tuple[Array, State, Tape]:
         """Runs sequences and keeps what going back needs.
 
@@ -117,6 +122,8 @@ class Network:
             state: where to go on from; a fresh one without it. It is used up.
             lengths: of the B sequences, each at most T; all T without them. Past its length a sequence's state stands
                 still, and its outputs are zero.
+            starts: booleans, (T, B): where one is true, the sequence is as new before that step, as if it had been cut
+                there. The cost is that of what was touched, however many there are.
 
         Returns:
             The output of shape (T, B, O), the state to go on from, and the tape to go back through.
@@ -127,12 +134,17 @@ class Network:
             RuntimeError: the state has moved on.
             MemoryError: this machine has no room for the memories or the tape.
         """
-        output, state, tape = self._run(input, state, lengths, record=True)
+        output, state, tape = self._run(input, state, lengths, starts, record=True)
         assert tape is not None
         return output, state, Tape(tape, self._core.tensors(), self.dtype)
 
     def infer(
-        self, input: ArrayLike, state: State | None = None, lengths: Iterable[int] | None = None
+        self,
+        input: ArrayLike,
+        state: State | None = None,
+        lengths: Iterable[int] | None = None,
+        *,
+        starts: ArrayLike | None = None,
     ) -> tuple[Array, State]:
         """Runs sequences without a tape: for evaluation, and for streams of any length.
 
@@ -150,10 +162,17 @@ class Network:
             >>> output.shape
             (1, 1, 2)
         """
-        output, state, _ = self._run(input, state, lengths, record=False)
+        output, state, _ = self._run(input, state, lengths, starts, record=False)
         return output, state
 
-    def trace(self, input: ArrayLike, state: State | None = None, lengths: Iterable[int] | None = None) -> Trace:
+    def trace(
+        self,
+        input: ArrayLike,
+        state: State | None = None,
+        lengths: Iterable[int] | None = None,
+        *,
+        starts: ArrayLike | None = None,
+    ) -> Trace:
         """Runs sequences as :meth:`infer` does, and tells what the memories did. Arguments and errors are those of
         :meth:`forward`.
 
@@ -164,8 +183,8 @@ class Network:
             >>> trace["read_words"].shape  # steps, sequences, heads, words
             (7, 1, 4, 4)
         """
-        array, checked = self._check(input, lengths)
-        return Trace(*self._core.trace(list(self.parameters.values()), array, checked, state))
+        array, checked, mask = self._check(input, lengths, starts)
+        return Trace(*self._core.trace(list(self.parameters.values()), array, checked, mask, state))
 
     def load_state(self, path: str | PathLike[str]) -> State:
         """The state that ``state.save`` wrote, to go on from.
@@ -177,18 +196,32 @@ class Network:
         return self._core.load_state(path)
 
     def _run(
-        self, input: ArrayLike, state: State | None, lengths: Iterable[int] | None, record: bool
+        self,
+        input: ArrayLike,
+        state: State | None,
+        lengths: Iterable[int] | None,
+        starts: ArrayLike | None,
+        record: bool,
     ) -> tuple[Array, State, _core.Tape | None]:
-        array, checked = self._check(input, lengths)
-        return self._core.run(list(self.parameters.values()), array, checked, state, record)
+        array, checked, mask = self._check(input, lengths, starts)
+        return self._core.run(list(self.parameters.values()), array, checked, mask, state, record, None)
 
-    def _check(self, input: ArrayLike, lengths: Iterable[int] | None) -> tuple[Array, list[int]]:
+    def _check(
+        self, input: ArrayLike, lengths: Iterable[int] | None, starts: ArrayLike | None
+    ) -> tuple[Array, list[int], NDArray[Any] | None]:
         array = _numbers("input", input, self.dtype)
         if array.ndim != 3 or array.shape[2] != self._configuration.input_size:
             expected = f"(T, B, {self._configuration.input_size})"
             raise ValueError(f"input has shape {array.shape}, where {expected} was expected")
         steps, rows = array.shape[:2]
-        return array, [steps] * rows if lengths is None else check_lengths(lengths, rows, steps)
+        mask = None if starts is None else np.ascontiguousarray(starts)
+        if mask is not None and mask.dtype != np.bool_:
+            raise TypeError(f"starts has dtype {mask.dtype}, where bool was expected")
+        if mask is not None and mask.shape != (steps, rows):
+            raise ValueError(
+                f"starts has shape {mask.shape}, where {(steps, rows)} was expected (T, B, as the input has)"
+            )
+        return array, [steps] * rows if lengths is None else check_lengths(lengths, rows, steps), mask
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes a checkpoint, a safetensors file that the command ``sparsam`` and :meth:`load` read.

@@ -3,7 +3,7 @@
 :class:`SAM` and :class:`SDNC` are sparse: a step costs what it touches, whatever the size of the memory. :class:`DAM`,
 :class:`NTM` and :class:`DNC` are dense. All are called alike::
 
-    output, state = model(input, state=None, lengths=None)
+    output, state = model(input, state=None, lengths=None, starts=None)
     trace = model.trace(input)  # what the memory did
 
 :class:`SparseMemory` is the memory of the sparse ones, for a controller of your own.
@@ -42,7 +42,6 @@ except ModuleNotFoundError as error:
     ) from None
 
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from sparsam import _core
@@ -74,19 +73,64 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 _Laid = TypeVar("_Laid", Tensor, NDArray[Any])
 
 
+def _half(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is computed in ``dtype`` of a tensor that may come in half precision, as autocast makes them."""
+    return tensor.to(dtype) if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _checked_starts(starts: Tensor | None, shape: tuple[int, ...], meaning: str) -> NDArray[Any] | None:
+    if starts is None:
+        return None
+    if not isinstance(starts, Tensor):
+        raise TypeError(f"starts is a {type(starts).__name__}, where a Tensor of torch.bool was expected")
+    if starts.dtype != torch.bool:
+        raise TypeError(f"starts has dtype {starts.dtype}, where torch.bool was expected; starts.bool() has it")
+    if starts.shape != shape:
+        raise ValueError(f"starts has shape {tuple(starts.shape)}, where {shape} was expected ({meaning})")
+    return _array(starts)
+
+
 class _Call:
     """One call of a module: what its autograd function needs and what it leaves beside the output."""
 
-    def __init__(self, core: _core.Network, lengths: list[int], state: State | None) -> None:
+    def __init__(
+        self, core: _core.Network, lengths: list[int], starts: NDArray[Any] | None, state: State | None
+    ) -> None:
         self.core = core
         self.lengths = lengths
+        self.starts = starts
         self.state = state
         self.tape: _core.Tape | None = None
 
     def run(self, input: Tensor, parameters: Iterable[Tensor], record: bool) -> Tensor:
         arrays = [_array(parameter) for parameter in parameters]
-        output, self.state, self.tape = self.core.run(arrays, _array(input), self.lengths, self.state, record)
+        output, self.state, self.tape = self.core.run(
+            arrays, _array(input), self.lengths, self.starts, self.state, record, torch.get_num_threads()
+        )
         return torch.from_numpy(output).to(input.device)
+
+
+class _Once(torch.autograd.Function):
+    """Hands a gradient on, and says so where the gradient of that is asked for. What PyTorch's ``once_differentiable``
+    gives has no graph if nothing behind the module has one: a penalty on gradients is then a constant, in silence."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, *sources: Tensor | None) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, ...]:
+        raise RuntimeError(
+            "sparsam.torch has no gradients of gradients: a loss made of its modules' gradients, such as a penalty on "
+            "their norm, cannot be gone back through; detach() such gradients, or leave out create_graph=True"
+        )
+
+
+def _once(gradients: list[Tensor | None], sources: Iterable[Tensor | None]) -> list[Tensor | None]:
+    """Gradients that depend on some sources, and say so where that is asked for."""
+    if not torch.is_grad_enabled():
+        return gradients
+    return [None if gradient is None else _Once.apply(gradient, *sources) for gradient in gradients]
 
 
 class _Taped(torch.autograd.Function):
@@ -96,24 +140,28 @@ class _Taped(torch.autograd.Function):
     def forward(ctx: Any, call: _Call, input: Tensor, *parameters: Tensor) -> Tensor:
         output = call.run(input, parameters, record=True)
         ctx.tape, call.tape = call.tape, None
-        ctx.shapes = [parameter.shape for parameter in parameters]
+        # The tape has their numbers: they may change before it is gone back through.
+        ctx.parameters = parameters
         # A second time back runs the call again, from this input; PyTorch then knows whether it is still the same.
         ctx.save_for_backward(input)
         return output
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor | None, ...]:
-        _ = ctx.saved_tensors  # raises if the input changed, or if the graph was gone back through and not retained
+        (input,) = (
+            ctx.saved_tensors
+        )  # raises if the input changed, or if the graph was gone back through and not retained
         _, with_input, *with_parameters = ctx.needs_input_grad
-        flat, over_input = ctx.tape.backward(_array(output_gradient), with_input)
-        device = output_gradient.device
-        pieces = torch.split(torch.from_numpy(flat).to(device), [shape.numel() for shape in ctx.shapes])
-        gradients = [
-            piece.view(shape) if wanted else None
-            for piece, shape, wanted in zip(pieces, ctx.shapes, with_parameters, strict=True)
-        ]
-        return None, None if over_input is None else torch.from_numpy(over_input).to(device), *gradients
+        with torch.no_grad():
+            flat, over_input = ctx.tape.backward(_array(output_gradient), with_input)
+            device = output_gradient.device
+            lengths = [parameter.numel() for parameter in ctx.parameters]
+            pieces = torch.split(torch.from_numpy(flat).to(device), lengths)
+            gradients = [None if over_input is None else torch.from_numpy(over_input).to(device)] + [
+                piece.view(parameter.shape) if wanted else None
+                for piece, parameter, wanted in zip(pieces, ctx.parameters, with_parameters, strict=True)
+            ]
+        return None, *_once(gradients, (output_gradient, input, *ctx.parameters))
 
 
 def _draw(core: _core.Network, parameter: Callable[[str], Tensor | None], input_bound: float | None) -> None:
@@ -137,8 +185,33 @@ class _Parameters(nn.Module):
 
     def __init__(self, shapes: dict[str, list[int]], device: Any, dtype: torch.dtype | None) -> None:
         super().__init__()
+        self._names = list(shapes)
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+
+    def forward(self) -> list[Tensor]:
+        """What stands under the names now. They may have become something else than parameters, by ``parametrize`` and
+        ``prune``; the latter makes it anew whenever its module is called."""
+        return [getattr(self, name) for name in self._names]
+
+    def places(self) -> dict[str, Tensor]:
+        """What is to be filled in where new parameters are drawn, whatever has become of them; the numbers go to
+        :meth:`put_back`."""
+        places = {}
+        for name in self._names:
+            parameter = self._parameters.get(name, self._parameters.get(f"{name}_orig"))
+            if parameter is None:
+                if not nn.utils.parametrize.is_parametrized(self, name):
+                    raise RuntimeError(f"{name} is made of other parameters now: none can be drawn for it")
+                parameter = getattr(self, name).clone()
+            places[name] = parameter
+        return places
+
+    def put_back(self, places: dict[str, Tensor]) -> None:
+        """Hands numbers to what became of parametrized parameters."""
+        for name, values in places.items():
+            if nn.utils.parametrize.is_parametrized(self, name):
+                setattr(self, name, values)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={tuple(parameter.shape)}" for name, parameter in self.named_parameters())
@@ -187,9 +260,18 @@ class _Recurrent(nn.Module):
         for full_name, shape in self._core(_checked_dtype(dtype)).tensors():
             group, name = full_name.split(".")
             groups.setdefault(group, {})[name] = shape
+        self._group_names = list(groups)
         for group, shapes in groups.items():
             self.add_module(group, _Parameters(shapes, device, dtype))
         self.reset_parameters()
+
+    def _groups(self) -> list[tuple[str, _Parameters]]:
+        return [(group, self.get_submodule(group)) for group in self._group_names]  # type: ignore[misc]
+
+    def _values(self) -> list[Tensor]:
+        """What stands in the parameters' places, by name: whatever else a subclass, a parametrization or pruning adds
+        or moves is no concern of the library's."""
+        return [value for _, group in self._groups() for value in group()]
 
     def _core(self, dtype: torch.dtype) -> _core.Network:
         return self._handles.get(dtype)
@@ -228,16 +310,31 @@ class _Recurrent(nn.Module):
         output weights of what was read in ±12/√(R·W), at most 1.
         """
         bound = self._input_bound if input_bound is None else checked_bound(input_bound)
-        _draw(self._core(_checked_dtype(self.get_parameter("controller.bias").dtype)), self.get_parameter, bound)
+        with torch.no_grad():
+            places = {group: parameters.places() for group, parameters in self._groups()}
+            named = {f"{group}.{name}": values for group, of in places.items() for name, values in of.items()}
+            _draw(self._core(_checked_dtype(named["controller.bias"].dtype)), named.get, bound)
+            for group, parameters in self._groups():
+                parameters.put_back(places[group])
 
     @overload
     def forward(
-        self, input: Tensor, state: State | None = None, lengths: Tensor | Iterable[int] | None = None
+        self,
+        input: Tensor,
+        state: State | None = None,
+        lengths: Tensor | Iterable[int] | None = None,
+        *,
+        starts: Tensor | None = None,
     ) -> tuple[Tensor, State]: ...
 
     @overload
     def forward(
-        self, input: PackedSequence, state: State | None = None, lengths: None = None
+        self,
+        input: PackedSequence,
+        state: State | None = None,
+        lengths: None = None,
+        *,
+        starts: Tensor | None = None,
     ) -> tuple[PackedSequence, State]: ...
 
     def forward(
@@ -245,6 +342,8 @@ class _Recurrent(nn.Module):
         input: Tensor | PackedSequence,
         state: State | None = None,
         lengths: Tensor | Iterable[int] | None = None,
+        *,
+        starts: Tensor | None = None,
     ) -> tuple[Tensor | PackedSequence, State]:
         """Runs sequences from a state on.
 
@@ -257,13 +356,19 @@ class _Recurrent(nn.Module):
                 every memory is empty. Gradients stop here. Its rows are those of the batch, of a ``PackedSequence``
                 in the order before it was sorted.
             lengths: of the B sequences, each at most T. Past its length a sequence's state stands still, its output
-                is zero, and it passes no gradient.
+                is zero, it passes no gradient, and what its input holds does not matter.
+            starts: booleans, (T, B), with ``batch_first`` (B, T), unbatched (T,): where one is true, the row is as new
+                before that step, with an empty memory. All is as if the sequence had been cut there, outputs and
+                gradients, of which none passes over a start; the cost is that of what was touched, however many there
+                are. The rows of a ``PackedSequence`` are in the order before it was sorted.
 
         Returns:
-            The output, laid out as the input, O wide; and the state to go on from.
+            The output, laid out as the input, O wide; and the state to go on from. The output has the parameters'
+            dtype, whatever the input's, and whether or not under ``torch.autocast``.
 
         Raises:
-            TypeError: a dtype other than the parameters', or an argument that is something else altogether.
+            TypeError: a dtype other than the parameters' or half precision, or an argument that is something else
+                altogether.
             ValueError: a shape or length that does not fit.
             RuntimeError: the state has moved on: another call was given it already.
             MemoryError: this machine has no room for the memories or the tape.
@@ -272,7 +377,8 @@ class _Recurrent(nn.Module):
             if lengths is not None:
                 raise ValueError("lengths was given with a PackedSequence, which has lengths of its own")
             padded, own_lengths = pad_packed_sequence(input)
-            output, state = self._run(padded, state, own_lengths.tolist())
+            mask = self._lay_out_starts(starts, padded.shape[0], padded.shape[1])
+            output, state = self._run(padded, state, own_lengths.tolist(), mask)
             in_order = input.sorted_indices
             if in_order is not None:
                 output = output.index_select(1, in_order)
@@ -282,14 +388,22 @@ class _Recurrent(nn.Module):
         if not isinstance(input, Tensor):
             raise TypeError(f"input is a {type(input).__name__}, where a Tensor or PackedSequence was expected")
         batch, checked = self._lay_out(input, lengths)
-        output, state = self._run(batch, state, checked)
+        mask = self._lay_out_starts(starts, batch.shape[0], None if input.dim() == 2 else batch.shape[1])
+        output, state = self._run(batch, state, checked, mask)
         return self._as_given(output, input), state
 
-    def trace(self, input: Tensor, state: State | None = None, lengths: Tensor | Iterable[int] | None = None) -> Trace:
+    def trace(
+        self,
+        input: Tensor,
+        state: State | None = None,
+        lengths: Tensor | Iterable[int] | None = None,
+        *,
+        starts: Tensor | None = None,
+    ) -> Trace:
         """Runs sequences without a tape, and tells what the memories did at every step.
 
         Args:
-            input, state, lengths: as in a call; no ``PackedSequence``.
+            input, state, lengths, starts: as in a call; no ``PackedSequence``.
 
         Returns:
             NumPy arrays by name, and ``output`` and ``state``; see :class:`sparsam.Trace` for what is there. Their
@@ -308,9 +422,10 @@ class _Recurrent(nn.Module):
         if not isinstance(input, Tensor):
             raise TypeError(f"input is a {type(input).__name__}, where a Tensor was expected")
         batch, checked = self._lay_out(input, lengths)
-        parameters = self._check(batch, state)
+        mask = self._lay_out_starts(starts, batch.shape[0], None if input.dim() == 2 else batch.shape[1])
+        batch, parameters = self._check(batch, state)
         arrays = [_array(parameter) for parameter in parameters]
-        output, state, traced = self._core(batch.dtype).trace(arrays, _array(batch), checked, state)
+        output, state, traced = self._core(batch.dtype).trace(arrays, _array(batch), checked, mask, state)
         return Trace(
             self._as_given(output, input), state, {name: self._as_given(array, input) for name, array in traced.items()}
         )
@@ -333,19 +448,30 @@ class _Recurrent(nn.Module):
             return input, [steps] * rows
         return input, check_lengths(lengths.tolist() if isinstance(lengths, Tensor) else lengths, rows, steps)
 
+    def _lay_out_starts(self, starts: Tensor | None, steps: int, rows: int | None) -> NDArray[Any] | None:
+        """The starts of so many steps and rows as (T, B); ``None`` are the rows of an unbatched input."""
+        if rows is None:
+            mask = _checked_starts(starts, (steps,), "T, as the input has")
+            return None if mask is None else mask[:, np.newaxis]
+        shape, meaning = ((rows, steps), "B, T") if self.batch_first else ((steps, rows), "T, B")
+        mask = _checked_starts(starts, shape, f"{meaning}, as the input has")
+        return np.ascontiguousarray(mask.T) if mask is not None and self.batch_first else mask
+
     def _as_given(self, array: _Laid, input: Tensor) -> _Laid:
         """What has shape (T, B, …), laid out as the input."""
         if input.dim() == 2:
             return array.squeeze(1)
         return array.swapaxes(0, 1) if self.batch_first else array
 
-    def _run(self, input: Tensor, state: State | None, lengths: list[int]) -> tuple[Tensor, State]:
+    def _run(
+        self, input: Tensor, state: State | None, lengths: list[int], starts: NDArray[Any] | None
+    ) -> tuple[Tensor, State]:
         """Runs sequences of shape (T, B, I)."""
         if torch.compiler.is_compiling():
             # Nothing here can be traced: the graph breaks, and this part runs as ever.
             torch._dynamo.graph_break()
-        parameters = self._check(input, state)
-        call = _Call(self._core(input.dtype), lengths, state)
+        input, parameters = self._check(input, state)
+        call = _Call(self._core(input.dtype), lengths, starts, state)
         wanted = input.requires_grad or any(parameter.requires_grad for parameter in parameters)
         if self.training and torch.is_grad_enabled() and wanted:
             output: Tensor = _Taped.apply(call, input, *parameters)
@@ -354,15 +480,16 @@ class _Recurrent(nn.Module):
         assert call.state is not None
         return output, call.state
 
-    def _check(self, input: Tensor, state: State | None) -> list[nn.Parameter]:
-        """Checks types; gives the parameters."""
-        parameters = list(self.parameters())
+    def _check(self, input: Tensor, state: State | None) -> tuple[Tensor, list[Tensor]]:
+        """Checks types; gives the input in the parameters' dtype, and the parameters."""
+        parameters = self._values()
         dtype = _checked_dtype(parameters[0].dtype)
+        input = _half(input, dtype)
         if input.dtype != dtype:
             raise TypeError(f"input has dtype {input.dtype}, where the parameters' {dtype} was expected")
         if state is not None and not isinstance(state, State):
             raise TypeError(f"state is a {type(state).__name__}, where the state that a call returned was expected")
-        return parameters
+        return input, parameters
 
     def load_state(self, path: str | PathLike[str]) -> State:
         """The state that ``state.save`` wrote, to go on from.
@@ -371,7 +498,7 @@ class _Recurrent(nn.Module):
             ValueError: it is no saved state, a damaged one, or one of a network of another configuration.
             OSError: it cannot be read.
         """
-        return self._core(next(self.parameters()).dtype).load_state(path)
+        return self._core(self._values()[0].dtype).load_state(path)
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
         """Writes the configuration and the parameters to a safetensors file that the command ``sparsam`` and
@@ -381,7 +508,7 @@ class _Recurrent(nn.Module):
             ValueError: a parameter is not finite.
             OSError: writing failed; an older file is as it was.
         """
-        parameters = list(self.parameters())
+        parameters = self._values()
         self._core(parameters[0].dtype).save_checkpoint(path, [_array(parameter) for parameter in parameters])
 
     def extra_repr(self) -> str:
@@ -624,6 +751,9 @@ class MemoryState:
     """The memories of a batch that :class:`SparseMemory` steps, at one moment. It can be used once.
 
     Steps that share a state share a graph, as with the hidden units of ``torch.nn.LSTMCell``: :meth:`detach` ends it.
+
+    It can be pickled, and :func:`copy.deepcopy` makes one with memories of its own, without the graph. Files, pickles
+    and copies cost the words that were written, as those of :class:`State`.
     """
 
     def __init__(self, configuration: Configuration, core: _core.MemoryState, latest: Tensor | None) -> None:
@@ -651,16 +781,59 @@ class MemoryState:
         """
         return MemoryState(self._configuration, self._core.detach(), None)
 
-    def reset(self, rows: Iterable[int] | None = None) -> MemoryState:
+    def reset(self, rows: Iterable[Any] | None = None) -> MemoryState:
         """The state with these rows empty, the others as they stand; all rows if none are named. As :meth:`detach` for
         gradients. This state is used up.
 
+        Args:
+            rows: numbers of rows, or a mask: for each row, whether it is meant. A list, an array or a tensor.
+
         Raises:
             RuntimeError: the state has moved on.
-            ValueError: ``rows`` names a row that is not there.
+            TypeError: ``rows`` has neither numbers nor booleans.
+            ValueError: ``rows`` names a row that is not there, or is a mask of another length.
         """
-        core = self._core.reset(list(range(self.rows) if rows is None else rows))
-        return MemoryState(self._configuration, core, None)
+        return MemoryState(self._configuration, self._core.reset(rows), None)
+
+    def select(self, rows: Iterable[Any]) -> MemoryState:
+        """A state with memories of its own, whose rows are copies of these, in this order; one may be named more than
+        once. Gradients do not flow from it to the steps before. This state stays as it is.
+
+        Args:
+            rows: as in :meth:`reset`.
+
+        Raises:
+            RuntimeError: the state has moved on.
+            TypeError: ``rows`` has neither numbers nor booleans.
+            ValueError: ``rows`` names a row that is not there, or a number in one is not finite.
+            MemoryError: this machine has no room for the memories.
+        """
+        return MemoryState(self._configuration, self._core.select(rows), None)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Writes the state to a safetensors file, for :meth:`SparseMemory.load_state`. This state stays as it is.
+
+        Raises:
+            RuntimeError: the state has moved on.
+            ValueError: a number in it is not finite.
+            OSError: writing failed; an older file is as it was.
+        """
+        self._core.save(path)
+
+    def __copy__(self) -> MemoryState:
+        raise TypeError("a state is not copied by reference; copy.deepcopy(state) makes one with memories of its own")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MemoryState:
+        return MemoryState(self._configuration, self._core.select(None), None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        configuration = self._configuration.to_json()
+        return {"configuration": configuration, "double": self._core.is_double, "bytes": self._core.bytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._configuration = Configuration.from_json(state["configuration"])
+        memory = _core.Memory(self._configuration.memory_to_json(), state["double"])
+        self._core, self._latest = memory.restore(state["bytes"]), None
 
     def __repr__(self) -> str:
         return f"MemoryState(rows={self.rows}{'' if self.is_current else ', moved on'})"
@@ -676,28 +849,34 @@ class _Step(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, holder: list[_core.MemoryState], interface: Tensor, latest: Tensor | None
+        ctx: Any,
+        holder: list[_core.MemoryState],
+        starts: NDArray[Any] | None,
+        interface: Tensor,
+        latest: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        read, holder[0], ctx.step = holder[0].step(_array(interface), True)
+        read, holder[0], ctx.step = holder[0].step(_array(interface), starts, True, torch.get_num_threads())
         this = interface.new_zeros(())
         ctx.set_materialize_grads(False)
+        ctx.interface = interface
         # PyTorch then says so when a graph that was not retained is gone back through again.
         ctx.save_for_backward(this)
         return torch.from_numpy(read).to(interface.device), this
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, read_gradient: Tensor | None, later: Tensor | None
-    ) -> tuple[None, Tensor | None, Tensor | None]:
+    ) -> tuple[None, None, Tensor | None, Tensor | None]:
         (this,) = ctx.saved_tensors
-        gradient = ctx.step.backward(None if read_gradient is None else _array(read_gradient), later is None)
-        _, with_interface, with_latest = ctx.needs_input_grad
-        return (
-            None,
-            torch.from_numpy(gradient).to(this.device) if with_interface else None,
-            torch.ones_like(this) if with_latest else None,
-        )
+        _, _, with_interface, with_latest = ctx.needs_input_grad
+        with torch.no_grad():
+            array = None if read_gradient is None else _array(read_gradient)
+            gradient = torch.from_numpy(ctx.step.backward(array, later is None, torch.get_num_threads()))
+            gradients = [gradient.to(this.device) if with_interface else None]
+        over_interface, over_latest = *_once(gradients, (read_gradient, ctx.interface)), None
+        if with_latest:
+            over_latest = torch.ones_like(this)
+        return None, None, over_interface, over_latest
 
 
 class SparseMemory(nn.Module):
@@ -807,7 +986,18 @@ class SparseMemory(nn.Module):
         network = _core.Network(replace(self._configuration, hidden_size=layer.in_features).to_json(), False)
         _draw(network, {"interface.weight": layer.weight, "interface.bias": bias}.get, None)
 
-    def forward(self, interface: Tensor, state: MemoryState | None = None) -> tuple[Tensor, MemoryState]:
+    def load_state(self, path: str | PathLike[str], *, dtype: torch.dtype | None = None) -> MemoryState:
+        """The state that ``state.save`` wrote, to go on from with interfaces of this dtype.
+
+        Raises:
+            ValueError: it is no saved state, a damaged one, or one of another memory.
+            OSError: it cannot be read.
+        """
+        return MemoryState(self._configuration, self._handles.get(_checked_dtype(dtype)).load(path), None)
+
+    def forward(
+        self, interface: Tensor, state: MemoryState | None = None, *, starts: Tensor | None = None
+    ) -> tuple[Tensor, MemoryState]:
         """Writes, then reads, once.
 
         While the module trains, gradients are enabled, and the interface or a step before requires one, the step can be
@@ -818,12 +1008,16 @@ class SparseMemory(nn.Module):
             interface: of shape (B, P), or (P,) for a single sequence.
             state: where to go on from: the one that the step before returned, which this one uses up. Without it,
                 every memory is empty.
+            starts: booleans, (B,), or () for a single sequence: where one is true, the row's memory is empty before
+                this step. No gradient of the memory passes over a start; what else your network carries from step to
+                step is its own to clear.
 
         Returns:
-            What was read, (B, R·W) or (R·W,), head after head; and the state to go on from.
+            What was read, (B, R·W) or (R·W,), head after head; and the state to go on from. What was read has the
+            interface's dtype, but ``float32`` for half precision, whether or not under ``torch.autocast``.
 
         Raises:
-            TypeError: a dtype other than ``float32`` or ``float64``, or than the state's.
+            TypeError: a dtype other than ``float32``, ``float64`` or half precision, or than the state's.
             ValueError: a shape that does not fit.
             RuntimeError: the state has moved on.
             MemoryError: this machine has no room for the memories.
@@ -833,15 +1027,18 @@ class SparseMemory(nn.Module):
         if not isinstance(interface, Tensor):
             raise TypeError(f"interface is a {type(interface).__name__}, where a Tensor was expected")
         if interface.dim() == 1:
-            read, state = self(interface.unsqueeze(0), state)
+            if starts is not None:
+                starts = torch.as_tensor(starts).reshape(-1)
+            read, state = self(interface.unsqueeze(0), state, starts=starts)
             return read.squeeze(0), state
         if interface.dim() != 2 or interface.shape[1] != self.interface_size:
             found, size = tuple(interface.shape), self.interface_size
             raise ValueError(f"interface has shape {found}, where (B, {size}) or, unbatched, ({size},) was expected")
+        double = isinstance(state, MemoryState) and state._core.is_double
+        interface = _half(interface, torch.float64 if double else torch.float32)
         handle = self._handles.get(_checked_dtype(interface.dtype))
         rows = interface.shape[0]
-        if rows == 0:
-            raise ValueError("interface has no rows, where at least one sequence was expected")
+        mask = _checked_starts(starts, (rows,), "B, as the interface has")
         if state is None:
             state = MemoryState(self._configuration, handle.start(rows), None)
         elif not isinstance(state, MemoryState):
@@ -854,9 +1051,9 @@ class SparseMemory(nn.Module):
         wanted = interface.requires_grad or (latest is not None and latest.requires_grad)
         if self.training and torch.is_grad_enabled() and wanted:
             holder = [state._core]
-            read, this = _Step.apply(holder, interface, latest)
+            read, this = _Step.apply(holder, mask, interface, latest)
             return read, MemoryState(self._configuration, holder[0], this)
-        numbers, core, _ = state._core.step(_array(interface), False)
+        numbers, core, _ = state._core.step(_array(interface), mask, False, torch.get_num_threads())
         return torch.from_numpy(numbers).to(interface.device), MemoryState(self._configuration, core, None)
 
     def extra_repr(self) -> str:
@@ -946,6 +1143,9 @@ class AdaptiveClip:
         self._count, self._log_mean = int(state_dict["count"]), float(state_dict["log_mean"])
 
 
+# What torch.load may make of a file that nobody vouches for: their bytes are checked as those of any file are.
+torch.serialization.add_safe_globals([State, MemoryState])
+
 _MODULES: dict[str, type[SAM | SDNC | DAM | NTM | DNC]] = {"sam": SAM, "sdnc": SDNC, "dam": DAM, "ntm": NTM, "dnc": DNC}
 
 
@@ -972,7 +1172,7 @@ def load_checkpoint(
     _Recurrent.__init__(module, configuration, batch_first, device, dtype)
     start = 0
     with torch.no_grad():
-        for parameter in module.parameters():
+        for parameter in module._values():
             end = start + parameter.numel()
             parameter.copy_(torch.from_numpy(np.asarray(values[start:end])).view(parameter.shape))
             start = end
