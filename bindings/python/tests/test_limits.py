@@ -68,8 +68,8 @@ def test_an_interrupt_takes_effect_within_a_second_and_loses_nothing() -> None:
 @pytest.mark.parametrize("kind", ["train", "trace", "numpy"])
 def test_an_interrupt_ends_other_long_calls_as_well(kind: str) -> None:
     torch.manual_seed(0)
-    model = SAM(8, 30, 4, memory_size=20_000, heads=1, word_size=8)
-    network = sparsam.Network("sam", 8, 30, 4, memory_size=20_000, heads=1, word_size=8)
+    model = SAM(8, 30, 4, memory_size=20_000, num_heads=1, word_size=8)
+    network = sparsam.Network("sam", 8, 30, 4, memory_size=20_000, num_heads=1, word_size=8)
     stream = torch.randn(1_000, 1, 8).repeat(200, 1, 1)
     interrupt_after(0.3)
     began = time.monotonic()
@@ -91,7 +91,7 @@ def test_an_interrupt_ends_other_long_calls_as_well(kind: str) -> None:
 
 def test_an_interrupt_ends_a_long_backward_pass() -> None:
     torch.manual_seed(0)
-    model = SAM(8, 30, 4, memory_size=20_000, heads=1, word_size=8)
+    model = SAM(8, 30, 4, memory_size=20_000, num_heads=1, word_size=8)
     stream = torch.randn(1_000, 1, 8).repeat(60, 1, 1)
     output, state = model(stream)
     interrupt_after(0.2)
