@@ -6,6 +6,7 @@
 //! |---|---|
 //! | sizes, parameters and their first values | [`NetworkConfig`], [`Network`], [`Parameters`], [`network`] |
 //! | batches, gradients, streams, carried memory | [`Runner`] |
+//! | episodes that end within a sequence | [`Sequences`] |
 //! | models, their options and equations | [`Model`], [`memory`] |
 //! | controllers | [`ControllerKind`] |
 //! | indexes | [`index`] |
@@ -46,7 +47,7 @@ pub use error::Error;
 pub use format::{checkpoint, state};
 pub use kernels::Real;
 pub use memory::Model;
-pub use network::{Network, NetworkConfig, Parameters, Runner};
+pub use network::{Network, NetworkConfig, Parameters, Runner, Sequences};
 
 /// What this project's benchmarks and command use. Exempt from semantic versioning: anything here may change or go at any
 /// time.

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use sparsam::memory::{sam, sdnc};
-use sparsam::{Model, Network, NetworkConfig, Runner};
+use sparsam::{Model, Network, NetworkConfig, Runner, Sequences};
 
 /// Counts the calling thread's allocations.
 struct Counting;
@@ -99,6 +99,32 @@ fn a_billion_words_are_made_started_and_ended_at_once() {
         runner.reset();
         // Clearing a billion words would take minutes and a terabyte.
         assert!(started.elapsed().as_secs_f64() < 5.0);
+    }
+}
+
+#[test]
+fn a_start_costs_what_was_touched() {
+    for memory in sparse(1_000_000) {
+        let network = network(memory);
+        let mut runner = Runner::new(&network, 1).expect("it fits");
+        let (inputs, mut outputs) = (inputs(300, 1), vec![0.0; 300 * 8]);
+        let mut gradients = network.zeros();
+        let mut seconds = |starts: &[bool]| {
+            runner.reset();
+            let started = Instant::now();
+            let sequences = Sequences::new(&inputs, &[300]).with_starts(starts);
+            runner.forward_sequences(&network, sequences, &mut outputs).expect("shapes fit");
+            runner.backward(&network, &outputs, &mut gradients, None).expect("forward came before");
+            runner.replay();
+            runner.infer_sequences(&network, sequences, &mut outputs).expect("shapes fit");
+            started.elapsed().as_secs_f64()
+        };
+        // Of three, the one that was disturbed least.
+        let mut least = |starts: &[bool]| (0..3).map(|_| seconds(starts)).fold(f64::INFINITY, f64::min);
+        let (without, with) = (least(&[false; 300]), least(&[true; 300]));
+        println!("{}: {with:.4} s with a start at every step, {without:.4} s without", network.config().memory.name());
+        // A million words of 32 numbers would take milliseconds each time.
+        assert!(with < 4.0 * without, "{with} s and {without} s");
     }
 }
 

@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{Batch, Kinds, Numbers, controllers, network};
+use common::{Batch, Kinds, Numbers, check_gradients_with_starts, controllers, network, of_row};
+use sparsam::index::IndexKind;
 use sparsam::memory::{dam, dnc, ntm, sam, sdnc};
-use sparsam::{Arrays, ControllerKind, Error, Model, NO_WORD, Network, NetworkConfig, Runner, Values};
+use sparsam::{Arrays, ControllerKind, Error, Model, NO_WORD, Network, NetworkConfig, Runner, Sequences, Values};
 
 /// Every model, and every controller without a memory and beside one.
 fn models() -> Vec<Kinds> {
@@ -330,6 +331,233 @@ fn rows_do_not_see_each_other() {
     }
 }
 
+/// A batch with starts everywhere: at first steps, one after another, past the end of a row, and none in row 3.
+fn with_starts(network: &Network<f64>, lengths: &[usize], seed: u64) -> Batch {
+    let batch = Batch::new(network, lengths, seed);
+    let mut numbers = Numbers::new(seed);
+    let mut starts: Vec<(usize, usize)> = (0..batch.steps)
+        .flat_map(|step| (0..batch.rows).map(move |row| (step, row)))
+        .filter(|(_, row)| *row != 3 && numbers.next() > 0.6)
+        .collect();
+    starts.extend([(0, 1), (1, 1), (2, 1), (batch.steps - 1, 2)]);
+    batch.with_starts(&starts)
+}
+
+fn saved(runner: &mut Runner<f64>) -> Vec<Arrays<f64>> {
+    (0..runner.rows()).map(|row| runner.save_row(row)).collect()
+}
+
+/// What the rows of a batch give when each is run alone, in the parts into which its starts cut it.
+struct InParts {
+    /// Of each row.
+    outputs: Vec<Vec<f64>>,
+    inputs: Vec<Vec<f64>>,
+    states: Vec<Arrays<f64>>,
+    /// The sum over all.
+    gradients: Vec<f64>,
+}
+
+impl InParts {
+    fn run(network: &Network<f64>, batch: &Batch, from: &[Arrays<f64>]) -> Self {
+        let mut gradients = network.zeros();
+        let (width, input_size) = (network.config().output_len(), network.config().input_size);
+        let [mut all_outputs, mut all_inputs] = [Vec::new(), Vec::new()];
+        let mut states = Vec::new();
+        for row in 0..batch.rows {
+            let mut runner = Runner::new(network, 1).expect("it fits");
+            runner.load_row(0, from[row].clone()).expect("it was saved");
+            let (inputs, weights) =
+                (batch.inputs_of(row, input_size), of_row(&batch.loss_weights, width, row, batch.rows));
+            let (mut outputs, mut input_gradients) =
+                (vec![0.0; batch.steps * width], vec![0.0; batch.steps * input_size]);
+            for (number, part) in batch.parts(row).into_iter().enumerate() {
+                if number > 0 {
+                    runner.reset_row(0);
+                }
+                let (of_inputs, of_outputs) =
+                    (part.start * input_size..part.end * input_size, part.start * width..part.end * width);
+                let inputs = &inputs[of_inputs.clone()];
+                runner.forward(network, inputs, &[part.len()], &mut outputs[of_outputs.clone()]).expect("it fits");
+                let to = Some(&mut input_gradients[of_inputs]);
+                runner.backward(network, &weights[of_outputs], &mut gradients, to).expect("there is a tape");
+                runner.replay();
+            }
+            states.push(runner.save_row(0));
+            all_outputs.push(outputs);
+            all_inputs.push(input_gradients);
+        }
+        let gradients = gradients.values().to_vec();
+        Self { outputs: all_outputs, inputs: all_inputs, states, gradients }
+    }
+}
+
+#[test]
+fn a_start_is_a_cut() {
+    // Measured against the largest: with layer normalisation a gradient is a sum of others a thousand times as large.
+    let close = |one: &[f64], other: &[f64], limit: f64| {
+        let largest = one.iter().fold(1.0, |largest: f64, x| largest.max(x.abs()));
+        one.len() == other.len() && one.iter().zip(other).all(|(a, b)| (a - b).abs() <= limit * largest)
+    };
+    for model in models() {
+        let what = format!("{model:?}");
+        // With layer normalisation every step adds to a difference.
+        let limit = if model.controller == ControllerKind::LayerNormLstm { 1e-9 } else { 1e-12 };
+        let network = network(model, 3, 8, 2, 40);
+        let before = Batch::new(&network, &[9, 4, 30, 7, 0, 12], 41);
+        let batch = with_starts(&network, &[40, 11, 35, 40, 0, 33], 42);
+        let mut runner = Runner::new(&network, batch.rows).expect("it fits");
+        before.infer(&mut runner, &network);
+        let start = saved(&mut runner);
+        let parts = InParts::run(&network, &batch, &start);
+
+        let outputs = batch.forward(&mut runner, &network);
+        let end = saved(&mut runner);
+        let (gradients, inputs) = batch.backward(&mut runner, &network);
+        assert!(saved(&mut runner) == start, "going back restores every bit: {what}");
+        runner.replay();
+        assert!(saved(&mut runner) == end, "and replaying them as well: {what}");
+        for (row, (part_outputs, part_inputs)) in parts.outputs.iter().zip(&parts.inputs).enumerate() {
+            assert!(close(&of_row(&outputs, 2, row, batch.rows), part_outputs, limit), "outputs of row {row}: {what}");
+            assert!(close(&of_row(&inputs, 3, row, batch.rows), part_inputs, limit), "gradients of row {row}: {what}");
+        }
+        assert!(close(gradients.values(), &parts.gradients, 1e-10), "{what}");
+        assert!(are_close(&end, &parts.states), "{what}");
+
+        // Once more, and from there on: nothing is left of what was gone back over.
+        let on = before.forward(&mut runner, &network);
+        let mut other = Runner::new(&network, batch.rows).expect("it fits");
+        before.infer(&mut other, &network);
+        assert_eq!(batch.forward(&mut other, &network), outputs);
+        assert_eq!(before.forward(&mut other, &network), on);
+
+        let restored = |runner: &mut Runner<f64>| {
+            for (row, arrays) in start.iter().enumerate() {
+                runner.load_row(row, arrays.clone()).expect("it was saved");
+            }
+        };
+        restored(&mut other);
+        let inferred = batch.infer(&mut other, &network);
+        assert!(close(&inferred, &outputs, limit), "{what}");
+        assert!(are_close(&saved(&mut other), &parts.states), "{what}");
+        restored(&mut other);
+        let mut traced = vec![0.0; outputs.len()];
+        other.trace_sequences(&network, batch.sequences(), &mut traced).expect("it fits");
+        assert!(close(&traced, &outputs, limit), "{what}");
+        for call in 0..2 {
+            restored(&mut other);
+            other.listen(Some(until_asked(usize::MAX)));
+            if call == 0 {
+                assert_eq!(batch.forward(&mut other, &network), outputs);
+                let (again, inputs_again) = batch.backward(&mut other, &network);
+                assert!(again.values() == gradients.values() && inputs_again == inputs, "{what}");
+            } else {
+                assert_eq!(batch.infer(&mut other, &network), inferred);
+            }
+            other.listen(None);
+        }
+    }
+}
+
+/// Where the products are the same, so is every bit.
+#[test]
+fn a_start_in_a_stream_is_a_reset() {
+    for model in models() {
+        let network = network(model, 3, 8, 2, 44);
+        let batch = with_starts(&network, &[25; 6], 45);
+        let [mut starting, mut reset] = [(); 2].map(|()| Runner::new(&network, 6).expect("it fits"));
+        for (step, inputs) in batch.inputs.chunks(6 * 3).enumerate() {
+            let starts = &batch.starts[step * 6..][..6];
+            let [mut one, mut other] = [[0.0; 12]; 2];
+            let sequences = Sequences::new(inputs, &[1; 6]).with_starts(starts);
+            starting.infer_sequences(&network, sequences, &mut one).expect("it fits");
+            (0..6).filter(|row| starts[*row]).for_each(|row| reset.reset_row(row));
+            reset.infer(&network, inputs, &[1; 6], &mut other).expect("it fits");
+            assert_eq!(one, other);
+        }
+        assert!(saved(&mut starting) == saved(&mut reset));
+    }
+}
+
+#[test]
+fn starts_give_the_same_bits_on_any_number_of_threads() {
+    for model in models() {
+        let network = network(model, 3, 10, 2, 46);
+        let lengths: Vec<usize> = (0..19).map(|row| (row * 7) % 23).collect();
+        let batch = with_starts(&network, &lengths, 47);
+        let run = || {
+            let mut runner = Runner::new(&network, batch.rows).expect("it fits");
+            let outputs = batch.forward(&mut runner, &network);
+            let (gradients, inputs) = batch.backward(&mut runner, &network);
+            [&outputs[..], gradients.values(), &inputs].concat().iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+        };
+        let one = with_threads(1, run);
+        assert!([2, 3, 7].into_iter().all(|threads| one == with_threads(threads, run)));
+    }
+}
+
+#[test]
+fn gradients_with_starts() {
+    for seed in 0..3 {
+        for model in models() {
+            // A restatement that knows what carries no gradient is what those are compared with (tests/models).
+            if matches!(model.memory, Model::Sdnc(_) | Model::Dnc(_)) {
+                continue;
+            }
+            // With layer normalisation, over more steps differences do not follow any more (tests/models/controllers.rs).
+            let (before, lengths, starts) = if model.controller == ControllerKind::LayerNormLstm {
+                ([0; 5], [4, 3, 0, 1, 3], [(0, 1), (2, 0), (3, 0), (3, 1), (1, 4), (2, 4)])
+            } else {
+                ([3, 2, 1, 0, 4], [6, 4, 0, 1, 3], [(0, 1), (2, 0), (3, 0), (5, 1), (1, 4), (2, 4)])
+            };
+            check_gradients_with_starts(model, [2, 4, 2], &before, &lengths, &starts, seed);
+        }
+    }
+}
+
+#[test]
+fn approximate_indexes_are_gone_back_over_starts_with() {
+    for index in [IndexKind::Ivf, IndexKind::KdForest, IndexKind::Lsh] {
+        let config = sam::Config { memory_size: 300, word_size: 8, index, ..Default::default() };
+        let network = network(Model::Sam(config), 3, 8, 2, 48);
+        let batch = with_starts(&network, &[60, 11, 35, 40], 49);
+        let mut runner = Runner::new(&network, batch.rows).expect("it fits");
+        batch.infer(&mut runner, &network);
+        let start = saved(&mut runner);
+        batch.forward(&mut runner, &network);
+        let end = saved(&mut runner);
+        let (gradients, _) = batch.backward(&mut runner, &network);
+        assert!(gradients.values().iter().all(|x| x.is_finite()));
+        assert!(saved(&mut runner) == start);
+        runner.replay();
+        assert!(saved(&mut runner) == end);
+    }
+}
+
+/// A 0 times what is no number is none; what comes past the end of a sequence is not to be multiplied with anything.
+#[test]
+fn what_stands_past_the_end_of_a_sequence_does_not_matter() {
+    for model in models() {
+        let network = network(model, 3, 8, 2, 50);
+        let mut batch = with_starts(&network, &[20, 11, 20, 5, 0, 1], 51);
+        let mut runner = Runner::new(&network, batch.rows).expect("it fits");
+        let run = |runner: &mut Runner<f64>, batch: &Batch| {
+            let outputs = batch.forward(runner, &network);
+            let (gradients, inputs) = batch.backward(runner, &network);
+            [outputs, gradients.values().to_vec(), inputs, batch.infer(runner, &network)].concat()
+        };
+        let expected = run(&mut runner, &batch);
+        assert!(expected.iter().all(|x| x.is_finite()));
+        for (place, value) in batch.inputs.iter_mut().enumerate() {
+            let (step, row) = (place / (3 * batch.rows), place / 3 % batch.rows);
+            if step >= batch.lengths[row] {
+                *value = [f64::NAN, f64::INFINITY][place % 2];
+            }
+        }
+        runner.reset();
+        assert_eq!(run(&mut runner, &batch), expected);
+    }
+}
+
 #[test]
 fn new_parameters_are_used_at_once() {
     let mut network = network(models().remove(1), 2, 5, 2, 14);
@@ -359,6 +587,10 @@ fn arguments_that_do_not_fit_are_named() {
     says(runner.forward(&network, &inputs, &[4, 4], &mut outputs[1..]), "outputs");
     says(runner.forward(&network, &inputs, &[4], &mut outputs), "lengths");
     says(runner.forward(&network, &inputs, &[4, 5], &mut outputs), "sequence 1 has length 5");
+    let starts = Sequences::new(&inputs, &[4, 4]).with_starts(&[false; 7]);
+    says(runner.forward_sequences(&network, starts, &mut outputs), "starts has length 7, where 8 was expected (4 time");
+    says(runner.infer_sequences(&network, starts, &mut outputs), "starts");
+    says(runner.trace_sequences(&network, starts, &mut outputs).map(|_| ()), "starts");
     says(runner.backward(&network, &outputs, &mut network.zeros(), None), "forward before it");
     runner.forward(&network, &inputs, &[4, 0], &mut outputs).expect("it fits");
     says(runner.backward(&network, &outputs[1..], &mut network.zeros(), None), "output_gradients");

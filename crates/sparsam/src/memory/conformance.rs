@@ -23,18 +23,24 @@ pub struct Life {
     steps: usize,
     kept: usize,
     more: usize,
+    /// Bit s, from the lowest on and over again: the memory is restarted before step s.
+    restarts: u16,
     seed: u64,
 }
 
 /// Random lives.
 pub fn life() -> impl Strategy<Value = Life> {
-    (0usize..8, 1usize..25, 0usize..25, 0usize..10, 0u64..1000).prop_map(|(streamed, steps, kept, more, seed)| Life {
-        streamed,
-        steps,
-        kept: kept.min(steps),
-        more,
-        seed,
-    })
+    (0usize..8, 1usize..25, 0usize..25, 0usize..10, 0u64..1000, any::<u16>(), any::<u16>()).prop_map(
+        |(streamed, steps, kept, more, seed, one, other)| Life {
+            streamed,
+            steps,
+            kept: kept.min(steps),
+            more,
+            // A quarter of the steps.
+            restarts: one & other,
+            seed,
+        },
+    )
 }
 
 /// Steps forth and back with numbers in the interface that are infinite or none, and gradients that are none: all that is
@@ -54,7 +60,8 @@ pub fn carry_what_is_not_a_number(memory: &mut impl Memory<f32>) {
 impl Life {
     /// Lives it. `state` gives everything that a later step could depend on.
     pub fn check<M: Memory<f32>>(self, make: impl Fn() -> M, state: impl Fn(&mut M) -> Vec<Vec<u32>>) {
-        let Life { streamed, steps, kept, more, seed } = self;
+        self.check_restarts(&make, &state);
+        let Life { streamed, steps, kept, more, seed, .. } = self;
         let mut memory = make();
         let fresh = state(&mut memory);
         let (length, mut read) = (memory.interface_len(), vec![0.0; memory.read_len()]);
@@ -175,5 +182,100 @@ impl Life {
         assert_eq!(state(&mut other), filled, "whatever stood there before, a filled memory holds what it was given");
         memory.reset();
         assert_eq!(state(&mut memory), fresh, "after a reset of a filled memory");
+    }
+
+    /// Lives it with restarts, beside a memory that has no tape and is reset where the other is restarted.
+    fn check_restarts<M: Memory<f32>>(self, make: impl Fn() -> M, state: impl Fn(&mut M) -> Vec<Vec<u32>>) {
+        let Life { streamed, steps, kept, more, restarts, seed } = self;
+        let (mut memory, mut other) = (make(), make());
+        let fresh = state(&mut memory);
+        let (length, mut read) = (memory.interface_len(), vec![0.0; memory.read_len()]);
+        let mut read_again = read.clone();
+        let restarted = |step: usize| restarts >> (step % 16) & 1 == 1;
+        for step in 0..streamed {
+            memory.step(&interface(length, step, seed + 1), &mut read, false);
+            other.step(&interface(length, step, seed + 1), &mut read, false);
+        }
+        // Of the episode's steps each; the state before it, and before the restart if there is one.
+        let mut states = Vec::new();
+        let mut step_both = |memory: &mut M, other: &mut M, step: usize, seed: u64| {
+            if restarted(step) {
+                memory.restart();
+                other.reset();
+                assert_eq!(state(memory), fresh, "after a restart before step {step}");
+                if step.is_multiple_of(5) {
+                    memory.restart();
+                }
+            }
+            memory.step(&interface(length, step, seed), &mut read, true);
+            other.step(&interface(length, step, seed), &mut read_again, false);
+            assert_eq!(bits(&read), bits(&read_again), "what step {step} reads");
+            assert_eq!(state(memory), state(other), "after step {step}");
+        };
+        for step in 0..steps {
+            states.push(state(&mut memory));
+            step_both(&mut memory, &mut other, step, seed);
+        }
+        let end = state(&mut memory);
+        let back = |memory: &mut M, step: usize, seed: u64| {
+            let mut gradient = vec![0.0; length];
+            memory.step_back(
+                &interface(length, step, seed),
+                &interface(memory.read_len(), step, seed + 2),
+                &mut gradient,
+            );
+            bits(&gradient)
+        };
+        let mut gradients = vec![Vec::new(); steps];
+        for round in 0..2 {
+            for step in (0..steps).rev() {
+                let gradient = back(&mut memory, step, seed);
+                assert!(round == 0 || gradient == gradients[step], "going back twice over step {step}");
+                gradients[step] = gradient;
+                if round == 1 || step % 3 == 0 {
+                    assert_eq!(state(&mut memory), states[step], "after going back to step {step}");
+                }
+            }
+            memory.replay();
+            assert_eq!(state(&mut memory), end, "after a replay");
+        }
+        // The steps since the latest restart have the gradients that a new memory gives.
+        if let Some(first) = (0..steps).rev().find(|step| restarted(*step)) {
+            let (mut new, mut read) = (make(), vec![0.0; memory.read_len()]);
+            for step in first..steps {
+                new.step(&interface(length, step, seed), &mut read, true);
+            }
+            for step in (first..steps).rev() {
+                assert_eq!(back(&mut new, step, seed), gradients[step], "gradient of step {step} since step {first}");
+            }
+        }
+
+        for step in (kept..steps).rev() {
+            back(&mut memory, step, seed);
+        }
+        // A memory that is saved on the way back, and gone on with in another direction.
+        let mut saved = Arrays::default();
+        memory.save(&mut saved);
+        other.load(&mut saved).expect("it was saved by a memory of the same configuration");
+        for step in 0..more {
+            step_both(&mut memory, &mut other, step, seed + 3);
+        }
+        memory.restart();
+        assert_eq!(state(&mut memory), fresh, "after a last restart");
+        for step in (0..more).rev() {
+            back(&mut memory, step, seed + 3);
+        }
+        for step in (0..kept).rev() {
+            back(&mut memory, step, seed);
+        }
+        if kept + more > 0 {
+            assert_eq!(state(&mut memory), states[0], "after going back to the start");
+        }
+        memory.replay();
+        assert_eq!(state(&mut memory), fresh, "the last restart is redone as well");
+        memory.reset();
+        assert_eq!(state(&mut memory), fresh, "after a reset");
+        memory.replay();
+        assert_eq!(state(&mut memory), fresh, "a reset leaves nothing to replay");
     }
 }

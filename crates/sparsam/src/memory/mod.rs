@@ -32,6 +32,8 @@
 //! * **[`step_back`](Memory::step_back)** is the backward pass of the latest step on the tape: it turns the gradient of the
 //!   reads into the gradient of the interface, and undoes the step. Once every step is undone, the memory is bit for bit what
 //!   it was when the episode started.
+//! * **[`restart`](Memory::restart)** makes the memory as new between two steps, on the tape: going back undoes it together
+//!   with the step after it, and no gradient passes over it.
 //! * **[`replay`](Memory::replay)** redoes all undone steps without computing them again: the memory is bit for bit what it
 //!   was before the backward pass. A memory can thus be trained on a piece of a sequence and carried on to the next piece.
 //! * **[`save`](Memory::save)** and **[`load`](Memory::load)** copy the state of a memory to another one, at the cost of the
@@ -84,6 +86,15 @@ pub trait Memory<T: Real>: sealed::Memory + Send {
     /// starts a new episode.
     fn step(&mut self, interface: &[T], read: &mut [T], record: bool);
 
+    /// Makes the memory as new, as [`reset`](Self::reset) does, but keeps the tape, and on it what is lost:
+    /// [`step_back`](Self::step_back) of the step after a restart undoes the restart as well, so that the memory is again
+    /// what it was before it. No gradient passes over a restart. The cost is that of the words that were written, or of all
+    /// words of a dense memory, however many restarts an episode has.
+    ///
+    /// Going back over a restart restores every bit. An approximate index is rebuilt from the words, as by
+    /// [`load`](Self::load).
+    fn restart(&mut self);
+
     /// The backward pass of the latest step on the tape that is not undone yet, which it undoes. `interface` is the one that
     /// drove the step, and `read_gradient` the gradient of what it read. The gradient of the interface is written to
     /// `interface_gradient`; gradients of what passes from step to step are kept inside.
@@ -92,7 +103,7 @@ pub trait Memory<T: Real>: sealed::Memory + Send {
     /// If no step is left on the tape.
     fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]);
 
-    /// Redoes every step that was undone.
+    /// Redoes every step and restart that was undone.
     fn replay(&mut self);
 
     /// Puts everything that a later step could depend on into `to`: the words ever written, or all words of a dense memory,
@@ -119,6 +130,12 @@ pub trait Memory<T: Real>: sealed::Memory + Send {
     /// Bytes that the tape of `steps` steps may take beyond those already taken; 0 for a memory whose tape is small beside the
     /// memory itself.
     fn tape_growth(&self, _steps: usize) -> u128 {
+        0
+    }
+
+    /// Bytes that the first [`restart`](Self::restart) of an episode keeps of the memory as it stands; 0 where a restart is
+    /// kept as a step is.
+    fn restart_growth(&self) -> u128 {
         0
     }
 }

@@ -14,12 +14,14 @@ mod layers;
 mod parameters;
 mod pieces;
 mod runner;
+mod sequences;
 mod shard;
 mod time_major;
 
 pub use initial::{Block, FirstValue, InitialValues, ONE_HOT_INPUT_BOUND, input_bound};
 pub use parameters::{Parameters, Tensor};
 pub use runner::Runner;
+pub use sequences::Sequences;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

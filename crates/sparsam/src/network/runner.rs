@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::parameters::check_tensors;
 use super::pieces::{Listener, each_piece};
 use super::shard::{BLOCK, PackedWeights, Passes, Place, SHARD_ROWS, Shard};
-use super::{Network, NetworkConfig, Parameters};
+use super::{Network, NetworkConfig, Parameters, Sequences};
 use crate::system::available_bytes;
 use crate::{Arrays, Error, Real};
 
@@ -54,8 +54,8 @@ use crate::{Arrays, Error, Real};
 /// `replay`, `forward`, … carries the memory from batch to batch, and gradients stop between them. `infer` with one time
 /// step at a time is a stream, whose memory use is constant beyond the words it stores.
 ///
-/// Sequences of different lengths may share a batch: past its length a row keeps its state, its outputs are zero, and it
-/// passes no gradient.
+/// Sequences of different lengths may share a batch: past its length a row keeps its state, its outputs are zero, it
+/// passes no gradient, and its inputs do not matter. [`Sequences`] may also say where rows start anew within a sequence.
 ///
 /// The threads of the current rayon pool share the work; results do not depend on their number.
 pub struct Runner<T: Real> {
@@ -231,17 +231,30 @@ impl<T: Real> Runner<T> {
         lengths: &[usize],
         outputs: &mut [T],
     ) -> Result<(), Error> {
-        let steps = self.check_shapes(network, inputs, lengths, outputs)?;
-        self.check_tape(network, steps, lengths)?;
-        for (taped, length) in self.taped.iter_mut().zip(lengths) {
+        self.forward_sequences(network, Sequences::new(inputs, lengths), outputs)
+    }
+
+    /// As [`forward`](Self::forward), over sequences that may say where rows start anew.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_sequences(
+        &mut self,
+        network: &Network<T>,
+        sequences: Sequences<'_, T>,
+        outputs: &mut [T],
+    ) -> Result<(), Error> {
+        let steps = self.check_shapes(network, sequences, outputs)?;
+        self.check_tape(network, steps, sequences)?;
+        for (taped, length) in self.taped.iter_mut().zip(sequences.lengths) {
             *taped = (*taped).max(*length);
         }
-        self.start_run(network, inputs, lengths, outputs)?;
+        self.start_run(network, sequences, outputs)?;
         let (Passes { prepare, advance, finish, .. }, weights, parameters) =
             (self.passes, &self.weights, network.parameters());
         let batch = self.rows;
         let prepare = |number: usize, shard: &mut Shard<T>| {
-            prepare(shard, weights, parameters, inputs, lengths, Place { first_row: number * SHARD_ROWS, batch });
+            prepare(shard, weights, parameters, sequences, Place { first_row: number * SHARD_ROWS, batch });
         };
         let mut run = steps;
         if self.listener.is_none() {
@@ -275,22 +288,37 @@ impl<T: Real> Runner<T> {
         lengths: &[usize],
         outputs: &mut [T],
     ) -> Result<(), Error> {
-        let steps = self.check_shapes(network, inputs, lengths, outputs)?;
+        self.infer_sequences(network, Sequences::new(inputs, lengths), outputs)
+    }
+
+    /// As [`infer`](Self::infer), over sequences that may say where rows start anew.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn infer_sequences(
+        &mut self,
+        network: &Network<T>,
+        sequences: Sequences<'_, T>,
+        outputs: &mut [T],
+    ) -> Result<(), Error> {
+        let steps = self.check_shapes(network, sequences, outputs)?;
         // Nothing but the outputs grows with the steps.
         let held: usize = self.shards.iter().map(Shard::held_outputs).sum();
         check_room(steps, (outputs.len().saturating_sub(held) * size_of::<T>()) as u128)?;
-        self.start_run(network, inputs, lengths, outputs)?;
+        self.start_run(network, sequences, outputs)?;
         let (infer, weights, parameters, batch) = (self.passes.infer, &self.weights, network.parameters(), self.rows);
         let (of_inputs, of_outputs) = (batch * self.config.input_size, batch * self.config.output_len());
         let shards = &mut self.shards;
         // Cut where it is cut anyway, a run gives the same numbers to the bit.
         let run = each_piece(self.listener.as_mut(), steps, BLOCK, |piece| {
-            let inputs = &inputs[piece.start * of_inputs..piece.end * of_inputs];
+            let inputs = &sequences.inputs[piece.start * of_inputs..piece.end * of_inputs];
             let outputs = &mut outputs[piece.start * of_outputs..piece.end * of_outputs];
-            let left: Vec<usize> =
-                lengths.iter().map(|length| length.saturating_sub(piece.start).min(piece.len())).collect();
+            let left = |length: &usize| length.saturating_sub(piece.start).min(piece.len());
+            let lengths: Vec<usize> = sequences.lengths.iter().map(left).collect();
+            let starts = sequences.starts.map(|starts| &starts[piece.start * batch..piece.end * batch]);
+            let part = Sequences { inputs, lengths: &lengths, starts };
             let place = |number: usize| Place { first_row: number * SHARD_ROWS, batch };
-            for_each(shards, |number, shard| infer(shard, weights, parameters, inputs, &left, place(number)));
+            for_each(shards, |number, shard| infer(shard, weights, parameters, part, place(number)));
             shards.iter().enumerate().for_each(|(number, shard)| shard.write_outputs(place(number), outputs));
             Ok(())
         })?;
@@ -315,7 +343,20 @@ impl<T: Real> Runner<T> {
         lengths: &[usize],
         outputs: &mut [T],
     ) -> Result<Arrays<T>, Error> {
-        let steps = self.start_run(network, inputs, lengths, outputs)?;
+        self.trace_sequences(network, Sequences::new(inputs, lengths), outputs)
+    }
+
+    /// As [`trace`](Self::trace), over sequences that may say where rows start anew.
+    ///
+    /// # Errors
+    /// As [`trace`](Self::trace).
+    pub fn trace_sequences(
+        &mut self,
+        network: &Network<T>,
+        sequences: Sequences<'_, T>,
+        outputs: &mut [T],
+    ) -> Result<Arrays<T>, Error> {
+        let steps = self.start_run(network, sequences, outputs)?;
         let (trace, weights, batch) = (self.passes.trace, &self.weights, self.rows);
         let (shards, mut all) = (&mut self.shards, Arrays::default());
         let run = each_piece(self.listener.as_mut(), steps, 1, |piece| {
@@ -333,7 +374,7 @@ impl<T: Real> Runner<T> {
                         }
                         Ok(())
                     };
-                    trace(shard, weights, network.parameters(), inputs, lengths, place, step, &mut traced)?;
+                    trace(shard, weights, network.parameters(), sequences, place, step, &mut traced)?;
                 }
             }
             Ok(())
@@ -342,14 +383,8 @@ impl<T: Real> Runner<T> {
         Ok(all)
     }
 
-    fn start_run(
-        &mut self,
-        network: &Network<T>,
-        inputs: &[T],
-        lengths: &[usize],
-        outputs: &[T],
-    ) -> Result<usize, Error> {
-        let steps = self.check_shapes(network, inputs, lengths, outputs)?;
+    fn start_run(&mut self, network: &Network<T>, sequences: Sequences<'_, T>, outputs: &[T]) -> Result<usize, Error> {
+        let steps = self.check_shapes(network, sequences, outputs)?;
         self.pack(network);
         self.steps = steps;
         self.has_tape = false;
@@ -457,16 +492,18 @@ impl<T: Real> Runner<T> {
     }
 
     /// Refuses a tape that would make the machine swap or end the program halfway.
-    fn check_tape(&self, network: &Network<T>, steps: usize, lengths: &[usize]) -> Result<(), Error> {
+    fn check_tape(&self, network: &Network<T>, steps: usize, sequences: Sequences<'_, T>) -> Result<(), Error> {
         let growth = |(number, shard): (usize, &Shard<T>)| {
-            shard.tape_growth(lengths, Place { first_row: number * SHARD_ROWS, batch: self.rows })
+            shard.tape_growth(sequences, Place { first_row: number * SHARD_ROWS, batch: self.rows })
         };
         let bytes: u128 = self.shards.iter().enumerate().map(growth).sum();
-        let journal = |(length, taped): (&usize, &usize)| {
+        let journal = |(row, (length, taped)): (usize, (&usize, &usize))| {
             let of = |steps| network.config().journal_bytes::<T>(steps);
-            of(*length).saturating_sub(of(*taped))
+            // A restart keeps the words that the steps before it changed.
+            let kept = if sequences.starts_of(row) > 0 { of(*length) } else { 0 };
+            of(*length).saturating_sub(of(*taped)) + kept
         };
-        let journals: u128 = lengths.iter().zip(&self.taped).map(journal).sum();
+        let journals: u128 = sequences.lengths.iter().zip(&self.taped).enumerate().map(journal).sum();
         check_room(steps, bytes + journals)
     }
 
@@ -477,32 +514,16 @@ impl<T: Real> Runner<T> {
         }
     }
 
-    fn check_shapes(
-        &self,
-        network: &Network<T>,
-        inputs: &[T],
-        lengths: &[usize],
-        outputs: &[T],
-    ) -> Result<usize, Error> {
-        let NetworkConfig { input_size, .. } = self.config;
-        let steps = inputs.len() / (self.rows * input_size);
-        expect_len("inputs", inputs.len(), steps, self.rows, input_size)?;
+    fn check_shapes(&self, network: &Network<T>, sequences: Sequences<'_, T>, outputs: &[T]) -> Result<usize, Error> {
+        let (inputs, input_size) = (sequences.inputs.len(), self.config.input_size);
+        let steps = inputs / (self.rows * input_size);
+        expect_len("inputs", inputs, steps, self.rows, input_size)?;
         expect_len("outputs", outputs.len(), steps, self.rows, self.config.output_len())?;
         if *network.config() != self.config {
             return Err(Error::Order("a runner runs networks of the configuration that it was made for"));
         }
-        if lengths.len() != self.rows {
-            return Err(Error::Shape {
-                what: "lengths",
-                found: lengths.len(),
-                expected: self.rows,
-                shape: "one for each row".into(),
-            });
-        }
-        match lengths.iter().enumerate().find(|(_, length)| **length > steps) {
-            Some((row, length)) => Err(Error::Length { row, length: *length, steps }),
-            None => Ok(steps),
-        }
+        sequences.check(steps, self.rows)?;
+        Ok(steps)
     }
 }
 

@@ -5,7 +5,7 @@ pub mod reference;
 
 use reference::{Constants, Controller, Reference};
 use sparsam::network::InitialValues;
-use sparsam::{ControllerKind, Model, Network, NetworkConfig, Parameters, Runner};
+use sparsam::{ControllerKind, Model, Network, NetworkConfig, Parameters, Runner, Sequences};
 
 /// Numbers in ±1 that look random, the same for the same seed.
 pub struct Numbers(u64);
@@ -70,12 +70,14 @@ pub fn of_row(all: &[f64], width: usize, row: usize, rows: usize) -> Vec<f64> {
     all.chunks(width).skip(row).step_by(rows).flatten().copied().collect()
 }
 
-/// A batch: inputs, lengths, and weights of the outputs in a loss Σ weight · output.
+/// A batch: inputs, lengths, where rows start anew, and weights of the outputs in a loss Σ weight · output.
 pub struct Batch {
     pub rows: usize,
     pub steps: usize,
     pub inputs: Vec<f64>,
     pub lengths: Vec<usize>,
+    /// Empty if none does.
+    pub starts: Vec<bool>,
     pub loss_weights: Vec<f64>,
 }
 
@@ -89,8 +91,32 @@ impl Batch {
             steps,
             inputs: numbers.vector(steps * rows * config.input_size),
             lengths: lengths.to_vec(),
+            starts: Vec::new(),
             loss_weights: numbers.vector(steps * rows * config.output_len()),
         }
+    }
+
+    /// The batch with rows that start anew, each a step and a row.
+    pub fn with_starts(mut self, starts: &[(usize, usize)]) -> Self {
+        self.starts = vec![false; self.steps * self.rows];
+        for (step, row) in starts {
+            self.starts[step * self.rows + row] = true;
+        }
+        self
+    }
+
+    pub fn sequences(&self) -> Sequences<'_, f64> {
+        let sequences = Sequences::new(&self.inputs, &self.lengths);
+        if self.starts.is_empty() { sequences } else { sequences.with_starts(&self.starts) }
+    }
+
+    /// The steps of a row, cut where it starts anew; the first part goes on from what was before, unless it is empty.
+    pub fn parts(&self, row: usize) -> Vec<std::ops::Range<usize>> {
+        let starts = |step: &usize| self.starts.get(step * self.rows + row) == Some(&true);
+        let mut borders: Vec<usize> = (0..self.lengths[row]).filter(starts).collect();
+        borders.insert(0, 0);
+        borders.push(self.lengths[row]);
+        borders.windows(2).map(|pair| pair[0]..pair[1]).collect()
     }
 
     /// The inputs of one row's sequence.
@@ -102,13 +128,13 @@ impl Batch {
 
     pub fn forward(&self, runner: &mut Runner<f64>, network: &Network<f64>) -> Vec<f64> {
         let mut outputs = vec![f64::NAN; self.steps * self.rows * network.config().output_len()];
-        runner.forward(network, &self.inputs, &self.lengths, &mut outputs).expect("shapes fit");
+        runner.forward_sequences(network, self.sequences(), &mut outputs).expect("shapes fit");
         outputs
     }
 
     pub fn infer(&self, runner: &mut Runner<f64>, network: &Network<f64>) -> Vec<f64> {
         let mut outputs = vec![f64::NAN; self.steps * self.rows * network.config().output_len()];
-        runner.infer(network, &self.inputs, &self.lengths, &mut outputs).expect("shapes fit");
+        runner.infer_sequences(network, self.sequences(), &mut outputs).expect("shapes fit");
         outputs
     }
 
@@ -130,7 +156,19 @@ impl Batch {
 /// Checks every parameter's and input's gradient of one model against finite differences, over `before` (whose state
 /// is carried, and where gradients stop) and then `lengths`.
 pub fn check_gradients(kinds: impl Into<Kinds>, sizes: [usize; 3], before: &[usize], lengths: &[usize], seed: u64) {
-    check_differences(kinds.into(), sizes, before, lengths, seed, |network, first, batch| {
+    check_gradients_with_starts(kinds, sizes, before, lengths, &[], seed);
+}
+
+/// As [`check_gradients`], with rows that start anew: at each of some steps a row.
+pub fn check_gradients_with_starts(
+    kinds: impl Into<Kinds>,
+    sizes: [usize; 3],
+    before: &[usize],
+    lengths: &[usize],
+    starts: &[(usize, usize)],
+    seed: u64,
+) {
+    check_differences(kinds.into(), sizes, before, lengths, starts, seed, |network, first, batch| {
         // The carried state is a constant: it comes from these weights, whatever happens to them later.
         let unchanged = network.clone();
         let mut runner = Runner::new(network, batch.rows).expect("it fits");
@@ -153,9 +191,10 @@ pub fn check_gradients_by_equations(
     sizes: [usize; 3],
     before: &[usize],
     lengths: &[usize],
+    starts: &[(usize, usize)],
     seed: u64,
 ) {
-    check_differences(memory.into(), sizes, before, lengths, seed, |network, first, batch| {
+    check_differences(memory.into(), sizes, before, lengths, starts, seed, |network, first, batch| {
         let unchanged = network.clone();
         let constants: Vec<Constants> = (0..batch.rows).map(|_| Constants::default()).collect();
         move |network: &Network<f64>, batch: &Batch| {
@@ -166,7 +205,16 @@ pub fn check_gradients_by_equations(
                 if first.rows > 0 {
                     reference::run(&unchanged, &mut controller, &mut memory, &first.inputs_of(row, sizes[0]));
                 }
-                let outputs = reference::run(network, &mut controller, &mut memory, &batch.inputs_of(row, sizes[0]));
+                let inputs = batch.inputs_of(row, sizes[0]);
+                let mut outputs = Vec::new();
+                for (number, part) in batch.parts(row).into_iter().enumerate() {
+                    if number > 0 {
+                        controller = Controller::new(network);
+                        memory = Some(reference(constants[row].clone()));
+                    }
+                    let inputs = &inputs[part.start * sizes[0]..part.end * sizes[0]];
+                    outputs.extend(reference::run(network, &mut controller, &mut memory, inputs));
+                }
                 let weights = of_row(&batch.loss_weights, network.config().output_len(), row, batch.rows);
                 outputs.iter().zip(&weights).map(|(y, w)| y * w).sum()
             };
@@ -181,13 +229,17 @@ fn check_differences<L: FnMut(&Network<f64>, &Batch) -> f64>(
     sizes: [usize; 3],
     before: &[usize],
     lengths: &[usize],
+    starts: &[(usize, usize)],
     seed: u64,
     loss: impl FnOnce(&Network<f64>, Batch, &Batch) -> L,
 ) {
-    let what = format!("{kinds:?} {sizes:?} before {before:?} lengths {lengths:?} seed {seed}");
+    let what = format!("{kinds:?} {sizes:?} before {before:?} lengths {lengths:?} starts {starts:?} seed {seed}");
     let mut network = network(kinds, sizes[0], sizes[1], sizes[2], seed);
     let first = Batch::new(&network, before, seed + 1);
     let mut batch = Batch::new(&network, lengths, seed + 2);
+    if !starts.is_empty() {
+        batch = batch.with_starts(starts);
+    }
     let mut runner = Runner::new(&network, lengths.len()).expect("it fits");
     if !before.is_empty() {
         first.infer(&mut runner, &network);

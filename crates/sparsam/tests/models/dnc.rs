@@ -178,8 +178,19 @@ fn compare_dnc(config: &dnc::Config, sizes: [usize; 3], lengths: &[usize], seed:
 }
 
 fn check(config: &dnc::Config, sizes: [usize; 3], before: &[usize], lengths: &[usize], seed: u64) {
+    check_with_starts(config, sizes, before, lengths, &[], seed);
+}
+
+fn check_with_starts(
+    config: &dnc::Config,
+    sizes: [usize; 3],
+    before: &[usize],
+    lengths: &[usize],
+    starts: &[(usize, usize)],
+    seed: u64,
+) {
     let reference = |constants: Constants| -> Box<dyn Reference> { Box::new(Equations::new(config, constants)) };
-    check_gradients_by_equations(Model::Dnc(config.clone()), reference, sizes, before, lengths, seed);
+    check_gradients_by_equations(Model::Dnc(config.clone()), reference, sizes, before, lengths, starts, seed);
 }
 
 #[test]
@@ -216,6 +227,8 @@ fn gradients_with_a_carried_state() {
     for seed in 0..6 {
         check(&dnc(11, 4, 2), [2, 5, 2], &[6, 3], &[6, 7], seed);
         check(&dnc(18, 3, 3), [2, 4, 2], &[9], &[5], seed + 50);
+        let starts = [(0, 1), (2, 0), (3, 0), (5, 1)];
+        check_with_starts(&dnc(11, 4, 2), [2, 5, 2], &[6, 3], &[8, 7], &starts, seed + 70);
     }
 }
 

@@ -217,9 +217,12 @@ fn agrees_with_dense_links_where_nothing_is_cut() {
 
 #[test]
 fn gradients_over_shapes_and_seeds() {
-    let check = |config: sdnc::Config, sizes, before: &[usize], lengths: &[usize], seed| {
+    let check_with_starts = |config: sdnc::Config, sizes, before: &[usize], lengths: &[usize], starts: &[_], seed| {
         let reference = |constants| -> Box<dyn Reference> { Box::new(Equations::new(&config, constants)) };
-        check_gradients_by_equations(Model::Sdnc(config.clone()), reference, sizes, before, lengths, seed);
+        check_gradients_by_equations(Model::Sdnc(config.clone()), reference, sizes, before, lengths, starts, seed);
+    };
+    let check = |config: sdnc::Config, sizes, before: &[usize], lengths: &[usize], seed| {
+        check_with_starts(config, sizes, before, lengths, &[], seed);
     };
     for seed in 0..6 {
         check(sdnc(30, 5, 2, 3, 4), [2, 5, 2], &[], &[9, 5], seed);
@@ -230,5 +233,7 @@ fn gradients_over_shapes_and_seeds() {
         for config in with_options(&sdnc(10, 4, 2, 2, 3)) {
             check(config, [2, 4, 1], &[], &[9], seed + 500);
         }
+        let starts = [(0, 1), (2, 0), (3, 0), (5, 1)];
+        check_with_starts(sdnc(12, 4, 2, 2, 3), [2, 5, 2], &[6, 3], &[8, 7], &starts, seed + 600);
     }
 }

@@ -52,9 +52,14 @@ macro_rules! frame {
 pub(crate) use frame;
 
 /// The part of [`Memory`](crate::memory::Memory) in which memories with all their state in `frames` do not differ. Their steps
-/// are functions `step` and `step_back`.
+/// are functions `step` and `step_back`, and `make_as_new` makes the frame of the latest step that of a new memory.
 macro_rules! life_in_frames {
     () => {
+        fn reset(&mut self) {
+            self.frames.start_episode();
+            self.make_as_new();
+        }
+
         fn fill(&mut self, content: &mut dyn FnMut(usize, &mut [T])) {
             self.reset();
             self.layout.fill(self.frames.now_mut(), content);
@@ -68,7 +73,13 @@ macro_rules! life_in_frames {
             step(self, interface, read, record);
         }
 
+        fn restart(&mut self) {
+            self.frames.restart();
+            self.make_as_new();
+        }
+
         fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+            self.frames.undo_restarts();
             step_back(self, interface, read_gradient, interface_gradient);
         }
 
@@ -98,8 +109,10 @@ pub struct Frames<T> {
     places: Vec<usize>,
     /// The latest step that is in force.
     position: usize,
-    /// Steps on the tape; those after `position` were undone.
+    /// Steps on the tape; those after `position` were undone. A restart counts as one.
     steps: usize,
+    /// Those of them that are restarts.
+    restarts: Vec<usize>,
 }
 
 /// Bytes of a chunk that holds several frames.
@@ -113,8 +126,15 @@ impl<T: Real> Frames<T> {
     pub fn new(frame_len: usize) -> Result<Self, Error> {
         let frame_len = frame_len * LANES;
         let frames_in_chunk = (CHUNK_BYTES / (frame_len * size_of::<T>())).max(1);
-        let mut frames =
-            Self { frame_len, frames_in_chunk, chunks: Vec::new(), places: Vec::new(), position: 0, steps: 0 };
+        let mut frames = Self {
+            frame_len,
+            frames_in_chunk,
+            chunks: Vec::new(),
+            places: Vec::new(),
+            position: 0,
+            steps: 0,
+            restarts: Vec::new(),
+        };
         frames.grow()?;
         Ok(frames)
     }
@@ -143,6 +163,7 @@ impl<T: Real> Frames<T> {
     pub fn start_episode(&mut self) {
         self.places.swap(0, self.position);
         (self.position, self.steps) = (0, 0);
+        self.restarts.clear();
     }
 
     /// The frame of the latest step in force.
@@ -175,6 +196,33 @@ impl<T: Real> Frames<T> {
         if !record {
             self.start_episode();
         }
+        self.go_on();
+        let (before, now) = (self.place(self.position - 1), self.place(self.position));
+        if !record {
+            self.start_episode();
+        }
+        self.frames_at(before, now)
+    }
+
+    /// Goes on to a frame that does not follow from the one before it: that of a new memory is to be put there.
+    ///
+    /// # Panics
+    /// If there is no address space left.
+    pub fn restart(&mut self) {
+        self.go_on();
+        self.restarts.push(self.position);
+    }
+
+    /// Goes back over the restarts after which no step is in force.
+    pub fn undo_restarts(&mut self) {
+        while self.restarts.binary_search(&self.position).is_ok() {
+            self.position -= 1;
+        }
+    }
+
+    /// Goes on by a frame; what was undone is forgotten.
+    fn go_on(&mut self) {
+        while self.restarts.pop_if(|restart| *restart > self.position).is_some() {}
         self.position += 1;
         self.steps = self.position;
         if self.position == self.places.len()
@@ -182,11 +230,6 @@ impl<T: Real> Frames<T> {
         {
             panic!("the tape cannot grow: {error}");
         }
-        let (before, now) = (self.place(self.position - 1), self.place(self.position));
-        if !record {
-            self.start_episode();
-        }
-        self.frames_at(before, now)
     }
 
     /// The frames at two places, each a chunk and where it starts in it; the second one to be changed.
@@ -206,19 +249,22 @@ impl<T: Real> Frames<T> {
         (before.as_chunks().0, now.as_chunks_mut().0)
     }
 
-    /// No step on the tape was undone: whatever gradient comes back from later steps starts at zero here.
+    /// No step follows that was undone, or only after a restart: whatever gradient comes back from later steps starts at
+    /// zero here.
     pub fn at_end(&self) -> bool {
-        self.position == self.steps
+        self.position == self.steps || self.restarts.binary_search(&(self.position + 1)).is_ok()
     }
 
-    /// Undoes the latest step in force: the frame before it, which is the state now, and its own.
+    /// Undoes the latest step in force, and the restarts right before it: the frame before the step, and its own.
     ///
     /// # Panics
     /// If no step is left on the tape.
     pub fn step_back(&mut self) -> (&[Sixteen<T>], &[Sixteen<T>]) {
         assert!(self.position > 0, "no step is left on the tape");
-        self.position -= 1;
-        (self.frame(self.position), self.frame(self.position + 1))
+        let before = self.position - 1;
+        self.position = before;
+        self.undo_restarts();
+        (self.frame(before), self.frame(before + 1))
     }
 
     /// The frame before the latest step in force, and its own.

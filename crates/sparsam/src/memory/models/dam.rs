@@ -212,6 +212,15 @@ impl<T: Real> Dam<T> {
     }
 }
 
+impl<T: Real> Dam<T> {
+    fn make_as_new(&mut self) {
+        let frame = self.frames.now_mut();
+        frame.as_flattened_mut().fill(T::ZERO);
+        // What is no word is never the least used.
+        self.layout.set_padding(FrameMut::cut(self.layout, self.heads, frame).usage, -T::NEG_INFINITY);
+    }
+}
+
 impl<T: Real> Memory<T> for Dam<T> {
     fn interface_len(&self) -> usize {
         self.heads * Fields::len(self.fields.word_size)
@@ -219,14 +228,6 @@ impl<T: Real> Memory<T> for Dam<T> {
 
     fn read_len(&self) -> usize {
         self.heads * self.fields.word_size
-    }
-
-    fn reset(&mut self) {
-        self.frames.start_episode();
-        let frame = self.frames.now_mut();
-        frame.as_flattened_mut().fill(T::ZERO);
-        // What is no word is never the least used.
-        self.layout.set_padding(FrameMut::cut(self.layout, self.heads, frame).usage, -T::NEG_INFINITY);
     }
 
     life_in_frames!();

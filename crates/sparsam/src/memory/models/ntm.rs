@@ -472,17 +472,8 @@ impl<T: Real> Ntm<T> {
     }
 }
 
-impl<T: Real> Memory<T> for Ntm<T> {
-    fn interface_len(&self) -> usize {
-        self.heads * self.fields.len()
-    }
-
-    fn read_len(&self) -> usize {
-        self.heads * self.fields.word_size
-    }
-
-    fn reset(&mut self) {
-        self.frames.start_episode();
+impl<T: Real> Ntm<T> {
+    fn make_as_new(&mut self) {
         let now = FrameMut::cut(self.layout, self.heads, self.frames.now_mut());
         now.contents.as_flattened_mut().fill(T::from_f64(1e-6));
         for part in [now.read_weights, now.write_weights, now.read_content, now.write_content] {
@@ -491,6 +482,16 @@ impl<T: Real> Memory<T> for Ntm<T> {
                 weights[0][0] = T::ONE;
             }
         }
+    }
+}
+
+impl<T: Real> Memory<T> for Ntm<T> {
+    fn interface_len(&self) -> usize {
+        self.heads * self.fields.len()
+    }
+
+    fn read_len(&self) -> usize {
+        self.heads * self.fields.word_size
     }
 
     life_in_frames!();

@@ -9,6 +9,7 @@ use crate::memory::interface::{Field, INTERPOLATION_GATE, STRENGTH, WRITE_GATE, 
 use crate::memory::options::{Footprint, memory_options};
 use crate::memory::sparse::content;
 use crate::memory::sparse::ring;
+use crate::memory::sparse::segments::{Segments, Swap};
 use crate::memory::sparse::store::{self, Reads, Store, pair_bytes};
 use crate::memory::sparse::words::Addition;
 use crate::memory::trace::{put_heads, put_pairs};
@@ -149,7 +150,14 @@ pub struct Sam<T> {
     store: Store<T>,
     /// Cosines of the words read at each step on the tape; heads × reads each.
     cosines: Vec<T>,
+    segments: Segments<Aside<T>>,
     scratch: Scratch<T>,
+}
+
+/// What a memory holds, put aside.
+pub struct Aside<T> {
+    store: store::Aside<T>,
+    cosines: Vec<T>,
 }
 
 #[derive(Debug, Default)]
@@ -175,8 +183,40 @@ impl<T: Real> Sam<T> {
             fields: Fields { word_size },
             store: Store::new(memory_size, word_size, index, access_threshold, Reads::new(heads, reads), heads)?,
             cosines: Vec::new(),
+            segments: Segments::default(),
             scratch: Scratch::default(),
         })
+    }
+}
+
+impl<T: Real> Swap for Sam<T> {
+    type Aside = Aside<T>;
+
+    fn segments(&mut self) -> &mut Segments<Aside<T>> {
+        &mut self.segments
+    }
+
+    fn fresh(&self) -> Aside<T> {
+        Aside { store: self.store.fresh(), cosines: Vec::new() }
+    }
+
+    fn swap(&mut self, other: Aside<T>) -> Aside<T> {
+        Aside {
+            store: self.store.swap(other.store, |_| ()),
+            cosines: std::mem::replace(&mut self.cosines, other.cosines),
+        }
+    }
+
+    fn at_start(&self) -> bool {
+        self.store.at_start()
+    }
+
+    fn forget_undone(&mut self) {
+        self.store.forget_undone();
+    }
+
+    fn redo(&mut self) {
+        self.store.replay();
     }
 }
 
@@ -190,6 +230,7 @@ impl<T: Real> Memory<T> for Sam<T> {
     }
 
     fn reset(&mut self) {
+        self.segments.clear();
         self.store.reset(|_| ());
     }
 
@@ -199,6 +240,7 @@ impl<T: Real> Memory<T> for Sam<T> {
     }
 
     fn start_episode(&mut self) {
+        self.segments.clear();
         self.store.start_episode();
     }
 
@@ -206,15 +248,22 @@ impl<T: Real> Memory<T> for Sam<T> {
         if !record {
             self.start_episode();
         }
+        self.segments.forget_later();
         step(self, interface, read, record);
     }
 
+    fn restart(&mut self) {
+        self.start_segment();
+    }
+
     fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+        self.undo_restarts();
         step_back(self, interface, read_gradient, interface_gradient);
+        self.undo_restarts();
     }
 
     fn replay(&mut self) {
-        self.store.replay();
+        self.redo_segments();
     }
 
     fn save(&mut self, to: &mut Arrays<T>) {
@@ -236,6 +285,10 @@ impl<T: Real> Memory<T> for Sam<T> {
         self.store.reads.trace(now, 0..self.heads, "read", to);
         put_heads(heads().map(|head| head[self.fields.strength()].oneplus()), "read_strengths", to);
         Gates::trace(&gates, to);
+    }
+
+    fn restart_growth(&self) -> u128 {
+        self.store.words.aside_bytes()
     }
 }
 

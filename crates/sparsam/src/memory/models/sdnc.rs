@@ -10,8 +10,9 @@ use crate::memory::options::{Footprint, memory_options};
 use crate::memory::sharpen::{sharpen, sharpen_back};
 use crate::memory::softmax::{softmax, softmax_back};
 use crate::memory::sparse::content;
-use crate::memory::sparse::links::{Direction, Links};
+use crate::memory::sparse::links::{self, Direction, Links};
 use crate::memory::sparse::ring::{self, Accesses};
+use crate::memory::sparse::segments::{Segments, Swap};
 use crate::memory::sparse::store::{self, Reads, Store, pair_bytes};
 use crate::memory::sparse::words::Addition;
 use crate::memory::trace::{put_heads, put_pairs};
@@ -206,7 +207,15 @@ pub struct Sdnc<T> {
     store: Store<T>,
     links: Links<T>,
     tape: Tape<T>,
+    segments: Segments<Aside<T>>,
     scratch: Scratch<T>,
+}
+
+/// What a memory holds, put aside.
+pub struct Aside<T> {
+    store: store::Aside<T>,
+    links: links::Aside<T>,
+    tape: Tape<T>,
 }
 
 /// What going back needs of each step, the store's and the links' own tapes aside.
@@ -234,6 +243,12 @@ struct Scratch<T> {
     mode_gradient: Vec<T>,
 }
 
+impl<T: Real> Tape<T> {
+    fn new(heads: usize, reads: usize) -> Self {
+        Self { found: Reads::new(MODES * heads, reads), ..Self::default() }
+    }
+}
+
 impl<T: Real> Sdnc<T> {
     /// A memory of zeros without links.
     ///
@@ -249,9 +264,46 @@ impl<T: Real> Sdnc<T> {
             fields: Fields::new(config),
             store: Store::new(memory_size, word_size, index, access_threshold, Reads::new(heads, MODES * reads), 1)?,
             links: Links::new(memory_size, links)?,
-            tape: Tape { found: Reads::new(MODES * heads, reads), ..Tape::default() },
+            tape: Tape::new(heads, reads),
+            segments: Segments::default(),
             scratch: Scratch::default(),
         })
+    }
+}
+
+impl<T: Real> Swap for Sdnc<T> {
+    type Aside = Aside<T>;
+
+    fn segments(&mut self) -> &mut Segments<Aside<T>> {
+        &mut self.segments
+    }
+
+    fn fresh(&self) -> Aside<T> {
+        let tape = Tape::new(self.fields.heads, self.reads);
+        Aside { store: self.store.fresh(), links: self.links.fresh(), tape }
+    }
+
+    fn swap(&mut self, other: Aside<T>) -> Aside<T> {
+        let mut kept = self.links.no_rows();
+        Aside {
+            store: self.store.swap(other.store, |word| self.links.keep(word, &mut kept)),
+            links: self.links.swap(other.links, kept),
+            tape: std::mem::replace(&mut self.tape, other.tape),
+        }
+    }
+
+    fn at_start(&self) -> bool {
+        self.store.at_start()
+    }
+
+    fn forget_undone(&mut self) {
+        self.store.forget_undone();
+        self.links.forget_undone();
+    }
+
+    fn redo(&mut self) {
+        self.store.replay();
+        self.links.redo_updates();
     }
 }
 
@@ -265,6 +317,7 @@ impl<T: Real> Memory<T> for Sdnc<T> {
     }
 
     fn reset(&mut self) {
+        self.segments.clear();
         self.links.reset();
         self.store.reset(|word| self.links.forget(word));
     }
@@ -275,6 +328,7 @@ impl<T: Real> Memory<T> for Sdnc<T> {
     }
 
     fn start_episode(&mut self) {
+        self.segments.clear();
         self.links.start_episode();
         self.store.start_episode();
     }
@@ -283,16 +337,22 @@ impl<T: Real> Memory<T> for Sdnc<T> {
         if !record {
             self.start_episode();
         }
+        self.segments.forget_later();
         step(self, interface, read, record);
     }
 
+    fn restart(&mut self) {
+        self.start_segment();
+    }
+
     fn step_back(&mut self, interface: &[T], read_gradient: &[T], interface_gradient: &mut [T]) {
+        self.undo_restarts();
         step_back(self, interface, read_gradient, interface_gradient);
+        self.undo_restarts();
     }
 
     fn replay(&mut self) {
-        self.store.replay();
-        self.links.redo_updates();
+        self.redo_segments();
     }
 
     fn save(&mut self, to: &mut Arrays<T>) {
@@ -322,6 +382,11 @@ impl<T: Real> Memory<T> for Sdnc<T> {
         to.put_real("read_modes", &[heads.len(), MODES], modes);
         put_heads(heads.map(|h| interface[self.fields.strength(h)].oneplus()), "read_strengths", to);
         Gates::trace(&[gates], to);
+    }
+
+    fn restart_growth(&self) -> u128 {
+        // The links are entries of both matrices in the rows of words written.
+        2 * self.store.words.aside_bytes()
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod content;
 pub mod links;
 pub mod ring;
+pub mod segments;
 mod slots;
 pub mod store;
 pub mod words;

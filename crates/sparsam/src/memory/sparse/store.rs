@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::ring::{Accesses, Ring};
-use super::words::{Addition, Words};
+use super::words::{self, Addition, Words};
 use crate::arrays::{check_distinct, last_word, unusable};
 use crate::index::Index;
 use crate::kernels::simd::InstructionSet;
@@ -34,6 +34,16 @@ pub fn footprint(sizes: &impl Sizes, steps: usize, element: usize, step: u128, c
     // Each change keeps the old content; each changed word has a gradient.
     let gradients = words.min(steps * changes) * (size * element + 8);
     Footprint::Sparse { tape: steps * (step + changes * (size * element + 4) + 40) + gradients }
+}
+
+/// A store's words, order and reads that were put aside with their tape.
+pub struct Aside<T> {
+    words: words::Aside<T>,
+    ring: Ring,
+    reads: Reads<T>,
+    erased: Vec<u32>,
+    moves: Vec<usize>,
+    position: usize,
 }
 
 /// Words that know when they were last accessed, and what the heads read of them. Every step erases the least recently
@@ -106,6 +116,45 @@ impl<T: Real> Store<T> {
         self.ring.truncate_record(0);
         self.moves.truncate(1);
         self.position = 0;
+    }
+
+    /// As a new store: to be [taken up](Self::swap).
+    pub fn fresh(&self) -> Aside<T> {
+        Aside {
+            words: words::Aside::default(),
+            ring: Ring::new(self.words.memory_size() as u32),
+            reads: Reads::new(self.reads.heads, self.reads.capacity),
+            erased: Vec::new(),
+            moves: vec![0],
+            position: 0,
+        }
+    }
+
+    /// Puts everything aside, the tape included, and takes up something else in its place, at the cost of the words
+    /// written in both. Names the words put aside that were ever written to `forgotten`.
+    pub fn swap(&mut self, other: Aside<T>, forgotten: impl FnMut(u32)) -> Aside<T> {
+        // No gradient passes from one to the other.
+        self.read_weight_gradients.fill(T::ZERO);
+        Aside {
+            words: self.words.swap(other.words, forgotten),
+            ring: std::mem::replace(&mut self.ring, other.ring),
+            reads: std::mem::replace(&mut self.reads, other.reads),
+            erased: std::mem::replace(&mut self.erased, other.erased),
+            moves: std::mem::replace(&mut self.moves, other.moves),
+            position: std::mem::replace(&mut self.position, other.position),
+        }
+    }
+
+    /// Whether no step on the tape is in force.
+    pub fn at_start(&self) -> bool {
+        self.position == 0
+    }
+
+    /// What was undone can no longer be replayed.
+    pub fn forget_undone(&mut self) {
+        self.words.forget_undone();
+        self.ring.truncate_record(self.moves[self.position]);
+        self.moves.truncate(self.position + 1);
     }
 
     /// Puts words, the order of their accesses, and what the heads read into `to`.

@@ -21,23 +21,37 @@ pub struct Words<T> {
     index: Box<dyn Index<T>>,
     /// Every word below is written.
     lowest_unwritten: u32,
+    tape: Tape<T>,
+    /// The index does not know yet of what was undone or redone, or taken up.
+    index_stale: bool,
+    /// Words that were written before those in slots, and of which the index knows nothing yet.
+    unindexed: Vec<u32>,
+    /// Scratch: the distinct words of a write.
+    distinct: Vec<u32>,
+}
 
-    /// Of the words that the episode wrote, in the order of their first write.
+/// What is kept of an episode's writes, since its latest restart if it has one.
+struct Tape<T> {
+    /// Of the words that were written, in the order of their first write.
     slots: Slots,
-    /// Whether the word of each slot was written before the episode.
-    written_before_episode: Vec<bool>,
+    /// Whether the word of each slot was written before.
+    written_before: Vec<bool>,
     lowest_unwritten_at_start: u32,
     journal_slots: Vec<u32>,
     journal_contents: Vec<T>,
     steps: Vec<StepEnd>,
     /// Recorded writes that are in force; those after it were undone.
     position: usize,
-    /// The index does not know yet of what was undone or redone.
-    index_stale: bool,
     /// Gradients of the words in slots; empty until the first backward step.
     gradients: Vec<T>,
-    /// Scratch: the distinct words of a write.
-    distinct: Vec<u32>,
+}
+
+/// Words that were put aside with their tape. The default is words of which none was ever written, and an empty tape.
+pub struct Aside<T> {
+    tape: Tape<T>,
+    written: Vec<u32>,
+    /// Of the words written.
+    contents: Vec<T>,
 }
 
 /// How much was in the journal after a recorded write.
@@ -57,6 +71,27 @@ pub struct Addition<T> {
     pub head: u32,
 }
 
+impl<T> Default for Tape<T> {
+    fn default() -> Self {
+        Self {
+            slots: Slots::new(),
+            written_before: Vec::new(),
+            lowest_unwritten_at_start: 0,
+            journal_slots: Vec::new(),
+            journal_contents: Vec::new(),
+            steps: Vec::new(),
+            position: 0,
+            gradients: Vec::new(),
+        }
+    }
+}
+
+impl<T> Default for Aside<T> {
+    fn default() -> Self {
+        Self { tape: Tape::default(), written: Vec::new(), contents: Vec::new() }
+    }
+}
+
 impl<T: Real> Words<T> {
     /// `memory_size` zero words of `word_size` numbers, found by `index`, which is empty.
     ///
@@ -70,15 +105,9 @@ impl<T: Real> Words<T> {
             contents: Pages::new(memory_size.checked_mul(word_size).ok_or_else(too_large)?)?,
             index,
             lowest_unwritten: 0,
-            slots: Slots::new(),
-            written_before_episode: Vec::new(),
-            lowest_unwritten_at_start: 0,
-            journal_slots: Vec::new(),
-            journal_contents: Vec::new(),
-            steps: Vec::new(),
-            position: 0,
+            tape: Tape::default(),
             index_stale: false,
-            gradients: Vec::new(),
+            unindexed: Vec::new(),
             distinct: Vec::new(),
         })
     }
@@ -105,7 +134,7 @@ impl<T: Real> Words<T> {
             contents[start..start + size].fill(T::ZERO);
         });
         self.lowest_unwritten = 0;
-        self.lowest_unwritten_at_start = 0;
+        self.tape.lowest_unwritten_at_start = 0;
     }
 
     /// Gives every word the content that `content` writes, as if written before the episode. The words must have been
@@ -117,7 +146,7 @@ impl<T: Real> Words<T> {
             self.index.update(word as u32, &self.contents);
         }
         self.lowest_unwritten = self.memory_size() as u32;
-        self.lowest_unwritten_at_start = self.lowest_unwritten;
+        self.tape.lowest_unwritten_at_start = self.lowest_unwritten;
     }
 
     /// The words ever written, by rising numbers, at the cost of their count.
@@ -150,20 +179,49 @@ impl<T: Real> Words<T> {
             self.index.update(*word, &self.contents);
         }
         self.pass_written();
-        self.lowest_unwritten_at_start = self.lowest_unwritten;
+        self.tape.lowest_unwritten_at_start = self.lowest_unwritten;
         Ok(())
+    }
+
+    /// Bytes that [`swap`](Self::swap) takes to keep the words.
+    pub fn aside_bytes(&self) -> u128 {
+        let held = self.index.len().max(self.unindexed.len());
+        held as u128 * (self.word_size * size_of::<T>() + size_of::<u32>()) as u128
+    }
+
+    /// Puts the words and their tape aside, and takes up others in their place, at the cost of the words written in both.
+    /// Names those put aside to `forgotten`.
+    pub fn swap(&mut self, other: Aside<T>, mut forgotten: impl FnMut(u32)) -> Aside<T> {
+        self.update_index();
+        let mut aside = Aside { tape: std::mem::replace(&mut self.tape, other.tape), ..Aside::default() };
+        aside.tape.gradients.clear();
+        let (contents, size) = (&mut self.contents, self.word_size);
+        aside.contents.reserve(self.index.len() * size);
+        self.index.clear(&mut |word| {
+            forgotten(word);
+            let content = &mut contents[word as usize * size..][..size];
+            aside.written.push(word);
+            aside.contents.extend_from_slice(content);
+            content.fill(T::ZERO);
+        });
+        for (word, content) in other.written.iter().zip(other.contents.chunks_exact(size)) {
+            self.contents[*word as usize * size..][..size].copy_from_slice(content);
+        }
+        self.unindexed = other.written;
+        self.index_stale = true;
+        aside
     }
 
     /// Keeps the words as they stand and empties the journal, at the cost of the words in it.
     pub fn start_episode(&mut self) {
         self.update_index();
         self.take_back_slots(0);
-        self.journal_slots.clear();
-        self.journal_contents.clear();
-        self.steps.clear();
-        self.position = 0;
-        self.gradients.clear();
-        self.lowest_unwritten_at_start = self.lowest_unwritten;
+        self.tape.journal_slots.clear();
+        self.tape.journal_contents.clear();
+        self.tape.steps.clear();
+        self.tape.position = 0;
+        self.tape.gradients.clear();
+        self.tape.lowest_unwritten_at_start = self.lowest_unwritten;
     }
 
     /// Zeroes the `erased` words, then adds `weight · vector(head)` for every addition. With `record`, keeps what
@@ -188,8 +246,8 @@ impl<T: Real> Words<T> {
             for i in 0..self.distinct.len() {
                 self.record(self.distinct[i]);
             }
-            self.steps.push(StepEnd { entries: self.journal_slots.len(), slots: self.slots.len() });
-            self.position += 1;
+            self.tape.steps.push(StepEnd { entries: self.tape.journal_slots.len(), slots: self.tape.slots.len() });
+            self.tape.position += 1;
         }
         for word in erased {
             let start = *word as usize * self.word_size;
@@ -207,20 +265,20 @@ impl<T: Real> Words<T> {
 
     #[inline(always)]
     fn record(&mut self, word: u32) {
-        let slot = self.slots.get(word).unwrap_or_else(|| {
-            self.written_before_episode.push(self.index.contains(word));
-            self.slots.add(word)
+        let slot = self.tape.slots.get(word).unwrap_or_else(|| {
+            self.tape.written_before.push(self.index.contains(word));
+            self.tape.slots.add(word)
         });
-        self.journal_slots.push(slot as u32);
+        self.tape.journal_slots.push(slot as u32);
         let start = word as usize * self.word_size;
-        self.journal_contents.extend_from_slice(&self.contents[start..start + self.word_size]);
+        self.tape.journal_contents.extend_from_slice(&self.contents[start..start + self.word_size]);
     }
 
     /// Undoes the latest recorded write that is in force.
     #[inline(always)]
     pub fn undo_write(&mut self) {
-        self.position -= 1;
-        for entry in self.entries(self.position).rev() {
+        self.tape.position -= 1;
+        for entry in self.entries(self.tape.position).rev() {
             self.exchange(entry);
         }
         self.index_stale = true;
@@ -228,63 +286,69 @@ impl<T: Real> Words<T> {
 
     /// Does again every write that was undone.
     pub fn redo_writes(&mut self) {
-        while self.position < self.steps.len() {
-            for entry in self.entries(self.position) {
+        while self.tape.position < self.tape.steps.len() {
+            for entry in self.entries(self.tape.position) {
                 self.exchange(entry);
             }
-            self.position += 1;
+            self.tape.position += 1;
             self.index_stale = true;
         }
-        self.gradients.clear();
+        self.tape.gradients.clear();
     }
 
     fn entries(&self, step: usize) -> std::ops::Range<usize> {
-        let start = if step == 0 { 0 } else { self.steps[step - 1].entries };
-        start..self.steps[step].entries
+        let start = if step == 0 { 0 } else { self.tape.steps[step - 1].entries };
+        start..self.tape.steps[step].entries
     }
 
     #[inline(always)]
     fn exchange(&mut self, entry: usize) {
-        let word = self.slots.word(self.journal_slots[entry] as usize);
+        let word = self.tape.slots.word(self.tape.journal_slots[entry] as usize);
         let (there, here) = (entry * self.word_size, word as usize * self.word_size);
-        let old = &mut self.journal_contents[there..there + self.word_size];
+        let old = &mut self.tape.journal_contents[there..there + self.word_size];
         old.swap_with_slice(&mut self.contents[here..here + self.word_size]);
     }
 
     /// Writes that were undone cannot be done again once something else is written.
-    fn forget_undone(&mut self) {
+    pub fn forget_undone(&mut self) {
         self.update_index();
-        if self.position < self.steps.len() {
-            let (entries, slots) = match self.position.checked_sub(1) {
-                Some(last) => (self.steps[last].entries, self.steps[last].slots),
+        if self.tape.position < self.tape.steps.len() {
+            let (entries, slots) = match self.tape.position.checked_sub(1) {
+                Some(last) => (self.tape.steps[last].entries, self.tape.steps[last].slots),
                 None => (0, 0),
             };
             self.take_back_slots(slots);
-            self.journal_slots.truncate(entries);
-            self.journal_contents.truncate(entries * self.word_size);
-            self.steps.truncate(self.position);
+            self.tape.journal_slots.truncate(entries);
+            self.tape.journal_contents.truncate(entries * self.word_size);
+            self.tape.steps.truncate(self.tape.position);
         }
-        self.gradients.clear();
+        self.tape.gradients.clear();
     }
 
     fn take_back_slots(&mut self, kept: usize) {
-        self.slots.truncate(kept);
-        self.written_before_episode.truncate(kept);
+        self.tape.slots.truncate(kept);
+        self.tape.written_before.truncate(kept);
     }
 
-    /// Tells the index of what was undone or redone since it was last told.
+    /// Tells the index of what was undone, redone or taken up since it was last told.
     fn update_index(&mut self) {
         if !std::mem::take(&mut self.index_stale) {
             return;
         }
-        let written = match self.position.checked_sub(1) {
-            Some(last) => self.steps[last].slots,
+        let written = match self.tape.position.checked_sub(1) {
+            Some(last) => self.tape.steps[last].slots,
             None => 0,
         };
-        self.lowest_unwritten = self.lowest_unwritten_at_start;
-        for (slot, written_before_episode) in self.written_before_episode.iter().enumerate() {
-            let word = self.slots.word(slot);
-            if slot < written || *written_before_episode {
+        self.lowest_unwritten = self.tape.lowest_unwritten_at_start;
+        for word in self.unindexed.drain(..) {
+            // Those in slots come below.
+            if self.tape.slots.get(word).is_none() {
+                self.index.update(word, &self.contents);
+            }
+        }
+        for (slot, written_before) in self.tape.written_before.iter().enumerate() {
+            let word = self.tape.slots.word(slot);
+            if slot < written || *written_before {
                 self.index.update(word, &self.contents);
             } else {
                 self.index.forget(word);
@@ -319,8 +383,8 @@ impl<T: Real> Words<T> {
 
     /// Allocates gradients, all zero, if this is the first backward step of the episode.
     pub fn start_back(&mut self) {
-        if self.gradients.is_empty() {
-            self.gradients.resize(self.slots.len() * self.word_size, T::ZERO);
+        if self.tape.gradients.is_empty() {
+            self.tape.gradients.resize(self.tape.slots.len() * self.word_size, T::ZERO);
         }
     }
 
@@ -330,9 +394,9 @@ impl<T: Real> Words<T> {
     pub fn content_and_gradient(&mut self, word: u32) -> (&[T], Option<&mut [T]>) {
         let start = word as usize * self.word_size;
         let content = &self.contents[start..start + self.word_size];
-        let gradient = self.slots.get(word).map(|slot| {
+        let gradient = self.tape.slots.get(word).map(|slot| {
             let start = slot * self.word_size;
-            &mut self.gradients[start..start + self.word_size]
+            &mut self.tape.gradients[start..start + self.word_size]
         });
         (content, gradient)
     }
@@ -340,8 +404,8 @@ impl<T: Real> Words<T> {
     /// The gradient of the content of a word that the episode wrote.
     #[inline(always)]
     pub fn gradient(&mut self, word: u32) -> &mut [T] {
-        let slot = self.slots.get(word).expect("only words that the episode wrote are asked for");
+        let slot = self.tape.slots.get(word).expect("only words that the episode wrote are asked for");
         let start = slot * self.word_size;
-        &mut self.gradients[start..start + self.word_size]
+        &mut self.tape.gradients[start..start + self.word_size]
     }
 }

@@ -46,7 +46,9 @@ impl<T: Real> Shard<T> {
             // Gradients vanish over a long sequence, but do not become 0 by themselves.
             drop_negligible(state_gradients.all());
             self.step_memories_back(weights, t);
+            self.exchange_starts(0, t..t + 1);
             self.step_controllers_back(weights, t, gradients.controller);
+            self.exchange_starts(0, t..t + 1);
         }
     }
 
@@ -60,7 +62,9 @@ impl<T: Real> Shard<T> {
     ) {
         let layers = self.sizes.layers.split(parameters.values());
         let mut gradients = self.sizes.layers.split_mut(gradients.values_mut());
+        self.exchange_starts(0, 0..self.steps);
         self.controllers_back(weights, layers.controller, gradients.controller, with_inputs);
+        self.exchange_starts(0, 0..self.steps);
         self.interfaces_back(&mut gradients.interface);
     }
 
@@ -133,6 +137,7 @@ impl<T: Real> Shard<T> {
     /// place, and to what the step before gets.
     fn step_controllers_back(&mut self, weights: &PackedWeights<T>, t: usize, gradients: &mut [T]) {
         let hidden = self.sizes.hidden;
+        let starts = self.starts_at(t..t + 1);
         let state_gradients = self.scratch.state_gradients.step(t % BLOCK);
         let mut carried_state = self.scratch.carried_state.step_mut(0);
         let mut carried_cell = self.scratch.carried_cell.step_mut(0);
@@ -154,6 +159,10 @@ impl<T: Real> Shard<T> {
             }
         }
         weights.controller.recur_back(self.rows, tape.all(), carried_state.all());
+        for start in &self.starts[starts] {
+            carried_state.row(start.row).fill(T::ZERO);
+            carried_cell.row(start.row).fill(T::ZERO);
+        }
     }
 
     /// Adds the gradients of the controllers' parameters over all steps, and writes those of the inputs, if wanted.

@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::passes::Traced;
-use super::{BLOCK, PackedWeights, Place, Shard, Sizes};
+use super::{BLOCK, PackedWeights, Place, Shard, Sizes, Start};
 use crate::controller::Step;
 use crate::kernels::matrix::{View, multiply};
-use crate::network::Parameters;
 use crate::network::layers::Linear;
 use crate::network::time_major::TimeMajor;
+use crate::network::{Parameters, Sequences};
 use crate::{Arrays, Error, Real};
 
 impl<T: Real> Shard<T> {
@@ -17,12 +17,11 @@ impl<T: Real> Shard<T> {
         &mut self,
         weights: &PackedWeights<T>,
         parameters: &Parameters<T>,
-        inputs: &[T],
-        lengths: &[usize],
+        sequences: Sequences<'_, T>,
         place: Place,
     ) {
-        let steps = self.start_pass(lengths, place);
-        self.take_inputs(weights, parameters, inputs, place, 0, steps);
+        let steps = self.start_pass(sequences, place);
+        self.take_inputs(weights, parameters, sequences.inputs, place, 0, steps);
         self.steps = 0;
     }
 
@@ -43,14 +42,13 @@ impl<T: Real> Shard<T> {
         &mut self,
         weights: &PackedWeights<T>,
         parameters: &Parameters<T>,
-        inputs: &[T],
-        lengths: &[usize],
+        sequences: Sequences<'_, T>,
         place: Place,
     ) {
-        let steps = self.start_pass(lengths, place);
+        let steps = self.start_pass(sequences, place);
         for first in (0..steps).step_by(BLOCK) {
             let count = BLOCK.min(steps - first);
-            self.run(weights, parameters, inputs, place, first, count, false);
+            self.run(weights, parameters, sequences.inputs, place, first, count, false);
             self.steps = count;
             self.start_episode();
         }
@@ -61,19 +59,18 @@ impl<T: Real> Shard<T> {
         &mut self,
         weights: &PackedWeights<T>,
         parameters: &Parameters<T>,
-        inputs: &[T],
-        lengths: &[usize],
+        sequences: Sequences<'_, T>,
         place: Place,
         step: usize,
         traced: &mut Traced<'_, T>,
     ) -> Result<(), Error> {
         if step == 0 {
-            self.start_pass(lengths, place);
+            self.start_pass(sequences, place);
         }
         if step >= self.longest() {
             return Ok(());
         }
-        self.run(weights, parameters, inputs, place, step, 1, true);
+        self.run(weights, parameters, sequences.inputs, place, step, 1, true);
         self.steps = 1;
         for (row, memory) in self.memories.iter().enumerate() {
             if step < self.lengths[row] {
@@ -87,10 +84,18 @@ impl<T: Real> Shard<T> {
     }
 
     /// Starts an episode of as many steps as the longest of the shard's rows has, which it gives.
-    fn start_pass(&mut self, lengths: &[usize], place: Place) -> usize {
+    fn start_pass(&mut self, sequences: Sequences<'_, T>, place: Place) -> usize {
         self.start_episode();
-        self.lengths.copy_from_slice(&lengths[place.first_row..place.first_row + self.rows]);
+        self.lengths.copy_from_slice(&sequences.lengths[place.first_row..place.first_row + self.rows]);
         let steps = self.longest();
+        self.starts.clear();
+        if let Some(starts) = sequences.starts {
+            for step in 0..steps {
+                let of_rows = starts[place.range(step, self.rows, 1)].iter().zip(&self.lengths).enumerate();
+                let starting = of_rows.filter(|(_, (start, length))| **start && step < **length);
+                self.starts.extend(starting.map(|(row, _)| Start { step, row }));
+            }
+        }
         self.outputs.fit(steps);
         steps
     }
@@ -135,6 +140,10 @@ impl<T: Real> Shard<T> {
         for t in 0..count {
             let of_batch = &inputs[place.range(first + t, self.rows, self.sizes.input)];
             self.inputs.step_mut(t).all().copy_from_slice(of_batch);
+            // What stands past the end of a sequence may be no numbers, and a gradient of 0 times these would be none.
+            for row in (0..self.rows).filter(|row| first + t >= self.lengths[*row]) {
+                self.inputs.step_mut(t).row(row).fill(T::ZERO);
+            }
         }
         let controller = self.sizes.layers.split(parameters.values()).controller;
         weights.controller.start(controller, self.inputs.steps(0..count), self.tape.steps_mut(0..count));
@@ -151,7 +160,9 @@ impl<T: Real> Shard<T> {
     ) {
         let bias = self.sizes.layers.split(parameters.values()).interface.bias;
         for t in steps {
+            self.exchange_starts(first, t..t + 1);
             self.step_controllers(weights, first, t);
+            self.exchange_starts(first, t..t + 1);
             self.step_memories(weights, bias, first, t, record);
         }
     }
@@ -183,11 +194,16 @@ impl<T: Real> Shard<T> {
         if interface == 0 {
             return;
         }
+        let starts = self.starts_at(first + t..first + t + 1);
         let (mut states, mut interfaces) = (self.states.step_mut(t + 1), self.interfaces.step_mut(t));
         for row in 0..self.rows {
             interfaces.row(row).copy_from_slice(bias);
         }
         weights.interface.multiply_add(self.rows, states.all(), state, interfaces.all(), interface);
+        for start in &self.starts[starts] {
+            let memory = &mut self.memories[start.row];
+            if record { memory.restart() } else { memory.reset() }
+        }
         for (row, memory) in self.memories.iter_mut().enumerate() {
             if first + t < self.lengths[row] {
                 memory.step(interfaces.row(row), &mut states.row(row)[hidden..], record);

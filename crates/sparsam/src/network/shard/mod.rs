@@ -13,6 +13,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::NetworkConfig;
+use super::Sequences;
 use super::layers::Layers;
 use super::time_major::TimeMajor;
 use crate::kernels::matrix::TILE_ROWS;
@@ -104,6 +105,8 @@ pub struct Shard<T: Real> {
     outputs: TimeMajor<T>,
     input_gradients: TimeMajor<T>,
     lengths: Vec<usize>,
+    /// Where rows of the latest run start anew, in the order of time.
+    starts: Vec<Start>,
     /// Steps on the tape.
     steps: usize,
     /// The state is the one at the end of the tape; else that at its start.
@@ -111,9 +114,18 @@ pub struct Shard<T: Real> {
     scratch: Scratch<T>,
 }
 
-/// What a backward pass works with.
+/// A row that is as new before a step.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    step: usize,
+    row: usize,
+}
+
+/// What passes work with.
 #[derive(Debug)]
 struct Scratch<T> {
+    /// For each start that is looked at, zeros, or the states that they stand in for.
+    aside: Vec<T>,
     /// The gradients of the outputs of a block of steps.
     output_gradients: TimeMajor<T>,
     /// The gradients of \[h ; r\] at a block of steps.
@@ -147,9 +159,11 @@ impl<T: Real> Shard<T> {
             outputs: empty(sizes.output),
             input_gradients: empty(sizes.input),
             lengths: vec![0; rows],
+            starts: Vec::new(),
             steps: 0,
             at_end: true,
             scratch: Scratch {
+                aside: Vec::new(),
                 output_gradients: empty(sizes.output),
                 state_gradients: empty(sizes.state),
                 carried_state: empty(sizes.state),
@@ -238,12 +252,42 @@ impl<T: Real> Shard<T> {
         }
     }
 
-    /// Bytes that the tapes of sequences of these lengths take beyond those taken already, the controller's and the dense
-    /// memories'.
-    pub fn tape_growth(&self, lengths: &[usize], place: Place) -> u128 {
-        let lengths = &lengths[place.first_row..place.first_row + self.rows];
-        let memories: u128 =
-            self.memories.iter().zip(lengths).map(|(memory, length)| memory.tape_growth(*length)).sum();
+    /// The starts at some steps.
+    fn starts_at(&self, steps: Range<usize>) -> Range<usize> {
+        let before = |step: usize| self.starts.partition_point(|start| start.step < step);
+        before(steps.start)..before(steps.end)
+    }
+
+    /// Puts zeros in the place of the states before these steps, which are steps from `first` on of their sequences, in the
+    /// rows that start there; or, the second time, the states back in their place. Those steps see what a new row has, while
+    /// the steps before keep what they led to.
+    fn exchange_starts(&mut self, first: usize, steps: Range<usize>) {
+        if self.starts.is_empty() {
+            return;
+        }
+        let Sizes { state, cell, .. } = self.sizes;
+        let starts = self.starts_at(first + steps.start..first + steps.end);
+        let aside = &mut self.scratch.aside;
+        if aside.len() < starts.len() * (state + cell) {
+            aside.resize(starts.len() * (state + cell), T::ZERO);
+        }
+        for (Start { step, row }, aside) in self.starts[starts].iter().zip(aside.chunks_exact_mut(state + cell)) {
+            let (of_state, of_cell) = aside.split_at_mut(state);
+            self.states.step_mut(step - first).row(*row).swap_with_slice(of_state);
+            self.cells.step_mut(step - first).row(*row).swap_with_slice(of_cell);
+        }
+    }
+
+    /// Bytes that the tapes of these sequences take beyond those taken already, the controller's and the dense memories';
+    /// and what restarts keep of sparse ones as they stand.
+    pub fn tape_growth(&self, sequences: Sequences<'_, T>, place: Place) -> u128 {
+        let lengths = &sequences.lengths[place.first_row..place.first_row + self.rows];
+        let mut memories = 0;
+        for (row, (memory, length)) in self.memories.iter().zip(lengths).enumerate() {
+            let starts = sequences.starts_of(place.first_row + row);
+            memories += memory.tape_growth(length + starts);
+            memories += if starts > 0 { memory.restart_growth() } else { 0 };
+        }
         let steps = lengths.iter().copied().max().unwrap_or(0);
         let of_steps: u128 =
             [&self.inputs, &self.tape, &self.interfaces, &self.outputs].map(|array| array.growth(steps)).iter().sum();

@@ -4,20 +4,19 @@ use std::ops::Range;
 
 use super::{PackedWeights, Place, Shard};
 use crate::kernels::both::Both;
-use crate::network::{NetworkConfig, Parameters};
+use crate::network::{NetworkConfig, Parameters, Sequences};
 use crate::{Arrays, Error, Real};
 
 /// Takes what a row's memory did at a step: the row, and the arrays.
 pub type Traced<'a, T> = dyn FnMut(usize, Arrays<T>) -> Result<(), Error> + 'a;
 
-type Forward<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], &[usize], Place);
+type Forward<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, Sequences<'_, T>, Place);
 type Advance<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, Range<usize>);
 type Trace<T> = fn(
     &mut Shard<T>,
     &PackedWeights<T>,
     &Parameters<T>,
-    &[T],
-    &[usize],
+    Sequences<'_, T>,
     Place,
     usize,
     &mut Traced<'_, T>,

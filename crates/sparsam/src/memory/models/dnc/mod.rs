@@ -599,6 +599,12 @@ fn state_vectors<V>(usage: V, precedence: V, write: V, read: V) -> [(&'static st
     [("usage", usage), ("precedence", precedence), ("write_weights", write), ("read_weights", read)]
 }
 
+impl<T: Real> Dnc<T> {
+    fn make_as_new(&mut self) {
+        self.frames.now_mut().fill([T::ZERO; LANES]);
+    }
+}
+
 impl<T: Real> Memory<T> for Dnc<T> {
     fn interface_len(&self) -> usize {
         self.fields.len()
@@ -606,11 +612,6 @@ impl<T: Real> Memory<T> for Dnc<T> {
 
     fn read_len(&self) -> usize {
         self.fields.heads * self.fields.word_size
-    }
-
-    fn reset(&mut self) {
-        self.frames.start_episode();
-        self.frames.now_mut().fill([T::ZERO; LANES]);
     }
 
     life_in_frames!();

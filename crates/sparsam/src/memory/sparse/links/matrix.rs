@@ -32,6 +32,11 @@ pub struct RowTape<T> {
 }
 
 impl<T> RowTape<T> {
+    /// No rows, for a matrix with so many places in a row.
+    pub fn new(limit: usize) -> Self {
+        Self { numbers: Vec::new(), columns: Vec::new(), values: Vec::new(), limit }
+    }
+
     #[inline(always)]
     pub fn truncate(&mut self, length: usize) {
         self.numbers.truncate(length);
@@ -49,7 +54,7 @@ impl<T: Real> Matrix<T> {
             columns: Pages::new(places)?,
             values: Pages::new(places)?,
             lists: Lists::new(words, places)?,
-            rows: RowTape { numbers: Vec::new(), columns: Vec::new(), values: Vec::new(), limit },
+            rows: RowTape::new(limit),
             entries: Vec::new(),
         })
     }
@@ -138,6 +143,26 @@ impl<T: Real> Matrix<T> {
             }
         }
         Ok(())
+    }
+
+    /// Adds a row to `to`, if it has entries.
+    pub fn keep_row(&self, row: u32, to: &mut RowTape<T>) {
+        let range = self.row(row);
+        if self.columns[range.clone()].iter().any(|column| *column != 0) {
+            to.numbers.push(row);
+            to.columns.extend_from_slice(&self.columns[range.clone()]);
+            to.values.extend_from_slice(&self.values[range]);
+        }
+    }
+
+    /// Takes over rows that were [kept](Self::keep_row), as they lay. The matrix must be empty.
+    pub fn take_up_rows(&mut self, rows: &RowTape<T>) {
+        let entries = rows.columns.chunks_exact(self.limit).zip(rows.values.chunks_exact(self.limit));
+        for (row, (columns, values)) in rows.numbers.iter().zip(entries) {
+            for ((place, column), value) in self.row(*row).zip(columns).zip(values) {
+                self.replace(*row, place, *column, *value);
+            }
+        }
     }
 
     /// Empties the row and the column of a word. Every word that shares an entry with it must be emptied too.

@@ -5,7 +5,7 @@ mod matrix;
 mod weighted;
 
 use self::lists::{BLOCK, End, Entry, LISTED};
-use self::matrix::{Matrix, check_not_negative};
+use self::matrix::{Matrix, RowTape, check_not_negative};
 use self::weighted::{Weighted, keep_largest};
 use super::store::Reads;
 use crate::arrays::unusable;
@@ -59,6 +59,22 @@ struct Taped {
     before_rows: usize,
 }
 
+/// Links that were put aside with their tape.
+pub struct Aside<T> {
+    kept: Rows<T>,
+    taped: Rows<T>,
+    before_entries: Vec<(Entry, T)>,
+    precedence: Reads<T>,
+    steps: Vec<Taped>,
+    position: usize,
+}
+
+/// Some rows of both matrices.
+pub struct Rows<T> {
+    after: RowTape<T>,
+    before: RowTape<T>,
+}
+
 #[derive(Debug)]
 struct Scratch<T> {
     /// For each word one more than its place in `found`; all 0 outside of a call.
@@ -107,6 +123,54 @@ impl<T: Real> Links<T> {
     pub fn forget(&mut self, word: u32) {
         self.after.clear(word);
         self.before.clear(word);
+    }
+
+    /// No rows.
+    pub fn no_rows(&self) -> Rows<T> {
+        Rows { after: RowTape::new(self.limit), before: RowTape::new(self.limit) }
+    }
+
+    /// As new links: to be [taken up](Self::swap).
+    pub fn fresh(&self) -> Aside<T> {
+        Aside {
+            kept: self.no_rows(),
+            taped: self.no_rows(),
+            before_entries: Vec::new(),
+            precedence: Reads::new(1, self.limit),
+            steps: vec![Taped::default()],
+            position: 0,
+        }
+    }
+
+    /// [Forgets](Self::forget) a word, whose rows go to `kept`.
+    pub fn keep(&mut self, word: u32, kept: &mut Rows<T>) {
+        self.after.keep_row(word, &mut kept.after);
+        self.before.keep_row(word, &mut kept.before);
+        self.forget(word);
+    }
+
+    /// Puts the tape aside, with all links, which must have been [kept](Self::keep) before, and takes up others in their
+    /// place.
+    pub fn swap(&mut self, other: Aside<T>, kept: Rows<T>) -> Aside<T> {
+        self.after.take_up_rows(&other.kept.after);
+        self.before.take_up_rows(&other.kept.before);
+        Aside {
+            kept,
+            taped: Rows {
+                after: std::mem::replace(&mut self.after.rows, other.taped.after),
+                before: std::mem::replace(&mut self.before.rows, other.taped.before),
+            },
+            before_entries: std::mem::replace(&mut self.before.entries, other.before_entries),
+            precedence: std::mem::replace(&mut self.precedence, other.precedence),
+            steps: std::mem::replace(&mut self.steps, other.steps),
+            position: std::mem::replace(&mut self.position, other.position),
+        }
+    }
+
+    /// What was undone can no longer be done again.
+    pub fn forget_undone(&mut self) {
+        self.cut_tapes(self.steps[self.position]);
+        self.steps.truncate(self.position + 1);
     }
 
     /// Keeps everything as it stands and empties the tape.
