@@ -123,7 +123,7 @@ def test_first_weights_are_the_library_s(controller: str) -> None:
 
 
 def test_mistakes_name_the_controllers() -> None:
-    with pytest.raises(ValueError, match="controller is 'GRU', where one of lstm, gru, layer_norm_lstm was expected"):
+    with pytest.raises(ValueError, match="controller is 'GRU', where one of lstm, gru, layer_norm_lstm"):
         SAM(3, 8, controller="GRU")
     with pytest.raises(ValueError, match="where one of lstm, gru"):
         Network("sam", 3, 8, controller="rnn")

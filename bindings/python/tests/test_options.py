@@ -76,7 +76,7 @@ def test_what_is_left_out_takes_the_default_of_the_library(model: str) -> None:
         ("dam", {"usage_discount": 2}, ValueError, "usage_discount = 2 does not work: it must be a number from 0 to 1"),
         ("dam", {"usage_discount": float("nan")}, ValueError, "usage_discount is nan, where a number from 0 to 1 was"),
         ("dam", {"usage_discount": True}, TypeError, "usage_discount is True, where a number from 0 to 1 was expected"),
-        ("sam", {"index": "best"}, ValueError, "index is 'best', where one of auto, linear, ivf, kd-forest, lsh was"),
+        ("sam", {"index": "best"}, ValueError, "index is 'best', where one of auto, linear, ivf, kd-forest, lsh"),
     ],
 )
 def test_mistakes(model: str, options: dict[str, Any], error: type[Exception], sentence: str) -> None:

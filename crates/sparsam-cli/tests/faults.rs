@@ -323,7 +323,7 @@ fn a_stream_keeps_its_memory_whatever_fails() {
             }
         }
     }
-    assert!(lost >= 4, "{lost}");
+    assert!(lost >= 3, "{lost}");
 }
 
 #[test]
@@ -339,16 +339,16 @@ fn data_and_figures_say_what_cannot_be_read_or_written() {
     let faults = Faults { folder, library };
     let name = "qa1_single-supporting-fact_train.txt";
     let figure = ["reproduce", "fig2", "--tasks", "copy", "--models", "lstm", "--seeds", "1", "--minutes", "0.01"];
-    for (arguments, call, part, nth) in [
-        (&["data", "check", "babi"][..], "open", name, 1),
-        (&["data", "check", "babi"], "read", name, 1),
-        (&figure[..], "mkdir", "fig2", 1),
-        (&figure[..], "open", "fig2.md", 1),
-        (&figure[..], "write", "fig2.json", 1),
+    for (arguments, call, part) in [
+        (&["data", "check", "babi"][..], "open", name),
+        (&["data", "check", "babi"], "read", name),
+        (&figure[..], "mkdir", "learning"),
+        (&figure[..], "rename", "fig2.md"),
+        (&figure[..], "rename", "fig2.json"),
     ] {
-        let errors = ERRORS.iter().find(|(kind, _)| *kind == call).unwrap().1;
-        for errno in if long() { errors } else { &errors[..1] } {
-            let output = faults.run(arguments, call, part, nth, *errno);
+        // What only keeps a file from taking another's place is got around.
+        for errno in if call == "rename" { &[EIO, ENOSPC, EROFS][..] } else { &[EACCES, EIO] } {
+            let output = faults.run(arguments, call, part, 0, *errno);
             let what = format!("{arguments:?}, {call} of {part} failing with {errno}");
             is_said(&output, &what);
             let err = text(&output.stderr);

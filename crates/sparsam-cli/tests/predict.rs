@@ -64,7 +64,7 @@ fn what_is_predicted_gives_the_score_of_eval() {
     let alone = lines(&succeeds(folder, &["predict", "run", "new.jsonl", "--logits"]));
     assert_eq!(alone, [answers[3].clone()]);
     fs::write(folder.join("new.jsonl"), "{\"inputs\": [[1.0]]}\n").unwrap();
-    is_mistake(folder, &["predict", "run", "new.jsonl"], &["new.jsonl", "1 inputs", "takes 2"]);
+    is_mistake(folder, &["predict", "run", "new.jsonl"], &["new.jsonl", "1 inputs", "2 were expected"]);
     is_mistake(folder, &["predict", "run", "none.jsonl"], &["none.jsonl", "there is no such file"]);
     is_mistake(folder, &["predict", "run", "new.jsonl", "--state", "s"], &["--state", "standard input"]);
 }

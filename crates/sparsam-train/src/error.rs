@@ -168,17 +168,32 @@ impl Error {
     }
 
     pub(crate) fn data(place: impl ToString, reason: impl Into<String>) -> Self {
-        Self::Data { place: place.to_string(), reason: reason.into() }
+        Self::Data { place: one_line(place.to_string()), reason: one_line(reason.into()) }
     }
 
     pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> Self {
-        Self::Damaged { path: path.to_owned(), reason: reason.into() }
+        Self::Damaged { path: path.to_owned(), reason: one_line(reason.into()) }
+    }
+}
+
+/// What is quoted of a file, or of a library that quotes it, may hold anything; an error is one line.
+fn one_line(text: String) -> String {
+    if text.contains(char::is_control) {
+        text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    } else {
+        text
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_quoted_stays_on_the_line() {
+        let error = Error::data("a\nb", "is\t1\r\n when getting cksum");
+        assert_eq!(error.to_string(), "a b: is 1   when getting cksum");
+    }
 
     #[test]
     fn a_full_disk_has_the_same_way_out_wherever_it_hits() {

@@ -23,7 +23,7 @@ pub enum Error {
         reason: String,
     },
     /// A memory that this machine cannot hold.
-    #[error("the memory would need {} ({bytes} bytes), which this machine does not have; choose fewer words", gibibytes(*.bytes))]
+    #[error("the memory would need {} ({bytes} bytes), which this machine does not have; choose fewer words", size(*.bytes))]
     MemoryTooLarge {
         /// The size asked for.
         bytes: u128,
@@ -43,7 +43,7 @@ pub enum Error {
     #[error(
         "with every sequence and time step it would take {} ({bytes} bytes) of memory, and {} are available; memory_size = \
          {memory_size} would fit",
-        gibibytes(*.bytes), gibibytes(*.available)
+        size(*.bytes), size(*.available)
     )]
     MemoryDoesNotFit {
         /// The size asked for.
@@ -58,7 +58,7 @@ pub enum Error {
     #[error(
         "the backward pass over {steps} time steps would need {} ({bytes} bytes) beyond what is in use, and {} are \
          available; choose shorter sequences or fewer of them at a time; a dense model also takes less with a smaller memory_size",
-        gibibytes(*.bytes), gibibytes(*.available)
+        size(*.bytes), size(*.available)
     )]
     TapeDoesNotFit {
         /// Time steps of the longest sequence.
@@ -71,7 +71,7 @@ pub enum Error {
     /// An array that a call gives back, and that this machine has no room for.
     #[error(
         "{what} would take {} ({bytes} bytes), and {} are available; choose shorter sequences, or fewer of them at a time",
-        gibibytes(*.bytes), gibibytes(*.available)
+        size(*.bytes), size(*.available)
     )]
     NoRoom {
         /// The array.
@@ -189,6 +189,24 @@ impl Error {
     }
 }
 
-fn gibibytes(bytes: u128) -> String {
-    format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64)
+/// Bytes as a person reads them: "39.2 GiB".
+pub fn size(bytes: u128) -> String {
+    let (mut scaled, mut units) = (bytes as f64, ["KiB", "MiB", "GiB", "TiB"].iter().peekable());
+    scaled /= 1024.0;
+    while scaled >= 999.95 && units.len() > 1 {
+        scaled /= 1024.0;
+        units.next();
+    }
+    format!("{scaled:.1} {}", units.peek().copied().unwrap_or(&"KiB"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_a_unit_that_suits() {
+        let sizes = [1, 14_433_344, 42_144_366_592, 1 << 60].map(size);
+        assert_eq!(sizes, ["0.0 KiB", "13.8 MiB", "39.2 GiB", "1048576.0 TiB"]);
+    }
 }

@@ -53,6 +53,7 @@ pub use network::{Network, NetworkConfig, Parameters, Runner, Sequences};
 /// time.
 #[doc(hidden)]
 pub mod internal {
+    pub use crate::error::size;
     pub use crate::index::sample::{Distribution, Sample};
     pub use crate::kernels::{matrix, simd};
     pub use crate::memory::sparse::links::{Direction, Links};

@@ -4,17 +4,21 @@ mod common;
 
 use common::{Batch, Kinds, Numbers, check_gradients_with_starts, controllers, network, of_row};
 use sparsam::index::IndexKind;
-use sparsam::memory::{dam, dnc, ntm, sam, sdnc};
+use sparsam::memory::sam;
+use sparsam::option::{Declared, Value};
 use sparsam::{Arrays, ControllerKind, Error, Model, NO_WORD, Network, NetworkConfig, Runner, Sequences, Values};
 
 /// Every model, and every controller without a memory and beside one.
 fn models() -> Vec<Kinds> {
-    let sam = sam::Config { memory_size: 50, word_size: 5, heads: 2, reads: 3, ..Default::default() };
-    let sdnc = sdnc::Config { memory_size: 50, word_size: 5, heads: 2, reads: 3, ..Default::default() };
-    let dnc = dnc::Config { memory_size: 50, word_size: 5, heads: 2, ..Default::default() };
-    let dam = dam::Config { memory_size: 50, word_size: 5, heads: 2, ..Default::default() };
-    let ntm = ntm::Config { memory_size: 50, word_size: 5, heads: 2 };
-    let memories = [Model::Lstm, Model::Sam(sam), Model::Sdnc(sdnc), Model::Dam(dam), Model::Ntm(ntm), Model::Dnc(dnc)];
+    let small = |name: &&str| {
+        let mut model = Model::by_name(name).expect("a model");
+        for (option, size) in [("memory_size", 50), ("word_size", 5), ("heads", 2), ("reads", 3)] {
+            // One that not every model has.
+            model.set_option(option, &Value::Whole(size));
+        }
+        model
+    };
+    let memories: Vec<Model> = Model::NAMES.iter().map(small).collect();
     let beside = memories[..2].to_vec();
     let others = controllers().skip(1).flat_map(|kind| beside.clone().into_iter().map(move |memory| (kind, memory)));
     let others: Vec<Kinds> = others.map(Kinds::from).collect();

@@ -65,10 +65,12 @@ pub fn run(settings: &Reproduce) -> anyhow::Result<ExitCode> {
     let report = Report::of(settings, &plan)?;
     let files = report.write(&folder)?;
     let stopped = stop.load(Ordering::Relaxed);
-    let failed = teller.end(&report, &files, started.elapsed().as_secs_f64(), stopped);
-    Ok(match (asked.status().filter(|_| stopped), failed) {
-        (Some(status), _) => ExitCode::from(status),
-        (_, true) => ExitCode::FAILURE,
+    let failures = teller.end(&report, &files, started.elapsed().as_secs_f64(), stopped);
+    Ok(match asked.status().filter(|_| stopped) {
+        Some(status) => ExitCode::from(status),
+        None if !failures.is_empty() => {
+            anyhow::bail!("{} of {} runs failed: {}", failures.len(), plan.runs.len(), failures.join("; "))
+        }
         _ if teller.unread.load(Ordering::Relaxed) => ExitCode::from(OUTPUT_LOST),
         _ => ExitCode::SUCCESS,
     })
@@ -238,8 +240,8 @@ impl Teller {
         }
     }
 
-    /// Says what came of it; whether anything failed.
-    fn end(&self, report: &Report, files: &[String], seconds: f64, stopped: bool) -> bool {
+    /// Says what came of it; gives what failed.
+    fn end(&self, report: &Report, files: &[String], seconds: f64, stopped: bool) -> Vec<String> {
         self.bar.finish_and_clear();
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = format!("\n{}\n", report.text);
@@ -248,7 +250,7 @@ impl Teller {
             text.push_str(&format!("stopped after {time}, all saved; to go on: {}\n", self.command));
         } else if !state.failures.is_empty() {
             let failures = state.failures.len();
-            text.push_str(&format!("took {time}; {failures} failed, the reasons are above\n"));
+            text.push_str(&format!("took {time}; {failures} failed\n"));
         } else {
             text.push_str(&format!("took {time}\n"));
         }
@@ -258,7 +260,7 @@ impl Teller {
             "event": "finished", "outcome": outcome, "files": files, "failures": state.failures, "report": report.json,
         });
         self.say(&text, value);
-        !state.failures.is_empty()
+        state.failures.clone()
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path};
 
 use flate2::read::GzDecoder;
-use sparsam::internal::{available_bytes, file};
+use sparsam::internal::{available_bytes, file, size as told};
 
 use super::text::seems;
 use crate::Error;
@@ -137,12 +137,11 @@ impl Reader<'_> {
         if let Some(available) = available_bytes()
             && u128::from(size) > available
         {
-            let gibibytes = |bytes: u128| bytes as f64 / f64::from(1 << 30);
-            return Err(self.wrong(format!(
-                "{name} in it would take {:.1} GiB of memory, and {:.1} GiB are available; split it into several files",
-                gibibytes(size.into()),
-                gibibytes(available)
-            )));
+            let (wanted, there) = (told(size.into()), told(available));
+            let reason = format!(
+                "{name} in it would take {wanted} of memory, and {there} are available; split it into several files"
+            );
+            return Err(self.wrong(reason));
         }
         let expected = usize::try_from(size.min(most)).unwrap_or(usize::MAX);
         bytes.try_reserve_exact(expected).map_err(|_| Error::at(self.path)(io::ErrorKind::OutOfMemory.into()))?;
@@ -295,6 +294,24 @@ pub(crate) mod tests {
         let error = all(path).unwrap_err();
         assert!(error.is_usage(), "{error:?}");
         error.to_string()
+    }
+
+    #[test]
+    fn what_unpacks_to_more_than_there_is_memory_is_refused() {
+        let mut reader = Reader {
+            path: Path::new("a.npz"),
+            limits: Limits { file_bytes: u64::MAX, bytes: u64::MAX, ..LIMITS },
+            wanted: &|_| true,
+            seen: 0,
+            read: 0,
+            entries: Vec::new(),
+        };
+        let damaged = |error: &io::Error| panic!("{error}");
+        let refused = reader.take("x.npy".into(), 1 << 60, &mut &b"ab"[..], &damaged).unwrap_err().to_string();
+        assert!(refused.contains("a.npz: x.npy in it would take ") && refused.contains("are available"), "{refused}");
+        // What is said of a size is only a hint.
+        reader.take("x.npy".into(), 1, &mut &b"ab"[..], &damaged).unwrap();
+        assert_eq!(reader.entries[0].bytes, b"ab");
     }
 
     #[test]

@@ -17,12 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sparsam::option::{ConfigOption, Declared, Value as OptionValue};
 
-pub use babi::Babi;
-pub use copy::Copy;
-pub use omniglot::Omniglot;
-pub use recall::Recall;
-pub use sequences::{InputRows, Sequences, read_inputs};
-pub use sort::Sort;
+pub use sequences::{InputRows, read_inputs};
 
 use crate::sequence::{Sequence, TargetKind};
 use crate::{Error, Random, Stream};
@@ -353,9 +348,11 @@ impl Options for Own {
     }
 }
 
-/// The registry of tasks: one line for each.
+/// The registry of tasks: one line for each, with the module above that it stands in.
 macro_rules! tasks {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+    ($($(#[$doc:meta])* $variant:ident in $module:ident = $name:literal,)*) => {
+        $(pub use $module::$variant;)*
+
         /// The choice of a task, and its options.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "name", rename_all = "lowercase")]
@@ -405,17 +402,17 @@ macro_rules! tasks {
 
 tasks! {
     /// Repeat a sequence of random vectors.
-    Copy = "copy",
+    Copy in copy = "copy",
     /// Given an item of a list, recall the next one.
-    Recall = "recall",
+    Recall in recall = "recall",
     /// Repeat the vectors of highest priority, highest first.
-    Sort = "sort",
+    Sort in sort = "sort",
     /// Answer questions about stories.
-    Babi = "babi",
+    Babi in babi = "babi",
     /// Tell handwritten characters apart that come for the first time.
-    Omniglot = "omniglot",
+    Omniglot in omniglot = "omniglot",
     /// Sequences of one's own, from a file.
-    Sequences = "sequences",
+    Sequences in sequences = "sequences",
 }
 
 impl TaskConfig {

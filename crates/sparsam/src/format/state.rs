@@ -187,19 +187,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::memory::{dam, dnc, ntm, sam, sdnc};
+    use crate::memory::{sam, sdnc};
+    use crate::option::{Declared, Value};
     use crate::{ControllerKind, Model, Network};
 
+    /// A small memory, with those of the sizes that it has.
+    fn model(name: &str) -> Model {
+        let mut model = Model::by_name(name).unwrap();
+        for (option, size) in [("memory_size", 20), ("word_size", 3), ("heads", 2), ("reads", 2), ("links", 3)] {
+            model.set_option(option, &Value::Whole(size));
+        }
+        model
+    }
+
     fn models() -> Vec<Model> {
-        let (memory_size, word_size, heads, reads) = (20, 3, 2, 2);
-        vec![
-            Model::Lstm,
-            Model::Sam(sam::Config { memory_size, word_size, heads, reads, ..Default::default() }),
-            Model::Sdnc(sdnc::Config { memory_size, word_size, heads, reads, links: 3, ..Default::default() }),
-            Model::Dam(dam::Config { memory_size, word_size, heads, ..Default::default() }),
-            Model::Ntm(ntm::Config { memory_size, word_size, heads }),
-            Model::Dnc(dnc::Config { memory_size, word_size, heads, ..Default::default() }),
-        ]
+        Model::NAMES.iter().map(|name| model(name)).collect()
     }
 
     fn network<T: Real>(memory: Model) -> Network<T> {
@@ -272,7 +274,7 @@ mod tests {
 
     #[test]
     fn saving_leaves_the_tape() {
-        let kinds = ["gru", "layer_norm_lstm"].map(|name| (ControllerKind::by_name(name).unwrap(), Model::Lstm));
+        let kinds = ControllerKind::NAMES.iter().map(|name| (ControllerKind::by_name(name).unwrap(), Model::Lstm));
         for (controller, model) in models().into_iter().map(|model| (ControllerKind::Lstm, model)).chain(kinds) {
             let network = network_of::<f64>(controller, model);
             let (mut saved, mut other) = (Runner::new(&network, 3).unwrap(), Runner::new(&network, 3).unwrap());
@@ -341,8 +343,8 @@ mod tests {
     fn files_and_number_types() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.safetensors");
-        let double = network::<f64>(models().remove(1));
-        let single = network::<f32>(models().remove(1));
+        let double = network::<f64>(model("sam"));
+        let single = network::<f32>(model("sam"));
         let mut runner = Runner::new(&single, 2).unwrap();
         infer(&single, &mut runner, 12);
         save(&path, &mut runner).unwrap();
@@ -351,7 +353,7 @@ mod tests {
         let mut wide = load::<f64>(&path, double.config()).unwrap();
         assert!(infer(&double, &mut wide, 5).iter().all(|x| x.is_finite()));
 
-        let other = network::<f32>(models().remove(2));
+        let other = network::<f32>(model("sdnc"));
         let Err(Error::State { reason, .. }) = load::<f32>(&path, other.config()) else { panic!() };
         assert!(reason.starts_with("it is of a network {") && reason.contains("\"model\":\"sdnc\""), "{reason}");
         assert!(matches!(load::<f32>(&folder.path().join("none"), single.config()), Err(Error::Io { .. })));
@@ -366,8 +368,8 @@ mod tests {
     }
 
     /// A state of one model, with what a file says of it.
-    fn saved(model: usize) -> (Network<f32>, Vec<u8>) {
-        let network = network::<f32>(models().remove(model));
+    fn saved(of: &str) -> (Network<f32>, Vec<u8>) {
+        let network = network::<f32>(model(of));
         let mut runner = Runner::new(&network, 2).unwrap();
         infer(&network, &mut runner, 17);
         let bytes = to_bytes(&mut runner).unwrap();
@@ -375,8 +377,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn refused(model: usize, name: &str, change: impl Fn(&mut Array<f32>), sentence: &str) {
-        let network = network::<f32>(models().remove(model));
+    fn refused(of: &str, name: &str, change: impl Fn(&mut Array<f32>), sentence: &str) {
+        let network = network::<f32>(model(of));
         let mut runner = Runner::new(&network, 1).unwrap();
         let fresh = runner.save_row(0);
         infer(&network, &mut runner, 17);
@@ -412,34 +414,34 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_named() {
         let twice = "word 1 occurs twice in";
-        refused(1, "words", whole(|words| words[0] = 1), &format!("{twice} `words`"));
+        refused("sam", "words", whole(|words| words[0] = 1), &format!("{twice} `words`"));
         let no_order = "`order` is not an order of all 20 words";
-        refused(1, "order", whole(|words| words[0] = (words[0] + 1) % 20), no_order);
-        refused(1, "order", whole(|words| words.push(0)), no_order);
-        refused(1, "order", whole(|words| words.clear()), no_order);
-        refused(1, "read.words", whole(|words| words[2..4].fill(1)), &format!("{twice} `read.words`"));
+        refused("sam", "order", whole(|words| words[0] = (words[0] + 1) % 20), no_order);
+        refused("sam", "order", whole(|words| words.push(0)), no_order);
+        refused("sam", "order", whole(|words| words.clear()), no_order);
+        refused("sam", "read.words", whole(|words| words[2..4].fill(1)), &format!("{twice} `read.words`"));
         let range = "is 20, where at most 19 was expected";
-        refused(1, "words", whole(|words| words[0] = 20), &format!("number 0 of `words` {range}"));
-        refused(1, "order", whole(|words| words[1] = 20), &format!("number 1 of `order` {range}"));
-        refused(1, "read.words", whole(|words| words[3] = 20), &format!("number 3 of `read.words` {range}"));
+        refused("sam", "words", whole(|words| words[0] = 20), &format!("number 0 of `words` {range}"));
+        refused("sam", "order", whole(|words| words[1] = 20), &format!("number 1 of `order` {range}"));
+        refused("sam", "read.words", whole(|words| words[3] = 20), &format!("number 3 of `read.words` {range}"));
         refused(
-            1,
+            "sam",
             "read.counts",
             whole(|counts| counts[0] = 3),
             "number 0 of `read.counts` is 3, where at most 2 was expected",
         );
         refused(
-            1,
+            "sam",
             "read.counts",
             whole(|counts| counts[0] = 1),
             "`read.words` has whole numbers of shape [4], where shape [3] was expected",
         );
-        for (model, name) in [(1, "contents"), (3, "usage"), (5, "links"), (0, "controller.cell")] {
+        for (of, name) in [("sam", "contents"), ("dam", "usage"), ("dnc", "links"), ("lstm", "controller.cell")] {
             let sentence = format!("number 1 of `{name}` is inf, where a finite number was expected");
-            refused(model, name, real(|values| values[1] = f32::INFINITY), &sentence);
+            refused(of, name, real(|values| values[1] = f32::INFINITY), &sentence);
         }
         refused(
-            0,
+            "lstm",
             "controller.hidden",
             whole_of_real,
             "`controller.hidden` has whole numbers of shape [5], where shape [5] was expected",
@@ -447,7 +449,7 @@ mod tests {
         let negative = "has the weight -1, where none below 0 was expected";
         for name in ["links.after.values", "links.before.values", "precedence.weights"] {
             refused(
-                2,
+                "sdnc",
                 name,
                 real(|values| *values.iter_mut().max_by(|a, b| a.total_cmp(b)).unwrap() = -1.0),
                 &format!("`{name}` {negative}"),
@@ -461,7 +463,7 @@ mod tests {
 
     #[test]
     fn links_of_words_never_written_are_refused() {
-        let network = network::<f32>(models().remove(2));
+        let network = network::<f32>(model("sdnc"));
         let mut runner = Runner::new(&network, 1).unwrap();
         infer(&network, &mut runner, 4);
         let row = runner.save_row(0);
@@ -488,14 +490,14 @@ mod tests {
 
     #[test]
     fn a_damaged_number_is_noticed_in_the_states_of_all_models() {
-        for model in 0..models().len() {
-            let (network, file) = saved(model);
+        for name in Model::NAMES {
+            let (network, file) = saved(name);
             let start = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
             for place in (start..file.len()).step_by(11) {
                 let mut damaged = file.clone();
                 damaged[place] ^= 1 << (place % 8);
                 let found = from_bytes::<f32>(&damaged, network.config());
-                let Err(Error::State { reason, .. }) = found else { panic!("byte {place} of model {model}") };
+                let Err(Error::State { reason, .. }) = found else { panic!("byte {place} of {name}") };
                 assert!(reason.contains("are not those that were written, by their checksum"), "{reason}");
             }
         }
@@ -503,7 +505,7 @@ mod tests {
 
     #[test]
     fn files_that_do_not_fit_their_metadata_are_refused() {
-        let (network, bytes) = saved(1);
+        let (network, bytes) = saved("sam");
         let bytes = tensors::without_sums(&bytes);
         let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
         let refused = |from: &str, to: &str, sentence: &str| {
@@ -538,12 +540,12 @@ mod tests {
         /// Whatever happens to a file, reading it gives a state that can be gone on from, or an error.
         #[test]
         fn damage_never_panics(
-            model in 0usize..6,
+            of in prop::sample::select(Model::NAMES),
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
             in_header in any::<bool>(),
             length in prop::option::weighted(0.2, any::<prop::sample::Index>()),
         ) {
-            let (network, file) = saved(model);
+            let (network, file) = saved(of);
             // Checksums would stop it before anything else could.
             let mut file = tensors::without_sums(&file);
             let header = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;

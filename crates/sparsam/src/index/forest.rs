@@ -190,7 +190,11 @@ impl<T: Real, R: Rule> Forest<T, R> {
     }
 }
 
-impl<T: Real, R: Rule> Index<T> for Forest<T, R> {
+// Of the rules with which a forest is in the registry, which seals those.
+impl<T: Real, R: Rule> Index<T> for Forest<T, R>
+where
+    Self: super::sealed::Sealed,
+{
     fn update(&mut self, word: u32, contents: &[T]) {
         direction(word_of(contents, word, self.size), &mut self.direction);
         self.held += usize::from(!self.contains(word));

@@ -13,14 +13,7 @@ mod linear;
 mod lsh;
 pub(crate) mod sample;
 
-pub use auto::Auto;
 pub use forest::Forest;
-#[cfg(feature = "hnsw")]
-pub use hnsw::Hnsw;
-pub use ivf::Ivf;
-pub use kd_forest::KdForest;
-pub use linear::Linear;
-pub use lsh::Lsh;
 
 use serde::{Deserialize, Serialize};
 
@@ -77,15 +70,9 @@ pub trait Index<T: Real>: sealed::Sealed + Send {
     fn search(&mut self, contents: &[T], queries: &[T], found: &mut Found<T>);
 }
 
-/// Methods may be added to [`Index`], since nobody else implements it.
+/// Methods may be added to [`Index`], since nobody else implements it: the registry says what does.
 mod sealed {
     pub trait Sealed {}
-    impl<T> Sealed for super::Auto<T> {}
-    impl<T> Sealed for super::Linear<T> {}
-    impl<T> Sealed for super::Ivf<T> {}
-    impl<T, R> Sealed for super::Forest<T, R> {}
-    #[cfg(feature = "hnsw")]
-    impl<T> Sealed for super::Hnsw<T> {}
 }
 
 /// Makes an index of a kind over so many words of so many numbers, to be compared with so many checks.
@@ -93,19 +80,29 @@ type Maker<T> = fn(IndexKind, usize, usize, usize) -> Result<Box<dyn Index<T>>, 
 
 static MAKERS: Both<Maker<f32>, Maker<f64>> = Both { single: IndexKind::make, double: IndexKind::make };
 
-/// The registry of indexes: for each its variant, its name in configurations, the share of the best words that it finds at
-/// least while words are overwritten (which a test demands), and how it is made. The first is the default.
+/// The registry of indexes: for each its type and the module above that it stands in, its name in configurations, the share
+/// of the best words that it finds at least while words are overwritten (which a test demands), and how it is made. The first
+/// is the default.
 macro_rules! indexes {
     (
         |$memory_size:ident, $word_size:ident, $checks:ident|
         $(#[doc = $first_doc:literal])*
-        $first:ident = $first_name:literal, finds $first_recall:literal, made by $first_new:expr;
+        $first:ident in $first_module:ident = $first_name:literal, finds $first_recall:literal, made by $first_new:expr;
         $(
             $(#[doc = $doc:literal])*
             $(#[cfg($feature:meta)])?
-            $variant:ident = $name:literal, finds $recall:literal, made by $new:expr;
+            $variant:ident in $module:ident = $name:literal, finds $recall:literal, made by $new:expr;
         )*
     ) => {
+        pub use $first_module::$first;
+        impl<T> sealed::Sealed for $first<T> {}
+        $(
+            $(#[cfg($feature)])?
+            pub use $module::$variant;
+            $(#[cfg($feature)])?
+            impl<T> sealed::Sealed for $variant<T> {}
+        )*
+
         /// The choice of an index.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[non_exhaustive]
@@ -179,18 +176,18 @@ macro_rules! indexes {
 indexes! {
     |memory_size, word_size, checks|
     /// `linear` while few words are written, `ivf` beyond: see [`Auto`].
-    Auto = "auto", finds 0.95, made by Auto::new(memory_size, word_size, checks(ivf::CHECKS));
+    Auto in auto = "auto", finds 0.95, made by Auto::new(memory_size, word_size, checks(ivf::CHECKS));
     /// Exact: compares a query with every written word. See [`Linear`].
-    Linear = "linear", finds 1.0, made by Linear::new(memory_size, word_size);
+    Linear in linear = "linear", finds 1.0, made by Linear::new(memory_size, word_size);
     /// Inverted lists that follow their words: see [`Ivf`].
-    Ivf = "ivf", finds 0.95, made by Ivf::new(memory_size, word_size, checks(ivf::CHECKS));
+    Ivf in ivf = "ivf", finds 0.95, made by Ivf::new(memory_size, word_size, checks(ivf::CHECKS));
     /// Randomised k-d trees, as the paper has them: see [`KdForest`].
-    KdForest = "kd-forest", finds 0.3, made by kd_forest::new(memory_size, word_size, checks(kd_forest::CHECKS));
+    KdForest in kd_forest = "kd-forest", finds 0.3, made by kd_forest::new(memory_size, word_size, checks(kd_forest::CHECKS));
     /// Locality-sensitive hashing by hyperplanes: see [`Lsh`].
-    Lsh = "lsh", finds 0.9, made by lsh::new(memory_size, word_size, checks(lsh::CHECKS));
+    Lsh in lsh = "lsh", finds 0.9, made by lsh::new(memory_size, word_size, checks(lsh::CHECKS));
     /// A graph, to compare with: see [`Hnsw`].
     #[cfg(feature = "hnsw")]
-    Hnsw = "hnsw", finds 0.8, made by Hnsw::new(memory_size, word_size, checks(hnsw::CHECKS));
+    Hnsw in hnsw = "hnsw", finds 0.8, made by Hnsw::new(memory_size, word_size, checks(hnsw::CHECKS));
 }
 
 impl IndexKind {

@@ -3,6 +3,7 @@
 use super::NetworkConfig;
 use super::shard::SHARD_ROWS;
 use crate::controller::Declaration;
+use crate::error::size;
 use crate::memory::{Footprint, Sizes};
 use crate::system::available_bytes;
 use crate::{Error, Model, Real};
@@ -170,10 +171,8 @@ impl NetworkConfig {
 }
 
 fn does_not_fit(field: &'static str, value: usize, bytes: u128, available: u128) -> Error {
-    let gibibytes = |bytes: u128| bytes as f64 / (1u64 << 30) as f64;
-    let (needed, there) = (gibibytes(bytes), gibibytes(available));
-    let reason =
-        format!("it would take {needed:.1} GiB ({bytes} bytes) of memory, and {there:.1} GiB are available; lower it");
+    let (needed, there) = (size(bytes), size(available));
+    let reason = format!("it would take {needed} ({bytes} bytes) of memory, and {there} are available; lower it");
     Error::Config { field, value: value.to_string(), reason }
 }
 

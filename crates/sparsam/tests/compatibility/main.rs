@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sparsam::checkpoint::{self, Extra};
-use sparsam::{Model, Network, Runner, Values, state};
+use sparsam::{ControllerKind, Model, Network, Runner, Values, state};
 
 /// The version of the folder that holds the files.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -156,7 +156,8 @@ fn networks() -> Vec<(String, Network<f32>)> {
         (name.to_owned(), Network::new(serde_json::from_value(config).unwrap(), 1).unwrap())
     };
     let of_models = Model::NAMES.iter().map(|model| named(model, "lstm", model));
-    let of_controllers = ["gru", "layer_norm_lstm"].iter().map(|controller| named(controller, controller, "sam"));
+    // All but the default one, which the models have.
+    let of_controllers = ControllerKind::NAMES[1..].iter().map(|controller| named(controller, controller, "sam"));
     of_models.chain(of_controllers).collect()
 }
 
