@@ -4,6 +4,7 @@ Each time an interactive shell in a pseudo-terminal starts a training, the termi
 kernel, then the shell, send SIGHUP. Afterwards the run must have been saved. The last line tells how often it was.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -12,6 +13,7 @@ import random
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 SETTINGS = (
@@ -20,7 +22,7 @@ SETTINGS = (
 )
 
 
-def wait(what: str, until) -> None:  # type: ignore[no-untyped-def]
+def wait(what: str, until: Callable[[], bool]) -> None:
     start = time.monotonic()
     while not until():
         if time.monotonic() - start > 60:
@@ -53,10 +55,8 @@ def close_one(sparsam: str, run: Path, delay: float) -> bool:
 
     def has_learnt() -> bool:
         # What nobody reads would fill the terminal, and hold up the training.
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(terminal, 1 << 16)
-        except BlockingIOError:
-            pass
         metrics = run / "metrics.jsonl"
         return metrics.exists() and metrics.stat().st_size > 0
 
