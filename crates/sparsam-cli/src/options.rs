@@ -149,11 +149,27 @@ fn going_on(sentence: &str) -> String {
     letters.next().map_or_else(String::new, |first| format!("{}{}", first.to_lowercase(), letters.as_str()))
 }
 
+/// A whole number: 64, 16k or 1M, k being 1,024 and M being 1,024 k, as the benchmarks write numbers of words.
+fn whole(text: &str) -> Result<i64, String> {
+    let (digits, factor) = match text.strip_suffix('k') {
+        Some(digits) => (digits, 1 << 10),
+        None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1 << 20)),
+    };
+    // TOML's whole numbers end where these do.
+    let number = digits.parse::<i64>().ok().and_then(|number| number.checked_mul(factor));
+    number.filter(|number| *number >= 0).ok_or_else(|| {
+        format!("a whole number from 0 to {} was expected, such as 64, 16k (16 times 1,024) or 1M", i64::MAX)
+    })
+}
+
+/// Flags that other programs call otherwise.
+const ALIASES: &[(&str, &str)] = &[("learning-rate", "lr"), ("optimiser", "optimizer")];
+
 impl Flag {
     fn arg(&'static self, default: &str) -> Arg {
         let (value_name, parser) = match self.kind {
             // TOML's whole numbers end here.
-            Kind::Whole => ("N", ValueParser::from(value_parser!(i64).range(0..))),
+            Kind::Whole => ("N", ValueParser::from(whole)),
             Kind::Number => ("X", value_parser!(f64).into()),
             Kind::Text => ("TEXT", value_parser!(String)),
             Kind::Word(names) => ("NAME", PossibleValuesParser::new(names).into()),
@@ -166,7 +182,8 @@ impl Flag {
             .value_parser(parser)
             .allow_negative_numbers(!switch)
             .help_heading(self.heading)
-            .help(format!("{} [default: {default}]", self.help));
+            .help(format!("{} [default: {default}]", self.help))
+            .aliases(ALIASES.iter().filter(|(name, _)| *name == self.name).map(|(_, alias)| *alias));
         if switch { arg.num_args(0..=1).require_equals(true).default_missing_value("true") } else { arg }
     }
 

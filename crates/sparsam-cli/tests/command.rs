@@ -144,6 +144,18 @@ fn every_task_trains_with_every_model() {
 }
 
 #[test]
+fn numbers_and_flags_are_written_as_elsewhere() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let flags = ["train", "copy", "--memory-size", "1k", "--lr", "3e-3", "--optimizer", "rmsprop", "--batches", "2"];
+    succeeds(path, &[&flags[..], &["--run", "run", "--quiet"]].concat());
+    let config = fs::read_to_string(path.join("run/config.toml")).unwrap();
+    for line in ["memory_size = 1024", "learning_rate = 0.003", "kind = \"rmsprop\""] {
+        assert!(config.contains(line), "{line} is not in {config}");
+    }
+}
+
+#[test]
 fn every_controller_is_trained_resumed_and_evaluated() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();
@@ -197,7 +209,11 @@ fn stories_are_learnt_and_other_files_evaluated() {
     is_mistake(path, &["eval", "whole", "--test-files", "strange"], &["qa1_a-task_test.txt: line 3", "sleeps"]);
     is_mistake(path, &["eval", "whole", "--test-files", "none"], &["none: there is no such file"]);
     is_mistake(path, &["train", "babi"], &["data: there is no such file or folder"]);
-    is_mistake(path, &["train", "--resume", "whole"], &["data: there is no such file or folder"]);
+    is_mistake(
+        path,
+        &["train", "--resume", "whole"],
+        &["data: it is neither in the working directory nor", "config.toml"],
+    );
 
     // Words that changed under a run would be other words to its network.
     write_babi(&path.join("data/en-10k"), "train", "sleeps");
@@ -223,6 +239,15 @@ fn sequences_of_ones_own_are_learnt() {
     assert!(out.contains("on sequences in runs/sequences-sam-1"), "{out}");
     let out = succeeds(path, &["eval", "runs/sequences-sam-1", "--test-files", "other.jsonl"]);
     assert!(out.contains(" batches), 6 sequences: ") && out.contains(" 0 classes wrong, 100.0 ± 7.1 % of"), "{out}");
+    // From elsewhere the data are found above the run.
+    let elsewhere = TempDir::new().unwrap();
+    let there = path.join("runs/sequences-sam-1");
+    let there = there.to_str().unwrap();
+    let out = succeeds(elsewhere.path(), &["eval", there]);
+    assert!(out.contains(" batches), 4 sequences: "), "{out}");
+    succeeds(elsewhere.path(), &["train", "--resume", there, "--batches", "151"]);
+    fs::rename(path.join("mine.jsonl"), path.join("yours.jsonl")).unwrap();
+    is_mistake(elsewhere.path(), &["eval", there], &["mine.jsonl: it is neither in the working directory nor"]);
     is_mistake(path, &["train", "sequences"], &["data = \"\"", ".jsonl or .npz"]);
     is_mistake(path, &["train", "--data", "none.npz"], &["none.npz: there is no such file"]);
     fs::write(path.join("bad.jsonl"), lines(0..9) + "{}\n").unwrap();
@@ -376,7 +401,8 @@ fn mistakes_get_a_sentence_and_exit_code_2() {
     is_mistake(path, &["train"], &["copy, recall, sort", "--config", "--resume"]);
     is_mistake(path, &["train", "copy", "--model", "elephant"], &["elephant", "lstm", "sam"]);
     is_mistake(path, &["train", "copy", "--sed", "3"], &["--sed", "--seed"]);
-    is_mistake(path, &["train", "copy", "--seed", "three"], &["--seed", "three"]);
+    is_mistake(path, &["train", "copy", "--seed", "three"], &["--seed", "three", "a whole number", "16k"]);
+    is_mistake(path, &["train", "copy", "--seed", "-3"], &["--seed", "-3", "a whole number from 0"]);
     is_mistake(path, &["train", "copy", "--hidden-size", "0"], &["--hidden-size 0", "at least 1"]);
     is_mistake(path, &["train", "copy", "--hidden-size", "4611686018427387905"], &["--hidden-size 46"]);
     is_mistake(path, &["train", "copy", "--word-size", "4611686018427387905"], &["--word-size 46"]);

@@ -138,7 +138,7 @@ impl RunFolder {
     /// As [`config`](Self::config) and [`TaskConfig::build_with`](crate::TaskConfig::build_with).
     pub fn task(&self, evaluation_files: Option<&Path>) -> Result<Box<dyn Task>, Error> {
         let kept = read_kept(&self.path)?;
-        self.config()?.task.build_with(Given { kept: kept.as_ref(), evaluation_files })
+        self.config()?.task.build_with(Given { kept: kept.as_ref(), evaluation_files, run: Some(&self.path) })
     }
 
     /// What the targets of the run's task are; of a task whose data the run has described, without the data.

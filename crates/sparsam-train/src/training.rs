@@ -16,7 +16,7 @@ use crate::curriculum::Curriculum;
 use crate::evaluation::{Ended, Evaluator};
 use crate::random::Stream;
 use crate::run_folder::{Best, Checkpoint, OpenRun, Progress, Resumed, RunFolder, Sums};
-use crate::task::{Draw, Task};
+use crate::task::{Draw, Given, Task};
 use crate::{CategoryScore, Config, Error, Evaluation, Metrics};
 
 /// Batches in a row that nothing is learnt from because their gradient is not finite, at most. The gradient of a long
@@ -210,7 +210,8 @@ impl Trainer {
     /// [`Error::NoRun`]; [`Error::Locked`]; [`Error::Config`], [`Error::Damaged`] or
     /// [`sparsam::Error::Checkpoint`] if a file is not as it was written; [`Error::Io`].
     pub fn resume(folder: &Path) -> Result<Self, Error> {
-        let task = RunFolder::open(folder)?.config()?.task.build()?;
+        let given = Given { run: Some(folder), ..Given::default() };
+        let task = RunFolder::open(folder)?.config()?.task.build_with(given)?;
         Self::resume_with(task, folder)
     }
 

@@ -88,7 +88,7 @@ impl Options for Babi {
         let (files, mut validation, held_out) = match given.evaluation_files {
             Some(path) => (self.evaluation_files(path)?, Vec::new(), None),
             None => {
-                let path = Path::new(&self.data);
+                let path = &given.place_of_data(&self.data)?;
                 // Others have none, and an archive takes seconds to read.
                 let has_own = self.subset.contains("valid");
                 let own = if has_own { self.find(path, "valid", false)? } else { Vec::new() };
@@ -799,7 +799,7 @@ mod tests {
             let name = if subset.contains("valid") { "7" } else { "7 a-title" };
             assert_eq!(task.categories().unwrap().names[6], name);
             let kept = task.kept();
-            let tests = Given { kept: kept.as_ref(), evaluation_files: Some(&archive) };
+            let tests = Given { kept: kept.as_ref(), evaluation_files: Some(&archive), ..Given::default() };
             assert_eq!(options.build(tests).unwrap().evaluation_sequences(), Some(200), "{subset}");
         }
         let told = contents(&archive).unwrap();
@@ -849,7 +849,9 @@ mod tests {
     fn test_files_may_lie_in_any_folder() {
         let folder = tempfile::tempdir().unwrap();
         let kept = build(&write_small(folder.path())).unwrap().kept().unwrap();
-        let evaluate = |path: &Path| Babi::default().build(Given { kept: Some(&kept), evaluation_files: Some(path) });
+        let evaluate = |path: &Path| {
+            Babi::default().build(Given { kept: Some(&kept), evaluation_files: Some(path), ..Given::default() })
+        };
         let text = file(7, 3);
         let archive = folder.path().join("tests.zip");
         for name in ["qa7_counting_test.txt", "mine/qa7_counting_test.txt", "mine/en-10k/qa7_counting_test.txt"] {
@@ -888,7 +890,8 @@ mod tests {
         let kept = build(&options).unwrap().kept().unwrap();
         let tests = folder.path().join("tests");
         fs::create_dir(&tests).unwrap();
-        let evaluate = |kept| options.build(Given { kept: Some(kept), evaluation_files: Some(&tests) });
+        let evaluate =
+            |kept| options.build(Given { kept: Some(kept), evaluation_files: Some(&tests), ..Given::default() });
         assert!(message(evaluate(&kept)).contains("it holds no en-10k/qa1_*_test.txt"));
         fs::write(tests.join("qa7_counting_test.txt"), file(7, 3)).unwrap();
         // The training data are not asked for.

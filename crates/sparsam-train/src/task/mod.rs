@@ -11,7 +11,7 @@ mod sequences;
 mod sort;
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -316,6 +316,31 @@ pub struct Given<'a> {
     pub kept: Option<&'a Value>,
     /// The folder or archive of the sequences to evaluate on, instead of those held out; nothing else is read then.
     pub evaluation_files: Option<&'a Path>,
+    /// The folder of the run that goes on or is looked at: its data may lie beside it.
+    pub run: Option<&'a Path>,
+}
+
+impl Given<'_> {
+    /// Where data lie. A relative path is one from the working directory; where there is nothing, it is looked for from the
+    /// folders above the run, since a run usually lies below the folder that it was started in.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if a relative path leads nowhere.
+    pub fn place_of_data(&self, data: &str) -> Result<PathBuf, Error> {
+        let path = Path::new(data);
+        let Some(run) = self.run.filter(|_| path.is_relative() && !data.is_empty() && !path.exists()) else {
+            return Ok(path.to_owned());
+        };
+        let run = run.canonicalize().map_err(Error::at(run))?;
+        // The system's own folders are nobody's project.
+        let folders = run.ancestors().filter(|folder| folder.parent().is_some());
+        let above = folders.map(|folder| folder.join(path)).find(|place| place.exists());
+        above.ok_or_else(|| {
+            let reason = "it is neither in the working directory nor in a folder above the run; start the command where the run \
+                          was started, or write where it is now into the run's config.toml";
+            Error::data(data, reason)
+        })
+    }
 }
 
 sparsam::options! {

@@ -114,7 +114,7 @@ impl Options for Omniglot {
             sets.sum = sum.finish();
             return Ok(Box::new(sets));
         }
-        let data = Path::new(&self.data);
+        let data = &given.place_of_data(&self.data)?;
         let Some(background) = place_of(data, BACKGROUND) else {
             let reason = format!("it holds no {BACKGROUND}, nor what that unpacks to; get it with sparsam data fetch");
             return Err(Error::data(data.display(), reason));

@@ -56,7 +56,14 @@ impl Options for Sequences {
     }
 
     fn build(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error> {
-        let path = given.evaluation_files.unwrap_or(Path::new(&self.data));
+        let data;
+        let path = match given.evaluation_files {
+            Some(files) => files,
+            None => {
+                data = given.place_of_data(&self.data)?;
+                &data
+            }
+        };
         if path.as_os_str().is_empty() {
             let reason = "it names the file of the sequences, .jsonl or .npz";
             return Err(Error::option("data", "\"\"", reason));
@@ -864,7 +871,7 @@ mod tests {
         }
         // Files of one's own are all evaluated on, in the sizes of the network.
         let kept = json!({"inputs": 2, "outputs": 3, "targets": "classes"});
-        let given = Given { kept: Some(&kept), evaluation_files: Some(&arrays) };
+        let given = Given { kept: Some(&kept), evaluation_files: Some(&arrays), ..Given::default() };
         let error = message(Sequences::default().build(given));
         assert!(error.contains("sequence 3: time step 3 is of class 3, but the network knows 3"), "{error}");
         let kept = one.kept().unwrap();
