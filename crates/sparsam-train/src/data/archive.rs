@@ -145,7 +145,8 @@ impl Reader<'_> {
         }
         let expected = usize::try_from(size.min(most)).unwrap_or(usize::MAX);
         bytes.try_reserve_exact(expected).map_err(|_| Error::at(self.path)(io::ErrorKind::OutOfMemory.into()))?;
-        let length = content.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| damaged(&error))? as u64;
+        let length =
+            content.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| damaged(&error))? as u64;
         if length > most {
             return Err(self.wrong(format!("{name} in it is larger than any such data set's")));
         }
