@@ -48,7 +48,7 @@ def test_an_interrupt_takes_effect_within_a_second_and_loses_nothing() -> None:
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt) as caught:
         model(stream, state)
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 2.0
     error = caught.value
     steps = error.steps  # type: ignore[attr-defined]
     assert 0 < steps < len(stream)
@@ -80,7 +80,7 @@ def test_an_interrupt_ends_other_long_calls_as_well(kind: str) -> None:
             model.trace(stream)
         else:
             network.forward(stream.numpy())
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 2.0
     steps, going_on = caught.value.steps, caught.value.state  # type: ignore[attr-defined]
     assert 0 < steps < len(stream)
     if kind == "numpy":
@@ -98,7 +98,7 @@ def test_an_interrupt_ends_a_long_backward_pass() -> None:
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         output.sum().backward()
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 2.0
     assert model.get_parameter("controller.bias").grad is None
     # The state is the one that the call returned, and the module works.
     model(stream[:3], state)[0].sum().backward()

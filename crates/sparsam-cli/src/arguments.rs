@@ -11,7 +11,7 @@ use sparsam_train::TaskConfig;
 use sparsam_train::data_sets::DATA_SETS;
 
 use crate::figure::Figure;
-use crate::options::{MemoryOptions, Options};
+use crate::options::{MemoryOptions, Options, with_unit};
 
 /// Recurrent networks with an external memory of millions of words, trained on an ordinary CPU
 #[derive(Debug, Parser)]
@@ -318,11 +318,7 @@ fn index_names() -> PossibleValuesParser {
 
 /// A number of words: 64, 16k or 1M, k being 1,024 and M being 1,024 k.
 fn words(text: &str) -> Result<usize, String> {
-    let (digits, factor) = match text.strip_suffix('k') {
-        Some(digits) => (digits, 1 << 10),
-        None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1 << 20)),
-    };
-    let number = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(factor));
+    let number = with_unit(text).and_then(|number| usize::try_from(number).ok());
     number.ok_or_else(|| "a number of words is written as 64, 16k or 1M".into())
 }
 

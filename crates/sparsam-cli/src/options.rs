@@ -149,15 +149,18 @@ fn going_on(sentence: &str) -> String {
     letters.next().map_or_else(String::new, |first| format!("{}{}", first.to_lowercase(), letters.as_str()))
 }
 
-/// A whole number: 64, 16k or 1M, k being 1,024 and M being 1,024 k, as the benchmarks write numbers of words.
-fn whole(text: &str) -> Result<i64, String> {
+/// A whole number from 0 on: 64, 16k or 1M, k being 1,024 and M being 1,024 k. TOML's whole numbers end where these do.
+pub fn with_unit(text: &str) -> Option<i64> {
     let (digits, factor) = match text.strip_suffix('k') {
         Some(digits) => (digits, 1 << 10),
         None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1 << 20)),
     };
-    // TOML's whole numbers end where these do.
     let number = digits.parse::<i64>().ok().and_then(|number| number.checked_mul(factor));
-    number.filter(|number| *number >= 0).ok_or_else(|| {
+    number.filter(|number| *number >= 0)
+}
+
+fn whole(text: &str) -> Result<i64, String> {
+    with_unit(text).ok_or_else(|| {
         format!("a whole number from 0 to {} was expected, such as 64, 16k (16 times 1,024) or 1M", i64::MAX)
     })
 }
