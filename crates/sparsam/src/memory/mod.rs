@@ -104,6 +104,10 @@ pub trait Memory<T: Real>: sealed::Memory + Send {
     /// Redoes every step and restart that was undone.
     fn replay(&mut self);
 
+    /// Forgets every step and restart that was undone, as the next [`step`](Self::step) would; those in force stay on the
+    /// tape.
+    fn forget_undone(&mut self);
+
     /// Puts everything that a later step could depend on into `to`: the words ever written, or all words of a dense memory,
     /// the order of accesses, and the last reads. The cost is that of these arrays. The tape is kept, and is not saved.
     fn save(&mut self, to: &mut Arrays<T>);
