@@ -176,7 +176,10 @@ impl Network {
     /// tape.
     ///
     /// `parameters` are the tensors in the order of `tensors`; `input` has shape (T, B, I), `lengths` B numbers, `starts`
-    /// (T, B) booleans; with `carry`, gradients pass on to the calls that led to the state; `threads` says how many there may be unless the environment does.
+    /// (T, B) booleans; `threads` says how many there may be unless the environment does.
+    /// With `carry`, what is kept to go back through the calls that led to the state stays there, and gradients pass on to
+    /// them.
+    #[pyo3(signature = (parameters, input, lengths, starts, state, record, threads, carry=false))]
     fn run<'py>(
         &self,
         py: Python<'py>,
@@ -186,8 +189,8 @@ impl Network {
         starts: Option<Bound<'py, PyAny>>,
         state: Option<&Bound<'py, State>>,
         record: bool,
-        carry: bool,
         threads: Option<usize>,
+        carry: bool,
     ) -> PyResult<(Bound<'py, PyAny>, State, Option<Tape>)> {
         let state = state.map(Bound::get);
         each!(&self.0, handle => {
