@@ -154,6 +154,7 @@ def test_first_states_that_do_not_fit() -> None:
     model, gru = carrying(), carrying(controller="gru")
     calls: list[tuple[Any, type[Exception], str]] = [
         (lambda: model.initial_state([1.0]), TypeError, "hidden is a list"),
+        (lambda: model.initial_state(drawn(6), [1.0]), TypeError, "cell is a list"),
         (
             lambda: model.initial_state(drawn(2, 5)),
             ValueError,

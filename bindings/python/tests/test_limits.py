@@ -105,6 +105,30 @@ def test_an_interrupt_ends_a_long_backward_pass() -> None:
     assert model.get_parameter("controller.bias").grad is not None
 
 
+def test_an_interrupt_between_calls_that_carry_gradients() -> None:
+    torch.manual_seed(0)
+    model = SAM(8, 30, 4, memory_size=20_000, num_heads=1, word_size=8, carry_gradients=True)
+    stream = torch.randn(1_000, 1, 8).repeat(100, 1, 1)
+    first, state = model(stream[:5])
+    output, state = model(stream, state)
+    # On the way back it leaves everything as it was: the calls can be gone back through once more, and gone on from.
+    interrupt_after(0.2)
+    with pytest.raises(KeyboardInterrupt):
+        output.sum().backward(retain_graph=True)
+    assert model.get_parameter("controller.bias").grad is None
+    first.sum().backward(retain_graph=True)
+    after, state = model(stream[:3], state)
+    after.sum().backward(retain_graph=True, inputs=[model.get_parameter("output.bias")])
+    # A call that it ends has a state to go on from, and nothing to go back through.
+    interrupt_after(0.2)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        model(stream, state)
+    after, _ = model(stream[:3], caught.value.state)  # type: ignore[attr-defined]
+    after.sum().backward()
+    with pytest.raises(RuntimeError, match="backward comes too late"):
+        first.sum().backward()
+
+
 def test_pieces_of_a_long_call_are_the_whole_to_the_bit() -> None:
     torch.manual_seed(1)
     model = SAM(3, 20, 2, memory_size=64)

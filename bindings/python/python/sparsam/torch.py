@@ -584,12 +584,13 @@ class _Recurrent(nn.Module):
         """
         dtype = _checked_dtype(self._values()[0].dtype)
         core = self._core(dtype)
-        widths = core.controller_lens()
-        if not isinstance(hidden, Tensor):
-            raise TypeError(f"hidden is a {type(hidden).__name__}, where a Tensor was expected")
+        named = {"hidden": hidden, "cell": cell, "read": read}
+        for name, part in named.items():
+            if not isinstance(part, Tensor) and (part is not None or name == "hidden"):
+                raise TypeError(f"{name} is a {type(part).__name__}, where a Tensor was expected")
         rows = 1 if hidden.dim() == 1 else hidden.shape[0] if hidden.dim() == 2 else None
         parts = []
-        for name, part, width in zip(("hidden", "cell", "read"), (hidden, cell, read), widths, strict=True):
+        for (name, part), width in zip(named.items(), core.controller_lens(), strict=True):
             if part is None:
                 parts.append(hidden.new_zeros((rows or 0, width), dtype=dtype))
                 continue
