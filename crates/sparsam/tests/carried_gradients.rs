@@ -248,10 +248,12 @@ fn what_was_undone_is_forgotten_by_a_call_from_there() {
         let both = [&mut runner, &mut fresh];
         let all = both.map(|runner| {
             let outputs = other.forward(runner, &network);
-            runner.replay();
             let end = saved(runner);
             let calls = [piece(&batch, 0..1), piece(&batch, 1..12), piece(&other, 0..7)];
-            (outputs, end, back(runner, &network, &calls), saved(runner))
+            let found = (outputs, back(runner, &network, &calls), saved(runner));
+            runner.replay();
+            assert!(saved(runner) == end);
+            found
         });
         assert!(all[0] == all[1]);
     }
