@@ -43,7 +43,8 @@ def main() -> None:
     print(f"going on from observation {first}")
 
     for number in range(first, first + given.steps):
-        output, state = model(observe(number), state)  # the state before is used up; this one goes on
+        with torch.inference_mode():  # nothing is kept to go back through
+            output, state = model(observe(number), state)  # the state before is used up; this one goes on
         seen = number + 1
         if seen % given.save_every == 0 or seen == first + given.steps:
             path = given.folder / f"state-{seen:012}.safetensors"

@@ -15,7 +15,7 @@ use crate::array::{expect_shape, give, numbers, read, zeros};
 use crate::failure::{exception, warn};
 use crate::number::{Either, each};
 use crate::rows::{row, rows};
-use crate::session::{Handhold, Handle, MOVED_ON, Refusal, lock};
+use crate::session::{Handhold, Handle, MOVED_ON, Place, Refusal, lock};
 use crate::threads;
 
 /// What joins a number type of the library and one of NumPy, and puts what is generic into a class that is not.
@@ -32,10 +32,10 @@ macro_rules! number {
     ($number:ty, $variant:ident) => {
         impl Number for $number {
             fn state(handhold: Handhold<Self>) -> State {
-                State(Either::$variant(handhold))
+                State { of: Either::$variant(handhold), graph: None }
             }
             fn of_state(state: &State) -> Option<&Handhold<Self>> {
-                if let Either::$variant(handhold) = &state.0 { Some(handhold) } else { None }
+                if let Either::$variant(handhold) = &state.of { Some(handhold) } else { None }
             }
             fn tape(tape: TapeOf<Self>) -> Tape {
                 Tape(Either::$variant(tape))
@@ -54,12 +54,17 @@ pub struct Network(Either<Handle<f32>, Handle<f64>>);
 /// The controllers and memories of a batch, at one moment.
 ///
 /// A network's call returns it, and it goes into the next one. It can be used once: the call that is given it moves on,
-/// and returns the state to use from then on. Gradients stop where it enters a call.
+/// and returns the state to use from then on. Gradients stop where it enters a call, unless a module of
+/// `sparsam.torch` carries them (`carry_gradients`).
 ///
 /// It can be pickled, and `copy.deepcopy` makes one with memories of its own. Files, pickles and copies cost the words
 /// that were written, not those that there are.
 #[pyclass(frozen, module = "sparsam._core")]
-pub struct State(Either<Handhold<f32>, Handhold<f64>>);
+pub struct State {
+    of: Either<Handhold<f32>, Handhold<f64>>,
+    /// What PyTorch needs to find its way back from here.
+    graph: Option<Py<PyAny>>,
+}
 
 /// What going back through one call needs.
 #[pyclass(frozen, module = "sparsam._core")]
@@ -68,12 +73,10 @@ pub struct Tape(Either<TapeOf<f32>, TapeOf<f64>>);
 /// A [`Tape`] of one number type.
 pub struct TapeOf<T: Real> {
     handhold: Handhold<T>,
+    place: Place,
     /// With the parameters of that call.
     network: Arc<sparsam::Network<T>>,
-    /// The array of inputs, for a run that has to be made again.
-    input: Py<PyAny>,
-    lengths: Vec<usize>,
-    starts: Option<Vec<bool>>,
+    steps: usize,
     threads: Option<usize>,
 }
 
@@ -126,6 +129,16 @@ impl Network {
         each!(&self.0, handle => handle.network().config().output_len())
     }
 
+    /// Numbers that a row's controller holds between two steps: hidden units, cells (none of a GRU), and what was read last.
+    fn controller_lens(&self) -> [usize; 3] {
+        each!(&self.0, handle => {
+            let network = handle.network();
+            let config = network.config();
+            let (hidden, read) = (config.hidden_size, config.memory.read_len());
+            [hidden, config.controller_len() - hidden - read, read]
+        })
+    }
+
     /// The parameters that a fresh network starts with, tensor after tensor.
     #[pyo3(signature = (seed, input_bound))]
     fn initial<'py>(&self, py: Python<'py>, seed: u64, input_bound: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
@@ -164,6 +177,9 @@ impl Network {
     ///
     /// `parameters` are the tensors in the order of `tensors`; `input` has shape (T, B, I), `lengths` B numbers, `starts`
     /// (T, B) booleans; `threads` says how many there may be unless the environment does.
+    /// With `carry`, what is kept to go back through the calls that led to the state stays there, and gradients pass on to
+    /// them.
+    #[pyo3(signature = (parameters, input, lengths, starts, state, record, threads, carry=false))]
     fn run<'py>(
         &self,
         py: Python<'py>,
@@ -174,20 +190,24 @@ impl Network {
         state: Option<&Bound<'py, State>>,
         record: bool,
         threads: Option<usize>,
+        carry: bool,
     ) -> PyResult<(Bound<'py, PyAny>, State, Option<Tape>)> {
         let state = state.map(Bound::get);
         each!(&self.0, handle => {
             let go = |runner: &mut sparsam::Runner<_>, network: &_, sequences: Sequences<'_, _>, output: &mut _| {
                 if record {
+                    runner.carry_gradients(carry);
                     runner.forward_sequences(network, sequences, output)
                 } else {
                     runner.infer_sequences(network, sequences, output)
                 }
             };
-            let batch = Batch { input: &input, lengths: &lengths, starts: starts.as_ref(), threads };
-            let Run { output, end, network, starts, .. } = run(py, handle, &parameters, batch, state, go)?;
-            let tape = TapeOf { handhold: end.clone(), network, input: input.unbind(), lengths, starts, threads };
-            Ok((output, Number::state(end), record.then(|| Number::tape(tape))))
+            let batch =
+                Batch { input: &input, lengths: &lengths, starts: starts.as_ref(), keeps: record && carry, threads };
+            let Run { output, end, network, steps, .. } = run(py, handle, &parameters, batch, state, go)?;
+            let tape = || TapeOf { handhold: end.clone(), place: end.place(), network, steps, threads };
+            let tape = record.then(|| Number::tape(tape()));
+            Ok((output, Number::state(end), tape))
         })
     }
 
@@ -208,7 +228,8 @@ impl Network {
                 runner.trace_sequences(network, sequences, output)
             };
             // A trace goes step by step, on one thread.
-            let batch = Batch { input: &input, lengths: &lengths, starts: starts.as_ref(), threads: Some(1) };
+            let batch =
+                Batch { input: &input, lengths: &lengths, starts: starts.as_ref(), keeps: false, threads: Some(1) };
             let Run { output, end, gone: traced, .. } = run(py, handle, &parameters, batch, state, trace)?;
             let arrays = PyDict::new(py);
             for (name, array) in traced.iter() {
@@ -326,6 +347,8 @@ struct Batch<'a, 'py> {
     input: &'a Bound<'py, PyAny>,
     lengths: &'a [usize],
     starts: Option<&'a Bound<'py, PyAny>>,
+    /// The tape keeps the calls that led to the state.
+    keeps: bool,
     threads: Option<usize>,
 }
 
@@ -337,7 +360,7 @@ struct Run<'py, T: Real, R> {
     /// What the runner gave beside the output.
     gone: R,
     network: Arc<sparsam::Network<T>>,
-    starts: Option<Vec<bool>>,
+    steps: usize,
 }
 
 /// Lets `go` use a runner on a batch of sequences, from a state on.
@@ -349,7 +372,7 @@ fn run<'py, T: Number, R: Default + Send>(
     state: Option<&State>,
     go: impl FnOnce(&mut sparsam::Runner<T>, &sparsam::Network<T>, Sequences<'_, T>, &mut [T]) -> Result<R, Error> + Send,
 ) -> PyResult<Run<'py, T, R>> {
-    let Batch { input, lengths, starts, threads } = batch;
+    let Batch { input, lengths, starts, keeps, threads } = batch;
     let arrays = read_parameters(handle, parameters)?;
     let tensors = arrays.iter().map(numbers).collect::<PyResult<Vec<_>>>()?;
     let input_array = read::<T>("input", input)?;
@@ -414,7 +437,7 @@ fn run<'py, T: Number, R: Default + Send>(
             }
         };
         let mut output = zeros("the output", steps as u128 * rows as u128 * output_len as u128)?;
-        let (end, gone) = start.go_on(|runner| {
+        let (end, gone) = start.go_on(keeps, |runner| {
             if rows == 0 {
                 return Ok(Ok(R::default()));
             }
@@ -436,7 +459,7 @@ fn run<'py, T: Number, R: Default + Send>(
     })?;
     let output = give(py, output, &[steps, rows, output_len])?.into_any();
     match gone {
-        Ok(gone) => Ok(Run { output, end, gone, network, starts }),
+        Ok(gone) => Ok(Run { output, end, gone, network, steps }),
         Err(steps) => {
             // What was run until then is not lost: whoever catches it can go on.
             let exception = raised.take().unwrap_or_else(|| exception(Error::Interrupted { steps }));
@@ -462,38 +485,61 @@ pub fn restore_state(py: Python<'_>, config: &str, double: bool, bytes: &[u8]) -
 fn refuse(refusal: Refusal, moved_on: &'static str) -> PyErr {
     match refusal {
         Refusal::MovedOn => PyRuntimeError::new_err(moved_on),
+        Refusal::OutOfOrder => PyRuntimeError::new_err(
+            "backward goes through the calls that share a state from the last to the first, in one thread, and nothing else \
+             uses the state meanwhile",
+        ),
         Refusal::Library(error) => exception(error),
     }
 }
 
+/// The gradients of the parameters, tensor after tensor in one array, and, where asked for, those of the input and of what the
+/// controllers held before the call.
+type Gradients<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>);
+
 #[pymethods]
 impl Tape {
-    /// The gradients of the parameters, tensor after tensor in one array, and with `with_input` that of the input.
+    /// Goes back through the call. The loss depends on its output by `output_gradient` (not at all if there is none), and on
+    /// what the controllers held after it, (B, H + C + R·W), by `end_gradient`, which comes from the call that was given the
+    /// state and was gone back through just before; without it calls after this one count for nothing.
+    #[pyo3(signature = (output_gradient, end_gradient=None, with_input=true, with_start=false))]
     fn backward<'py>(
         &self,
         py: Python<'py>,
-        output_gradient: Bound<'py, PyAny>,
+        output_gradient: Option<Bound<'py, PyAny>>,
+        end_gradient: Option<Bound<'py, PyAny>>,
         with_input: bool,
-    ) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
-        each!(&self.0, tape => backward(py, tape, &output_gradient, with_input))
+        with_start: bool,
+    ) -> PyResult<Gradients<'py>> {
+        let (output_gradient, end_gradient) = (output_gradient.as_ref(), end_gradient.as_ref());
+        each!(&self.0, tape => {
+            backward(py, tape, output_gradient, end_gradient, (with_input, with_start))
+        })
     }
 }
 
 fn backward<'py, T: Number>(
     py: Python<'py>,
     tape: &TapeOf<T>,
-    output_gradient: &Bound<'py, PyAny>,
-    with_input: bool,
-) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
+    output_gradient: Option<&Bound<'py, PyAny>>,
+    end_gradient: Option<&Bound<'py, PyAny>>,
+    (with_input, with_start): (bool, bool),
+) -> PyResult<Gradients<'py>> {
     let config = tape.network.config();
-    let input = read::<T>("input", tape.input.bind(py))?;
-    let &[steps, rows, width] = input.shape() else {
-        return Err(PyValueError::new_err("the input was given another shape since it was run"));
-    };
-    let output_gradient = read::<T>("output_gradient", output_gradient)?;
+    let (steps, rows, width, held) = (tape.steps, tape.handhold.rows(), config.input_size, config.controller_len());
     let output_shape = [steps, rows, config.output_len()];
-    expect_shape("output_gradient", output_gradient.shape(), &output_shape, "the shape of the output")?;
-    let (input, output_gradient) = (numbers(&input)?, numbers(&output_gradient)?);
+    let gradient = |what, array: Option<&Bound<'py, PyAny>>, shape: &[usize], meaning| match array {
+        None => Ok(None),
+        Some(array) => {
+            let array = read::<T>(what, array)?;
+            expect_shape(what, array.shape(), shape, meaning)?;
+            PyResult::Ok(Some(array))
+        }
+    };
+    let output_gradient = gradient("output_gradient", output_gradient, &output_shape, "the shape of the output")?;
+    let end_gradient = gradient("end_gradient", end_gradient, &[rows, held], "B, H + C + R·W")?;
+    let output_gradient = output_gradient.as_ref().map(numbers).transpose()?;
+    let end_gradient = end_gradient.as_ref().map(numbers).transpose()?;
     if rows > ON_ONE_THREAD {
         threads::prepare(tape.threads)?;
     }
@@ -501,34 +547,43 @@ fn backward<'py, T: Number>(
     let result = py.detach(|| -> Result<_, Refusal> {
         let network = &*tape.network;
         let mut gradients: Parameters<T> = network.zeros();
-        let mut input_gradient =
-            with_input.then(|| zeros("the gradient of the input", input.len() as u128)).transpose()?;
-        tape.handhold.go_back(
-            |runner| {
-                if rows == 0 {
-                    return Ok(());
+        let mut input_gradient = with_input
+            .then(|| {
+                zeros("the gradient of the input", [steps, rows, width].iter().map(|size| *size as u128).product())
+            })
+            .transpose()?;
+        let mut start_gradient = vec![T::ZERO; if with_start { rows * held } else { 0 }];
+        let none;
+        let output_gradient = match output_gradient {
+            Some(gradient) => gradient,
+            None => {
+                none =
+                    zeros::<T>("the gradient of the output", output_shape.iter().map(|size| *size as u128).product())?;
+                &none
+            }
+        };
+        tape.handhold.go_back(tape.place, end_gradient.is_some(), |runner, calls| {
+            let back = |runner: &mut sparsam::Runner<T>| {
+                while runner.calls() > calls {
+                    runner.undo()?;
                 }
-                let mut output = vec![T::ZERO; output_gradient.len()];
-                let sequences = Sequences::new(input, &tape.lengths);
-                let sequences = tape.starts.as_ref().map_or(sequences, |starts| sequences.with_starts(starts));
-                runner.forward_sequences(network, sequences, &mut output)
-            },
-            |runner| {
-                if rows == 0 {
-                    return Ok(());
+                if let Some(gradient) = end_gradient {
+                    runner.set_controller_gradients(gradient)?;
                 }
-                let back = |runner: &mut sparsam::Runner<T>| {
-                    runner.backward(network, output_gradient, &mut gradients, input_gradient.as_deref_mut())
-                };
-                raised.listen(runner, back)
-            },
-        )?;
-        Ok((gradients.into_values(), input_gradient))
+                runner.backward(network, output_gradient, &mut gradients, input_gradient.as_deref_mut())?;
+                if with_start {
+                    start_gradient = runner.controller_gradients();
+                }
+                Ok(())
+            };
+            raised.listen(runner, back)
+        })?;
+        Ok((gradients.into_values(), input_gradient, start_gradient))
     });
     if let Some(exception) = raised.take() {
         return Err(exception);
     }
-    let (gradients, input_gradient) = result.map_err(|refusal| {
+    let (gradients, input_gradient, start_gradient) = result.map_err(|refusal| {
         refuse(
             refusal,
             "backward comes too late: the state that this call returned was passed on, or changed, since; go back through a call \
@@ -541,7 +596,8 @@ fn backward<'py, T: Number>(
         Some(numbers) => Some(give(py, numbers, &[steps, rows, width])?.into_any()),
         None => None,
     };
-    Ok((gradients, input_gradient))
+    let start_gradient = if with_start { Some(give(py, start_gradient, &[rows, held])?.into_any()) } else { None };
+    Ok((gradients, input_gradient, start_gradient))
 }
 
 /// The function that makes a state again, and its arguments.
@@ -557,7 +613,7 @@ impl State {
         fn select<T: Number>(py: Python<'_>, handhold: &Handhold<T>, rows: &[usize]) -> PyResult<State> {
             py.detach(|| handhold.select(rows)).map(T::state).map_err(|refusal| refuse(refusal, MOVED_ON))
         }
-        each!(&self.0, handhold => select(py, handhold, rows))
+        each!(&self.of, handhold => select(py, handhold, rows))
     }
 }
 
@@ -572,13 +628,61 @@ impl State {
     /// Sequences in the batch.
     #[getter]
     fn rows(&self) -> usize {
-        each!(&self.0, handhold => handhold.rows())
+        each!(&self.of, handhold => handhold.rows())
     }
 
     /// Whether no later call was given this state.
     #[getter]
     fn is_current(&self, py: Python<'_>) -> bool {
-        each!(&self.0, handhold => py.detach(|| handhold.is_current()))
+        each!(&self.of, handhold => py.detach(|| handhold.is_current()))
+    }
+
+    /// The state as it stands, from which gradients do not flow to the calls before it. This state is used up.
+    fn detach(&self, py: Python<'_>) -> PyResult<Self> {
+        each!(&self.of, handhold => {
+            py.detach(|| handhold.hand_over()).map(Number::state).map_err(|refusal| refuse(refusal, MOVED_ON))
+        })
+    }
+
+    /// What was given to `with_graph`.
+    #[getter]
+    fn _graph(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.graph.as_ref().map(|graph| graph.clone_ref(py))
+    }
+
+    /// The same moment, with what PyTorch needs to find its way back from it.
+    fn _with_graph(&self, graph: Py<PyAny>) -> Self {
+        let of = match &self.of {
+            Either::Single(handhold) => Either::Single(handhold.clone()),
+            Either::Double(handhold) => Either::Double(handhold.clone()),
+        };
+        Self { of, graph: Some(graph) }
+    }
+
+    /// What the controllers hold, (B, H + C + R·W): hidden units, cells (none of a GRU), and what was read last.
+    fn _controllers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        fn held<'py, T: Number>(py: Python<'py>, handhold: &Handhold<T>) -> PyResult<Bound<'py, PyAny>> {
+            let (rows, width) = (handhold.rows(), handhold.config().controller_len());
+            let held = py.detach(|| handhold.look(|runner| Ok(runner.controllers())));
+            let mut held = held.map_err(|refusal| refuse(refusal, MOVED_ON))?;
+            held.truncate(rows * width);
+            Ok(give(py, held, &[rows, width])?.into_any())
+        }
+        each!(&self.of, handhold => held(py, handhold))
+    }
+
+    /// The state with controllers that hold this, as `_controllers` gives it. This state is used up.
+    fn _with_controllers(&self, py: Python<'_>, held: Bound<'_, PyAny>) -> PyResult<Self> {
+        fn put<T: Number>(py: Python<'_>, handhold: &Handhold<T>, held: &Bound<'_, PyAny>) -> PyResult<State> {
+            let held = read::<T>("state", held)?;
+            let rows = handhold.rows();
+            expect_shape("state", held.shape(), &[rows, handhold.config().controller_len()], "B, H + C + R·W")?;
+            let values = numbers(&held)?;
+            let put = |runner: &mut sparsam::Runner<T>| if rows == 0 { Ok(()) } else { runner.set_controllers(values) };
+            let put = py.detach(|| handhold.go_on(false, put)).map_err(|refusal| refuse(refusal, MOVED_ON))?;
+            Ok(T::state(put.0))
+        }
+        each!(&self.of, handhold => put(py, handhold, &held))
     }
 
     /// The state with these rows as they are at the start, the others as they stand; all rows if none are named. This
@@ -590,11 +694,11 @@ impl State {
                 rows.iter().for_each(|row| runner.reset_row(*row));
                 Ok(())
             };
-            let reset = py.detach(|| handhold.go_on(all)).map_err(|refusal| refuse(refusal, MOVED_ON))?;
+            let reset = py.detach(|| handhold.go_on(false, all)).map_err(|refusal| refuse(refusal, MOVED_ON))?;
             Ok(T::state(reset.0))
         }
         let rows = named(rows.as_ref(), self.rows())?;
-        each!(&self.0, handhold => reset(py, handhold, &rows))
+        each!(&self.of, handhold => reset(py, handhold, &rows))
     }
 
     /// The state with row `target` as row `source` is, the others as they stand. This state is used up.
@@ -607,10 +711,10 @@ impl State {
                 row.check_finite()?;
                 runner.load_row(target, row)
             };
-            let copied = py.detach(|| handhold.go_on(copy)).map_err(|refusal| refuse(refusal, MOVED_ON))?;
+            let copied = py.detach(|| handhold.go_on(false, copy)).map_err(|refusal| refuse(refusal, MOVED_ON))?;
             Ok(T::state(copied.0))
         }
-        each!(&self.0, handhold => copy(py, handhold, source, target))
+        each!(&self.of, handhold => copy(py, handhold, source, target))
     }
 
     /// A state with memories of its own, whose rows are copies of these, in this order; one may be named more than
@@ -622,7 +726,7 @@ impl State {
     /// Writes the state to a safetensors file, for `load_state` of a model with the same configuration. This state
     /// stays as it is.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        each!(&self.0, handhold => {
+        each!(&self.of, handhold => {
             py.detach(|| handhold.save(&path)).map_err(|refusal| refuse(refusal, MOVED_ON))
         })?;
         warn(py)
@@ -639,19 +743,19 @@ impl State {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickle<'py>> {
-        let (config, bytes) = each!(&self.0, handhold => {
+        let (config, bytes) = each!(&self.of, handhold => {
             let bytes = py.detach(|| handhold.to_bytes());
             (handhold.config().clone(), bytes.map_err(|refusal| refuse(refusal, MOVED_ON))?)
         });
         let config = serde_json::to_string(&config).map_err(|error| PyValueError::new_err(error.to_string()))?;
         // The class itself, so that it is all that a loader has to be allowed.
         let restore = py.get_type::<Self>();
-        Ok((restore, (config, matches!(self.0, Either::Double(_)), PyBytes::new(py, &bytes))))
+        Ok((restore, (config, matches!(self.of, Either::Double(_)), PyBytes::new(py, &bytes))))
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
         let (rows, current) = (self.rows(), self.is_current(py));
-        let dtype = if matches!(self.0, Either::Single(_)) { "float32" } else { "float64" };
+        let dtype = if matches!(self.of, Either::Single(_)) { "float32" } else { "float64" };
         format!("State(rows={rows}, dtype={dtype}{})", if current { "" } else { ", moved on" })
     }
 }

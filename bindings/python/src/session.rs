@@ -109,8 +109,8 @@ struct Live<T: Real> {
     runner: Option<Runner<T>>,
     /// How often its state moved on.
     moves: u64,
-    /// Going back left it where its latest run started.
-    at_start: bool,
+    /// How often its tape was emptied.
+    episode: u64,
 }
 
 impl<T: Real> Drop for Session<T> {
@@ -137,10 +137,20 @@ impl<T: Real> Clone for Handhold<T> {
     }
 }
 
+/// A call on the tape of a session.
+#[derive(Clone, Copy)]
+pub struct Place {
+    episode: u64,
+    /// Calls before it.
+    before: usize,
+}
+
 /// Why a moment cannot be gone on from, or back from.
 pub enum Refusal {
     /// The session has moved on.
     MovedOn,
+    /// The call after was gone back through, but not just before.
+    OutOfOrder,
     /// What the library says.
     Library(Error),
 }
@@ -155,7 +165,7 @@ impl<T: Real> Handhold<T> {
     /// The first moment of a runner of so many rows, which joins the idle ones at the end, if these are still there.
     fn new(runner: Runner<T>, rows: usize, idle: Weak<Idle<T>>) -> Self {
         let config = runner.config().clone();
-        let live = Live { runner: Some(runner), moves: 0, at_start: false };
+        let live = Live { runner: Some(runner), moves: 0, episode: 0 };
         Self { session: Arc::new(Session { live: Mutex::new(live), config, rows, idle }), moves: 0 }
     }
 
@@ -223,51 +233,80 @@ impl<T: Real> Handhold<T> {
     }
 
     /// Uses the runner, in the state of this moment; the session moves on to the moment returned if that works, with
-    /// what `go` gave.
+    /// what `go` gave. What `go` does empties the tape unless it `keeps` it.
     ///
     /// # Errors
     /// [`Refusal::MovedOn`], or what `go` says.
-    pub fn go_on<R>(&self, go: impl FnOnce(&mut Runner<T>) -> Result<R, Error>) -> Result<(Self, R), Refusal> {
+    pub fn go_on<R>(
+        &self,
+        keeps: bool,
+        go: impl FnOnce(&mut Runner<T>) -> Result<R, Error>,
+    ) -> Result<(Self, R), Refusal> {
         let mut live = self.latest()?;
-        live.at_start = false;
         let runner = live.runner.as_mut().ok_or(Refusal::MovedOn)?;
         runner.use_workers(threads::latest());
         runner.replay();
         let gone = go(runner)?;
+        // A call that was ended halfway left no tape.
+        let kept = keeps && (self.rows() == 0 || runner.calls() > 0);
         live.moves += 1;
+        live.episode += u64::from(!kept);
         Ok((Self { session: Arc::clone(&self.session), moves: live.moves }, gone))
     }
 
-    /// Uses the runner to go back through the run that led to this moment. If somebody has gone back through it before,
-    /// `again` makes that run a second time first.
+    /// The same moment for somebody else: who has this one cannot go on any more.
     ///
     /// # Errors
-    /// [`Refusal::MovedOn`], or what `again` or `back` say.
-    pub fn go_back(
-        &self,
-        again: impl FnOnce(&mut Runner<T>) -> Result<(), Error>,
-        back: impl FnOnce(&mut Runner<T>) -> Result<(), Error>,
-    ) -> Result<(), Refusal> {
+    /// [`Refusal::MovedOn`].
+    pub fn hand_over(&self) -> Result<Self, Refusal> {
         let mut live = self.latest()?;
-        let at_start = live.at_start;
-        let runner = live.runner.as_mut().ok_or(Refusal::MovedOn)?;
-        runner.use_workers(threads::latest());
-        if at_start {
-            again(runner)?;
-        }
-        back(runner)?;
-        live.at_start = true;
-        Ok(())
+        live.moves += 1;
+        Ok(Self { session: Arc::clone(&self.session), moves: live.moves })
     }
 
-    /// Looks at the runner in the state of this moment, which stays the latest one. Afterwards nobody can go back a
-    /// second time through the run that led to it.
+    /// The latest call on the tape.
+    pub fn place(&self) -> Place {
+        let live = lock(&self.session.live);
+        let calls = live.runner.as_ref().map_or(0, Runner::calls);
+        Place { episode: live.episode, before: calls.saturating_sub(1) }
+    }
+
+    /// Uses the runner to go back through a call on the tape; `go` is told how many calls are in force up to the end of it. If
+    /// gradients came `back` from the call after it, that was gone back through just before. Else the calls after it are in
+    /// force as well: they are to be undone.
+    ///
+    /// # Errors
+    /// [`Refusal::MovedOn`] if the call is not on the tape any more, [`Refusal::OutOfOrder`], or what `go` says.
+    pub fn go_back(
+        &self,
+        place: Place,
+        back: bool,
+        go: impl FnOnce(&mut Runner<T>, usize) -> Result<(), Error>,
+    ) -> Result<(), Refusal> {
+        // A session in which a panic happened is not gone back through.
+        let mut live = self.session.live.lock().map_err(|_| Refusal::MovedOn)?;
+        if live.episode != place.episode {
+            return Err(Refusal::MovedOn);
+        }
+        if self.rows() == 0 {
+            return Ok(());
+        }
+        let runner = live.runner.as_mut().ok_or(Refusal::MovedOn)?;
+        runner.use_workers(threads::latest());
+        if !back {
+            runner.replay();
+        } else if runner.calls() != place.before + 1 {
+            return Err(Refusal::OutOfOrder);
+        }
+        Ok(go(runner, place.before + 1)?)
+    }
+
+    /// Looks at the runner in the state of this moment, which stays the latest one.
     ///
     /// # Errors
     /// [`Refusal::MovedOn`], or what `look` says.
     pub fn look<R>(&self, look: impl FnOnce(&mut Runner<T>) -> Result<R, Error>) -> Result<R, Refusal> {
         let mut live = self.latest()?;
-        live.at_start = false;
         let runner = live.runner.as_mut().ok_or(Refusal::MovedOn)?;
         runner.use_workers(threads::latest());
         runner.replay();

@@ -21,7 +21,7 @@ MODULES: dict[str, Any] = {"sam": SAM, "sdnc": SDNC, "dam": DAM, "ntm": NTM, "dn
 
 # What a constructor takes beside the options of its memory.
 SIZES = {"input_size", "hidden_size", "output_size"}
-OTHERS = {"self", "controller", "input_bound", "batch_first", "device", "dtype", *SIZES}
+OTHERS = {"self", "controller", "input_bound", "batch_first", "carry_gradients", "device", "dtype", *SIZES}
 
 
 def signature(kind: Any) -> dict[str, inspect.Parameter]:

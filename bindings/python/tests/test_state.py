@@ -73,11 +73,11 @@ def test_saving_comes_before_or_after_going_back() -> None:
     model.zero_grad()
     output, state = model(input)
     first = pickle.dumps(state)
-    output.sum().backward(retain_graph=True)
-    assert pickle.dumps(state) == first
-    torch.testing.assert_close([parameter.grad for parameter in model.parameters()], wanted)
-    with pytest.raises(RuntimeError, match="backward needs a forward before it"):
-        output.sum().backward()
+    for _ in range(2):
+        model.zero_grad()
+        output.sum().backward(retain_graph=True)
+        assert pickle.dumps(state) == first
+        torch.testing.assert_close([parameter.grad for parameter in model.parameters()], wanted)
 
 
 def test_a_file_has_what_was_written_and_no_more(tmp_path: Path) -> None:

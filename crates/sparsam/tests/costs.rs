@@ -96,6 +96,17 @@ fn a_billion_words_are_made_started_and_ended_at_once() {
         runner.forward(&network, &inputs, &[20; 8], &mut outputs).expect("shapes fit");
         runner.backward(&network, &outputs, &mut network.zeros(), None).expect("forward came before");
         runner.infer(&network, &inputs, &[20; 8], &mut outputs).expect("shapes fit");
+        runner.carry_gradients(true);
+        for _ in 0..10 {
+            runner.forward(&network, &inputs, &[20; 8], &mut outputs).expect("shapes fit");
+        }
+        for _ in 0..5 {
+            runner.undo().expect("forward came before");
+        }
+        while runner.calls() > 0 {
+            runner.backward(&network, &outputs, &mut network.zeros(), None).expect("forward came before");
+        }
+        runner.replay();
         runner.reset();
         // Clearing a billion words would take minutes and a terabyte.
         assert!(started.elapsed().as_secs_f64() < 5.0);

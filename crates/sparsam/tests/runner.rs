@@ -2,32 +2,11 @@
 
 mod common;
 
-use common::{Batch, Kinds, Numbers, check_gradients_with_starts, controllers, network, of_row};
+use common::{Batch, Numbers, check_gradients_with_starts, models, network, of_row, saved, with_starts, with_threads};
 use sparsam::index::IndexKind;
 use sparsam::memory::sam;
-use sparsam::option::{Declared, Value};
+
 use sparsam::{Arrays, ControllerKind, Error, Model, NO_WORD, Network, NetworkConfig, Runner, Sequences, Values};
-
-/// Every model, and every controller without a memory and beside one.
-fn models() -> Vec<Kinds> {
-    let small = |name: &&str| {
-        let mut model = Model::by_name(name).expect("a model");
-        for (option, size) in [("memory_size", 50), ("word_size", 5), ("heads", 2), ("reads", 3)] {
-            // One that not every model has.
-            model.set_option(option, &Value::Whole(size));
-        }
-        model
-    };
-    let memories: Vec<Model> = Model::NAMES.iter().map(small).collect();
-    let beside = memories[..2].to_vec();
-    let others = controllers().skip(1).flat_map(|kind| beside.clone().into_iter().map(move |memory| (kind, memory)));
-    let others: Vec<Kinds> = others.map(Kinds::from).collect();
-    memories.into_iter().map(Kinds::from).chain(others).collect()
-}
-
-fn with_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads").install(run)
-}
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
@@ -333,22 +312,6 @@ fn rows_do_not_see_each_other() {
             assert!(of_row.zip(&alone).all(|(a, b)| (a - b).abs() < 1e-12));
         }
     }
-}
-
-/// A batch with starts everywhere: at first steps, one after another, past the end of a row, and none in row 3.
-fn with_starts(network: &Network<f64>, lengths: &[usize], seed: u64) -> Batch {
-    let batch = Batch::new(network, lengths, seed);
-    let mut numbers = Numbers::new(seed);
-    let mut starts: Vec<(usize, usize)> = (0..batch.steps)
-        .flat_map(|step| (0..batch.rows).map(move |row| (step, row)))
-        .filter(|(_, row)| *row != 3 && numbers.next() > 0.6)
-        .collect();
-    starts.extend([(0, 1), (1, 1), (2, 1), (batch.steps - 1, 2)]);
-    batch.with_starts(&starts)
-}
-
-fn saved(runner: &mut Runner<f64>) -> Vec<Arrays<f64>> {
-    (0..runner.rows()).map(|row| runner.save_row(row)).collect()
 }
 
 /// What the rows of a batch give when each is run alone, in the parts into which its starts cut it.

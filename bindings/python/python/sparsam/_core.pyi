@@ -10,6 +10,7 @@ class Network:
     def __new__(cls, config: str, double: bool) -> Network: ...
     def tensors(self) -> list[tuple[str, list[int]]]: ...
     def output_len(self) -> int: ...
+    def controller_lens(self) -> list[int]: ...
     def initial(self, seed: int, input_bound: float | None) -> NDArray[Any]: ...
     def first_values(
         self, input_bound: float | None
@@ -24,6 +25,7 @@ class Network:
         state: State | None,
         record: bool,
         threads: int | None,
+        carry: bool = False,
     ) -> tuple[NDArray[Any], State, Tape | None]: ...
     def trace(
         self,
@@ -40,7 +42,8 @@ class State:
     """The controllers and memories of a batch, at one moment.
 
     A network's call returns it, and it goes into the next one. It can be used once: the call that is given it moves
-    on, and returns the state to use from then on. Gradients stop where it enters a call.
+    on, and returns the state to use from then on. Gradients stop where it enters a call, unless a module of
+    :mod:`sparsam.torch` carries them (``carry_gradients``).
 
     It can be pickled, and :func:`copy.deepcopy` makes one with memories of its own. Files, pickles and copies cost the
     words that were written, not those that there are. They go on to the bit as the state itself would while the index
@@ -58,9 +61,17 @@ class State:
     def __new__(cls, config: str, double: bool, bytes: bytes) -> State:
         """What a pickle holds: :func:`pickle.loads`, :func:`torch.load` and :func:`copy.deepcopy` call it."""
 
+    def detach(self) -> State:
+        """The state as it stands, from which gradients do not flow to the calls before it. This state is used up. Those
+        calls can be gone back through until the state returned is used.
+
+        Raises:
+            RuntimeError: the state has moved on.
+        """
+
     def reset(self, rows: Iterable[Any] | None = None) -> State:
         """The state with these rows as they are at the start, the others as they stand; all rows if none are named.
-        This state is used up.
+        As :meth:`detach` for gradients. This state is used up.
 
         Args:
             rows: numbers of rows, or a mask: for each row, whether it is meant. A list, an array or a tensor.
@@ -72,7 +83,8 @@ class State:
         """
 
     def copy_row(self, source: int, target: int) -> State:
-        """The state with row ``target`` as row ``source`` is, the others as they stand. This state is used up.
+        """The state with row ``target`` as row ``source`` is, the others as they stand. As :meth:`detach` for
+        gradients. This state is used up.
 
         Raises:
             RuntimeError: the state has moved on.
@@ -81,7 +93,7 @@ class State:
 
     def select(self, rows: Iterable[Any]) -> State:
         """A state with memories of its own, whose rows are copies of these, in this order; one may be named more than
-        once. This state stays as it is.
+        once. Gradients do not flow from it to the calls before. This state stays as it is.
 
         Args:
             rows: as in :meth:`reset`.
@@ -104,9 +116,20 @@ class State:
         """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> State: ...
+    @property
+    def _graph(self) -> Any: ...
+    def _with_graph(self, graph: Any) -> State: ...
+    def _controllers(self) -> NDArray[Any]: ...
+    def _with_controllers(self, held: NDArray[Any]) -> State: ...
 
 class Tape:
-    def backward(self, output_gradient: NDArray[Any], with_input: bool) -> tuple[NDArray[Any], NDArray[Any] | None]: ...
+    def backward(
+        self,
+        output_gradient: NDArray[Any] | None,
+        end_gradient: NDArray[Any] | None = None,
+        with_input: bool = True,
+        with_start: bool = False,
+    ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]: ...
 
 class Memory:
     def __new__(cls, config: str, double: bool) -> Memory: ...

@@ -332,7 +332,7 @@ class Tape:
         """Goes back through the call.
 
         The state that the call returned can be passed on afterwards, as if nobody had gone back; gradients do not
-        reach beyond the call. A second time costs a second run.
+        reach beyond the call. A second time costs the controller's part of a second run.
 
         Args:
             output_gradient: the gradient of a loss by the output, (T, B, O). Past a sequence's length it counts as 0.
@@ -342,7 +342,7 @@ class Tape:
             RuntimeError: the state that the call returned was used since.
         """
         array = _numbers("output_gradient", output_gradient, self._dtype)
-        values, input_gradient = self._core.backward(array, True)
+        values, input_gradient, _ = self._core.backward(array)
         assert input_gradient is not None
         return Gradients(values, dict(_cut(self._tensors, values)), input_gradient)
 

@@ -90,22 +90,52 @@ def _checked_starts(starts: Tensor | None, shape: tuple[int, ...], meaning: str)
     return _array(starts)
 
 
+_UNTRACED = (
+    "sparsam.torch's modules cannot be {}: what they do is not made of PyTorch's operators, and their memories live "
+    "beside the tensors; {}"
+)
+
+
+def _refuse_tracing() -> None:
+    """Says so where somebody records or transforms what is made of PyTorch's operators. Under ``torch.compile`` the
+    graph breaks here, and this part runs as ever."""
+    if torch.compiler.is_compiling():
+        if getattr(torch.compiler, "is_exporting", bool)():
+            raise RuntimeError(_UNTRACED.format("exported by torch.export", _TO_FILES))
+        torch._dynamo.graph_break()
+    if torch._C._get_tracing_state() is not None:
+        raise RuntimeError(_UNTRACED.format("traced by torch.jit.trace", _TO_FILES))
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise RuntimeError(
+            _UNTRACED.format(
+                "transformed by torch.func (vmap, grad, jvp, …)",
+                "batch sequences in the input instead, and take gradients by backward() or torch.autograd.grad",
+            )
+        )
+
+
+_TO_FILES = "keep a model by state_dict or save_checkpoint, and run it by calling it"
+
+
 class _Call:
     """One call of a module: what its autograd function needs and what it leaves beside the output."""
 
     def __init__(
-        self, core: _core.Network, lengths: list[int], starts: NDArray[Any] | None, state: State | None
+        self, core: _core.Network, lengths: list[int], starts: NDArray[Any] | None, state: State | None, carry: bool
     ) -> None:
         self.core = core
         self.lengths = lengths
         self.starts = starts
         self.state = state
+        # Whether gradients pass on from here to the calls after this one.
+        self.carry = carry
         self.tape: _core.Tape | None = None
 
-    def run(self, input: Tensor, parameters: Iterable[Tensor], record: bool) -> Tensor:
+    def run(self, input: Tensor, parameters: Iterable[Tensor], record: bool, carried: bool = False) -> Tensor:
+        """Runs it; with ``carried``, gradients pass on to the calls before this one."""
         arrays = [_array(parameter) for parameter in parameters]
         output, self.state, self.tape = self.core.run(
-            arrays, _array(input), self.lengths, self.starts, self.state, record, torch.get_num_threads()
+            arrays, _array(input), self.lengths, self.starts, self.state, record, torch.get_num_threads(), carried
         )
         return torch.from_numpy(output).to(input.device)
 
@@ -134,34 +164,51 @@ def _once(gradients: list[Tensor | None], sources: Iterable[Tensor | None]) -> l
 
 
 class _Taped(torch.autograd.Function):
-    """A call that can be gone back through."""
+    """A call that can be gone back through.
+
+    What the controllers held before the call, (B, H + C + R·W), comes in as a tensor where gradients are carried, and
+    what they hold after it goes out. So the engine goes back through calls in their order, and hands those gradients
+    on; those of the memories stay in the library.
+    """
 
     @staticmethod
-    def forward(ctx: Any, call: _Call, input: Tensor, *parameters: Tensor) -> Tensor:
-        output = call.run(input, parameters, record=True)
+    def forward(
+        ctx: Any, call: _Call, input: Tensor, held: Tensor | None, *parameters: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        output = call.run(input, parameters, record=True, carried=held is not None)
         ctx.tape, call.tape = call.tape, None
         # The tape has their numbers: they may change before it is gone back through.
         ctx.parameters = parameters
-        # A second time back runs the call again, from this input; PyTorch then knows whether it is still the same.
+        # PyTorch then knows whether the input is still the same, and whether the graph was retained.
         ctx.save_for_backward(input)
-        return output
+        # No gradient, and not one of zeros, tells that a later call was not gone back through.
+        ctx.set_materialize_grads(False)
+        if not call.carry:
+            return output, None
+        assert call.state is not None
+        return output, torch.from_numpy(call.state._controllers()).to(input.device)
 
     @staticmethod
-    def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, output_gradient: Tensor | None, held_gradient: Tensor | None) -> tuple[Tensor | None, ...]:
+        if output_gradient is None and held_gradient is None:
+            return (None,) * len(ctx.needs_input_grad)
         (input,) = (
             ctx.saved_tensors
         )  # raises if the input changed, or if the graph was gone back through and not retained
-        _, with_input, *with_parameters = ctx.needs_input_grad
+        _, with_input, with_held, *with_parameters = ctx.needs_input_grad
         with torch.no_grad():
-            flat, over_input = ctx.tape.backward(_array(output_gradient), with_input)
-            device = output_gradient.device
+            over_output, over_held = (
+                None if gradient is None else _array(gradient) for gradient in (output_gradient, held_gradient)
+            )
+            flat, *over_others = ctx.tape.backward(over_output, over_held, with_input, with_held)
+            device = input.device
             lengths = [parameter.numel() for parameter in ctx.parameters]
             pieces = torch.split(torch.from_numpy(flat).to(device), lengths)
-            gradients = [None if over_input is None else torch.from_numpy(over_input).to(device)] + [
+            gradients = [None if over is None else torch.from_numpy(over).to(device) for over in over_others] + [
                 piece.view(parameter.shape) if wanted else None
                 for piece, parameter, wanted in zip(pieces, ctx.parameters, with_parameters, strict=True)
             ]
-        return None, *_once(gradients, (output_gradient, input, *ctx.parameters))
+        return None, *_once(gradients, (output_gradient, held_gradient, input, *ctx.parameters))
 
 
 def _draw(core: _core.Network, parameter: Callable[[str], Tensor | None], input_bound: float | None) -> None:
@@ -250,9 +297,11 @@ class _Recurrent(nn.Module):
         device: Any,
         dtype: torch.dtype | None,
         input_bound: float | None = None,
+        carry_gradients: bool = False,
     ) -> None:
         super().__init__()
         self.batch_first = batch_first
+        self.carry_gradients = carry_gradients
         self._input_bound = checked_bound(input_bound)
         self._configuration = configuration
         self._handles = _Handles(_core.Network, configuration.to_json())
@@ -347,13 +396,17 @@ class _Recurrent(nn.Module):
     ) -> tuple[Tensor | PackedSequence, State]:
         """Runs sequences from a state on.
 
-        A tape for going back is kept only while the module trains, gradients are enabled and something requires
-        them. Going back must come before the returned state is used again; the state may be passed on after it.
+        A tape for going back is kept while gradients are enabled and something requires them, in ``eval()`` as well:
+        ``torch.no_grad()`` or ``torch.inference_mode()`` is what a stream runs under.
+
+        Gradients stop where a state enters; going back must come before the returned state is used again, and the
+        state may be passed on after it. With ``carry_gradients``, they pass on to the calls before, as with the state
+        of ``torch.nn.LSTM``, back to where ``state.detach()`` was called, or a state was reset, copied or loaded.
 
         Args:
             input: of shape (T, B, I), with ``batch_first`` (B, T, I), unbatched (T, I), or a ``PackedSequence``.
-            state: where to go on from: the one that the call before returned, which this call uses up. Without it,
-                every memory is empty. Gradients stop here. Its rows are those of the batch, of a ``PackedSequence``
+            state: where to go on from: the one that the call before returned, which this call uses up; without it,
+                every memory is empty. Its rows are those of the batch, of a ``PackedSequence``
                 in the order before it was sorted.
             lengths: of the B sequences, each at most T. Past its length a sequence's state stands still, its output
                 is zero, it passes no gradient, and what its input holds does not matter.
@@ -467,18 +520,18 @@ class _Recurrent(nn.Module):
         self, input: Tensor, state: State | None, lengths: list[int], starts: NDArray[Any] | None
     ) -> tuple[Tensor, State]:
         """Runs sequences of shape (T, B, I)."""
-        if torch.compiler.is_compiling():
-            # Nothing here can be traced: the graph breaks, and this part runs as ever.
-            torch._dynamo.graph_break()
+        _refuse_tracing()
         input, parameters = self._check(input, state)
-        call = _Call(self._core(input.dtype), lengths, starts, state)
-        wanted = input.requires_grad or any(parameter.requires_grad for parameter in parameters)
-        if self.training and torch.is_grad_enabled() and wanted:
-            output: Tensor = _Taped.apply(call, input, *parameters)
+        call = _Call(self._core(input.dtype), lengths, starts, state, self.carry_gradients)
+        held = state._graph if state is not None and self.carry_gradients else None
+        sources = [input, *parameters] if held is None else [held, input, *parameters]
+        output: Tensor
+        if torch.is_grad_enabled() and any(source.requires_grad for source in sources):
+            output, held = _Taped.apply(call, input, held, *parameters)
         else:
-            output = call.run(input, parameters, record=False)
+            output, held = call.run(input, parameters, record=False), None
         assert call.state is not None
-        return output, call.state
+        return output, call.state if held is None else call.state._with_graph(held)
 
     def _check(self, input: Tensor, state: State | None) -> tuple[Tensor, list[Tensor]]:
         """Checks types; gives the input in the parameters' dtype, and the parameters."""
@@ -500,6 +553,68 @@ class _Recurrent(nn.Module):
         """
         return self._core(self._values()[0].dtype).load_state(path)
 
+    def initial_state(self, hidden: Tensor, cell: Tensor | None = None, read: Tensor | None = None) -> State:
+        """A state to start from, whose controllers hold what is given and whose memories are empty.
+
+        With ``carry_gradients``, gradients flow to what was given, so that a first state can be learnt. Of the memory
+        that is what was read last, which the controller sees at the first step; the words are those of an empty memory.
+
+        Args:
+            hidden: hidden units, (B, H), or (H,) for a single sequence. A learnt first state of all rows is
+                ``parameter.expand(B, H)``.
+            cell: cells, of the same shape; zeros without it. A GRU has none.
+            read: what was read last, (B, R·W) or (R·W,), head after head; zeros without it.
+
+        Raises:
+            TypeError: a dtype other than the parameters' or half precision.
+            ValueError: a shape that does not fit; cells of a GRU; or something that requires a gradient, of a module
+                without ``carry_gradients``.
+            MemoryError: this machine has no room for the memories.
+
+        Example:
+            >>> import torch
+            >>> from sparsam.torch import SAM
+            >>> model = SAM(8, 64, 4, memory_size=10_000, carry_gradients=True)
+            >>> hidden, cell = (torch.nn.Parameter(torch.zeros(64)) for _ in range(2))
+            >>> state = model.initial_state(hidden.expand(2, 64), cell.expand(2, 64))
+            >>> output, state = model(torch.randn(30, 2, 8), state)
+            >>> output.square().mean().backward()
+            >>> hidden.grad.shape
+            torch.Size([64])
+        """
+        dtype = _checked_dtype(self._values()[0].dtype)
+        core = self._core(dtype)
+        named = {"hidden": hidden, "cell": cell, "read": read}
+        for name, part in named.items():
+            if not isinstance(part, Tensor) and (part is not None or name == "hidden"):
+                raise TypeError(f"{name} is a {type(part).__name__}, where a Tensor was expected")
+        rows = 1 if hidden.dim() == 1 else hidden.shape[0] if hidden.dim() == 2 else None
+        parts = []
+        for (name, part), width in zip(named.items(), core.controller_lens(), strict=True):
+            if part is None:
+                parts.append(hidden.new_zeros((rows or 0, width), dtype=dtype))
+                continue
+            if width == 0:
+                raise ValueError(f"{name} was given, which the controller {self.controller_name!r} does not have")
+            part = _half(part, dtype)
+            if part.dtype != dtype:
+                raise TypeError(f"{name} has dtype {part.dtype}, where the parameters' {dtype} was expected")
+            expected = (width,) if hidden.dim() == 1 else (rows, width)
+            if rows is None or part.shape != expected:
+                meant = f"(B, {width})" if rows is None else expected
+                raise ValueError(f"{name} has shape {tuple(part.shape)}, where {meant} was expected")
+            parts.append(part.reshape(rows, width))
+        held = torch.cat(parts, 1)
+        state = core.state(held.shape[0])._with_controllers(_array(held))
+        if not held.requires_grad:
+            return state
+        if not self.carry_gradients:
+            raise ValueError(
+                "a first state that requires a gradient needs a module with carry_gradients=True, whose states pass "
+                "gradients on; else detach() what is given"
+            )
+        return state._with_graph(held)
+
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
         """Writes the configuration and the parameters to a safetensors file that the command ``sparsam`` and
         :func:`load_checkpoint` read.
@@ -513,7 +628,16 @@ class _Recurrent(nn.Module):
 
     def extra_repr(self) -> str:
         sizes = f"{self.input_size}, {self.hidden_size}, {self.output_size}"
-        return sizes + self._configuration.keywords() + (", batch_first=True" if self.batch_first else "")
+        switches = [name for name in ("batch_first", "carry_gradients") if getattr(self, name)]
+        return sizes + self._configuration.keywords() + "".join(f", {name}=True" for name in switches)
+
+    def __prepare_scriptable__(self) -> None:
+        raise RuntimeError(_UNTRACED.format("scripted by torch.jit.script", _TO_FILES))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        # Pickles from before there was a choice do not say.
+        self.__dict__.setdefault("carry_gradients", False)
 
 
 def _checked_dtype(dtype: torch.dtype | None) -> torch.dtype:
@@ -547,6 +671,8 @@ class SAM(_Recurrent):
         input_bound: the inputs' first weights are uniform in ± this; 4 suits one-hot inputs. Without it in ±2/√I, which
             suits inputs whose numbers are about 1. See :meth:`reset_parameters`.
         batch_first: input and output are (B, T, ·) instead of (T, B, ·).
+        carry_gradients: a returned state passes gradients back to the call before, as that of ``torch.nn.LSTM`` does,
+            until ``state.detach()``; without it they stop where a state enters. See :meth:`forward`.
         device: of the parameters. Work is done on the CPU wherever they are.
         dtype: ``torch.float32`` or ``torch.float64``.
 
@@ -576,11 +702,12 @@ class SAM(_Recurrent):
         controller: str = "lstm",
         input_bound: float | None = None,
         batch_first: bool = False,
+        carry_gradients: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         configuration = Configuration.of("sam", locals())
-        super().__init__(configuration, batch_first, device, dtype, input_bound)
+        super().__init__(configuration, batch_first, device, dtype, input_bound, carry_gradients)
 
 
 class SDNC(_Recurrent):
@@ -623,11 +750,12 @@ class SDNC(_Recurrent):
         controller: str = "lstm",
         input_bound: float | None = None,
         batch_first: bool = False,
+        carry_gradients: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         configuration = Configuration.of("sdnc", locals())
-        super().__init__(configuration, batch_first, device, dtype, input_bound)
+        super().__init__(configuration, batch_first, device, dtype, input_bound, carry_gradients)
 
 
 class DAM(_Recurrent):
@@ -662,11 +790,12 @@ class DAM(_Recurrent):
         controller: str = "lstm",
         input_bound: float | None = None,
         batch_first: bool = False,
+        carry_gradients: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         configuration = Configuration.of("dam", locals())
-        super().__init__(configuration, batch_first, device, dtype, input_bound)
+        super().__init__(configuration, batch_first, device, dtype, input_bound, carry_gradients)
 
 
 class NTM(_Recurrent):
@@ -696,11 +825,12 @@ class NTM(_Recurrent):
         controller: str = "lstm",
         input_bound: float | None = None,
         batch_first: bool = False,
+        carry_gradients: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         configuration = Configuration.of("ntm", locals())
-        super().__init__(configuration, batch_first, device, dtype, input_bound)
+        super().__init__(configuration, batch_first, device, dtype, input_bound, carry_gradients)
 
 
 class DNC(_Recurrent):
@@ -740,11 +870,12 @@ class DNC(_Recurrent):
         controller: str = "lstm",
         input_bound: float | None = None,
         batch_first: bool = False,
+        carry_gradients: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         configuration = Configuration.of("dnc", locals())
-        super().__init__(configuration, batch_first, device, dtype, input_bound)
+        super().__init__(configuration, batch_first, device, dtype, input_bound, carry_gradients)
 
 
 class MemoryState:
@@ -1000,9 +1131,9 @@ class SparseMemory(nn.Module):
     ) -> tuple[Tensor, MemoryState]:
         """Writes, then reads, once.
 
-        While the module trains, gradients are enabled, and the interface or a step before requires one, the step can be
-        gone back through: the gradient of what was read reaches the interfaces of this step and of all before it, back
-        to where a state was detached or none was given.
+        While gradients are enabled, in ``eval()`` as well, and the interface or a step before requires one, the step
+        can be gone back through: the gradient of what was read reaches the interfaces of this step and of all before
+        it, back to where a state was detached or none was given.
 
         Args:
             interface: of shape (B, P), or (P,) for a single sequence.
@@ -1022,8 +1153,7 @@ class SparseMemory(nn.Module):
             RuntimeError: the state has moved on.
             MemoryError: this machine has no room for the memories.
         """
-        if torch.compiler.is_compiling():
-            torch._dynamo.graph_break()
+        _refuse_tracing()
         if not isinstance(interface, Tensor):
             raise TypeError(f"interface is a {type(interface).__name__}, where a Tensor was expected")
         if interface.dim() == 1:
@@ -1049,7 +1179,7 @@ class SparseMemory(nn.Module):
             raise ValueError(f"state has {state.rows} rows, where the interface has {rows}")
         latest = state._latest
         wanted = interface.requires_grad or (latest is not None and latest.requires_grad)
-        if self.training and torch.is_grad_enabled() and wanted:
+        if torch.is_grad_enabled() and wanted:
             holder = [state._core]
             read, this = _Step.apply(holder, mask, interface, latest)
             return read, MemoryState(self._configuration, holder[0], this)
@@ -1058,6 +1188,9 @@ class SparseMemory(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self._configuration.options())
+
+    def __prepare_scriptable__(self) -> None:
+        raise RuntimeError(_UNTRACED.format("scripted by torch.jit.script", _TO_FILES))
 
 
 class AdaptiveClip:
@@ -1153,6 +1286,7 @@ def load_checkpoint(
     path: str | PathLike[str],
     *,
     batch_first: bool = False,
+    carry_gradients: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> SAM | SDNC | DAM | NTM | DNC:
@@ -1169,7 +1303,7 @@ def load_checkpoint(
         raise ValueError(f"the checkpoint {path} is of model {configuration.model!r}, which has no module here")
     kind = _MODULES[configuration.model]
     module = kind.__new__(kind)
-    _Recurrent.__init__(module, configuration, batch_first, device, dtype)
+    _Recurrent.__init__(module, configuration, batch_first, device, dtype, carry_gradients=carry_gradients)
     start = 0
     with torch.no_grad():
         for parameter in module._values():

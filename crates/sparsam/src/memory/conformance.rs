@@ -106,6 +106,12 @@ impl Life {
         for step in (kept..steps).rev() {
             back(&mut memory, step);
         }
+        if seed.is_multiple_of(2) {
+            memory.forget_undone();
+            let now = state(&mut memory);
+            memory.replay();
+            assert_eq!(state(&mut memory), now, "what was forgotten is not replayed");
+        }
         for step in 0..more {
             memory.step(&interface(length, step, seed + 3), &mut read, true);
         }
@@ -257,6 +263,11 @@ impl Life {
         let mut saved = Arrays::default();
         memory.save(&mut saved);
         other.load(&mut saved).expect("it was saved by a memory of the same configuration");
+        if seed.is_multiple_of(2) {
+            memory.forget_undone();
+            memory.replay();
+            assert_eq!(state(&mut memory), state(&mut other), "what was forgotten is not replayed");
+        }
         for step in 0..more {
             step_both(&mut memory, &mut other, step, seed + 3);
         }

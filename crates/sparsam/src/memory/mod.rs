@@ -36,6 +36,8 @@
 //!   with the step after it, and no gradient passes over it.
 //! * **[`replay`](Memory::replay)** redoes all undone steps without computing them again: the memory is bit for bit what it
 //!   was before the backward pass. A memory can thus be trained on a piece of a sequence and carried on to the next piece.
+//! * **[`forget_undone`](Memory::forget_undone)** keeps the memory where going back left it, with the steps still in force on
+//!   the tape.
 //! * **[`save`](Memory::save)** and **[`load`](Memory::load)** copy the state of a memory to another one, at the cost of the
 //!   words written.
 
@@ -103,6 +105,10 @@ pub trait Memory<T: Real>: sealed::Memory + Send {
 
     /// Redoes every step and restart that was undone.
     fn replay(&mut self);
+
+    /// Forgets every step and restart that was undone, as the next [`step`](Self::step) would; those in force stay on the
+    /// tape.
+    fn forget_undone(&mut self);
 
     /// Puts everything that a later step could depend on into `to`: the words ever written, or all words of a dense memory,
     /// the order of accesses, and the last reads. The cost is that of these arrays. The tape is kept, and is not saved.

@@ -125,6 +125,12 @@ impl NetworkConfig {
         if self.output_size > 0 { self.output_size } else { self.hidden_size + self.memory.read_len() }
     }
 
+    /// Elements of what a row's controller holds between two steps, \[h ; c ; r\]: H hidden units, as many cells (none of a
+    /// GRU), and R·W elements read last.
+    pub fn controller_len(&self) -> usize {
+        self.hidden_size + self.controller_declaration().cell + self.memory.read_len()
+    }
+
     /// Names and shapes of the parameters, in the order in which they are stored.
     pub fn tensors(&self) -> Vec<Tensor> {
         let (hidden, output) = (self.hidden_size, self.output_size);

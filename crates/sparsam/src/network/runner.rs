@@ -43,14 +43,17 @@ use crate::{Arrays, Error, Real};
 /// | [`fill`](Self::fill) | | everything as it was made, but with words stored in every memory |
 /// | [`forward`](Self::forward) | the one that stands | the one after the last step; all steps on the tape |
 /// | [`backward`](Self::backward) | the one that `forward` left | the one that `forward` started from, bit for bit |
-/// | [`replay`](Self::replay) | the one that `backward` left | the one that `forward` had left, bit for bit |
+/// | [`undo`](Self::undo) | the one that `forward` left | the one that `forward` started from, bit for bit |
+/// | [`replay`](Self::replay) | the one that `backward` or `undo` left | the one that `forward` had left, bit for bit |
+/// | [`detach`](Self::detach) | the one that stands | the same; no tape |
 /// | [`infer`](Self::infer) | the one that stands | the one after the last step; no tape |
 /// | [`trace`](Self::trace) | the one that stands | the one after the last step; no tape |
 /// | [`save_row`](Self::save_row) | the one that stands | the same |
 /// | [`load_row`](Self::load_row) | | in one row the one that was saved, in the others the one that stood; no tape |
 ///
 /// So `forward`, `backward`, `forward`, … trains every batch from the same (empty) memory; `forward`, `backward`,
-/// `replay`, `forward`, … carries the memory from batch to batch, and gradients stop between them. `infer` with one time
+/// `replay`, `forward`, … carries the memory from batch to batch, and gradients stop between them, unless
+/// [`carry_gradients`](Self::carry_gradients) lets them pass. `infer` with one time
 /// step at a time is a stream, whose memory use is constant beyond the words it stores.
 ///
 /// Sequences of different lengths may share a batch: past its length a row keeps its state, its outputs are zero, it
@@ -68,13 +71,27 @@ pub struct Runner<T: Real> {
     gradients: Vec<Parameters<T>>,
     /// Steps of each row's longest sequence that was on the tape: as many are allocated.
     taped: Vec<usize>,
-    /// Time steps given to the latest run.
-    steps: usize,
-    /// The latest run was a `forward` without a `backward` yet.
-    has_tape: bool,
+    /// Whether `forward` keeps the tape of the calls before it.
+    carries: bool,
+    /// The calls on the tape, in the order of time.
+    calls: Vec<Call>,
+    /// How many of them are in force; those after it were undone.
+    in_force: usize,
+    /// The gradients that the latest of these has to start with are there: those of the state at its end.
+    carried: bool,
     /// Asked whether a long call goes on.
     listener: Option<Listener>,
     workers: Workers,
+}
+
+/// A call on the tape.
+struct Call {
+    /// Time steps given to it.
+    steps: usize,
+    /// Version of the network that ran.
+    version: u64,
+    /// Steps and restarts of each row.
+    of_rows: Vec<usize>,
 }
 
 impl<T: Real> Runner<T> {
@@ -112,8 +129,10 @@ impl<T: Real> Runner<T> {
             version: 0,
             gradients: Vec::new(),
             taped: vec![0; rows],
-            steps: 0,
-            has_tape: false,
+            carries: false,
+            calls: Vec::new(),
+            in_force: 0,
+            carried: false,
             listener: None,
             workers: Workers::default(),
         })
@@ -152,6 +171,52 @@ impl<T: Real> Runner<T> {
         self.listener = go_on;
     }
 
+    /// Whether gradients are carried from call to call from now on. At first they are not: a [`forward`](Self::forward) takes
+    /// the place of the one before it on the tape.
+    ///
+    /// With `carry`, `forward` keeps the calls before it on the tape, and [`backward`](Self::backward) goes back through them,
+    /// the latest first: the gradient of the state that a call started from, its controllers' and its memories', is where the
+    /// backward pass of the call before it begins. k calls over pieces of a sequence so have the gradients of one call over the
+    /// whole. The tape grows until [`detach`](Self::detach), or any call but `forward`, empties it. A call with a loss of zero
+    /// can be passed over by [`undo`](Self::undo).
+    ///
+    /// ```
+    /// use sparsam::{Network, NetworkConfig, Runner};
+    ///
+    /// # fn main() -> Result<(), sparsam::Error> {
+    /// let network = Network::<f64>::new(NetworkConfig::new(1, 1).with_hidden_size(8), 1)?;
+    /// let (inputs, mut outputs) = ([0.1, 0.7, 0.3, 0.9, 0.5, 0.2], [0.0; 6]);
+    ///
+    /// // One call over six steps, whose loss is the sum of the outputs.
+    /// let mut whole = Runner::new(&network, 1)?;
+    /// whole.forward(&network, &inputs, &[6], &mut outputs)?;
+    /// let mut expected = network.zeros();
+    /// whole.backward(&network, &[1.0; 6], &mut expected, None)?;
+    ///
+    /// // Three calls over two steps each.
+    /// let mut runner = Runner::new(&network, 1)?;
+    /// runner.carry_gradients(true);
+    /// for piece in inputs.chunks(2) {
+    ///     runner.forward(&network, piece, &[2], &mut outputs[..2])?;
+    /// }
+    /// let mut gradients = network.zeros();
+    /// while runner.calls() > 0 {
+    ///     runner.backward(&network, &[1.0; 2], &mut gradients, None)?;
+    /// }
+    /// for (one, other) in gradients.values().iter().zip(expected.values()) {
+    ///     assert!((one - other).abs() < 1e-12);
+    /// }
+    ///
+    /// // On to the next pieces, and gradients to them alone.
+    /// runner.replay();
+    /// runner.detach();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn carry_gradients(&mut self, carry: bool) {
+        self.carries = carry;
+    }
+
     /// Who shares the work from now on, instead of the current rayon pool.
     #[doc(hidden)]
     pub fn use_workers(&mut self, workers: Workers) {
@@ -184,7 +249,7 @@ impl<T: Real> Runner<T> {
     /// # Panics
     /// If there is no such row.
     pub fn reset_row(&mut self, row: usize) {
-        self.end_episode();
+        self.detach();
         self.shards[row / SHARD_ROWS].reset_row(row % SHARD_ROWS);
     }
 
@@ -209,13 +274,13 @@ impl<T: Real> Runner<T> {
     /// # Panics
     /// If there is no such row.
     pub fn load_row(&mut self, row: usize, mut arrays: Arrays<T>) -> Result<(), Error> {
-        self.end_episode();
+        self.detach();
         self.shards[row / SHARD_ROWS].load_row(row % SHARD_ROWS, &mut arrays)
     }
 
-    /// Keeps the state that stands, without a tape.
-    fn end_episode(&mut self) {
-        self.has_tape = false;
+    /// Keeps the state that stands, without a tape: no later [`backward`](Self::backward) reaches the calls before.
+    pub fn detach(&mut self) {
+        self.forget_calls();
         for shard in &mut self.shards {
             shard.start_episode();
         }
@@ -252,16 +317,24 @@ impl<T: Real> Runner<T> {
         outputs: &mut [T],
     ) -> Result<(), Error> {
         let steps = self.check_shapes(network, sequences, outputs)?;
-        self.check_tape(network, steps, sequences)?;
-        for (taped, length) in self.taped.iter_mut().zip(sequences.lengths) {
-            *taped = (*taped).max(*length);
+        let kept = if self.carries { self.in_force } else { 0 };
+        let held: Vec<usize> =
+            (0..self.rows).map(|row| self.calls[..kept].iter().map(|call| call.of_rows[row]).sum()).collect();
+        self.check_tape(network, steps, sequences, (kept > 0).then_some(&held[..]))?;
+        for ((taped, length), held) in self.taped.iter_mut().zip(sequences.lengths).zip(&held) {
+            *taped = (*taped).max(length + held);
         }
-        self.start_run(network, sequences, outputs)?;
+        self.pack(network);
+        self.calls.truncate(kept);
+        let of_rows = (0..self.rows).map(|row| sequences.lengths[row] + sequences.starts_of(row)).collect();
+        self.calls.push(Call { steps, version: network.version, of_rows });
+        (self.in_force, self.carried) = (self.calls.len(), false);
         let (Passes { prepare, advance, finish, .. }, weights, parameters) =
             (self.passes, &self.weights, network.parameters());
         let batch = self.rows;
         let prepare = |number: usize, shard: &mut Shard<T>| {
-            prepare(shard, weights, parameters, sequences, Place { first_row: number * SHARD_ROWS, batch });
+            let place = Place { first_row: number * SHARD_ROWS, batch };
+            prepare(shard, weights, parameters, sequences, place, kept > 0);
         };
         let mut run = steps;
         if self.listener.is_none() {
@@ -279,8 +352,7 @@ impl<T: Real> Runner<T> {
             })?;
             workers.for_each(shards, |_, shard| finish(shard, parameters));
         }
-        self.has_tape = true;
-        self.end_run(run, outputs)
+        self.end_run(run, steps, outputs)
     }
 
     /// Runs the network over sequences without a tape: for evaluation and for streams. Arguments and errors are those
@@ -386,38 +458,46 @@ impl<T: Real> Runner<T> {
             }
             Ok(())
         })?;
-        self.end_run(run, outputs)?;
+        self.end_run(run, steps, outputs)?;
         Ok(all)
     }
 
     fn start_run(&mut self, network: &Network<T>, sequences: Sequences<'_, T>, outputs: &[T]) -> Result<usize, Error> {
         let steps = self.check_shapes(network, sequences, outputs)?;
         self.pack(network);
-        self.steps = steps;
-        self.has_tape = false;
+        self.forget_calls();
         Ok(steps)
+    }
+
+    fn forget_calls(&mut self) {
+        self.calls.clear();
+        (self.in_force, self.carried) = (0, false);
     }
 
     /// Writes the outputs of the steps that were run; those of others are 0. If there are others, the state is the one
     /// after the steps that were run, and there is no tape.
-    fn end_run(&mut self, run: usize, outputs: &mut [T]) -> Result<(), Error> {
+    fn end_run(&mut self, run: usize, steps: usize, outputs: &mut [T]) -> Result<(), Error> {
         for (number, shard) in self.shards.iter().enumerate() {
             shard.write_outputs(Place { first_row: number * SHARD_ROWS, batch: self.rows }, outputs);
         }
-        if run == self.steps {
+        if run == steps {
             return Ok(());
         }
         outputs[run * self.rows * self.config.output_len()..].fill(T::ZERO);
-        self.end_episode();
+        self.detach();
         Err(Error::Interrupted { steps: run })
     }
 
-    /// The backward pass of the latest [`forward`](Self::forward): adds the gradient of every parameter to `gradients`,
-    /// writes the gradients of the inputs to `input_gradients` if given (T × rows × I), and restores, bit for bit, the state
-    /// that `forward` started from. `output_gradients` has T × rows × O elements; past a row's length they count as 0.
+    /// The backward pass of the latest [`forward`](Self::forward) that is in force: adds the gradient of every parameter to
+    /// `gradients`, writes the gradients of the inputs to `input_gradients` if given (T × rows × I), and restores, bit for bit,
+    /// the state that `forward` started from. `output_gradients` has T × rows × O elements; past a row's length they count
+    /// as 0.
+    ///
+    /// After a [`replay`](Self::replay) it goes back through the same calls again, which costs another pass of the controllers
+    /// forward.
     ///
     /// # Errors
-    /// [`Error::Order`] if there is no tape; [`Error::Shape`] names the argument that does not fit, [`Error::Parameters`] the
+    /// [`Error::Order`] if no call is in force; [`Error::Shape`] names the argument that does not fit, [`Error::Parameters`] the
     /// first tensor of `gradients` that does not.
     pub fn backward(
         &mut self,
@@ -426,27 +506,29 @@ impl<T: Real> Runner<T> {
         gradients: &mut Parameters<T>,
         mut input_gradients: Option<&mut [T]>,
     ) -> Result<(), Error> {
-        if !self.has_tape {
+        let Some(Call { steps, version, .. }) = self.calls[..self.in_force].last() else {
             return Err(Error::Order("backward needs a forward before it: there is no tape"));
-        }
-        if self.version != network.version {
+        };
+        let (steps, carried) = (*steps, self.carried);
+        if *version != network.version {
             return Err(Error::Order(
                 "backward needs the parameters that forward ran with; they were changed in between",
             ));
         }
         let batch = self.rows;
-        expect_len("output_gradients", output_gradients.len(), self.steps, batch, self.config.output_len())?;
+        expect_len("output_gradients", output_gradients.len(), steps, batch, self.config.output_len())?;
         if let Some(gradients) = &input_gradients {
-            expect_len("input_gradients", gradients.len(), self.steps, batch, self.config.input_size)?;
+            expect_len("input_gradients", gradients.len(), steps, batch, self.config.input_size)?;
         }
         check_tensors("the gradients", gradients.tensors(), network.parameters().tensors())?;
-        self.has_tape = false;
-        let (Passes { prepare_back, advance_back, finish_back, .. }, weights, parameters, steps) =
-            (self.passes, &self.weights, network.parameters(), self.steps);
+        // Calls on the tape may have run with other parameters than the latest one.
+        self.pack(network);
+        let (Passes { prepare_back, advance_back, finish_back, .. }, weights, parameters) =
+            (self.passes, &self.weights, network.parameters());
         let (shards, with_inputs) = (&mut self.shards, input_gradients.is_some());
         let back = |number: usize, shard: &mut Shard<T>, gradients: &mut Parameters<T>, piece: Range<usize>| {
             if piece.end == steps {
-                prepare_back(shard);
+                prepare_back(shard, weights, parameters, carried);
             }
             let place = Place { first_row: number * SHARD_ROWS, batch };
             advance_back(shard, weights, parameters, output_gradients, place, gradients, piece.clone());
@@ -490,26 +572,128 @@ impl<T: Real> Runner<T> {
                 shard.write_input_gradients(Place { first_row: number * SHARD_ROWS, batch }, gradients);
             }
         }
+        (self.in_force, self.carried) = (self.in_force - 1, true);
         Ok(())
     }
 
-    /// Restores the state that [`forward`](Self::forward) left, after [`backward`](Self::backward) restored the one before
-    /// it. Does nothing if there was no `backward`.
+    /// Restores the state that the latest [`forward`](Self::forward) left, after [`backward`](Self::backward) or
+    /// [`undo`](Self::undo) restored one before it. Does nothing if there was neither.
     pub fn replay(&mut self) {
+        (self.in_force, self.carried) = (self.calls.len(), false);
         self.workers.for_each(&mut self.shards, |_, shard| shard.replay());
     }
 
+    /// Undoes the latest [`forward`](Self::forward) that is in force, as a [`backward`](Self::backward) without gradients:
+    /// restores, bit for bit, the state that it started from, and what it led to counts for nothing in the gradients of the
+    /// calls before it. It costs the memories' part of a `backward`.
+    ///
+    /// # Errors
+    /// [`Error::Order`] if no call is in force, or after a `backward` without a [`replay`](Self::replay);
+    /// [`Error::Interrupted`] comes only of [`listen`](Self::listen).
+    pub fn undo(&mut self) -> Result<(), Error> {
+        if self.carried {
+            return Err(Error::Order("undo comes before backward, or after a replay: here it would lose gradients"));
+        }
+        let Some(Call { steps, .. }) = self.calls[..self.in_force].last() else {
+            return Err(Error::Order("undo needs a forward before it: there is no tape"));
+        };
+        let (steps, Passes { prepare_undo, undo, .. }) = (*steps, self.passes);
+        let (shards, workers) = (&mut self.shards, &self.workers);
+        workers.for_each(shards, |_, shard| prepare_undo(shard));
+        let run = each_piece(self.listener.as_mut(), steps, 1, |piece| {
+            workers.for_each(shards, |_, shard| undo(shard, steps - piece.end..steps - piece.start));
+            Ok(())
+        })?;
+        if run < steps {
+            self.replay();
+            return Err(Error::Interrupted { steps: run });
+        }
+        self.in_force -= 1;
+        Ok(())
+    }
+
+    /// Calls of [`forward`](Self::forward) that [`backward`](Self::backward) can go back through from here, one after the
+    /// other; see [`carry_gradients`](Self::carry_gradients).
+    pub fn calls(&self) -> usize {
+        self.in_force
+    }
+
+    /// What the controllers hold as the state stands: for each row \[h ; c ; r\], its hidden units, its cells (none of a GRU)
+    /// and what it read last.
+    pub fn controllers(&self) -> Vec<T> {
+        self.of_controllers(Shard::write_controllers)
+    }
+
+    /// Puts what [`controllers`](Self::controllers) gives in the place of what the controllers hold: rows × (H + C + R·W)
+    /// elements, such as a first state that is learnt. The memories keep what they hold; there is no tape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are not as many elements.
+    pub fn set_controllers(&mut self, states: &[T]) -> Result<(), Error> {
+        self.check_controllers("states", states)?;
+        self.detach();
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            shard.take_controllers(Place { first_row: number * SHARD_ROWS, batch: self.rows }, states);
+        }
+        Ok(())
+    }
+
+    /// The gradients of what the controllers [held](Self::controllers) before the call that [`backward`](Self::backward) went
+    /// back through last; zeros if there was none. Those of the memories are kept inside.
+    pub fn controller_gradients(&self) -> Vec<T> {
+        if self.carried {
+            self.of_controllers(Shard::write_carried)
+        } else {
+            vec![T::ZERO; self.rows * self.config.controller_len()]
+        }
+    }
+
+    /// What the next [`backward`](Self::backward) takes for the gradients of what the controllers
+    /// [hold](Self::controllers) after its call, in the place of those that the call after it left, or of zeros: for a loss
+    /// that depends on them otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are not as many elements.
+    pub fn set_controller_gradients(&mut self, gradients: &[T]) -> Result<(), Error> {
+        self.check_controllers("gradients", gradients)?;
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            shard.take_carried(Place { first_row: number * SHARD_ROWS, batch: self.rows }, gradients);
+        }
+        self.carried = true;
+        Ok(())
+    }
+
+    fn of_controllers(&self, write: impl Fn(&Shard<T>, Place, &mut [T])) -> Vec<T> {
+        let mut all = vec![T::ZERO; self.rows * self.config.controller_len()];
+        for (number, shard) in self.shards.iter().enumerate() {
+            write(shard, Place { first_row: number * SHARD_ROWS, batch: self.rows }, &mut all);
+        }
+        all
+    }
+
+    fn check_controllers(&self, what: &'static str, found: &[T]) -> Result<(), Error> {
+        expect_len(what, found.len(), 1, self.rows, self.config.controller_len())
+    }
+
     /// Refuses a tape that would make the machine swap or end the program halfway.
-    fn check_tape(&self, network: &Network<T>, steps: usize, sequences: Sequences<'_, T>) -> Result<(), Error> {
+    /// `held` is what stays on the tape of each row.
+    fn check_tape(
+        &self,
+        network: &Network<T>,
+        steps: usize,
+        sequences: Sequences<'_, T>,
+        held: Option<&[usize]>,
+    ) -> Result<(), Error> {
         let growth = |(number, shard): (usize, &Shard<T>)| {
-            shard.tape_growth(sequences, Place { first_row: number * SHARD_ROWS, batch: self.rows })
+            shard.tape_growth(sequences, Place { first_row: number * SHARD_ROWS, batch: self.rows }, held)
         };
         let bytes: u128 = self.shards.iter().enumerate().map(growth).sum();
         let journal = |(row, (length, taped)): (usize, (&usize, &usize))| {
             let of = |steps| network.config().journal_bytes::<T>(steps);
             // A restart keeps the words that the steps before it changed.
             let kept = if sequences.starts_of(row) > 0 { of(*length) } else { 0 };
-            of(*length).saturating_sub(of(*taped)) + kept
+            let held = held.map_or(0, |held| held[row]);
+            of(held + *length).saturating_sub(of(*taped)) + kept
         };
         let journals: u128 = sequences.lengths.iter().zip(&self.taped).enumerate().map(journal).sum();
         check_room(steps, bytes + journals)

@@ -5,7 +5,8 @@ pub mod reference;
 
 use reference::{Constants, Controller, Reference};
 use sparsam::network::InitialValues;
-use sparsam::{ControllerKind, Model, Network, NetworkConfig, Parameters, Runner, Sequences};
+use sparsam::option::{Declared, Value};
+use sparsam::{Arrays, ControllerKind, Model, Network, NetworkConfig, Parameters, Runner, Sequences};
 
 /// Numbers in ±1 that look random, the same for the same seed.
 pub struct Numbers(u64);
@@ -282,4 +283,41 @@ fn check_differences<L: FnMut(&Network<f64>, &Batch) -> f64>(
         loss_at(value);
         assert_close("input", i, input_gradients[i], above, below);
     }
+}
+
+/// Every model, and every controller without a memory and beside one.
+pub fn models() -> Vec<Kinds> {
+    let small = |name: &&str| {
+        let mut model = Model::by_name(name).expect("a model");
+        for (option, size) in [("memory_size", 50), ("word_size", 5), ("heads", 2), ("reads", 3)] {
+            // One that not every model has.
+            model.set_option(option, &Value::Whole(size));
+        }
+        model
+    };
+    let memories: Vec<Model> = Model::NAMES.iter().map(small).collect();
+    let beside = memories[..2].to_vec();
+    let others = controllers().skip(1).flat_map(|kind| beside.clone().into_iter().map(move |memory| (kind, memory)));
+    let others: Vec<Kinds> = others.map(Kinds::from).collect();
+    memories.into_iter().map(Kinds::from).chain(others).collect()
+}
+
+pub fn with_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads").install(run)
+}
+
+/// A batch with starts everywhere: at first steps, one after another, past the end of a row, and none in row 3.
+pub fn with_starts(network: &Network<f64>, lengths: &[usize], seed: u64) -> Batch {
+    let batch = Batch::new(network, lengths, seed);
+    let mut numbers = Numbers::new(seed);
+    let mut starts: Vec<(usize, usize)> = (0..batch.steps)
+        .flat_map(|step| (0..batch.rows).map(move |row| (step, row)))
+        .filter(|(_, row)| *row != 3 && numbers.next() > 0.6)
+        .collect();
+    starts.extend([(0, 1), (1, 1), (2, 1), (batch.steps - 1, 2)]);
+    batch.with_starts(&starts)
+}
+
+pub fn saved(runner: &mut Runner<f64>) -> Vec<Arrays<f64>> {
+    (0..runner.rows()).map(|row| runner.save_row(row)).collect()
 }

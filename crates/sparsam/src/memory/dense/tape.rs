@@ -87,6 +87,10 @@ macro_rules! life_in_frames {
             self.frames.replay();
         }
 
+        fn forget_undone(&mut self) {
+            self.frames.forget_undone();
+        }
+
         fn tape_growth(&self, steps: usize) -> u128 {
             self.frames.growth(steps)
         }
@@ -220,9 +224,15 @@ impl<T: Real> Frames<T> {
         }
     }
 
+    /// Steps and restarts that were undone cannot be taken again.
+    pub fn forget_undone(&mut self) {
+        while self.restarts.pop_if(|restart| *restart > self.position).is_some() {}
+        self.steps = self.position;
+    }
+
     /// Goes on by a frame; what was undone is forgotten.
     fn go_on(&mut self) {
-        while self.restarts.pop_if(|restart| *restart > self.position).is_some() {}
+        self.forget_undone();
         self.position += 1;
         self.steps = self.position;
         if self.position == self.places.len()

@@ -355,6 +355,11 @@ impl<T: Real> Memory<T> for Sdnc<T> {
         self.redo_segments();
     }
 
+    fn forget_undone(&mut self) {
+        self.segments.forget_later();
+        Swap::forget_undone(self);
+    }
+
     fn save(&mut self, to: &mut Arrays<T>) {
         self.store.save(to);
         self.links.save(&self.store.words.written(), to);

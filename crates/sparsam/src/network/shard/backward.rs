@@ -13,15 +13,51 @@ use crate::network::layers::Linear;
 use crate::network::time_major::StepView;
 
 impl<T: Real> Shard<T> {
-    /// Starts the backward pass over the tape.
-    pub(super) fn prepare_back(&mut self) {
-        let Scratch { carried_state, carried_cell, interface, .. } = &mut self.scratch;
+    /// Starts the backward pass over the latest call that is in force, of which there must be one. With `carried`, the
+    /// gradients of the state at its end are those that the pass over the call after it left; else they are zero.
+    pub(super) fn prepare_back(&mut self, weights: &PackedWeights<T>, parameters: &Parameters<T>, carried: bool) {
+        self.take_up_latest();
+        if self.call.overwritten {
+            self.restore_tape(weights, parameters);
+        }
+        if !carried {
+            self.forget_carried();
+        }
+        self.scratch.interface.resize(self.sizes.interface, T::ZERO);
+        self.call.overwritten = true;
+        self.at_end = false;
+    }
+
+    /// Starts undoing the latest call that is in force, of which there must be one.
+    pub(super) fn prepare_undo(&mut self) {
+        self.take_up_latest();
+        self.forget_carried();
+        let Scratch { interface, zeros, .. } = &mut self.scratch;
+        interface.resize(self.sizes.interface, T::ZERO);
+        zeros.resize(self.sizes.interface.max(self.sizes.read), T::ZERO);
+        self.at_end = false;
+    }
+
+    /// Undoes what the memories did in these steps, which precede those before, none of which has a gradient.
+    pub(super) fn undo(&mut self, steps: Range<usize>) {
+        let Sizes { interface, read, .. } = self.sizes;
+        let Scratch { interface: gradient, zeros, .. } = &mut self.scratch;
+        for t in (steps.start..steps.end.min(self.call.steps)).rev() {
+            for (memory, length) in self.memories.iter_mut().zip(&self.call.lengths) {
+                if t < *length {
+                    // Where no gradient comes from, the interface does not matter.
+                    memory.step_back(&zeros[..interface], &zeros[..read], gradient);
+                }
+            }
+        }
+    }
+
+    /// No gradient comes from later steps.
+    fn forget_carried(&mut self) {
+        let Scratch { carried_state, carried_cell, .. } = &mut self.scratch;
         for carried in [carried_state, carried_cell] {
-            carried.fit(1);
             carried.step_mut(0).all().fill(T::ZERO);
         }
-        interface.resize(self.sizes.interface, T::ZERO);
-        self.at_end = false;
     }
 
     /// The backward pass over these steps, which precede those before; it undoes what the memories did in them.
@@ -36,8 +72,8 @@ impl<T: Real> Shard<T> {
     ) {
         let layers = self.sizes.layers.split(parameters.values());
         let mut gradients = self.sizes.layers.split_mut(gradients.values_mut());
-        for t in (steps.start..steps.end.min(self.steps)).rev() {
-            if t + 1 == self.steps || (t + 1) % BLOCK == 0 {
+        for t in (steps.start..steps.end.min(self.call.steps)).rev() {
+            if t + 1 == self.call.steps || (t + 1) % BLOCK == 0 {
                 let block = t / BLOCK * BLOCK..t + 1;
                 self.outputs_back(layers.output, output_gradients, place, block, &mut gradients.output);
             }
@@ -62,9 +98,9 @@ impl<T: Real> Shard<T> {
     ) {
         let layers = self.sizes.layers.split(parameters.values());
         let mut gradients = self.sizes.layers.split_mut(gradients.values_mut());
-        self.exchange_starts(0, 0..self.steps);
+        self.exchange_starts(0, 0..self.call.steps);
         self.controllers_back(weights, layers.controller, gradients.controller, with_inputs);
-        self.exchange_starts(0, 0..self.steps);
+        self.exchange_starts(0, 0..self.call.steps);
         self.interfaces_back(&mut gradients.interface);
     }
 
@@ -89,7 +125,7 @@ impl<T: Real> Shard<T> {
             let of_batch = StepView::new(&output_gradients[place.range(step, self.rows, output)], output);
             let mut gathered = gathered.step_mut(step - first);
             for row in 0..self.rows {
-                if step < self.lengths[row] {
+                if step < self.call.lengths[row] {
                     gathered.row(row).copy_from_slice(of_batch.row(row));
                 } else {
                     gathered.row(row).fill(T::ZERO);
@@ -101,7 +137,7 @@ impl<T: Real> Shard<T> {
         }
         let rows = count * self.rows;
         let of_outputs = View::new(own.steps(0..count), rows, output, output);
-        let states = View::new(self.states.steps(first + 1..first + count + 1), rows, state, state);
+        let states = View::new(self.call.states.steps(first + 1..first + count + 1), rows, state, state);
         multiply(of_outputs.transposed(), states, gradients.weight, state);
         for vector in own.steps(0..count).chunks_exact(output) {
             add(gradients.bias, vector);
@@ -119,10 +155,10 @@ impl<T: Real> Shard<T> {
             return;
         }
         let mut state_gradients = self.scratch.state_gradients.step_mut(t % BLOCK);
-        let mut interfaces = self.interfaces.step_mut(t);
+        let mut interfaces = self.call.interfaces.step_mut(t);
         for (row, memory) in self.memories.iter_mut().enumerate() {
             let vector = interfaces.row(row);
-            if t < self.lengths[row] {
+            if t < self.call.lengths[row] {
                 memory.step_back(vector, &state_gradients.row(row)[hidden..], &mut self.scratch.interface);
                 vector.copy_from_slice(&self.scratch.interface);
                 drop_negligible(vector);
@@ -142,13 +178,13 @@ impl<T: Real> Shard<T> {
         let mut carried_state = self.scratch.carried_state.step_mut(0);
         let mut carried_cell = self.scratch.carried_cell.step_mut(0);
         carried_state.all().fill(T::ZERO);
-        let mut tape = self.tape.step_mut(t);
+        let mut tape = self.call.tape.step_mut(t);
         for row in 0..self.rows {
-            if t < self.lengths[row] {
+            if t < self.call.lengths[row] {
                 let step = StepBack {
-                    hidden_before: &self.states.step(t).row(row)[..hidden],
-                    cell_before: self.cells.step(t).row(row),
-                    cell: self.cells.step(t + 1).row(row),
+                    hidden_before: &self.call.states.step(t).row(row)[..hidden],
+                    cell_before: self.call.cells.step(t).row(row),
+                    cell: self.call.cells.step(t + 1).row(row),
                     hidden_gradient: &state_gradients.row(row)[..hidden],
                     cell_gradient: carried_cell.row(row),
                     before_gradient: &mut carried_state.row(row)[..hidden],
@@ -156,10 +192,12 @@ impl<T: Real> Shard<T> {
                 weights.controller.step_back(tape.row(row), step, gradients);
             } else {
                 tape.row(row).fill(T::ZERO);
+                // Past its end a sequence stands still, and so does the gradient of its state.
+                carried_state.row(row).copy_from_slice(state_gradients.row(row));
             }
         }
         weights.controller.recur_back(self.rows, tape.all(), carried_state.all());
-        for start in &self.starts[starts] {
+        for start in &self.call.starts[starts] {
             carried_state.row(start.row).fill(T::ZERO);
             carried_cell.row(start.row).fill(T::ZERO);
         }
@@ -173,7 +211,7 @@ impl<T: Real> Shard<T> {
         gradients: &mut [T],
         with_inputs: bool,
     ) {
-        let steps = self.steps;
+        let steps = self.call.steps;
         let input_gradients = with_inputs.then(|| {
             self.input_gradients.fit(steps);
             let input_gradients = self.input_gradients.steps_mut(0..steps);
@@ -183,9 +221,9 @@ impl<T: Real> Shard<T> {
         if steps > 0 {
             let rows = Rows {
                 count: steps * self.rows,
-                inputs: self.inputs.steps(0..steps),
-                before: self.states.steps(0..steps),
-                tape: self.tape.steps(0..steps),
+                inputs: self.call.inputs.steps(0..steps),
+                before: self.call.states.steps(0..steps),
+                tape: self.call.tape.steps(0..steps),
             };
             weights.controller.finish_back(parameters, &rows, gradients, input_gradients);
         }
@@ -197,9 +235,9 @@ impl<T: Real> Shard<T> {
         if interface == 0 {
             return;
         }
-        let (steps, count) = (self.steps, self.steps * self.rows);
-        let of_interfaces = self.interfaces.steps(0..steps);
-        let hidden_now = View::new(self.states.steps(1..steps + 1), count, hidden, state);
+        let (steps, count) = (self.call.steps, self.call.steps * self.rows);
+        let of_interfaces = self.call.interfaces.steps(0..steps);
+        let hidden_now = View::new(self.call.states.steps(1..steps + 1), count, hidden, state);
         multiply(
             View::new(of_interfaces, count, interface, interface).transposed(),
             hidden_now,

@@ -12,29 +12,36 @@ use crate::network::{Parameters, Sequences};
 use crate::{Arrays, Error, Real};
 
 impl<T: Real> Shard<T> {
-    /// Starts a run from the state as it stands, onto the tape: what the controllers make of all inputs alone.
+    /// Starts a run from the state as it stands, onto the tape: what the controllers make of all inputs alone. With `behind`
+    /// the tape keeps the calls that are in force, of which there is one at least.
     pub(super) fn prepare(
         &mut self,
         weights: &PackedWeights<T>,
         parameters: &Parameters<T>,
         sequences: Sequences<'_, T>,
         place: Place,
+        behind: bool,
     ) {
+        if behind {
+            self.start_call();
+        } else {
+            self.start_episode();
+        }
         let steps = self.start_pass(sequences, place);
         self.take_inputs(weights, parameters, sequences.inputs, place, 0, steps);
-        self.steps = 0;
+        self.call.steps = 0;
     }
 
     /// Runs over these steps of a run that was [prepared](Self::prepare), which follow those before.
     pub(super) fn advance(&mut self, weights: &PackedWeights<T>, parameters: &Parameters<T>, steps: Range<usize>) {
         let end = steps.end.min(self.longest());
         self.step_all(weights, parameters, 0, steps.start.min(end)..end, true);
-        self.steps = end;
+        self.call.steps = end;
     }
 
     /// Keeps the outputs of the steps that were run over.
     pub(super) fn finish(&mut self, parameters: &Parameters<T>) {
-        self.put_out(self.sizes.layers.split(parameters.values()).output, 0, self.steps);
+        self.put_out(self.sizes.layers.split(parameters.values()).output, 0, self.call.steps);
     }
 
     /// Runs over all steps without a tape, in memory that does not grow with their number (the outputs aside).
@@ -45,11 +52,12 @@ impl<T: Real> Shard<T> {
         sequences: Sequences<'_, T>,
         place: Place,
     ) {
+        self.start_episode();
         let steps = self.start_pass(sequences, place);
         for first in (0..steps).step_by(BLOCK) {
             let count = BLOCK.min(steps - first);
             self.run(weights, parameters, sequences.inputs, place, first, count, false);
-            self.steps = count;
+            self.call.steps = count;
             self.start_episode();
         }
     }
@@ -65,17 +73,18 @@ impl<T: Real> Shard<T> {
         traced: &mut Traced<'_, T>,
     ) -> Result<(), Error> {
         if step == 0 {
+            self.start_episode();
             self.start_pass(sequences, place);
         }
         if step >= self.longest() {
             return Ok(());
         }
         self.run(weights, parameters, sequences.inputs, place, step, 1, true);
-        self.steps = 1;
+        self.call.steps = 1;
         for (row, memory) in self.memories.iter().enumerate() {
-            if step < self.lengths[row] {
+            if step < self.call.lengths[row] {
                 let mut arrays = Arrays::default();
-                memory.trace(self.interfaces.step(0).row(row), &mut arrays);
+                memory.trace(self.call.interfaces.step(0).row(row), &mut arrays);
                 traced(row, arrays)?;
             }
         }
@@ -83,17 +92,16 @@ impl<T: Real> Shard<T> {
         Ok(())
     }
 
-    /// Starts an episode of as many steps as the longest of the shard's rows has, which it gives.
+    /// Starts a pass of as many steps as the longest of the shard's rows has, which it gives.
     fn start_pass(&mut self, sequences: Sequences<'_, T>, place: Place) -> usize {
-        self.start_episode();
-        self.lengths.copy_from_slice(&sequences.lengths[place.first_row..place.first_row + self.rows]);
+        self.call.lengths.copy_from_slice(&sequences.lengths[place.first_row..place.first_row + self.rows]);
         let steps = self.longest();
-        self.starts.clear();
+        self.call.starts.clear();
         if let Some(starts) = sequences.starts {
             for step in 0..steps {
-                let of_rows = starts[place.range(step, self.rows, 1)].iter().zip(&self.lengths).enumerate();
+                let of_rows = starts[place.range(step, self.rows, 1)].iter().zip(&self.call.lengths).enumerate();
                 let starting = of_rows.filter(|(_, (start, length))| **start && step < **length);
-                self.starts.extend(starting.map(|(row, _)| Start { step, row }));
+                self.call.starts.extend(starting.map(|(row, _)| Start { step, row }));
             }
         }
         self.outputs.fit(steps);
@@ -102,7 +110,7 @@ impl<T: Real> Shard<T> {
 
     /// Steps of the longest of its rows' sequences.
     fn longest(&self) -> usize {
-        self.lengths.iter().copied().max().unwrap_or(0)
+        self.call.lengths.iter().copied().max().unwrap_or(0)
     }
 
     /// Runs steps `first..first + count` of the sequences; arrays other than the outputs hold just these.
@@ -131,22 +139,22 @@ impl<T: Real> Shard<T> {
         first: usize,
         count: usize,
     ) {
-        for array in [&mut self.inputs, &mut self.tape, &mut self.interfaces] {
+        for array in [&mut self.call.inputs, &mut self.call.tape, &mut self.call.interfaces] {
             array.fit(count);
         }
-        for array in [&mut self.cells, &mut self.states] {
+        for array in [&mut self.call.cells, &mut self.call.states] {
             array.fit(count + 1);
         }
         for t in 0..count {
             let of_batch = &inputs[place.range(first + t, self.rows, self.sizes.input)];
-            self.inputs.step_mut(t).all().copy_from_slice(of_batch);
+            self.call.inputs.step_mut(t).all().copy_from_slice(of_batch);
             // What stands past the end of a sequence may be no numbers, and a gradient of 0 times these would be none.
-            for row in (0..self.rows).filter(|row| first + t >= self.lengths[*row]) {
-                self.inputs.step_mut(t).row(row).fill(T::ZERO);
+            for row in (0..self.rows).filter(|row| first + t >= self.call.lengths[*row]) {
+                self.call.inputs.step_mut(t).row(row).fill(T::ZERO);
             }
         }
         let controller = self.sizes.layers.split(parameters.values()).controller;
-        weights.controller.start(controller, self.inputs.steps(0..count), self.tape.steps_mut(0..count));
+        weights.controller.start(controller, self.call.inputs.steps(0..count), self.call.tape.steps_mut(0..count));
     }
 
     /// Runs over steps whose inputs were taken; step t is step `first + t` of the sequences.
@@ -170,14 +178,14 @@ impl<T: Real> Shard<T> {
     /// Step t of the controllers, which is step `first + t` of their sequences.
     fn step_controllers(&mut self, weights: &PackedWeights<T>, first: usize, t: usize) {
         let hidden = self.sizes.hidden;
-        let (states_before, mut states) = self.states.step_and_next(t);
-        let (cells_before, mut cells) = self.cells.step_and_next(t);
-        let mut tape = self.tape.step_mut(t);
+        let (states_before, mut states) = self.call.states.step_and_next(t);
+        let (cells_before, mut cells) = self.call.cells.step_and_next(t);
+        let mut tape = self.call.tape.step_mut(t);
         weights.controller.recur(self.rows, states_before.all(), tape.all());
         for row in 0..self.rows {
             let (before, now) = (states_before.row(row), states.row(row));
             let (cell_before, cell) = (cells_before.row(row), cells.row(row));
-            if first + t < self.lengths[row] {
+            if first + t < self.call.lengths[row] {
                 let step = Step { hidden_before: &before[..hidden], cell_before, cell, hidden: &mut now[..hidden] };
                 weights.controller.step(tape.row(row), step);
             } else {
@@ -188,24 +196,48 @@ impl<T: Real> Shard<T> {
         }
     }
 
-    /// Step t of the memories, which is step `first + t` of their sequences: the interface from h, and what is read.
-    fn step_memories(&mut self, weights: &PackedWeights<T>, bias: &[T], first: usize, t: usize, record: bool) {
-        let Sizes { hidden, interface, state, .. } = self.sizes;
-        if interface == 0 {
-            return;
-        }
-        let starts = self.starts_at(first + t..first + t + 1);
-        let (mut states, mut interfaces) = (self.states.step_mut(t + 1), self.interfaces.step_mut(t));
+    /// The interface vectors of step t, from h.
+    fn make_interfaces(&mut self, weights: &PackedWeights<T>, bias: &[T], t: usize) {
+        let Sizes { interface, state, .. } = self.sizes;
+        let (states, mut interfaces) = (self.call.states.step(t + 1), self.call.interfaces.step_mut(t));
         for row in 0..self.rows {
             interfaces.row(row).copy_from_slice(bias);
         }
         weights.interface.multiply_add(self.rows, states.all(), state, interfaces.all(), interface);
-        for start in &self.starts[starts] {
+    }
+
+    /// Makes the tape of the present call again, as it was before the backward pass left gradients in it. The memories are not
+    /// asked: what they read stands in the states.
+    pub(super) fn restore_tape(&mut self, weights: &PackedWeights<T>, parameters: &Parameters<T>) {
+        let (steps, layers) = (self.call.steps, self.sizes.layers.split(parameters.values()));
+        let tape = self.call.tape.steps_mut(0..steps);
+        weights.controller.start(layers.controller, self.call.inputs.steps(0..steps), tape);
+        for t in 0..steps {
+            self.exchange_starts(0, t..t + 1);
+            self.step_controllers(weights, 0, t);
+            self.exchange_starts(0, t..t + 1);
+            if self.sizes.interface > 0 {
+                self.make_interfaces(weights, layers.interface.bias, t);
+            }
+        }
+        self.call.overwritten = false;
+    }
+
+    /// Step t of the memories, which is step `first + t` of their sequences: the interface from h, and what is read.
+    fn step_memories(&mut self, weights: &PackedWeights<T>, bias: &[T], first: usize, t: usize, record: bool) {
+        let Sizes { hidden, interface, .. } = self.sizes;
+        if interface == 0 {
+            return;
+        }
+        self.make_interfaces(weights, bias, t);
+        let starts = self.starts_at(first + t..first + t + 1);
+        let (mut states, mut interfaces) = (self.call.states.step_mut(t + 1), self.call.interfaces.step_mut(t));
+        for start in &self.call.starts[starts] {
             let memory = &mut self.memories[start.row];
             if record { memory.restart() } else { memory.reset() }
         }
         for (row, memory) in self.memories.iter_mut().enumerate() {
-            if first + t < self.lengths[row] {
+            if first + t < self.call.lengths[row] {
                 memory.step(interfaces.row(row), &mut states.row(row)[hidden..], record);
             }
         }
@@ -215,7 +247,7 @@ impl<T: Real> Shard<T> {
     fn put_out(&mut self, layer: Linear<&[T]>, first: usize, count: usize) {
         let Sizes { output, output_layer, state, .. } = self.sizes;
         let outputs = self.outputs.steps_mut(first..first + count);
-        let states = self.states.steps(1..count + 1);
+        let states = self.call.states.steps(1..count + 1);
         if output_layer {
             for outputs in outputs.chunks_exact_mut(output) {
                 outputs.copy_from_slice(layer.bias);
@@ -226,7 +258,7 @@ impl<T: Real> Shard<T> {
             outputs.copy_from_slice(states);
         }
         for step in first..first + count {
-            for row in (0..self.rows).filter(|row| step >= self.lengths[*row]) {
+            for row in (0..self.rows).filter(|row| step >= self.call.lengths[*row]) {
                 self.outputs.step_mut(step).row(row).fill(T::ZERO);
             }
         }

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::NetworkConfig;
 use super::Sequences;
 use super::layers::Layers;
-use super::time_major::TimeMajor;
+use super::time_major::{StepView, StepViewMut, TimeMajor};
 use crate::kernels::matrix::TILE_ROWS;
 use crate::memory::Memory;
 use crate::{Arrays, Error, Real};
@@ -68,6 +68,11 @@ impl Sizes {
             layers: Layers::new(config),
         }
     }
+
+    /// Of \[h ; c ; r\].
+    fn controller(self) -> usize {
+        self.state + self.cell
+    }
 }
 
 /// Where a shard's rows stand in the batch.
@@ -88,12 +93,29 @@ impl Place {
 }
 
 /// A few rows of a batch: their memories, the state of their controllers, and the controllers' tape.
-///
-/// Arrays of states have one step more than was run: step 0 is the state at the start of the episode.
 pub struct Shard<T: Real> {
     rows: usize,
     sizes: Sizes,
     memories: Vec<Box<dyn Memory<T>>>,
+    /// The latest call on the tape that is in force, or the one right after it, which was undone.
+    call: Call<T>,
+    /// The calls before it, in the order of time.
+    before: Vec<Call<T>>,
+    /// The calls after it, all of which were undone, the latest first.
+    after: Vec<Call<T>>,
+    /// Arrays for calls to come.
+    spare: Vec<Call<T>>,
+    /// The state is the one at the end of the present call; else that at its start.
+    at_end: bool,
+    outputs: TimeMajor<T>,
+    input_gradients: TimeMajor<T>,
+    scratch: Scratch<T>,
+}
+
+/// The steps of one call, as far as they are not in the memories.
+///
+/// Arrays of states have one step more than was run: step 0 is the state at the start of the call.
+struct Call<T> {
     inputs: TimeMajor<T>,
     /// The controller's tape; the backward pass leaves gradients in it.
     tape: TimeMajor<T>,
@@ -102,16 +124,39 @@ pub struct Shard<T: Real> {
     states: TimeMajor<T>,
     /// Interface vectors; the backward pass leaves their gradients in their place.
     interfaces: TimeMajor<T>,
-    outputs: TimeMajor<T>,
-    input_gradients: TimeMajor<T>,
+    /// The backward pass left gradients in the tape and in the interfaces.
+    overwritten: bool,
     lengths: Vec<usize>,
-    /// Where rows of the latest run start anew, in the order of time.
+    /// Where rows start anew, in the order of time.
     starts: Vec<Start>,
-    /// Steps on the tape.
+    /// Steps that were run.
     steps: usize,
-    /// The state is the one at the end of the tape; else that at its start.
-    at_end: bool,
-    scratch: Scratch<T>,
+}
+
+impl<T: Real> Call<T> {
+    /// No step, from the state of new rows.
+    fn new(rows: usize, sizes: Sizes) -> Self {
+        let empty = |width| TimeMajor::zeros(0, rows, width);
+        Self {
+            inputs: empty(sizes.input),
+            tape: empty(sizes.tape),
+            cells: TimeMajor::zeros(1, rows, sizes.cell),
+            states: TimeMajor::zeros(1, rows, sizes.state),
+            interfaces: empty(sizes.interface),
+            overwritten: false,
+            lengths: vec![0; rows],
+            starts: Vec::new(),
+            steps: 0,
+        }
+    }
+
+    /// Elements that this many steps take beyond those held.
+    fn growth(&self, steps: usize) -> u128 {
+        let of_steps = [&self.inputs, &self.tape, &self.interfaces].map(|array| array.growth(steps));
+        // The state before the first step as well.
+        let of_states = [&self.cells, &self.states].map(|array| array.growth(steps + 1));
+        of_steps.iter().chain(&of_states).sum()
+    }
 }
 
 /// A row that is as new before a step.
@@ -136,6 +181,28 @@ struct Scratch<T> {
     carried_cell: TimeMajor<T>,
     /// The gradient of one interface vector.
     interface: Vec<T>,
+    /// Zeros in the place of an interface vector, or of the gradient of what was read.
+    zeros: Vec<T>,
+}
+
+/// Puts \[h ; r\] and c together as \[h ; c ; r\], row after row.
+fn gather<T: Real>(sizes: Sizes, state: StepView<'_, T>, cell: StepView<'_, T>, to: &mut [T]) {
+    for (row, to) in to.chunks_exact_mut(sizes.controller()).enumerate() {
+        let (hidden, read) = state.row(row).split_at(sizes.hidden);
+        to[..sizes.hidden].copy_from_slice(hidden);
+        to[sizes.hidden..][..sizes.cell].copy_from_slice(cell.row(row));
+        to[sizes.hidden + sizes.cell..].copy_from_slice(read);
+    }
+}
+
+/// Takes \[h ; c ; r\] apart, row after row.
+fn scatter<T: Real>(sizes: Sizes, from: &[T], mut state: StepViewMut<'_, T>, mut cell: StepViewMut<'_, T>) {
+    for (row, from) in from.chunks_exact(sizes.controller()).enumerate() {
+        let (hidden, read) = state.row(row).split_at_mut(sizes.hidden);
+        hidden.copy_from_slice(&from[..sizes.hidden]);
+        cell.row(row).copy_from_slice(&from[sizes.hidden..][..sizes.cell]);
+        read.copy_from_slice(&from[sizes.hidden + sizes.cell..]);
+    }
 }
 
 impl<T: Real> Shard<T> {
@@ -151,32 +218,29 @@ impl<T: Real> Shard<T> {
             rows,
             sizes,
             memories,
-            inputs: empty(sizes.input),
-            tape: empty(sizes.tape),
-            cells: TimeMajor::zeros(1, rows, sizes.cell),
-            states: TimeMajor::zeros(1, rows, sizes.state),
-            interfaces: empty(sizes.interface),
+            call: Call::new(rows, sizes),
+            before: Vec::new(),
+            after: Vec::new(),
+            spare: Vec::new(),
             outputs: empty(sizes.output),
             input_gradients: empty(sizes.input),
-            lengths: vec![0; rows],
-            starts: Vec::new(),
-            steps: 0,
             at_end: true,
             scratch: Scratch {
                 aside: Vec::new(),
                 output_gradients: empty(sizes.output),
                 state_gradients: empty(sizes.state),
-                carried_state: empty(sizes.state),
-                carried_cell: empty(sizes.cell),
+                carried_state: TimeMajor::zeros(1, rows, sizes.state),
+                carried_cell: TimeMajor::zeros(1, rows, sizes.cell),
                 interface: Vec::new(),
+                zeros: Vec::new(),
             },
         })
     }
 
     /// Makes a row as it was when made; an episode must have been started, so that no tape is there.
     pub fn reset_row(&mut self, row: usize) {
-        self.cells.step_mut(0).row(row).fill(T::ZERO);
-        self.states.step_mut(0).row(row).fill(T::ZERO);
+        self.call.cells.step_mut(0).row(row).fill(T::ZERO);
+        self.call.states.step_mut(0).row(row).fill(T::ZERO);
         if let Some(memory) = self.memories.get_mut(row) {
             memory.reset();
         }
@@ -185,11 +249,11 @@ impl<T: Real> Shard<T> {
     /// Puts a row's controller and memory, as they stand, into `to`. The tape stays.
     pub fn save_row(&mut self, row: usize, to: &mut Arrays<T>) {
         let Sizes { hidden, cell, read, .. } = self.sizes;
-        let step = if self.at_end { self.steps } else { 0 };
-        let now = self.states.step(step).row(row);
+        let step = if self.at_end { self.call.steps } else { 0 };
+        let now = self.call.states.step(step).row(row);
         to.put_real(HIDDEN, &[hidden], now[..hidden].to_vec());
         if cell > 0 {
-            to.put_real(CELL, &[cell], self.cells.step(step).row(row).to_vec());
+            to.put_real(CELL, &[cell], self.call.cells.step(step).row(row).to_vec());
         }
         if let Some(memory) = self.memories.get_mut(row) {
             to.put_real(READ, &[read], now[hidden..].to_vec());
@@ -209,11 +273,11 @@ impl<T: Real> Shard<T> {
 
     fn take_over(&mut self, row: usize, from: &mut Arrays<T>) -> Result<(), Error> {
         let Sizes { hidden, cell, read, .. } = self.sizes;
-        let mut start = self.states.step_mut(0);
+        let mut start = self.call.states.step_mut(0);
         let now = start.row(row);
         now[..hidden].copy_from_slice(&from.take_real(HIDDEN, &[hidden])?);
         if cell > 0 {
-            self.cells.step_mut(0).row(row).copy_from_slice(&from.take_real(CELL, &[cell])?);
+            self.call.cells.step_mut(0).row(row).copy_from_slice(&from.take_real(CELL, &[cell])?);
         }
         if let Some(memory) = self.memories.get_mut(row) {
             now[hidden..].copy_from_slice(&from.take_real(READ, &[read])?);
@@ -232,29 +296,93 @@ impl<T: Real> Shard<T> {
     /// Starts an episode from the state as it stands: the tape is emptied.
     pub fn start_episode(&mut self) {
         if self.at_end {
-            self.cells.move_to_start(self.steps);
-            self.states.move_to_start(self.steps);
+            self.call.cells.move_to_start(self.call.steps);
+            self.call.states.move_to_start(self.call.steps);
         }
-        self.steps = 0;
+        self.call.steps = 0;
+        self.call.overwritten = false;
         self.at_end = true;
+        self.spare.append(&mut self.before);
+        self.spare.append(&mut self.after);
         for memory in &mut self.memories {
             memory.start_episode();
         }
     }
 
-    /// Moves on to the state at the end of the tape, if the backward pass had left it at the start.
+    /// Starts a call from the state as it stands, behind those on the tape that are in force, of which there is one at
+    /// least; what was undone is forgotten.
+    fn start_call(&mut self) {
+        if self.at_end {
+            let mut next = self.spare.pop().unwrap_or_else(|| Call::new(self.rows, self.sizes));
+            let end = self.call.steps;
+            next.cells.step_mut(0).all().copy_from_slice(self.call.cells.step(end).all());
+            next.states.step_mut(0).all().copy_from_slice(self.call.states.step(end).all());
+            self.before.push(std::mem::replace(&mut self.call, next));
+        } else {
+            self.spare.append(&mut self.after);
+            for memory in &mut self.memories {
+                memory.forget_undone();
+            }
+        }
+        self.call.steps = 0;
+        self.call.overwritten = false;
+        self.at_end = true;
+    }
+
+    /// Moves on to the state at the end of the tape, if the backward pass had left it further back.
     pub fn replay(&mut self) {
         if !self.at_end {
             for memory in &mut self.memories {
                 memory.replay();
             }
+            while let Some(next) = self.after.pop() {
+                self.before.push(std::mem::replace(&mut self.call, next));
+            }
             self.at_end = true;
         }
     }
 
+    /// Takes up the latest call that is in force, to go back through it; there must be one.
+    fn take_up_latest(&mut self) {
+        if !self.at_end
+            && let Some(before) = self.before.pop()
+        {
+            self.after.push(std::mem::replace(&mut self.call, before));
+        }
+        self.at_end = true;
+    }
+
+    /// Copies each row's \[h ; c ; r\], as it stands, to its place in the batch's.
+    pub fn write_controllers(&self, place: Place, to: &mut [T]) {
+        let step = if self.at_end { self.call.steps } else { 0 };
+        let to = &mut to[place.range(0, self.rows, self.sizes.controller())];
+        gather(self.sizes, self.call.states.step(step), self.call.cells.step(step), to);
+    }
+
+    /// Takes over each row's \[h ; c ; r\] from its place in the batch's; an episode must have been started, so that no tape
+    /// is there.
+    pub fn take_controllers(&mut self, place: Place, from: &[T]) {
+        let from = &from[place.range(0, self.rows, self.sizes.controller())];
+        scatter(self.sizes, from, self.call.states.step_mut(0), self.call.cells.step_mut(0));
+    }
+
+    /// Copies the gradients of each row's \[h ; c ; r\] where the backward pass came to, to their place in the batch's.
+    pub fn write_carried(&self, place: Place, to: &mut [T]) {
+        let Scratch { carried_state, carried_cell, .. } = &self.scratch;
+        let to = &mut to[place.range(0, self.rows, self.sizes.controller())];
+        gather(self.sizes, carried_state.step(0), carried_cell.step(0), to);
+    }
+
+    /// Takes over the gradients of each row's \[h ; c ; r\] with which the backward pass goes on.
+    pub fn take_carried(&mut self, place: Place, from: &[T]) {
+        let Scratch { carried_state, carried_cell, .. } = &mut self.scratch;
+        let from = &from[place.range(0, self.rows, self.sizes.controller())];
+        scatter(self.sizes, from, carried_state.step_mut(0), carried_cell.step_mut(0));
+    }
+
     /// The starts at some steps.
     fn starts_at(&self, steps: Range<usize>) -> Range<usize> {
-        let before = |step: usize| self.starts.partition_point(|start| start.step < step);
+        let before = |step: usize| self.call.starts.partition_point(|start| start.step < step);
         before(steps.start)..before(steps.end)
     }
 
@@ -262,7 +390,7 @@ impl<T: Real> Shard<T> {
     /// rows that start there; or, the second time, the states back in their place. Those steps see what a new row has, while
     /// the steps before keep what they led to.
     fn exchange_starts(&mut self, first: usize, steps: Range<usize>) {
-        if self.starts.is_empty() {
+        if self.call.starts.is_empty() {
             return;
         }
         let Sizes { state, cell, .. } = self.sizes;
@@ -271,29 +399,34 @@ impl<T: Real> Shard<T> {
         if aside.len() < starts.len() * (state + cell) {
             aside.resize(starts.len() * (state + cell), T::ZERO);
         }
-        for (Start { step, row }, aside) in self.starts[starts].iter().zip(aside.chunks_exact_mut(state + cell)) {
+        for (Start { step, row }, aside) in self.call.starts[starts].iter().zip(aside.chunks_exact_mut(state + cell)) {
             let (of_state, of_cell) = aside.split_at_mut(state);
-            self.states.step_mut(step - first).row(*row).swap_with_slice(of_state);
-            self.cells.step_mut(step - first).row(*row).swap_with_slice(of_cell);
+            self.call.states.step_mut(step - first).row(*row).swap_with_slice(of_state);
+            self.call.cells.step_mut(step - first).row(*row).swap_with_slice(of_cell);
         }
     }
 
     /// Bytes that the tapes of these sequences take beyond those taken already, the controller's and the dense memories';
-    /// and what restarts keep of sparse ones as they stand.
-    pub fn tape_growth(&self, sequences: Sequences<'_, T>, place: Place) -> u128 {
+    /// and what restarts keep of sparse ones as they stand. `held` says how many steps and restarts of each row of the batch
+    /// stay on the tape; with none, the call takes the place of what is there.
+    pub fn tape_growth(&self, sequences: Sequences<'_, T>, place: Place, held: Option<&[usize]>) -> u128 {
         let lengths = &sequences.lengths[place.first_row..place.first_row + self.rows];
         let mut memories = 0;
         for (row, (memory, length)) in self.memories.iter().zip(lengths).enumerate() {
             let starts = sequences.starts_of(place.first_row + row);
-            memories += memory.tape_growth(length + starts);
+            let before = held.map_or(0, |held| held[place.first_row + row]);
+            memories += memory.tape_growth(before + length + starts);
             memories += if starts > 0 { memory.restart_growth() } else { 0 };
         }
         let steps = lengths.iter().copied().max().unwrap_or(0);
-        let of_steps: u128 =
-            [&self.inputs, &self.tape, &self.interfaces, &self.outputs].map(|array| array.growth(steps)).iter().sum();
-        // The state before the first step as well.
-        let of_states: u128 = [&self.cells, &self.states].map(|array| array.growth(steps + 1)).iter().sum();
-        memories + (of_steps + of_states) * size_of::<T>() as u128
+        let of_call = match held {
+            Some(_) if self.at_end => self
+                .spare
+                .last()
+                .map_or_else(|| Call::<T>::new(self.rows, self.sizes).growth(steps), |spare| spare.growth(steps)),
+            _ => self.call.growth(steps),
+        };
+        memories + (of_call + self.outputs.growth(steps)) * size_of::<T>() as u128
     }
 
     /// Elements of the outputs held.

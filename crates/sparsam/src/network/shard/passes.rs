@@ -11,6 +11,7 @@ use crate::{Arrays, Error, Real};
 pub type Traced<'a, T> = dyn FnMut(usize, Arrays<T>) -> Result<(), Error> + 'a;
 
 type Forward<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, Sequences<'_, T>, Place);
+type Prepare<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, Sequences<'_, T>, Place, bool);
 type Advance<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, Range<usize>);
 type Trace<T> = fn(
     &mut Shard<T>,
@@ -21,6 +22,7 @@ type Trace<T> = fn(
     usize,
     &mut Traced<'_, T>,
 ) -> Result<(), Error>;
+type PrepareBack<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, bool);
 type AdvanceBack<T> =
     fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &[T], Place, &mut Parameters<T>, Range<usize>);
 type FinishBack<T> = fn(&mut Shard<T>, &PackedWeights<T>, &Parameters<T>, &mut Parameters<T>, bool);
@@ -30,14 +32,16 @@ pub struct Passes<T: Real> {
     pub shard: fn(&NetworkConfig, usize) -> Result<Shard<T>, Error>,
     pub weights: fn(&NetworkConfig) -> PackedWeights<T>,
     pub set_weights: fn(&mut PackedWeights<T>, &NetworkConfig, &Parameters<T>),
-    pub prepare: Forward<T>,
+    pub prepare: Prepare<T>,
     pub advance: Advance<T>,
     pub finish: fn(&mut Shard<T>, &Parameters<T>),
     pub infer: Forward<T>,
     pub trace: Trace<T>,
-    pub prepare_back: fn(&mut Shard<T>),
+    pub prepare_back: PrepareBack<T>,
     pub advance_back: AdvanceBack<T>,
     pub finish_back: FinishBack<T>,
+    pub prepare_undo: fn(&mut Shard<T>),
+    pub undo: fn(&mut Shard<T>, Range<usize>),
 }
 
 static PASSES: Both<Passes<f32>, Passes<f64>> = Both { single: Passes::new(), double: Passes::new() };
@@ -56,6 +60,8 @@ impl<T: Real> Passes<T> {
             prepare_back: Shard::prepare_back,
             advance_back: Shard::advance_back,
             finish_back: Shard::finish_back,
+            prepare_undo: Shard::prepare_undo,
+            undo: Shard::undo,
         }
     }
 
