@@ -1,0 +1,400 @@
+// What the page knows of a sequence: its numbers, and what follows from them. No drawing, no document.
+
+import { NO_WORD } from "./numbers.js";
+
+/** Reads and writes with a smaller weight are in the tables, but are neither drawn nor told of. */
+export const NOTABLE = 0.05;
+/** Words of a dense memory that are told of at a step, for each head. */
+const STRONGEST = 8;
+
+/** The first place in a rising array whose number is above `value`. */
+export function above(array, value, start = 0, end = array.length) {
+  while (start < end) {
+    const middle = (start + end) >> 1;
+    if (array[middle] > value) end = middle;
+    else start = middle + 1;
+  }
+  return start;
+}
+
+export class Model {
+  constructor(about, arrays) {
+    this.about = about;
+    this.arrays = arrays;
+    this.steps = about.steps;
+    this.inputSize = arrays.inputs ? arrays.inputs.width : 0;
+    this.outputSize = arrays.outputs.width;
+    this.#score();
+    this.#gather();
+    this.#findEqualInputs();
+  }
+
+  has(name) {
+    return name in this.arrays;
+  }
+
+  /** The numbers of an array at a step. */
+  at(name, step) {
+    const { values, width } = this.arrays[name];
+    return values.subarray(step * width, (step + 1) * width);
+  }
+
+  /** Whether something is wanted at a step. */
+  isWanted(step) {
+    if (this.about.targets === "bits") return this.arrays.wanted.values[step] > 0;
+    if (this.about.targets === "classes") return this.arrays.classes.values[step] !== NO_WORD;
+    return false;
+  }
+
+  /** The class that has the largest output, as it was before anything was rounded. */
+  answer(step) {
+    return this.arrays.answers ? this.arrays.answers.values[step] : 0;
+  }
+
+  // Errors, and where outputs are wrong.
+  #score() {
+    const { about, arrays, steps, outputSize } = this;
+    const { values: outputs } = arrays.outputs;
+    this.errors = new Float32Array(steps);
+    this.wrongBits = new Uint32Array(steps);
+    this.wanted = 0;
+    const wrong = [];
+    for (let step = 0; step < steps; step++) {
+      if (!this.isWanted(step)) continue;
+      this.wanted += about.targets === "bits" ? outputSize : 1;
+      if (about.targets === "bits") {
+        for (let bit = 0; bit < outputSize; bit++) {
+          const place = step * outputSize + bit;
+          const target = arrays.targets.values[place];
+          this.errors[step] = Math.max(this.errors[step], Math.abs(outputs[place] - target));
+        }
+      } else {
+        this.errors[step] = 1 - outputs[step * outputSize + arrays.classes.values[step]];
+      }
+      // Counted before anything was rounded.
+      this.wrongBits[step] = arrays.wrong.values[step];
+      if (this.wrongBits[step] > 0) wrong.push(step);
+    }
+    this.wrong = Uint32Array.from(wrong);
+    this.wrongTotal = this.wrongBits.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** The first wrong output after a step, or the last before it; -1 if there is none. */
+  nextWrong(step) {
+    const place = above(this.wrong, step);
+    return place < this.wrong.length ? this.wrong[place] : -1;
+  }
+
+  previousWrong(step) {
+    const place = above(this.wrong, step - 1);
+    return place > 0 ? this.wrong[place - 1] : -1;
+  }
+
+  /** Words with weights at a step, `kind` being read, write, content, forward or backward: the strongest first. */
+  pairs(kind, step) {
+    const weights = this.arrays[`${kind}_weights`];
+    if (!weights) return [];
+    const words = this.arrays[`${kind}_words`];
+    const [, heads, places] = weights.shape;
+    const found = [];
+    for (let head = 0; head < heads; head++) {
+      const start = (step * heads + head) * places;
+      const of = [];
+      for (let place = start; place < start + places; place++) {
+        const weight = weights.values[place];
+        const word = words ? words.values[place] : place - start;
+        // A dense memory gives a weight to every word.
+        if (word !== NO_WORD && (words ? weight > 0 : weight >= NOTABLE / 5)) of.push({ head, word, weight });
+      }
+      of.sort((a, b) => b.weight - a.weight || a.word - b.word);
+      found.push(...(words ? of : of.slice(0, STRONGEST)));
+    }
+    return found;
+  }
+
+  // All notable reads and writes in the order of steps, and in the order of words.
+  #gather() {
+    this.hasMemory = this.has("read_weights");
+    this.heads = this.hasMemory ? this.arrays.read_weights.shape[1] : 0;
+    this.writers = this.has("write_weights") ? this.arrays.write_weights.shape[1] : 0;
+    this.reads = this.#events("read");
+    this.writes = this.#events("write");
+    const ranks = new Map();
+    // The order of first use: in each step what is written, then what is read.
+    let write = 0;
+    let read = 0;
+    for (let step = 0; step < this.steps; step++) {
+      for (; write < this.writes.first[step + 1]; write++) this.#rank(ranks, this.writes.words[write]);
+      for (; read < this.reads.first[step + 1]; read++) this.#rank(ranks, this.reads.words[read]);
+    }
+    this.words = Uint32Array.from(ranks.keys());
+    this.rank = ranks;
+    for (const events of [this.reads, this.writes]) {
+      events.ranks = Uint32Array.from(events.words, (word) => ranks.get(word));
+      events.ofWord = byWord(events.ranks, this.words.length);
+    }
+    this.erased = { first: new Uint32Array(this.words.length + 1), order: new Uint32Array(0), steps: new Uint32Array(0) };
+    if (this.has("erased_words")) {
+      const { values, width } = this.arrays.erased_words;
+      const kept = [];
+      const wordRanks = [];
+      values.forEach((word, place) => {
+        if (ranks.has(word)) {
+          kept.push(Math.floor(place / width));
+          wordRanks.push(ranks.get(word));
+        }
+      });
+      this.erased = { ...byWord(Uint32Array.from(wordRanks), this.words.length), steps: Uint32Array.from(kept) };
+    }
+  }
+
+  #rank(ranks, word) {
+    if (!ranks.has(word)) ranks.set(word, ranks.size);
+  }
+
+  #events(kind) {
+    const weights = this.arrays[`${kind}_weights`];
+    const first = new Uint32Array(this.steps + 1);
+    if (!weights) {
+      const none = new Uint32Array(0);
+      return { steps: none, heads: none, words: none, weights: new Float32Array(0), first };
+    }
+    const words = this.arrays[`${kind}_words`];
+    const [, heads, places] = weights.shape;
+    let count = 0;
+    for (const weight of weights.values) if (weight >= NOTABLE) count++;
+    const events = {
+      steps: new Uint32Array(count),
+      heads: new Uint32Array(count),
+      words: new Uint32Array(count),
+      weights: new Float32Array(count),
+      first,
+    };
+    let event = 0;
+    let place = 0;
+    for (let step = 0; step < this.steps; step++) {
+      first[step] = event;
+      for (let head = 0; head < heads; head++) {
+        for (let number = 0; number < places; number++, place++) {
+          const weight = weights.values[place];
+          if (weight < NOTABLE) continue;
+          events.steps[event] = step;
+          events.heads[event] = head;
+          events.words[event] = words ? words.values[place] : number;
+          events.weights[event] = weight;
+          event++;
+        }
+      }
+    }
+    first[this.steps] = event;
+    return events;
+  }
+
+  /** When a word was last erased up to a step; -1 if never. */
+  lastErased(word, step) {
+    const rank = this.rank.get(word);
+    if (rank === undefined) return -1;
+    const { first, order, steps } = this.erased;
+    for (let place = first[rank + 1] - 1; place >= first[rank]; place--) {
+      if (steps[order[place]] <= step) return steps[order[place]];
+    }
+    return -1;
+  }
+
+  /** The steps that wrote what a word holds after `step`, the latest first: `{ step, weight }`, no more than `most`. */
+  writersOf(word, step, most = 4) {
+    const rank = this.rank.get(word);
+    const found = [];
+    if (rank === undefined) return found;
+    const { ofWord, steps, weights } = this.writes;
+    const since = this.lastErased(word, step);
+    let { start, end } = span(ofWord, rank);
+    while (start < end && steps[ofWord.order[end - 1]] > step) end--;
+    for (let place = end - 1; place >= start && found.length <= most; place--) {
+      const event = ofWord.order[place];
+      if (steps[event] < since) break;
+      const last = found[found.length - 1];
+      if (last && last.step === steps[event]) last.weight = Math.max(last.weight, weights[event]);
+      else found.push({ step: steps[event], weight: weights[event] });
+    }
+    return found.slice(0, most);
+  }
+
+  /** Notable reads or writes of a word: `{ step, head, weight }` in the order of steps. */
+  life(word, events) {
+    const rank = this.rank.get(word);
+    if (rank === undefined) return [];
+    const { start, end } = span(events.ofWord, rank);
+    return Array.from(events.ofWord.order.subarray(start, end), (event) => ({
+      step: events.steps[event],
+      head: events.heads[event],
+      weight: events.weights[event],
+    }));
+  }
+
+  // Steps whose input is what a target wants.
+  #findEqualInputs() {
+    const { about, arrays, steps, inputSize, outputSize } = this;
+    this.equalInputs = () => [];
+    if (!arrays.inputs || !about.targets) return;
+    const { values: inputs } = arrays.inputs;
+    const places = new Map();
+    const put = (key, step) => {
+      if (key === null) return;
+      if (places.has(key)) places.get(key).push(step);
+      else places.set(key, [step]);
+    };
+    if (about.targets === "bits" && inputSize >= outputSize) {
+      const key = (values, start) => {
+        let text = "";
+        for (let bit = 0; bit < outputSize; bit++) text += values[start + bit] > 0.5 ? "1" : "0";
+        return text;
+      };
+      for (let step = 0; step < steps; step++) {
+        const given = inputs.subarray(step * inputSize, (step + 1) * inputSize);
+        // Nothing came in, or a flag alone.
+        if (given.subarray(0, outputSize).some((x) => x > 0.5)) put(key(given, 0), step);
+      }
+      this.equalInputs = (step) => {
+        if (!this.isWanted(step)) return [];
+        const before = places.get(key(arrays.targets.values, step * outputSize)) ?? [];
+        return before.slice(0, above(before, step - 1));
+      };
+    } else if (about.targets === "classes" && inputSize === outputSize) {
+      for (let step = 0; step < steps; step++) {
+        let most = 0;
+        for (let x = 1; x < inputSize; x++) {
+          if (inputs[step * inputSize + x] > inputs[step * inputSize + most]) most = x;
+        }
+        put(inputs[step * inputSize + most] > 0.5 ? most : null, step);
+      }
+      this.equalInputs = (step) => {
+        if (!this.isWanted(step)) return [];
+        const before = places.get(arrays.classes.values[step]) ?? [];
+        return before.slice(0, above(before, step - 1));
+      };
+    }
+  }
+
+  /**
+   * The step before this one whose input equals the target: the one after the previous target's, if it is among them, else
+   * the latest; -1 if there is none.
+   */
+  equalInput(step) {
+    const candidates = this.equalInputs(step);
+    if (candidates.length === 0) return -1;
+    if (step > 0 && candidates.length > 1) {
+      const before = this.equalInputs(step - 1);
+      const next = candidates.find((candidate) => before.includes(candidate - 1));
+      if (next !== undefined) return next;
+    }
+    return candidates[candidates.length - 1];
+  }
+
+  /** From which steps the reads of a step come: `{ step, weight, reads }`, the largest summed weight first. */
+  sources(step) {
+    const found = new Map();
+    for (let event = this.reads.first[step]; event < this.reads.first[step + 1]; event++) {
+      const word = this.reads.words[event];
+      const read = { head: this.reads.heads[event], word, weight: this.reads.weights[event] };
+      const [writer] = this.writersOf(word, step, 1);
+      const from = writer ? writer.step : -1;
+      if (!found.has(from)) found.set(from, { step: from, weight: 0, reads: [] });
+      found.get(from).weight += read.weight;
+      found.get(from).reads.push(read);
+    }
+    return [...found.values()].sort((a, b) => b.weight - a.weight || b.step - a.step);
+  }
+
+  /** Why a step's output may be wrong, or how it came to be right: see `tell.js` for the words. */
+  explain(step) {
+    const origin = this.equalInput(step);
+    const sources = this.hasMemory ? this.sources(step) : [];
+    if (origin < 0 || !this.hasMemory) return { origin, sources, reason: "unknown" };
+    const written = [];
+    for (let event = this.writes.first[origin]; event < this.writes.first[origin + 1]; event++) {
+      const word = this.writes.words[event];
+      const known = written.find((write) => write.word === word);
+      if (known) known.weight = Math.max(known.weight, this.writes.weights[event]);
+      else written.push({ word, weight: this.writes.weights[event] });
+    }
+    written.sort((a, b) => b.weight - a.weight);
+    const common = { origin, sources, written };
+    if (written.length === 0) return { ...common, reason: "nothing-written" };
+    let read = 0;
+    for (const pair of this.pairs("read", step)) {
+      if (written.some((write) => write.word === pair.word)) read += pair.weight;
+    }
+    const lost = written.filter((write) => this.lastErased(write.word, step) > origin);
+    if (lost.length === written.length) {
+      return { ...common, reason: "erased", erasedAt: this.lastErased(written[0].word, step), read };
+    }
+    return { ...common, reason: read >= 0.3 ? "read" : "not-read", read };
+  }
+
+  /**
+   * The order of last use after a step, the least recent first, of the words that were touched by then:
+   * `{ word, step }`. Words that were never touched come before all of them. As in the library: what counts is the sum of a
+   * word's weights in a step, and words written come before those read.
+   */
+  ring(step) {
+    this.#uses ??= this.#gatherUses();
+    const { words, first, places } = this.#uses;
+    const last = new Int32Array(words.length).fill(-1);
+    for (let use = 0; use < first[step + 1]; use++) last[places[use]] = use;
+    const touched = [];
+    last.forEach((use, place) => {
+      if (use >= 0) touched.push(place);
+    });
+    touched.sort((a, b) => last[a] - last[b]);
+    return touched.map((place) => ({ word: words[place], step: above(first, last[place]) - 1 }));
+  }
+
+  #uses;
+
+  #gatherUses() {
+    const threshold = this.about.access_threshold ?? NOTABLE;
+    const known = new Map();
+    const places = [];
+    const first = new Uint32Array(this.steps + 1);
+    for (let step = 0; step < this.steps; step++) {
+      first[step] = places.length;
+      const sums = new Map();
+      for (const kind of ["write", "read"]) {
+        const words = this.at(`${kind}_words`, step);
+        const weights = this.at(`${kind}_weights`, step);
+        words.forEach((word, place) => {
+          if (word === NO_WORD) return;
+          const sum = (sums.get(word) ?? 0) + weights[place];
+          // Where it was used last.
+          sums.delete(word);
+          sums.set(word, sum);
+        });
+      }
+      for (const [word, sum] of sums) {
+        if (sum <= threshold) continue;
+        if (!known.has(word)) known.set(word, known.size);
+        places.push(known.get(word));
+      }
+    }
+    first[this.steps] = places.length;
+    return { words: Uint32Array.from(known.keys()), first, places: Uint32Array.from(places) };
+  }
+}
+
+/** Places of a word's events in the order of steps. */
+function byWord(ranks, words) {
+  const first = new Uint32Array(words + 1);
+  for (const rank of ranks) first[rank + 1]++;
+  for (let rank = 0; rank < words; rank++) first[rank + 1] += first[rank];
+  const next = first.slice();
+  const order = new Uint32Array(ranks.length);
+  ranks.forEach((rank, event) => {
+    order[next[rank]++] = event;
+  });
+  return { first, order };
+}
+
+function span({ first }, rank) {
+  return { start: first[rank], end: first[rank + 1] };
+}
