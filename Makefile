@@ -70,9 +70,9 @@ page: $(PAGE)/node_modules/ready
 
 # Tests that need a browser fail without one: SPARSAM_CHROMIUM names another than that of the npm packages.
 page-test: $(PAGE)/node_modules/ready
-	$(CARGO) build --locked -p sparsam-cli
+	$(CARGO) build --locked --release
 	cd $(PAGE) && npm run --silent check
-	cd $(PAGE) && SPARSAM="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug/sparsam" npm test
+	cd $(PAGE) && SPARSAM="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/sparsam" npm test
 
 # The versions and checksums are those of package-lock.json; no package runs a script of its own.
 $(PAGE)/node_modules/ready: $(PAGE)/package-lock.json

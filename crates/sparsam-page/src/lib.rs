@@ -316,3 +316,162 @@ fn check(what: &'static str, found: usize, expected: usize) -> Result<(), Error>
 fn position_of_largest(values: &[f32]) -> usize {
     (0..values.len()).fold(0, |best, place| if values[place] > values[best] { place } else { best })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use base64::Engine;
+    use flate2::read::GzDecoder;
+    use sparsam::memory::{dam, sam};
+    use sparsam::{Model, NO_WORD, Network, Runner, Values};
+
+    use super::*;
+
+    /// What stands in an element of a page.
+    fn part<'a>(html: &'a str, id: &str) -> &'a str {
+        html.split_once(&format!("id=\"{id}\">")).unwrap().1.split_once("</script>").unwrap().0
+    }
+
+    /// The numbers of an array of a page, words as they are and rounded ones as what they stand for.
+    fn read(html: &str, name: &str) -> Vec<f64> {
+        let about: Value = serde_json::from_str(part(html, "about")).unwrap();
+        let packed = base64::engine::general_purpose::STANDARD.decode(part(html, "numbers")).unwrap();
+        let mut bytes = Vec::new();
+        GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
+        let array = about["arrays"].as_array().unwrap().iter().find(|array| array["name"] == name);
+        let array = array.unwrap_or_else(|| panic!("there is no {name}"));
+        let count: u64 = array["shape"].as_array().unwrap().iter().map(|size| size.as_u64().unwrap()).product();
+        let bytes = &bytes[array["offset"].as_u64().unwrap() as usize..];
+        let number = |place: usize| match array["type"].as_str().unwrap() {
+            "f32" => f64::from(f32::from_le_bytes(bytes[4 * place..][..4].try_into().unwrap())),
+            "u32" => f64::from(u32::from_le_bytes(bytes[4 * place..][..4].try_into().unwrap())),
+            "u16" => match u16::from_le_bytes(bytes[2 * place..][..2].try_into().unwrap()) {
+                u16::MAX => f64::from(NO_WORD),
+                word => f64::from(word),
+            },
+            _ => array["least"].as_f64().unwrap() + array["step"].as_f64().unwrap() * f64::from(bytes[place]),
+        };
+        (0..count as usize).map(number).collect()
+    }
+
+    /// A recording of so many steps, in two pieces, and the trace of all of them.
+    fn record(model: impl Into<Model>, steps: usize) -> (Recording, Arrays<f32>) {
+        let config = NetworkConfig::new(3, 2).with_hidden_size(8).with_memory(model);
+        let network = Network::<f32>::new(config, 1).unwrap();
+        let inputs: Vec<f32> = (0..3 * steps).map(|number| (number as f32 * 0.37).sin()).collect();
+        let (bits, mask) = (vec![1.0; 2 * steps], vec![true; steps]);
+        let targets = Targets::Bits { values: &bits, mask: &mask };
+        let about = About::new("a < b", network.config(), OutputKind::Bits);
+        let mut recording = Recording::new(about, Sequence { inputs: &inputs, targets }, steps).unwrap();
+        let mut outputs = vec![0.0; 2 * steps];
+        let whole = Runner::new(&network, 1).unwrap().trace(&network, &inputs, &[steps], &mut outputs).unwrap();
+        let mut runner = Runner::new(&network, 1).unwrap();
+        for piece in [0..steps / 3, steps / 3..steps] {
+            let outputs = &mut outputs[2 * piece.start..2 * piece.end];
+            let inputs = &inputs[3 * piece.start..3 * piece.end];
+            let arrays = runner.trace(&network, inputs, &[piece.len()], outputs).unwrap();
+            recording.add(&arrays, outputs, Some(&vec![0.5; 8 * piece.len()]));
+        }
+        (recording, whole)
+    }
+
+    fn values(array: &sparsam::Array<f32>) -> Vec<f64> {
+        match array.values() {
+            Values::Real(values) => values.iter().map(|value| f64::from(*value)).collect(),
+            Values::Whole(words) => words.iter().map(|word| f64::from(*word)).collect(),
+        }
+    }
+
+    fn small() -> sam::Config {
+        sam::Config { memory_size: 30, word_size: 4, heads: 2, ..Default::default() }
+    }
+
+    #[test]
+    fn the_template_has_one_place_for_each_part() {
+        for mark in ["@@ABOUT@@", "@@NUMBERS@@"] {
+            assert_eq!(TEMPLATE.matches(mark).count(), 1, "{mark}");
+        }
+        assert!(!TEMPLATE.contains("@@POLICY@@") && TEMPLATE.contains("default-src 'none'"));
+        assert!(!TEMPLATE.contains("http://") || TEMPLATE.contains("http://www.w3.org"), "nothing is fetched");
+    }
+
+    #[test]
+    fn a_page_has_every_number_of_a_trace() {
+        let dense = dam::Config { memory_size: 30, word_size: 4, heads: 2, ..Default::default() };
+        for model in [Model::from(small()), Model::from(dense)] {
+            let (recording, whole) = record(model, 20);
+            let page = recording.page(LARGEST).unwrap();
+            assert!(page.summarised.is_empty());
+            for (name, array) in whole.iter() {
+                assert_eq!(read(&page.html, name), values(array), "{name}");
+            }
+            let wrong: f64 = read(&page.html, "wrong").iter().sum();
+            assert_eq!(page.wrong, Some(wrong as u64));
+            let outputs = read(&page.html, "outputs");
+            assert_eq!(outputs.iter().filter(|probability| **probability <= 0.5).count() as f64, wrong);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_summarised_and_said() {
+        let (exact, whole) = record(small(), 400);
+        let exact = exact.page(LARGEST).unwrap();
+        let [words, weights] = ["read_words", "read_weights"].map(|name| values(whole.get(name).unwrap()));
+        // Less and less room, until a single word is left of each head.
+        let mut kept = Vec::new();
+        for room in [60_000, 40_000, 30_000, 20_000, 15_000] {
+            let limit = TEMPLATE.len() + 100_000 + room / 3 * 4;
+            let page = record(small(), 400).0.page(limit).unwrap();
+            assert!(page.html.len() < limit && page.html.len() < exact.html.len());
+            assert!(page.summarised[0].contains("256 values"), "{:?}", page.summarised);
+            let (some_words, some_weights) = (read(&page.html, "read_words"), read(&page.html, "read_weights"));
+            let most = some_words.len() / (400 * 2);
+            for head in 0..400 * 2 {
+                // A trace has the most similar first, which have the largest weights.
+                let mut sorted: Vec<_> = (4 * head..4 * head + 4).map(|place| (weights[place], words[place])).collect();
+                sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+                for place in 0..most.min(4) {
+                    let (weight, word) = (some_weights[most * head + place], some_words[most * head + place]);
+                    if most < 4 && sorted[place].0 > 0.0 {
+                        assert_eq!(word, sorted[place].1);
+                        assert!((weight - sorted[place].0).abs() < 1.0 / 255.0);
+                    }
+                }
+            }
+            kept.push(most);
+        }
+        assert!(kept.is_sorted_by(|a, b| a >= b) && kept.last() == Some(&1), "{kept:?}");
+
+        let dense = dam::Config { memory_size: 3000, word_size: 4, heads: 2, ..Default::default() };
+        let page = record(dense, 60).0.page(TEMPLATE.len() + 150_000).unwrap();
+        assert!(page.summarised.iter().any(|how| how.contains("no picture")), "{:?}", page.summarised);
+        assert!(read(&page.html, "read_words").len() <= 60 * 2 * 8);
+    }
+
+    #[test]
+    fn nothing_in_a_name_ends_its_element() {
+        let (mut recording, _) = record(small(), 3);
+        recording.about.title = "</script><script>".into();
+        recording.about.input_names = vec!["<!--".into()];
+        let html = recording.page(LARGEST).unwrap().html;
+        let about: Value = serde_json::from_str(part(&html, "about")).unwrap();
+        assert_eq!((&about["title"], &about["input_names"][0]), (&json!("</script><script>"), &json!("<!--")));
+        assert_eq!(html.matches("</script>").count(), TEMPLATE.matches("</script>").count());
+    }
+
+    #[test]
+    fn what_does_not_fit_has_an_error() {
+        let config = NetworkConfig::new(3, 2).with_memory(small());
+        let about = || About::new("", &config, OutputKind::Bits);
+        let new = |inputs: &[f32], targets: Targets<'_>, steps: usize| {
+            Recording::new(about(), Sequence { inputs, targets }, steps).unwrap_err().to_string()
+        };
+        assert!(new(&[], Targets::None, 0).contains("no time step"));
+        assert!(new(&[0.0; 5], Targets::None, 2).contains("the input has 5 elements where 6"));
+        assert!(new(&[0.0; 6], Targets::Classes(&[None]), 2).contains("the target has 1"));
+        let unfinished = Recording::new(about(), Sequence { inputs: &[0.0; 6], targets: Targets::None }, 2).unwrap();
+        assert!(unfinished.page(LARGEST).unwrap_err().to_string().contains("the output has 0"));
+        assert!(record(small(), 20).0.page(1000).unwrap_err().to_string().contains("1000 are the most"));
+    }
+}

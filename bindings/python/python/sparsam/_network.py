@@ -350,7 +350,7 @@ class Trace(Mapping[str, NDArray[Any]]):
             >>> import numpy as np
             >>> from sparsam import Network
             >>> trace = Network("sam", 3, 20, 2, memory_size=1000).trace(np.ones((7, 1, 3), np.float32))
-            >>> trace.save_html("/tmp/trace.html", targets=np.ones((7, 2)))
+            >>> trace.save_html("trace.html", targets=np.ones((7, 2)))  # doctest: +SKIP
         """
         page, _ = self._page(sequence, targets, title, _core.largest_page())
         with open(path, "w", encoding="utf-8", newline="") as file:
@@ -439,9 +439,7 @@ class Tape:
         return Gradients(values, dict(_cut(self._tensors, values)), input_gradient)
 
 
-def _wanted(
-    targets: ArrayLike | None, steps: int, width: int
-) -> tuple[str, NDArray[Any] | None, NDArray[Any] | None]:
+def _wanted(targets: ArrayLike | None, steps: int, width: int) -> tuple[str, NDArray[Any] | None, NDArray[Any] | None]:
     """What targets are (bits or classes), and the targets themselves with the mask of bits that count."""
     if targets is None:
         return "numbers", None, None
@@ -454,7 +452,7 @@ def _wanted(
         expected = f"{(steps, width)} bits, or {steps} integers that are classes,"
         raise ValueError(f"targets has shape {array.shape} and dtype {array.dtype}, where {expected} were expected")
     bits = array.astype(np.float32)
-    mask = ~np.isnan(bits).any(axis=1)
+    mask = np.asarray(~np.isnan(bits).any(axis=1))
     return "bits", np.ascontiguousarray(np.where(mask[:, None], bits, 0), np.float32), mask
 
 

@@ -327,9 +327,8 @@ export class Words extends Picture {
     const lines = [];
     for (let event = model.reads.first[selected]; event < model.reads.first[selected + 1]; event++) {
       const word = model.reads.words[event];
-      for (const { step } of model.writersOf(word, selected, 1)) {
-        lines.push({ word, from: step, to: selected, weight: model.reads.weights[event], colour: "read" });
-      }
+      const from = model.mainWriter(word, selected);
+      if (from >= 0) lines.push({ word, from, to: selected, weight: model.reads.weights[event], colour: "read" });
     }
     const { origin, written } = model.explain(selected);
     if (origin >= 0 && written) {
@@ -403,7 +402,7 @@ export class Words extends Picture {
 
   #drawMarks(context, scale, stepWidth, first, last, theme) {
     const { model, rowHeight } = this;
-    const size = Math.min(stepWidth, rowHeight, 14);
+    const size = Math.max(3, Math.min(stepWidth, rowHeight, 14));
     context.fillStyle = theme.write;
     for (let event = model.writes.first[first]; event < model.writes.first[last]; event++) {
       context.globalAlpha = 0.25 + 0.75 * Math.min(1, model.writes.weights[event]);

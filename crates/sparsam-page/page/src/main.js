@@ -252,8 +252,8 @@ class Page {
     } else if (picture === this.words) {
       const word = picture.wordAt(event.offsetY);
       if (word >= 0) {
-        const [writer] = this.model.writersOf(word, step, 1);
-        text += `, word ${grouped(word)}: ${writer ? `holds what step ${grouped(writer.step)} wrote` : "not yet written"}`;
+        const writer = this.model.mainWriter(word, step);
+        text += `, word ${grouped(word)}: ${writer >= 0 ? `holds what step ${grouped(writer)} wrote` : "not yet written"}`;
       }
     }
     byId("readout").textContent = text;

@@ -2,8 +2,8 @@
 
 import { NO_WORD } from "./numbers.js";
 
-/** Reads and writes with a smaller weight are in the tables, but are neither drawn nor told of. */
-export const NOTABLE = 0.05;
+/** Reads and writes with a smaller weight are neither drawn nor told of. */
+export const NOTABLE = 0.02;
 /** Words of a dense memory that are told of at a step, for each head. */
 const STRONGEST = 8;
 
@@ -220,6 +220,13 @@ export class Model {
     return found.slice(0, most);
   }
 
+  /** The step that wrote most of what a word holds after `step`: with the largest weight, the latest of such; -1 if none did. */
+  mainWriter(word, step) {
+    let main = { step: -1, weight: 0 };
+    for (const writer of this.writersOf(word, step, 64)) if (writer.weight > main.weight) main = writer;
+    return main.step;
+  }
+
   /** Notable reads or writes of a word: `{ step, head, weight }` in the order of steps. */
   life(word, events) {
     const rank = this.rank.get(word);
@@ -235,60 +242,64 @@ export class Model {
   // Steps whose input is what a target wants.
   #findEqualInputs() {
     const { about, arrays, steps, inputSize, outputSize } = this;
-    this.equalInputs = () => [];
-    if (!arrays.inputs || !about.targets) return;
+    const isOfBits = about.targets === "bits" && inputSize >= outputSize;
+    const isOfClasses = about.targets === "classes" && inputSize === outputSize;
+    /** What stands for an input, or for a target; null for none. */
+    this.inputKeys = new Array(steps).fill(null);
+    this.targetKey = () => null;
+    this.places = new Map();
+    if (!arrays.inputs || !(isOfBits || isOfClasses)) return;
     const { values: inputs } = arrays.inputs;
-    const places = new Map();
-    const put = (key, step) => {
-      if (key === null) return;
-      if (places.has(key)) places.get(key).push(step);
-      else places.set(key, [step]);
+    const bits = (values, start) => {
+      let text = "";
+      for (let bit = 0; bit < outputSize; bit++) text += values[start + bit] > 0.5 ? "1" : "0";
+      return text;
     };
-    if (about.targets === "bits" && inputSize >= outputSize) {
-      const key = (values, start) => {
-        let text = "";
-        for (let bit = 0; bit < outputSize; bit++) text += values[start + bit] > 0.5 ? "1" : "0";
-        return text;
-      };
-      for (let step = 0; step < steps; step++) {
-        const given = inputs.subarray(step * inputSize, (step + 1) * inputSize);
-        // Nothing came in, or a flag alone.
-        if (given.subarray(0, outputSize).some((x) => x > 0.5)) put(key(given, 0), step);
+    for (let step = 0; step < steps; step++) {
+      const given = inputs.subarray(step * inputSize, (step + 1) * inputSize);
+      let key = null;
+      if (isOfBits) {
+        // Nothing came in, or a flag alone, if no bit is set.
+        if (given.subarray(0, outputSize).some((x) => x > 0.5)) key = bits(given, 0);
+      } else {
+        const most = given.reduce((most, value, channel) => (value > given[most] ? channel : most), 0);
+        if (given[most] > 0.5) key = most;
       }
-      this.equalInputs = (step) => {
-        if (!this.isWanted(step)) return [];
-        const before = places.get(key(arrays.targets.values, step * outputSize)) ?? [];
-        return before.slice(0, above(before, step - 1));
-      };
-    } else if (about.targets === "classes" && inputSize === outputSize) {
-      for (let step = 0; step < steps; step++) {
-        let most = 0;
-        for (let x = 1; x < inputSize; x++) {
-          if (inputs[step * inputSize + x] > inputs[step * inputSize + most]) most = x;
-        }
-        put(inputs[step * inputSize + most] > 0.5 ? most : null, step);
-      }
-      this.equalInputs = (step) => {
-        if (!this.isWanted(step)) return [];
-        const before = places.get(arrays.classes.values[step]) ?? [];
-        return before.slice(0, above(before, step - 1));
-      };
+      this.inputKeys[step] = key;
+      if (key === null) continue;
+      if (this.places.has(key)) this.places.get(key).push(step);
+      else this.places.set(key, [step]);
     }
+    this.targetKey = (step) => {
+      if (step < 0 || step >= steps || !this.isWanted(step)) return null;
+      return isOfBits ? bits(arrays.targets.values, step * outputSize) : arrays.classes.values[step];
+    };
+  }
+
+  /** The steps before this one whose input equals the target. */
+  equalInputs(step) {
+    const found = this.places.get(this.targetKey(step)) ?? [];
+    return found.slice(0, above(found, step - 1));
   }
 
   /**
-   * The step before this one whose input equals the target: the one after the previous target's, if it is among them, else
-   * the latest; -1 if there is none.
+   * The step before this one whose input equals the target; -1 if there is none. Among several it is the one around which
+   * most inputs equal the targets around this one, and among such the latest.
    */
   equalInput(step) {
-    const candidates = this.equalInputs(step);
-    if (candidates.length === 0) return -1;
-    if (step > 0 && candidates.length > 1) {
-      const before = this.equalInputs(step - 1);
-      const next = candidates.find((candidate) => before.includes(candidate - 1));
-      if (next !== undefined) return next;
+    let [best, longest] = [-1, 0];
+    for (const candidate of this.equalInputs(step)) {
+      let length = 1;
+      for (const way of [-1, 1]) {
+        for (let by = way; Math.abs(by) <= 16; by += way) {
+          const key = this.targetKey(step + by);
+          if (key === null || this.inputKeys[candidate + by] !== key) break;
+          length++;
+        }
+      }
+      if (length >= longest) [best, longest] = [candidate, length];
     }
-    return candidates[candidates.length - 1];
+    return best;
   }
 
   /** From which steps the reads of a step come: `{ step, weight, reads }`, the largest summed weight first. */
@@ -297,8 +308,7 @@ export class Model {
     for (let event = this.reads.first[step]; event < this.reads.first[step + 1]; event++) {
       const word = this.reads.words[event];
       const read = { head: this.reads.heads[event], word, weight: this.reads.weights[event] };
-      const [writer] = this.writersOf(word, step, 1);
-      const from = writer ? writer.step : -1;
+      const from = this.mainWriter(word, step);
       if (!found.has(from)) found.set(from, { step: from, weight: 0, reads: [] });
       found.get(from).weight += read.weight;
       found.get(from).reads.push(read);

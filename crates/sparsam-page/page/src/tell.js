@@ -68,13 +68,15 @@ export class Teller {
     const values = model.at("inputs", step);
     const set = [...values.keys()].filter((channel) => values[channel] !== 0);
     if (set.length === 0) return "nothing (all zero)";
-    if (set.length === 1 && values[set[0]] === 1) return this.inputName(set[0]);
-    const bits = values.every((value) => value === 0 || value === 1);
-    const named = set.filter((channel) => model.about.input_names[channel] && !/^bit \d+$/.test(this.inputName(channel)));
-    const rest = named.length > 0 ? values.subarray(0, Math.min(...named)) : values;
-    const flags = named.map((channel) => (values[channel] === 1 ? this.inputName(channel) : `${this.inputName(channel)} ${number(values[channel])}`));
-    const digits = bits || rest.every((value) => value === 0 || value === 1) ? [...rest].map((value) => +value).join("") : [...rest].slice(0, 16).map(number).join(" ");
-    return [digits, ...flags].filter((part) => part !== "").join(", ");
+    const isPlain = (channel) => /^bit \d+$/.test(model.about.input_names[channel] ?? "bit 0");
+    const plain = [...values.keys()].filter(isPlain).map((channel) => values[channel]);
+    const named = set.filter((channel) => !isPlain(channel));
+    const parts = named.map((channel) => (values[channel] === 1 ? this.inputName(channel) : `${this.inputName(channel)} ${number(values[channel])}`));
+    if (plain.some((value) => value !== 0)) {
+      const areBits = plain.every((value) => value === 0 || value === 1);
+      parts.unshift(areBits ? plain.join("") : plain.slice(0, 16).map(number).join(" ") + (plain.length > 16 ? " …" : ""));
+    }
+    return parts.join(", ");
   }
 
   /** What was wanted at a step; none if nothing was. */
@@ -143,8 +145,8 @@ export class Teller {
         const words = [...new Set(reads.map(({ word }) => word))];
         const heads = [...new Set(reads.map(({ head }) => head + 1))].sort((a, b) => a - b);
         const who = `head${heads.length > 1 ? "s" : ""} ${joined(heads)}`;
-        const inputs = from >= 0 ? [", whose input was ", this.input(from)] : [];
-        const writer = from >= 0 ? ["what ", this.stepButton(from), " wrote"] : ["words that no step here wrote notably"];
+        const inputs = from >= 0 && from !== step ? [", whose input was ", this.input(from)] : [];
+        const writer = from === step ? ["what this very step wrote"] : from >= 0 ? ["what ", this.stepButton(from), " wrote"] : ["words that no step wrote with a notable weight"];
         return element("li", {}, "reads ", writer, inputs, ` (weight ${number(weight)}${heads.length > 1 ? " in all" : ""}, ${who}, `, words.slice(0, 3).flatMap((word, place) => [place ? ", " : "", this.wordButton(word)]), words.length > 3 ? ", …)" : ")");
       });
     if (of.length > 0) parts.push(element("ul", {}, ...of));
@@ -169,7 +171,7 @@ export class Teller {
           ...from,
           ", which wrote ",
           words,
-          `; these were read here, with weight ${number(read)}${model.heads > 1 ? " over all heads" : ""}. `,
+          `; this was read here, with weight ${number(read)}${model.heads > 1 ? " over all heads" : ""}. `,
           wrong
             ? "So the right word was found: what it holds, or what the output layer makes of it, is not good enough."
             : "The right word was found.",
@@ -177,12 +179,12 @@ export class Teller {
         break;
       default: {
         const [most] = sources;
-        const instead = most && most.step >= 0 ? [" What was read instead was mostly written by ", this.stepButton(most.step), "."] : [];
+        const instead = most && most.step >= 0 ? [" What was read instead was mostly written at ", this.stepButton(most.step), "."] : [];
         line(
           ...from,
           ", which wrote ",
           words,
-          `; ${wrong ? "they should have been read here, but" : "they"} have weight ${number(read)}.`,
+          `; ${wrong ? "most likely this should have been read here, but it has" : "this has"} weight ${number(read)} here.`,
           instead,
           wrong ? "" : " The output is right all the same: the network may keep its words in another way.",
         );

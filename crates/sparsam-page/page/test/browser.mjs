@@ -56,8 +56,8 @@ export async function workplace() {
   };
 }
 
-/** Opens a page; what it asks for and complains of is kept. */
-export async function open(browser, path, options = {}) {
+/** Opens a page, or one whose frame of the address `ready` is a page; what it asks for and complains of is kept. */
+export async function open(browser, path, { ready, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const page = await context.newPage();
   const [requests, complaints] = [[], []];
@@ -68,6 +68,7 @@ export async function open(browser, path, options = {}) {
   page.on("pageerror", (error) => complaints.push(String(error)));
   const started = Date.now();
   await page.goto(pathToFileURL(path).href);
-  await page.evaluate(() => window.sparsam.ready.then(() => true));
+  const frame = ready ? page.frames().find((frame) => frame.url() === ready) : page;
+  await frame.evaluate(() => window.sparsam.ready.then(() => true));
   return { page, requests, complaints, milliseconds: Date.now() - started, close: () => context.close() };
 }

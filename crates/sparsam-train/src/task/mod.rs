@@ -549,6 +549,8 @@ mod tests {
             assert_eq!(task.name(), *name);
             assert!(config.build_with(Given { evaluation_files: Some(Path::new("x")), ..Given::default() }).is_err());
             task.check_levels(&task.default_levels()).unwrap();
+            let names = task.channel_names();
+            assert_eq!((names.inputs.len(), names.outputs.len()), (task.input_size(), task.output_size()), "{name}");
             let first = *task.possible_levels().start();
             for level in task.default_levels().chain([first, 33]) {
                 let draw = Draw::new(&(level..=level), 5, Stream::Training, level as u64);
