@@ -1,5 +1,6 @@
 //! `sparsam inspect`: a page that shows a sequence going through a trained network.
 
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -72,8 +73,11 @@ pub fn run(settings: &Inspect) -> anyhow::Result<ExitCode> {
     about.facts.push(("steps".into(), grouped(found.sequence.steps() as u64)));
     (about.input_names, about.output_names) = (found.names.inputs.clone(), found.names.outputs.clone());
     let page = show(&network, &mut runner, &found, about, kind)?;
-    replace(&settings.out, page.html.as_bytes())
-        .with_context(|| format!("{} cannot be written", settings.out.display()))?;
+    let unwritable = || format!("{} cannot be written; name another file with --out", settings.out.display());
+    if let Some(folder) = settings.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).with_context(unwritable)?;
+    }
+    replace(&settings.out, page.html.as_bytes()).with_context(unwritable)?;
     tell_notices();
 
     let (steps, path) = (found.sequence.steps(), settings.out.display());

@@ -3,7 +3,7 @@
 import { scaleLinear } from "d3-scale";
 import { interpolateInferno, interpolatePuOr, interpolateViridis } from "d3-scale-chromatic";
 
-import { NOTABLE, above } from "./model.js";
+import { NOTABLE } from "./model.js";
 
 /** Pixels left of the time axis, for names. */
 export const GUTTER = 150;
@@ -38,7 +38,12 @@ const COLOURS = {
 export function readTheme() {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
-  return Object.fromEntries(["paper", "ink", "soft", "line", "panel", "wrong", "write", "read", "wanted", "accent"].map((name) => [name, colour(name)]));
+  return Object.fromEntries(
+    ["paper", "ink", "soft", "line", "panel", "wrong", "write", "read", "wanted", "accent"].map((name) => [
+      name,
+      colour(name),
+    ]),
+  );
 }
 
 /** The steps in view, and where they are on a canvas of a width. */
@@ -129,7 +134,9 @@ export class Axis extends Picture {
     context.strokeStyle = theme.line;
     context.fillText("step", 4, 10);
     context.textAlign = "center";
-    const ticks = scaleLinear().domain([from, to]).ticks(Math.max(2, Math.floor((view.width - GUTTER) / 90)));
+    const ticks = scaleLinear()
+      .domain([from, to])
+      .ticks(Math.max(2, Math.floor((view.width - GUTTER) / 90)));
     for (const tick of ticks.filter(Number.isInteger)) {
       const x = scale(tick + 0.5);
       if (x < GUTTER || x > view.width) continue;
@@ -211,7 +218,9 @@ export class Strip extends Picture {
         const factor = largest > least ? 255 / (largest - least) : 0;
         for (let column = 0; column < columns; column++) {
           const start = exact ? first + column : Math.floor((from + column * stepsPerColumn) / group);
-          const stop = exact ? start + 1 : Math.max(start + 1, Math.min(end, Math.ceil((from + (column + 1) * stepsPerColumn) / group)));
+          const stop = exact
+            ? start + 1
+            : Math.max(start + 1, Math.min(end, Math.ceil((from + (column + 1) * stepsPerColumn) / group)));
           let value = values[start * width + row];
           for (let step = start + 1; step < stop; step++) {
             const other = values[step * width + row];
@@ -457,7 +466,7 @@ export class Ring extends Picture {
     super(parent, "The words in the order of their last use; the sentence below says which is next", 34);
   }
 
-  draw(view, order, selected, steps, theme) {
+  draw(view, order, selected, theme) {
     const context = this.start(view);
     this.order = order;
     const width = view.width - GUTTER;
@@ -482,4 +491,4 @@ export class Ring extends Picture {
   }
 }
 
-export { COLOURS, above };
+export { COLOURS };

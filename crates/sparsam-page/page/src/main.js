@@ -10,7 +10,7 @@ import { Teller, element, grouped, number, ofHeads, partNames, verdict } from ".
 
 const byId = (id) => document.getElementById(id);
 
-/** Rows of a picture of single numbers of heads. */
+/** The most rows of a picture of numbers of heads. */
 const MOST_ROWS = 256;
 
 class Page {
@@ -40,7 +40,8 @@ class Page {
     byId("verdict").textContent = verdict(this.model);
     if (about.summarised.length > 0) {
       byId("summarised").hidden = false;
-      byId("summarised").textContent = `This sequence is long, so that some of it is summarised: ${about.summarised.join("; ")}. Where several steps share a pixel, the number farthest from 0 is shown.`;
+      byId("summarised").textContent =
+        `This sequence is long, so that some of it is summarised: ${about.summarised.join("; ")}. Where several steps share a pixel, the number farthest from 0 is shown.`;
     }
     byId("of-steps").textContent = `of 0 to ${grouped(this.model.steps - 1)}`;
     byId("step-number").max = this.model.steps - 1;
@@ -72,17 +73,28 @@ class Page {
     const strip = (parent, caption, name, options) =>
       add(parent, caption, () => {
         const { values, width } = options.array ?? arrays[name];
-        return new Strip(parent, { label: `${caption}: ${width} rows over ${model.steps} steps`, values, width, ranges: range(values), ...options });
+        return new Strip(parent, {
+          label: `${caption}: ${width} rows over ${model.steps} steps`,
+          values,
+          width,
+          ranges: range(values),
+          ...options,
+        });
       });
     const outputs = names(about.output_names, model.outputSize, about.targets === "classes" ? "class" : "output");
-    if (model.has("inputs")) strip(sequence, "Inputs", "inputs", { names: names(about.input_names, model.inputSize, "input") });
+    if (model.has("inputs"))
+      strip(sequence, "Inputs", "inputs", { names: names(about.input_names, model.inputSize, "input") });
     if (about.targets === "bits") strip(sequence, "Targets", "targets", { names: outputs, ranges: [0, 1] });
     if (about.targets === "classes") {
       const values = new Float32Array(model.steps * model.outputSize);
       arrays.classes.values.forEach((wanted, step) => {
         if (model.isWanted(step)) values[step * model.outputSize + wanted] = 1;
       });
-      strip(sequence, "Targets", "classes", { array: { values, width: model.outputSize }, names: outputs, ranges: [0, 1] });
+      strip(sequence, "Targets", "classes", {
+        array: { values, width: model.outputSize },
+        names: outputs,
+        ranges: [0, 1],
+      });
     }
     const what = about.targets ? "Outputs, as probabilities" : "Outputs";
     strip(sequence, what, "outputs", { names: outputs, ...(about.targets ? { ranges: [0, 1] } : {}) });
@@ -90,12 +102,17 @@ class Page {
       const isWrong = Float32Array.from(model.wrongBits, (count) => (count > 0 ? 1 : 0));
       const values = new Float32Array(2 * model.steps);
       for (let step = 0; step < model.steps; step++) values.set([model.errors[step], isWrong[step]], 2 * step);
-      strip(sequence, "Errors: how far the probability farthest off is from its target, and whether the output is wrong", "errors", {
-        array: { values, width: 2 },
-        names: ["error", "wrong"],
-        ranges: [0, 1],
-        colours: COLOURS.errors,
-      });
+      strip(
+        sequence,
+        "Errors: how far the probability farthest off is from its target, and whether the output is wrong",
+        "errors",
+        {
+          array: { values, width: 2 },
+          names: ["error", "wrong"],
+          ranges: [0, 1],
+          colours: COLOURS.errors,
+        },
+      );
     }
 
     byId("panel-memory").hidden = byId("panel-word").hidden = !model.hasMemory;
@@ -109,7 +126,10 @@ class Page {
         ["wanted", "what should have been read: the word that the step wrote whose input equals the target"],
       ];
       if (model.has("forward_words")) {
-        entries.push(["write", "thin line: words in the order in which they were written, as temporal links join them"]);
+        entries.push([
+          "write",
+          "thin line: words in the order in which they were written, as temporal links join them",
+        ]);
         entries.push(["read", "thick line from the step before: read along a temporal link"]);
       }
       byId("legend").replaceChildren(...entries.map(([kind, text]) => element("span", { class: kind }, text)));
@@ -129,12 +149,20 @@ class Page {
         const head = count > 1 ? ` ${Math.floor(row / parts) + 1}` : "";
         return `${head}${part}  ${ranges[row].map((value) => value.toFixed(2)).join(" to ")}`.trim();
       });
-      strip(heads, `${title[0].toUpperCase()}${title.slice(1)}${count > 1 ? ", by head" : ""}`, name, { names: rows, ranges, colours: COLOURS.sequential, rowHeight: 16 });
+      strip(heads, `${title[0].toUpperCase()}${title.slice(1)}${count > 1 ? ", by head" : ""}`, name, {
+        names: rows,
+        ranges,
+        colours: COLOURS.sequential,
+        rowHeight: 16,
+      });
     }
     byId("panel-heads").hidden = !hasHeads;
 
     const dense = byId("dense");
-    const pictures = Object.entries(arrays).filter(([name, { shape }]) => /(_weights|^usage)$/.test(name) && shape.length === 3 && !(name.replace("_weights", "_words") in arrays));
+    const pictures = Object.entries(arrays).filter(
+      ([name, { shape }]) =>
+        /(_weights|^usage)$/.test(name) && shape.length === 3 && !(name.replace("_weights", "_words") in arrays),
+    );
     byId("panel-dense").hidden = pictures.length === 0;
     for (const [name, array] of pictures) {
       const [, count, words] = array.shape;
@@ -194,7 +222,10 @@ class Page {
     });
     this.zoom = zoom()
       .scaleExtent([1, Math.max(1, model.steps / 6)])
-      .extent(() => [[GUTTER, 0], [this.view.width, 1]])
+      .extent(() => [
+        [GUTTER, 0],
+        [this.view.width, 1],
+      ])
       .filter((event) => !event.button && (event.type !== "wheel" || !event.altKey))
       .on("zoom", (event) => this.#zoomed(event.transform, event.sourceEvent));
     for (const picture of this.pictures) {
@@ -204,13 +235,16 @@ class Page {
       canvas.addEventListener("pointermove", (event) => this.#pointed(picture, event));
     }
     this.ring?.canvas.addEventListener("click", (event) => this.selectWord(this.ring.wordAt(event.offsetX)));
-    const seen = new IntersectionObserver((entries) => {
-      for (const { target, isIntersecting } of entries) {
-        const picture = this.pictures.find((picture) => picture.canvas === target);
-        picture.isSeen = isIntersecting;
-      }
-      this.draw();
-    }, { rootMargin: "200px" });
+    const seen = new IntersectionObserver(
+      (entries) => {
+        for (const { target, isIntersecting } of entries) {
+          const picture = this.pictures.find((picture) => picture.canvas === target);
+          picture.isSeen = isIntersecting;
+        }
+        this.draw();
+      },
+      { rootMargin: "200px" },
+    );
     for (const picture of this.pictures) seen.observe(picture.canvas);
     new ResizeObserver(() => this.#resize()).observe(byId("sequence"));
     const newTheme = () => {
@@ -346,13 +380,11 @@ class Page {
   drawNow() {
     cancelAnimationFrame(this.frame);
     this.frame = undefined;
-    const { view, selected, theme, model } = this;
+    const { view, selected, theme } = this;
     for (const picture of this.pictures) if (picture.isSeen) picture.draw(view, selected, theme, this.word);
-    if (this.ring && this.ringStep !== selected + (view.width << 20)) {
-      this.#drawRing();
-    }
-    this.frames = (this.frames ?? 0) + 1;
-    return model.steps;
+    const ringOf = `${selected} ${view.width} ${theme.paper}`;
+    if (this.ring && this.ringOf !== ringOf) this.#drawRing();
+    this.ringOf = ringOf;
   }
 
   #drawRing() {
@@ -361,13 +393,19 @@ class Page {
     clearTimeout(this.ringRest);
     const tell = () => {
       const order = model.ring(selected);
-      this.ring.draw(view, order, selected, model.steps, theme);
+      this.ring.draw(view, order, selected, theme);
       const untouched = model.about.memory_size - order.length;
       const oldest = order[0];
+      const size = model.about.memory_size;
+      const rounded =
+        model.about.summarised.length > 0
+          ? " This is nearly so: small weights, which count too, are not in this page."
+          : "";
       byId("ring-text").textContent =
-        untouched > 0
-          ? `${grouped(untouched)} of ${grouped(model.about.memory_size)} words were never used; one of them is erased next.`
-          : `All ${grouped(model.about.memory_size)} words are in use; word ${grouped(oldest.word)}, last used at step ${grouped(oldest.step)}, is erased next.`;
+        (untouched > 0
+          ? `${grouped(untouched)} of ${grouped(size)} words were never used; one of them is erased next.`
+          : `All ${grouped(size)} words are in use; word ${grouped(oldest.word)}, last used at step ${grouped(oldest.step)}, is erased next.`) +
+        rounded;
     };
     if (model.steps > 5000) this.ringRest = setTimeout(tell, 100);
     else tell();

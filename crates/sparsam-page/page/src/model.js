@@ -4,8 +4,10 @@ import { NO_WORD } from "./numbers.js";
 
 /** Reads and writes with a smaller weight are neither drawn nor told of. */
 export const NOTABLE = 0.02;
-/** Words of a dense memory that are told of at a step, for each head. */
-const STRONGEST = 8;
+/** Tables have no words with smaller weights. */
+export const LEAST_IN_TABLES = 0.01;
+/** Words of a dense memory that tables have at a step, for each head. */
+export const STRONGEST = 8;
 
 /** The first place in a rising array whose number is above `value`. */
 export function above(array, value, start = 0, end = array.length) {
@@ -104,7 +106,7 @@ export class Model {
         const weight = weights.values[place];
         const word = words ? words.values[place] : place - start;
         // A dense memory gives a weight to every word.
-        if (word !== NO_WORD && (words ? weight > 0 : weight >= NOTABLE / 5)) of.push({ head, word, weight });
+        if (word !== NO_WORD && (words ? weight > 0 : weight >= LEAST_IN_TABLES)) of.push({ head, word, weight });
       }
       of.sort((a, b) => b.weight - a.weight || a.word - b.word);
       found.push(...(words ? of : of.slice(0, STRONGEST)));
@@ -133,7 +135,11 @@ export class Model {
       events.ranks = Uint32Array.from(events.words, (word) => ranks.get(word));
       events.ofWord = byWord(events.ranks, this.words.length);
     }
-    this.erased = { first: new Uint32Array(this.words.length + 1), order: new Uint32Array(0), steps: new Uint32Array(0) };
+    this.erased = {
+      first: new Uint32Array(this.words.length + 1),
+      order: new Uint32Array(0),
+      steps: new Uint32Array(0),
+    };
     if (this.has("erased_words")) {
       const { values, width } = this.arrays.erased_words;
       const kept = [];

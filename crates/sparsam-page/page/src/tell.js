@@ -1,10 +1,6 @@
 // Sentences and tables. Text of data becomes text nodes and nothing else.
 
-import { NO_WORD } from "./numbers.js";
-import { NOTABLE } from "./model.js";
-
-/** Tables have no words with smaller weights, and say how many there are. */
-const LEAST_IN_TABLES = 0.01;
+import { LEAST_IN_TABLES, NOTABLE, STRONGEST } from "./model.js";
 
 /** An element with attributes and children; a text becomes a text node. */
 export function element(name, attributes = {}, ...children) {
@@ -45,11 +41,19 @@ export class Teller {
   }
 
   stepButton(step) {
-    return element("button", { type: "button", class: "link", onclick: () => this.selectStep(step) }, `step ${grouped(step)}`);
+    return element(
+      "button",
+      { type: "button", class: "link", onclick: () => this.selectStep(step) },
+      `step ${grouped(step)}`,
+    );
   }
 
   wordButton(word) {
-    return element("button", { type: "button", class: "link", onclick: () => this.selectWord(word) }, `word ${grouped(word)}`);
+    return element(
+      "button",
+      { type: "button", class: "link", onclick: () => this.selectWord(word) },
+      `word ${grouped(word)}`,
+    );
   }
 
   inputName(channel) {
@@ -71,10 +75,14 @@ export class Teller {
     const isPlain = (channel) => /^bit \d+$/.test(model.about.input_names[channel] ?? "bit 0");
     const plain = [...values.keys()].filter(isPlain).map((channel) => values[channel]);
     const named = set.filter((channel) => !isPlain(channel));
-    const parts = named.map((channel) => (values[channel] === 1 ? this.inputName(channel) : `${this.inputName(channel)} ${number(values[channel])}`));
+    const parts = named.map((channel) =>
+      values[channel] === 1 ? this.inputName(channel) : `${this.inputName(channel)} ${number(values[channel])}`,
+    );
     if (plain.some((value) => value !== 0)) {
       const areBits = plain.every((value) => value === 0 || value === 1);
-      parts.unshift(areBits ? plain.join("") : plain.slice(0, 16).map(number).join(" ") + (plain.length > 16 ? " …" : ""));
+      parts.unshift(
+        areBits ? plain.join("") : plain.slice(0, 16).map(number).join(" ") + (plain.length > 16 ? " …" : ""),
+      );
     }
     return parts.join(", ");
   }
@@ -146,8 +154,22 @@ export class Teller {
         const heads = [...new Set(reads.map(({ head }) => head + 1))].sort((a, b) => a - b);
         const who = `head${heads.length > 1 ? "s" : ""} ${joined(heads)}`;
         const inputs = from >= 0 && from !== step ? [", whose input was ", this.input(from)] : [];
-        const writer = from === step ? ["what this very step wrote"] : from >= 0 ? ["what ", this.stepButton(from), " wrote"] : ["words that no step wrote with a notable weight"];
-        return element("li", {}, "reads ", writer, inputs, ` (weight ${number(weight)}${heads.length > 1 ? " in all" : ""}, ${who}, `, words.slice(0, 3).flatMap((word, place) => [place ? ", " : "", this.wordButton(word)]), words.length > 3 ? ", …)" : ")");
+        const writer =
+          from === step
+            ? ["what this very step wrote"]
+            : from >= 0
+              ? ["what ", this.stepButton(from), " wrote"]
+              : ["words that no step wrote with a notable weight"];
+        return element(
+          "li",
+          {},
+          "reads ",
+          writer,
+          inputs,
+          ` (weight ${number(weight)}${heads.length > 1 ? " in all" : ""}, ${who}, `,
+          words.slice(0, 3).flatMap((word, place) => [place ? ", " : "", this.wordButton(word)]),
+          words.length > 3 ? ", …)" : ")",
+        );
       });
     if (of.length > 0) parts.push(element("ul", {}, ...of));
     else line(`No word is read with a notable weight (${NOTABLE} or more).`);
@@ -158,13 +180,26 @@ export class Teller {
     }
     const wrong = model.wrongBits[step] > 0;
     const from = ["The target equals the input of ", this.stepButton(origin)];
-    const words = written ? written.slice(0, 3).flatMap(({ word }, place) => [place ? ", " : "", this.wordButton(word)]) : [];
+    const words = written
+      ? written.slice(0, 3).flatMap(({ word }, place) => [place ? ", " : "", this.wordButton(word)])
+      : [];
     switch (reason) {
       case "nothing-written":
-        line(...from, ", which wrote nothing notable: ", wrong ? "there was nothing to read." : "the controller remembered it without the memory.");
+        line(
+          ...from,
+          ", which wrote nothing notable: ",
+          wrong ? "there was nothing to read." : "the controller remembered it without the memory.",
+        );
         break;
       case "erased":
-        line(...from, ", which wrote ", words, "; that was erased at ", this.stepButton(erasedAt), wrong ? ": what should have been read was lost." : ".");
+        line(
+          ...from,
+          ", which wrote ",
+          words,
+          "; that was erased at ",
+          this.stepButton(erasedAt),
+          wrong ? ": what should have been read was lost." : ".",
+        );
         break;
       case "read":
         line(
@@ -179,7 +214,10 @@ export class Teller {
         break;
       default: {
         const [most] = sources;
-        const instead = most && most.step >= 0 ? [" What was read instead was mostly written at ", this.stepButton(most.step), "."] : [];
+        const instead =
+          most && most.step >= 0
+            ? [" What was read instead was mostly written at ", this.stepButton(most.step), "."]
+            : [];
         line(
           ...from,
           ", which wrote ",
@@ -212,15 +250,37 @@ export class Teller {
       "table",
       {},
       element("caption", {}, caption),
-      element("thead", {}, element("tr", {}, heads.map((head) => element("th", { scope: "col" }, head)))),
-      element("tbody", {}, rows.map((row) => element("tr", {}, row.map((cell) => element("td", {}, cell))))),
+      element(
+        "thead",
+        {},
+        element(
+          "tr",
+          {},
+          heads.map((head) => element("th", { scope: "col" }, head)),
+        ),
+      ),
+      element(
+        "tbody",
+        {},
+        rows.map((row) =>
+          element(
+            "tr",
+            {},
+            row.map((cell) => element("td", {}, cell)),
+          ),
+        ),
+      ),
     );
   }
 
   #writers(word, step) {
     const writers = this.model.writersOf(word, step);
     if (writers.length === 0) return ["no step notably"];
-    return writers.flatMap(({ step: from, weight }, place) => [place ? ", " : "", this.stepButton(from), ` (${number(weight)})`]);
+    return writers.flatMap(({ step: from, weight }, place) => [
+      place ? ", " : "",
+      this.stepButton(from),
+      ` (${number(weight)})`,
+    ]);
   }
 
   /** The tables of a step: reads, writes, gates. */
@@ -241,6 +301,7 @@ export class Teller {
       const all = model.pairs(kind, step);
       const shown = all.filter(({ weight }) => weight >= LEAST_IN_TABLES);
       const rest = all.length - shown.length;
+      if (!model.has(`${kind}_words`)) return [shown, `; of each head the ${STRONGEST} largest weights at most`];
       const note = rest > 0 ? `; ${several(rest, "smaller weight")} below ${LEAST_IN_TABLES}` : "";
       return [shown, note];
     };
@@ -272,7 +333,11 @@ export class Teller {
       for (let head = 0; head < heads; head++) {
         const of = parts ? values.slice(head * parts, (head + 1) * parts) : [values[head]];
         const names = parts ? partNames(name) : [""];
-        lone.push([title, `${head + 1}`, of.map((value, part) => `${names[part] ?? ""} ${number(value)}`.trim()).join(", ")]);
+        lone.push([
+          title,
+          `${head + 1}`,
+          of.map((value, part) => `${names[part] ?? ""} ${number(value)}`.trim()).join(", "),
+        ]);
       }
     }
     if (lone.length > 0) made.push(this.#table("Gates and strengths", ["what", "head", "value"], lone));
@@ -292,7 +357,9 @@ export class Teller {
         if (last && last.step === step) last.weight = Math.max(last.weight, weight);
         else steps.push({ step, weight });
       }
-      const shown = steps.slice(0, most).flatMap(({ step, weight }, place) => [place ? ", " : "", this.stepButton(step), ` (${number(weight)})`]);
+      const shown = steps
+        .slice(0, most)
+        .flatMap(({ step, weight }, place) => [place ? ", " : "", this.stepButton(step), ` (${number(weight)})`]);
       const rest = steps.length > most ? ` and ${grouped(steps.length - most)} more` : "";
       return element("p", {}, `${what} at ${several(steps.length, "step")}${steps.length ? ": " : "."}`, shown, rest);
     };
@@ -308,7 +375,11 @@ export class Teller {
   }
 }
 
-const PARTS = { read_modes: ["backward", "content", "forward"], read_shifts: ["-1", "0", "+1"], write_shifts: ["-1", "0", "+1"] };
+const PARTS = {
+  read_modes: ["backward", "content", "forward"],
+  read_shifts: ["-1", "0", "+1"],
+  write_shifts: ["-1", "0", "+1"],
+};
 
 export function partNames(name) {
   return PARTS[name] ?? [];
@@ -321,5 +392,3 @@ export function ofHeads(name, { shape }) {
   if (shape.length > 2 && !PARTS[name]) return null;
   return name.replaceAll("_", " ").replace(/s$/, "");
 }
-
-export { NO_WORD };

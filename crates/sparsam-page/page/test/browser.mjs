@@ -29,7 +29,10 @@ async function findChromium() {
     const { default: packed, inflate } = await import(pathToFileURL(main));
     const executablePath = await packed.executablePath();
     const libraries = await inflate(join(dirname(main), "../bin/al2023.tar.br"));
-    return { executablePath, env: { ...process.env, TMPDIR: before ?? tmpdir(), LD_LIBRARY_PATH: join(libraries, "lib") } };
+    return {
+      executablePath,
+      env: { ...process.env, TMPDIR: before ?? tmpdir(), LD_LIBRARY_PATH: join(libraries, "lib") },
+    };
   } finally {
     if (before === undefined) delete process.env.TMPDIR;
     else process.env.TMPDIR = before;
@@ -40,7 +43,15 @@ export async function launch() {
   const found = await findChromium().catch((error) => {
     throw new Error(`the browser is missing: ${error.message}; run \`make page-tools\``);
   });
-  const args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+  const args = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+  ];
   return chromium.launch({ ...found, args });
 }
 
@@ -52,6 +63,13 @@ export async function workplace() {
   return {
     folder,
     sparsam: async (...args) => (await run(command, args, { cwd: folder, maxBuffer: 1 << 28 })).stdout,
+    /** The seconds of a processor's time that the command takes: others may use the machine too. */
+    seconds: async (...args) => {
+      const timed = ["-c", 'TIMEFORMAT="%U %S"; time "$0" "$@"', command, ...args];
+      const { stderr } = await run("bash", timed, { cwd: folder });
+      const [user, system] = stderr.trim().split("\n").pop().split(" ");
+      return Number(user) + Number(system);
+    },
     remove: () => rm(folder, { recursive: true }),
   };
 }
