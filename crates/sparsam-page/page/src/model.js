@@ -19,6 +19,44 @@ export function above(array, value, start = 0, end = array.length) {
   return start;
 }
 
+/** Words below this have their rank in an array, which is several times as fast as a map. */
+const IN_ARRAY = 1 << 24;
+
+/** Words in the order in which they were added. */
+class Ranks {
+  constructor() {
+    this.words = [];
+    this.low = new Int32Array(1024).fill(-1);
+    this.high = new Map();
+  }
+
+  add(word) {
+    if (this.has(word)) return;
+    if (word >= IN_ARRAY) {
+      this.high.set(word, this.words.length);
+    } else {
+      if (word >= this.low.length) {
+        const longer = new Int32Array(Math.max(2 * this.low.length, word + 1)).fill(-1);
+        longer.set(this.low);
+        this.low = longer;
+      }
+      this.low[word] = this.words.length;
+    }
+    this.words.push(word);
+  }
+
+  /** The place of a word; undefined if it was not added. */
+  get(word) {
+    if (word >= IN_ARRAY) return this.high.get(word);
+    const rank = this.low[word];
+    return rank >= 0 ? rank : undefined;
+  }
+
+  has(word) {
+    return this.get(word) !== undefined;
+  }
+}
+
 export class Model {
   constructor(about, arrays) {
     this.about = about;
@@ -121,18 +159,18 @@ export class Model {
     this.writers = this.has("write_weights") ? this.arrays.write_weights.shape[1] : 0;
     this.reads = this.#events("read");
     this.writes = this.#events("write");
-    const ranks = new Map();
+    const ranks = new Ranks();
     // The order of first use: in each step what is written, then what is read.
     let write = 0;
     let read = 0;
     for (let step = 0; step < this.steps; step++) {
-      for (; write < this.writes.first[step + 1]; write++) this.#rank(ranks, this.writes.words[write]);
-      for (; read < this.reads.first[step + 1]; read++) this.#rank(ranks, this.reads.words[read]);
+      for (; write < this.writes.first[step + 1]; write++) ranks.add(this.writes.words[write]);
+      for (; read < this.reads.first[step + 1]; read++) ranks.add(this.reads.words[read]);
     }
-    this.words = Uint32Array.from(ranks.keys());
+    this.words = Uint32Array.from(ranks.words);
     this.rank = ranks;
     for (const events of [this.reads, this.writes]) {
-      events.ranks = Uint32Array.from(events.words, (word) => ranks.get(word));
+      events.ranks = events.words.map((word) => ranks.get(word));
       events.ofWord = byWord(events.ranks, this.words.length);
     }
     this.erased = {
@@ -154,10 +192,6 @@ export class Model {
     }
   }
 
-  #rank(ranks, word) {
-    if (!ranks.has(word)) ranks.set(word, ranks.size);
-  }
-
   #events(kind) {
     const weights = this.arrays[`${kind}_weights`];
     const first = new Uint32Array(this.steps + 1);
@@ -168,7 +202,7 @@ export class Model {
     const words = this.arrays[`${kind}_words`];
     const [, heads, places] = weights.shape;
     let count = 0;
-    for (const weight of weights.values) if (weight >= NOTABLE) count++;
+    for (let place = 0; place < weights.values.length; place++) if (weights.values[place] >= NOTABLE) count++;
     const events = {
       steps: new Uint32Array(count),
       heads: new Uint32Array(count),

@@ -84,6 +84,8 @@ export class Teller {
         areBits ? plain.join("") : plain.slice(0, 16).map(number).join(" ") + (plain.length > 16 ? " …" : ""),
       );
     }
+    // A word of a text may be a full stop.
+    if (set.length === 1 && plain.length === 0) return `“${parts[0]}”`;
     return parts.join(", ");
   }
 
@@ -222,7 +224,7 @@ export class Teller {
           ...from,
           ", which wrote ",
           words,
-          `; ${wrong ? "most likely this should have been read here, but it has" : "this has"} weight ${number(read)} here.`,
+          `; ${wrong ? "most likely this, or what was written soon after, should have been read here, but it has" : "this has"} weight ${number(read)} here.`,
           instead,
           wrong ? "" : " The output is right all the same: the network may keep its words in another way.",
         );
