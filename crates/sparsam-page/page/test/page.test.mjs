@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { after, before, test } from "node:test";
@@ -326,6 +327,25 @@ test("the keyboard does what the mouse does", async () => {
     for (const id of ["first-wrong", "back", "step-number", "on", "zoom-in", "zoom-out", "zoom-all"])
       assert.ok(reached.has(id), id);
   });
+});
+
+test("axe finds nothing that keeps anybody out", async () => {
+  const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+  for (const colorScheme of ["light", "dark"]) {
+    await visit(
+      pages.sdnc,
+      async (page) => {
+        await page.evaluate(axe);
+        const found = await page.evaluate(() => window.axe.run());
+        assert.deepEqual(
+          found.violations.map(({ id, nodes }) => [id, nodes[0].html]),
+          [],
+        );
+        assert.ok(found.passes.length > 20);
+      },
+      { colorScheme },
+    );
+  }
 });
 
 test("light and dark follow the system, and the switch", async () => {
