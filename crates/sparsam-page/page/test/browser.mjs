@@ -40,9 +40,6 @@ async function findChromium() {
 }
 
 export async function launch() {
-  const found = await findChromium().catch((error) => {
-    throw new Error(`the browser is missing: ${error.message}; run \`make page-tools\``);
-  });
   const args = [
     "--no-sandbox",
     "--disable-gpu",
@@ -52,7 +49,12 @@ export async function launch() {
     "--disable-component-update",
     "--disable-sync",
   ];
-  return chromium.launch({ ...found, args });
+  try {
+    return await chromium.launch({ ...(await findChromium()), args });
+  } catch (error) {
+    const reason = error.message.split("\n")[0];
+    throw new Error(`the browser is missing or does not start (${reason}); name a Chromium in SPARSAM_CHROMIUM`);
+  }
 }
 
 /** A folder for runs, and the command in it. */
