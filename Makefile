@@ -3,6 +3,8 @@
 # make docs     the library's documentation, in target/doc
 # make recipes  what each model needs to learn copy and recall, five seeds each (an hour; goes on where it was stopped)
 # make fuzz     damaged files for FUZZ_SECONDS seconds a target
+# make page     the page of `sparsam inspect`, built from its sources into one file, which is committed
+# make page-test   that file is what its sources build, and a browser shows it as it should
 # make python   a Python with the packages that some tests compare with, and that checks Python files
 # make python-package  the Python package's wheel (in target/python-package/wheels), its checks and its tests, with PyTorch
 
@@ -23,7 +25,9 @@ PACKAGE_PYTHON := $(CURDIR)/$(PACKAGE_FOLDER)/bin/python
 PYTHON_SOURCES := benchmarks/recipes.py benchmarks/indexes.py crates/sparsam-train/tests/read_events.py \
 	crates/sparsam-cli/tests/terminal.py
 
-.PHONY: test format lint unit docs readme bench recipes fuzz python python-package
+PAGE := crates/sparsam-page/page
+
+.PHONY: test format lint unit docs readme page page-test bench recipes fuzz python python-package
 
 # One after another, whatever -j says: they share the build folder.
 .NOTPARALLEL:
@@ -32,7 +36,7 @@ PYTHON_SOURCES := benchmarks/recipes.py benchmarks/indexes.py crates/sparsam-tra
 # failure. The second make sees the Python that the first one made.
 test:
 	-@$(MAKE) --no-print-directory python
-	@$(MAKE) --no-print-directory format lint unit docs readme
+	@$(MAKE) --no-print-directory format lint unit docs readme page-test
 	@if $(MAKE) --no-print-directory $(PACKAGE_FOLDER)/ready; then $(MAKE) --no-print-directory python-package; \
 	else echo "make test: skipped the Python package, whose tools or PyTorch could not be installed (above)"; fi
 	@test -n "$(SPARSAM_PYTHON)" -o -e $(PYTHON_FOLDER)/ready || \
@@ -60,6 +64,21 @@ docs:
 
 readme:
 	bash tests/readme.sh
+
+page: $(PAGE)/node_modules/ready
+	cd $(PAGE) && npm run --silent build
+
+# Tests that need a browser fail without one: SPARSAM_CHROMIUM names another than that of the npm packages.
+page-test: $(PAGE)/node_modules/ready
+	$(CARGO) build --locked --release
+	cd $(PAGE) && npm run --silent check
+	cd $(PAGE) && SPARSAM="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/sparsam" npm test
+
+# The versions and checksums are those of package-lock.json; no package runs a script of its own.
+$(PAGE)/node_modules/ready: $(PAGE)/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 or later, which brings it" >&2; exit 1; }
+	cd $(PAGE) && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
 
 bench:
 	$(CARGO) bench --locked -p sparsam

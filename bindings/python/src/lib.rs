@@ -9,6 +9,7 @@ mod memory;
 mod network;
 mod number;
 mod options;
+mod page;
 mod rows;
 mod session;
 mod threads;
@@ -24,4 +25,6 @@ mod _core {
     use super::network::{Network, State, Tape, load_checkpoint, restore_state};
     #[pymodule_export]
     use super::options::declarations;
+    #[pymodule_export]
+    use super::page::{largest_page, page};
 }

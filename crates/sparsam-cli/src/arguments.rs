@@ -28,6 +28,7 @@ Examples:
   sparsam train recall --model lstm  Train the baseline without a memory
   sparsam eval runs/copy-sam-1       Measure a run on fresh sequences
   sparsam predict RUN new.jsonl      What a trained network answers to your own inputs
+  sparsam inspect runs/copy-sam-1    See what its memory does at every step
   sparsam compare runs/copy-*        Compare runs, in a table and a picture
   sparsam bench step --quick         See what a step costs on this machine
   sparsam reproduce fig2 --quick     Let all models learn, beside each other
@@ -44,6 +45,8 @@ pub enum Verb {
     Eval(Eval),
     /// Put out what a trained network answers to inputs of your own
     Predict(Predict),
+    /// Show a sequence going through a trained network, in a page for a browser
+    Inspect(Inspect),
     /// Compare trained runs in a table and a picture
     Compare(Compare),
     /// List the runs in a folder
@@ -196,6 +199,52 @@ pub struct Predict {
     /// Threads [default: one for each core]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub threads: Option<u64>,
+}
+
+/// Arguments of `sparsam inspect`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sparsam inspect runs/copy-sam-1              Writes runs/copy-sam-1/inspect.html
+  sparsam inspect runs/copy-sam-1 --level 60 --failing
+                                               A sequence with a wrong output, and why it is wrong
+  sparsam inspect runs/recall-sam-1 --seed 2 --number 7 --out seventh.html
+  sparsam inspect runs/sequences-sam-1 new.jsonl --number 3
+
+The page is one file that needs no network access. It shows what came in and out, what each head wrote
+and read, and which step wrote what another reads. It tells what it summarises of long sequences.")]
+pub struct Inspect {
+    /// Folder of a run, or a checkpoint in one
+    pub run: PathBuf,
+    /// File of sequences of your own, as for sparsam predict [default: one of the run's task]
+    pub file: Option<PathBuf>,
+    /// Level of the sequence, such as the number of vectors to copy [default: those trained on of late]
+    #[arg(long)]
+    pub level: Option<usize>,
+    /// Seed of the sequence
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Number of the sequence among those of its seed or file, from 0 on
+    #[arg(long, default_value_t = 0)]
+    pub number: u64,
+    /// Take the first sequence from that number on at which an output is wrong, of 1,000 at most
+    #[arg(long)]
+    pub failing: bool,
+    /// Take the sequence from the test files in this folder or archive instead of what was held out
+    #[arg(long, value_name = "PATH", conflicts_with = "file")]
+    pub test_files: Option<PathBuf>,
+    /// File for the page [default: inspect.html in the run's folder]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Which checkpoint [default: best]
+    #[arg(long, value_enum)]
+    pub checkpoint: Option<Which>,
+    /// The memory to run with.
+    #[command(flatten)]
+    pub memory: MemoryOptions,
+    /// How to run.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Arguments of `sparsam compare`.

@@ -12,6 +12,7 @@ mod documentation;
 mod evaluate;
 mod failure;
 mod figure;
+mod inspect;
 mod machine;
 mod models;
 mod options;
@@ -45,6 +46,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Settings::Train(settings) => train::run(settings),
         Settings::Evaluate(settings) => evaluate::run(&settings),
         Settings::Predict(settings) => predict::run(&settings),
+        Settings::Inspect(settings) => inspect::run(&settings),
         Settings::Compare(settings) => compare::run(&settings),
         Settings::Runs(settings) => compare::list(&settings),
         Settings::Bench(settings) => bench::run(settings),

@@ -20,6 +20,7 @@ pub enum Settings {
     Train(Train),
     Evaluate(Evaluate),
     Predict(Predict),
+    Inspect(Inspect),
     Compare(Compare),
     Runs(Runs),
     Bench(Bench),
@@ -73,6 +74,24 @@ pub struct Predict {
     pub file: Option<PathBuf>,
     pub state: Option<PathBuf>,
     pub logits: bool,
+    pub threads: Option<usize>,
+}
+
+/// Which sequence to show in which network, and where.
+pub struct Inspect {
+    pub run: RunFolder,
+    pub network: PathBuf,
+    /// None for a sequence of the run's task.
+    pub file: Option<PathBuf>,
+    pub level: Option<usize>,
+    pub seed: u64,
+    pub number: u64,
+    /// Whether the first is wanted, from that number on, that has a wrong output.
+    pub failing: bool,
+    pub test_files: Option<PathBuf>,
+    pub memory: MemoryOptions,
+    pub out: PathBuf,
+    pub json: bool,
     pub threads: Option<usize>,
 }
 
@@ -186,6 +205,7 @@ impl TryFrom<Arguments> for Settings {
             Verb::Train(arguments) => train(arguments).map(Self::Train),
             Verb::Eval(arguments) => evaluate(arguments).map(Self::Evaluate),
             Verb::Predict(arguments) => predict(arguments).map(Self::Predict),
+            Verb::Inspect(arguments) => inspect(arguments).map(Self::Inspect),
             Verb::Compare(arguments::Compare { runs, output, json }) => {
                 Ok(Self::Compare(Compare { runs, output, json }))
             }
@@ -320,6 +340,23 @@ fn predict(arguments: arguments::Predict) -> anyhow::Result<Predict> {
         mistake!("--state is of a stream from standard input; the sequences of a file each start with an empty memory");
     }
     Ok(Predict { run, network, file, state, logits, threads: threads.map(|threads| threads as usize) })
+}
+
+fn inspect(arguments: arguments::Inspect) -> anyhow::Result<Inspect> {
+    let (run, network) = find_network(arguments.run, arguments.checkpoint)?;
+    let threads = threads(&arguments.common);
+    let arguments::Inspect { file, level, seed, number, failing, test_files, out, memory, common, .. } = arguments;
+    if file.is_some() && level.is_some() {
+        mistake!(
+            "--level is of a task's sequences, and those of a file are as they are; leave --level or the file out"
+        );
+    }
+    let out = out.unwrap_or_else(|| run.path().join("inspect.html"));
+    if out.is_dir() {
+        mistake!("{} is a folder; name a file for the page with --out", out.display());
+    }
+    let json = common.json;
+    Ok(Inspect { run, network, file, level, seed, number, failing, test_files, memory, out, json, threads })
 }
 
 fn reproduce(arguments: arguments::Reproduce) -> anyhow::Result<Reproduce> {

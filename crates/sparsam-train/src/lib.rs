@@ -48,5 +48,5 @@ pub use metrics::{Metrics, Units};
 pub use random::{Random, Stream};
 pub use run_folder::{Best, Checkpoint, RunFolder, load_network};
 pub use sequence::{Sequence, TargetKind};
-pub use task::{Categories, Channels, Draw, Given, Source, Task, TaskConfig};
+pub use task::{Categories, ChannelNames, Channels, Draw, Given, Source, Task, TaskConfig};
 pub use training::{BatchReport, Event, Observer, Outcome, Trainer};

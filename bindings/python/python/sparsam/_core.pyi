@@ -5,6 +5,20 @@ from typing import Any
 from numpy.typing import NDArray
 
 def declarations() -> str: ...
+def largest_page() -> int: ...
+def page(
+    configuration: str,
+    title: str,
+    facts: Sequence[tuple[str, str]],
+    kind: str,
+    input: NDArray[Any],
+    output: NDArray[Any],
+    hidden: NDArray[Any] | None,
+    targets: NDArray[Any] | None,
+    mask: NDArray[Any] | None,
+    arrays: dict[str, NDArray[Any]],
+    limit: int,
+) -> tuple[str, bool]: ...
 
 class Network:
     def __new__(cls, config: str, double: bool) -> Network: ...

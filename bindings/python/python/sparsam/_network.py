@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -15,6 +16,9 @@ from sparsam._configuration import Configuration, check_lengths, checked_bound
 from sparsam._core import State
 
 Array = NDArray[np.floating[Any]]
+
+LARGEST_FRAME = 2_000_000
+"""Bytes of a page that a notebook keeps in itself, at most."""
 
 
 class Network:
@@ -184,7 +188,8 @@ class Network:
             (7, 1, 4, 4)
         """
         array, checked, mask = self._check(input, lengths, starts)
-        return Trace(*self._core.trace(list(self.parameters.values()), array, checked, mask, state))
+        output, state, arrays = self._core.trace(list(self.parameters.values()), array, checked, mask, state)
+        return Trace(output, state, arrays, Traced(self._configuration, array, output, checked, arrays))
 
     def load_state(self, path: str | PathLike[str]) -> State:
         """The state that ``state.save`` wrote, to go on from.
@@ -271,6 +276,17 @@ class Gradients:
     """Of the input, (T, B, I)."""
 
 
+@dataclass(frozen=True)
+class Traced:
+    """What was traced, with time steps first, as a page shows it."""
+
+    configuration: Configuration
+    input: Array
+    output: Array
+    lengths: list[int]
+    arrays: Mapping[str, NDArray[Any]]
+
+
 class Trace(Mapping[str, NDArray[Any]]):
     """What the memories of a call did at every step: arrays by name, of shape (T, B, …), where the call's output has
     (T, B, O).
@@ -301,10 +317,86 @@ class Trace(Mapping[str, NDArray[Any]]):
         state: to go on from.
     """
 
-    def __init__(self, output: Array, state: State, arrays: dict[str, NDArray[Any]]) -> None:
+    def __init__(self, output: Array, state: State, arrays: dict[str, NDArray[Any]], traced: Traced) -> None:
         self.output = output
         self.state = state
         self._arrays = arrays
+        self._traced = traced
+
+    def save_html(
+        self,
+        path: str | PathLike[str],
+        *,
+        sequence: int = 0,
+        targets: ArrayLike | None = None,
+        title: str | None = None,
+    ) -> None:
+        """Writes a page that shows a sequence going through the network: inputs and outputs over time, and what every
+        head wrote and read. It is one HTML file that needs no network access; ``sparsam inspect`` writes the same.
+
+        Args:
+            path: of the file.
+            sequence: which of the batch.
+            targets: what the outputs should have been, so that the page finds those that are wrong: bits, (T, O), NaN
+                where none is wanted, whose logits the outputs are then taken for; or classes, integers (T,), negative
+                where none is wanted, of whose logits the outputs consist. Without it the outputs are shown as they are.
+            title: of the page.
+
+        Raises:
+            ValueError: there is no such sequence, it has no step, or the targets do not fit.
+            OSError: writing failed.
+
+        Example:
+            >>> import numpy as np
+            >>> from sparsam import Network
+            >>> trace = Network("sam", 3, 20, 2, memory_size=1000).trace(np.ones((7, 1, 3), np.float32))
+            >>> trace.save_html("trace.html", targets=np.ones((7, 2)))  # doctest: +SKIP
+        """
+        page, _ = self._page(sequence, targets, title, _core.largest_page())
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            file.write(page)
+
+    def _page(self, sequence: int, targets: ArrayLike | None, title: str | None, limit: int) -> tuple[str, bool]:
+        """The page, and whether all numbers are there as they are."""
+        traced = self._traced
+        rows = len(traced.lengths)
+        if not 0 <= sequence < rows:
+            raise ValueError(f"sequence is {sequence}, where one of the {rows} of the batch, from 0 on, was expected")
+        steps, configuration = traced.lengths[sequence], traced.configuration
+
+        def of_sequence(array: NDArray[Any]) -> NDArray[Any]:
+            part = array[:steps, sequence : sequence + 1]
+            # -1, which stands for no word, is the largest number there.
+            return np.ascontiguousarray(part, np.uint32 if array.dtype == np.int64 else np.float32)
+
+        output = of_sequence(traced.output)
+        kind, wanted, mask = _wanted(targets, steps, output.shape[2])
+        hidden = output[:, 0, : configuration.hidden_size] if configuration.output_size is None else None
+        return _core.page(
+            configuration.to_json(),
+            title or f"{configuration.model.upper()} {configuration.input_size} to {output.shape[2]}",
+            [("sequence", f"{sequence} of {rows}")] if rows > 1 else [],
+            kind,
+            of_sequence(traced.input),
+            output,
+            None if hidden is None else np.ascontiguousarray(hidden),
+            wanted,
+            mask,
+            {name: of_sequence(array) for name, array in traced.arrays.items()},
+            limit,
+        )
+
+    def _repr_html_(self) -> str:
+        """The page of the first sequence in a frame, as notebooks show it; if that is large, how to save it."""
+        try:
+            page, is_whole = self._page(0, None, None, LARGEST_FRAME)
+        except ValueError as error:
+            return f"<p>{html.escape(repr(self))}</p><p>{html.escape(str(error))}</p>"
+        if not is_whole:
+            text = "This trace is too large to be shown here: save it with trace.save_html(path), and open the file."
+            return f"<pre>{html.escape(repr(self))}</pre><p>{text}</p>"
+        frame = 'width="100%" height="800" style="border: 0" sandbox="allow-scripts" title="A traced sequence"'
+        return f'<iframe {frame} srcdoc="{html.escape(page)}"></iframe>'
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._arrays[name]
@@ -345,6 +437,23 @@ class Tape:
         values, input_gradient, _ = self._core.backward(array)
         assert input_gradient is not None
         return Gradients(values, dict(_cut(self._tensors, values)), input_gradient)
+
+
+def _wanted(targets: ArrayLike | None, steps: int, width: int) -> tuple[str, NDArray[Any] | None, NDArray[Any] | None]:
+    """What targets are (bits or classes), and the targets themselves with the mask of bits that count."""
+    if targets is None:
+        return "numbers", None, None
+    array = np.asarray(targets)
+    if array.shape == (steps,) and np.issubdtype(array.dtype, np.integer):
+        if (array >= width).any():
+            raise ValueError(f"targets has the class {array.max()}, where outputs are of {width} classes, from 0 on")
+        return "classes", np.where(array < 0, np.iinfo(np.uint32).max, array).astype(np.uint32), None
+    if array.shape != (steps, width):
+        expected = f"{(steps, width)} bits, or {steps} integers that are classes,"
+        raise ValueError(f"targets has shape {array.shape} and dtype {array.dtype}, where {expected} were expected")
+    bits = array.astype(np.float32)
+    mask = np.asarray(~np.isnan(bits).any(axis=1))
+    return "bits", np.ascontiguousarray(np.where(mask[:, None], bits, 0), np.float32), mask
 
 
 def _numbers(name: str, array: ArrayLike, dtype: np.dtype[Any]) -> Array:

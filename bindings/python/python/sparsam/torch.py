@@ -47,7 +47,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from sparsam import _core
 from sparsam._configuration import Configuration, check_lengths, checked_bound, given
 from sparsam._core import State
-from sparsam._network import Trace
+from sparsam._network import Trace, Traced
 
 __all__ = [
     "DAM",
@@ -480,7 +480,10 @@ class _Recurrent(nn.Module):
         arrays = [_array(parameter) for parameter in parameters]
         output, state, traced = self._core(batch.dtype).trace(arrays, _array(batch), checked, mask, state)
         return Trace(
-            self._as_given(output, input), state, {name: self._as_given(array, input) for name, array in traced.items()}
+            self._as_given(output, input),
+            state,
+            {name: self._as_given(array, input) for name, array in traced.items()},
+            Traced(self._configuration, _array(batch), output, checked, traced),
         )
 
     def _lay_out(self, input: Tensor, lengths: Tensor | Iterable[int] | None) -> tuple[Tensor, list[int]]:

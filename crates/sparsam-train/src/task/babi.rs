@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sparsam::option::Declared;
 
-use super::{Categories, Channels, Draw, Given, Options, Source, Task};
+use super::{Categories, ChannelNames, Channels, Draw, Given, Options, Source, Task};
 use crate::data::archive::{self, Limits};
 use crate::data::sums::ContentSum;
 use crate::data::text::{BYTE_ORDER_MARK, seems};
@@ -537,6 +537,10 @@ impl Task for Stories {
     fn channels(&self) -> Channels {
         let words = self.words.0.len();
         Channels { input_size: words, output_size: words, target_kind: TargetKind::Classes }
+    }
+
+    fn channel_names(&self) -> ChannelNames {
+        ChannelNames { inputs: self.words.0.clone(), outputs: self.words.0.clone() }
     }
 
     fn level_unit(&self) -> &'static str {

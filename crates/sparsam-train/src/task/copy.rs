@@ -3,7 +3,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use sparsam::option::Declared;
 
-use super::{Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
+use super::{ChannelNames, Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
 use crate::Error;
 
 sparsam::options! {
@@ -55,6 +55,10 @@ impl Task for Copy {
 
     fn channels(&self) -> Channels {
         Channels::of_bits(self.bits)
+    }
+
+    fn channel_names(&self) -> ChannelNames {
+        ChannelNames::of_bits(self.bits, ["start flag", "end flag"])
     }
 
     fn level_unit(&self) -> &'static str {

@@ -111,6 +111,11 @@ pub trait Task: Send + Sync {
         None
     }
 
+    /// What the inputs and the outputs of a time step are called, for people who look at them; numbers of channels without.
+    fn channel_names(&self) -> ChannelNames {
+        ChannelNames::default()
+    }
+
     /// How many sequences a whole evaluation has, where they come from a data set: those numbered from 0 on in
     /// [`Stream::Evaluation`] are then all of them. None if there is always a fresh one.
     fn evaluation_sequences(&self) -> Option<u64> {
@@ -174,6 +179,23 @@ pub struct Channels {
     pub output_size: usize,
     /// What the targets are.
     pub target_kind: TargetKind,
+}
+
+/// Names of inputs and outputs; those that have none stand for themselves by number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelNames {
+    /// Of the inputs, as many as have one.
+    pub inputs: Vec<String>,
+    /// Of the outputs, or of the classes.
+    pub outputs: Vec<String>,
+}
+
+impl ChannelNames {
+    /// Those of a task with vectors of so many bits, after which two more inputs come.
+    fn of_bits(bits: usize, more: [&str; 2]) -> Self {
+        let outputs: Vec<String> = (0..bits).map(|bit| format!("bit {bit}")).collect();
+        Self { inputs: outputs.iter().cloned().chain(more.map(str::to_owned)).collect(), outputs }
+    }
 }
 
 impl Channels {
@@ -527,6 +549,8 @@ mod tests {
             assert_eq!(task.name(), *name);
             assert!(config.build_with(Given { evaluation_files: Some(Path::new("x")), ..Given::default() }).is_err());
             task.check_levels(&task.default_levels()).unwrap();
+            let names = task.channel_names();
+            assert_eq!((names.inputs.len(), names.outputs.len()), (task.input_size(), task.output_size()), "{name}");
             let first = *task.possible_levels().start();
             for level in task.default_levels().chain([first, 33]) {
                 let draw = Draw::new(&(level..=level), 5, Stream::Training, level as u64);

@@ -3,7 +3,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use sparsam::option::Declared;
 
-use super::{Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task};
+use super::{ChannelNames, Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task};
 use crate::Error;
 
 sparsam::options! {
@@ -59,6 +59,10 @@ impl Task for Sort {
 
     fn channels(&self) -> Channels {
         Channels::of_bits(self.bits)
+    }
+
+    fn channel_names(&self) -> ChannelNames {
+        ChannelNames::of_bits(self.bits, ["priority", "end flag"])
     }
 
     fn level_unit(&self) -> &'static str {

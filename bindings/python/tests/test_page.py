@@ -1,0 +1,104 @@
+"""Pages of traces: they hold the trace's numbers, and notebooks show them."""
+
+import base64
+import gzip
+import html
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sparsam import Network
+from sparsam.torch import SDNC
+
+TYPES: dict[str, Any] = {"f32": np.float32, "u32": np.uint32, "u16": np.uint16, "u8": np.uint8}
+
+
+def read(page: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What a page says of itself, and its arrays."""
+    part = {name: page.split(f'id="{name}">')[1].split("</script>")[0] for name in ("about", "numbers")}
+    about, numbers = json.loads(part["about"]), gzip.decompress(base64.b64decode(part["numbers"]))
+    arrays = {}
+    for array in about["arrays"]:
+        count = math.prod(array["shape"])
+        found = np.frombuffer(numbers, TYPES[array["type"]], count, array["offset"]).reshape(array["shape"])
+        if array["type"] == "u16":
+            found = np.where(found == 0xFFFF, -1, found.astype(np.int64))
+        elif array["type"] == "u8":
+            found = (array["least"] + array["step"] * found.astype(np.float32)).astype(np.float32)
+        arrays[array["name"]] = found
+    return about, arrays
+
+
+MODELS = ["sam", "sdnc", "dam", "ntm", "dnc", "lstm"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_page_holds_the_numbers_of_the_trace(model: str, tmp_path: Path) -> None:
+    memory: dict[str, Any] = {"memory_size": 20, "word_size": 6, "num_heads": 2} if model != "lstm" else {}
+    network, random = Network(model, 3, 8, 2, **memory), np.random.default_rng(1)
+    input = random.standard_normal((9, 3, 3)).astype(np.float32)
+    trace = network.trace(input, lengths=[4, 9, 0])
+    targets = random.integers(0, 2, (9, 2)).astype(float)
+    targets[:3] = np.nan
+    path = tmp_path / "trace.html"
+    trace.save_html(path, sequence=1, targets=targets)
+    about, arrays = read(path.read_text(encoding="utf-8"))
+    assert (about["steps"], about["model"], about["targets"], about["summarised"]) == (9, model, "bits", [])
+    for name, array in trace.items():
+        np.testing.assert_array_equal(arrays[name], array[:, 1], name)
+    np.testing.assert_array_equal(arrays["inputs"], input[:, 1])
+    np.testing.assert_allclose(arrays["outputs"], 1 / (1 + np.exp(-trace.output[:, 1])), rtol=1e-6)
+    wrong = (trace.output[:, 1] > 0) != (targets > 0.5)
+    np.testing.assert_array_equal(arrays["wrong"], np.where(np.isnan(targets), 0, wrong).sum(1))
+
+    # Classes; and a sequence that ends before others.
+    trace.save_html(path, targets=[-1, 1, 0, 1], title="</script><b>")
+    about, arrays = read(path.read_text(encoding="utf-8"))
+    assert (about["steps"], about["title"], about["targets"]) == (4, "</script><b>", "classes")
+    np.testing.assert_allclose(arrays["outputs"].sum(1), 1, rtol=1e-6)
+    answers = trace.output[:4, 0].argmax(1)
+    np.testing.assert_array_equal(arrays["wrong"], [0, *(answers[1:] != [1, 0, 1])])
+
+
+def test_layouts_of_modules_are_those_of_the_page() -> None:
+    model, input = SDNC(3, 8, memory_size=20, word_size=6, num_heads=2), torch.randn(5, 2, 3)
+    expected = read(model.trace(input)._page(1, None, None, 10**7)[0])
+    assert "hidden_units" in expected[1]
+    model.batch_first = True
+    for trace, sequence in [(model.trace(input.transpose(0, 1)), 1), (model.trace(input[:, 1]), 0)]:
+        about, arrays = read(trace._page(sequence, None, None, 10**7)[0])
+        assert about["steps"] == 5
+        for name, array in expected[1].items():
+            np.testing.assert_allclose(arrays[name], array, atol=1e-5, err_msg=name)
+    double = Network("sam", 3, 8, memory_size=20, dtype=np.float64).trace(np.ones((4, 1, 3)))
+    assert read(double._page(0, None, None, 10**7)[0])[0]["steps"] == 4
+
+
+def test_a_notebook_shows_a_trace_or_says_how_to_save_it() -> None:
+    network = Network("sam", 3, 8, 2, memory_size=20)
+    shown = network.trace(np.ones((9, 1, 3), np.float32))._repr_html_()
+    assert shown.startswith("<iframe ")
+    assert 'sandbox="allow-scripts"' in shown
+    assert read(html.unescape(shown.split('srcdoc="')[1].split('"')[0]))[0]["steps"] == 9
+    large = network.trace(np.ones((20_000, 1, 3), np.float32))._repr_html_()
+    assert "trace.save_html(path)" in large
+    assert len(large) < 10_000
+    assert "no time step" in network.trace(np.ones((0, 1, 3), np.float32))._repr_html_()
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    trace = Network("sam", 3, 8, 2, memory_size=20).trace(np.ones((4, 2, 3), np.float32))
+    for arguments, message in [
+        ({"sequence": 2}, "sequence is 2, where one of the 2"),
+        ({"targets": np.ones((3, 2))}, r"shape \(3, 2\).*\(4, 2\) bits"),
+        ({"targets": [0, 1, 2, 0]}, "class 2, where outputs are of 2"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            trace.save_html(tmp_path / "trace.html", **arguments)  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="missing"):
+        trace.save_html(tmp_path / "missing" / "trace.html")

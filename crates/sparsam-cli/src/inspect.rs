@@ -1,0 +1,309 @@
+//! `sparsam inspect`: a page that shows a sequence going through a trained network.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::json;
+use sparsam::internal::file::replace;
+use sparsam::{Arrays, Model, Network, Parameters, Runner};
+use sparsam_page::{About, LARGEST, OutputKind, Page, Recording, Targets};
+use sparsam_train::{
+    Batch, ChannelNames, Draw, Given, RunFolder, Sequence, Stream, TargetKind, Task, TaskConfig, load_network, task,
+};
+
+use crate::display::{grouped, print, tell_notices};
+use crate::failure::{Mistake, eprintln_if_possible};
+use crate::settings::Inspect;
+use crate::signals::end_at_once;
+use crate::train::use_threads;
+
+/// Time steps that are traced at once: dense weights of all of them are held, four bytes each.
+const PIECE: usize = 256;
+
+/// The most steps of a sequence through a memory for which the hidden units are shown.
+const MOST_WITH_HIDDEN: usize = 20_000;
+
+/// The most sequences that are looked through for a wrong output.
+const TRIED: u64 = 1000;
+
+/// A sequence, and what is to be said of it.
+struct Found {
+    sequence: Sequence,
+    names: ChannelNames,
+    number: u64,
+    facts: Vec<(String, String)>,
+    has_targets: bool,
+    /// Bits or classes that are wanted.
+    wanted: u64,
+}
+
+/// Writes the page, and prints where it is.
+pub fn run(settings: &Inspect) -> anyhow::Result<ExitCode> {
+    end_at_once(|| ());
+    use_threads(settings.threads)?;
+    let config = settings.run.config()?;
+    let (network, batch) = load_network(&settings.network)?;
+    tell_notices();
+    let mut asked = config.clone();
+    asked.network.memory = network.config().memory.clone();
+    let network = network.with_memory(settings.memory.apply(asked)?.network.memory)?;
+    let kind = settings.run.target_kind()?;
+    let mut runner = Runner::new(&network, 1)?;
+    let found = match &settings.file {
+        Some(file) => of_file(settings, file, &network, kind, &mut runner)?,
+        None => of_task(settings, &network, &mut runner)?,
+    };
+
+    let model = network.config().memory.name();
+    let task = config.task.name();
+    let outputs = match kind {
+        TargetKind::Bits => OutputKind::Bits,
+        TargetKind::Classes => OutputKind::Classes,
+    };
+    let mut about = About::new(format!("{} on {task}", model.to_uppercase()), network.config(), outputs);
+    let checkpoint = settings.network.file_stem().unwrap_or_default().to_string_lossy();
+    about.facts =
+        vec![("run".into(), settings.run.path().display().to_string()), ("checkpoint".into(), checkpoint.into())];
+    if let Some(batch) = batch {
+        about.facts.push(("batches trained".into(), grouped(batch)));
+    }
+    about.facts.extend(found.facts.iter().cloned());
+    about.facts.push(("steps".into(), grouped(found.sequence.steps() as u64)));
+    (about.input_names, about.output_names) = (found.names.inputs.clone(), found.names.outputs.clone());
+    let page = show(&network, &mut runner, &found, about, kind)?;
+    let unwritable = || format!("{} cannot be written; name another file with --out", settings.out.display());
+    if let Some(folder) = settings.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).with_context(unwritable)?;
+    }
+    replace(&settings.out, page.html.as_bytes()).with_context(unwritable)?;
+    tell_notices();
+
+    let (steps, path) = (found.sequence.steps(), settings.out.display());
+    let text = if settings.json {
+        let value = json!({
+            "event": "inspected",
+            "page": path.to_string(),
+            "bytes": page.html.len(),
+            "summarised": page.summarised,
+            "checkpoint": settings.network.display().to_string(),
+            "task": task,
+            "model": model,
+            "number": found.number,
+            "steps": steps,
+            "wrong": page.wrong,
+            "wanted": found.wanted,
+        });
+        format!("{value}\n")
+    } else {
+        let wrong = match page.wrong {
+            Some(wrong) => format!("{} of {} {} wrong", grouped(wrong), grouped(found.wanted), kind.unit()),
+            None => "what its outputs should be is not known".into(),
+        };
+        let summarised = match page.summarised.join("; ") {
+            none if none.is_empty() => none,
+            how => format!("summarised: {how}\n"),
+        };
+        let number = found.number;
+        format!(
+            "{model} on {task}, sequence {number}: {} time steps, {wrong}\n{summarised}{path}\n",
+            grouped(steps as u64)
+        )
+    };
+    print(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A sequence of the run's task.
+fn of_task(settings: &Inspect, network: &Network<f32>, runner: &mut Runner<f32>) -> anyhow::Result<Found> {
+    let task = settings.run.task(settings.test_files.as_deref())?;
+    let levels = match settings.level {
+        Some(level) => level..=level,
+        None => settings.run.levels(&*task)?,
+    };
+    task.check_levels(&levels)?;
+    task.check_batch(&levels, 1)?;
+    if let Some(count) = task.evaluation_sequences().filter(|count| settings.number >= *count) {
+        return Err(Mistake(format!(
+            "--number {} is not there: {} sequences are held out, numbered from 0 on",
+            settings.number,
+            grouped(count)
+        ))
+        .into());
+    }
+    let draw = |number| Draw::new(&levels, settings.seed, Stream::Evaluation, number);
+    let (mut found, level) = choose(settings, network, runner, &*task, task.evaluation_sequences(), draw)?;
+    found.names = task.channel_names();
+    found.facts = vec![("seed".into(), settings.seed.to_string()), ("number".into(), found.number.to_string())];
+    if task.possible_levels().count() > 1 {
+        found.facts.insert(0, ("level".into(), format!("{} {}", grouped(level as u64), task.level_unit())));
+    }
+    Ok(found)
+}
+
+/// The sequence of the number that is asked for, or the first from there on that fails; and its level.
+fn choose(
+    settings: &Inspect,
+    network: &Network<f32>,
+    runner: &mut Runner<f32>,
+    task: &dyn Task,
+    count: Option<u64>,
+    draw: impl Fn(u64) -> Draw,
+) -> anyhow::Result<(Found, usize)> {
+    let first = settings.number;
+    let end = count.unwrap_or(u64::MAX).min(first.saturating_add(if settings.failing { TRIED } else { 1 }));
+    let mut batch = Batch::new(1, network.config().input_size, network.config().output_len(), task.target_kind());
+    let mut sequence = task.sequence();
+    for number in first..end {
+        sequence.clear();
+        let draw = draw(number);
+        let level = draw.level;
+        task.generate(draw, &mut sequence);
+        batch.fill(std::slice::from_ref(&sequence));
+        let fails = if settings.failing {
+            let mut outputs = vec![0.0; sequence.steps() * network.config().output_len()];
+            runner.reset();
+            runner.infer(network, batch.inputs(), batch.lengths(), &mut outputs)?;
+            batch.wrong(&outputs) > 0
+        } else {
+            true
+        };
+        if fails {
+            let (facts, names) = (Vec::new(), ChannelNames::default());
+            let wanted = batch.wanted();
+            return Ok((Found { sequence, names, number, facts, has_targets: true, wanted }, level));
+        }
+    }
+    let tried = grouped(end - first);
+    Err(Mistake(format!(
+        "--failing found no wrong output in {tried} sequences from number {first} on; ask for a higher --level, or leave --failing out"
+    ))
+    .into())
+}
+
+/// A sequence of a file, with its targets if it has some that fit.
+fn of_file(
+    settings: &Inspect,
+    file: &Path,
+    network: &Network<f32>,
+    kind: TargetKind,
+    runner: &mut Runner<f32>,
+) -> anyhow::Result<Found> {
+    let (inputs, outputs) = (network.config().input_size, network.config().output_len());
+    let targets = match kind {
+        TargetKind::Bits => "bits",
+        TargetKind::Classes => "classes",
+    };
+    let kept = json!({"inputs": inputs, "outputs": outputs, "targets": targets});
+    // The inputs alone come first, so that an error is of these.
+    let rows = task::read_inputs(file, inputs)?;
+    let count = rows.count() as u64;
+    if settings.number >= count {
+        let text = format!(
+            "--number {} is not in {}, which holds {count} sequences, numbered from 0 on",
+            settings.number,
+            file.display()
+        );
+        return Err(Mistake(text).into());
+    }
+    let facts =
+        |number: u64| vec![("file".to_owned(), file.display().to_string()), ("number".to_owned(), number.to_string())];
+    let names = names_of(&settings.run, inputs);
+    let given = Given { kept: Some(&kept), evaluation_files: Some(file), run: None };
+    let with_targets = TaskConfig::by_name("sequences").map(|sequences| sequences.build_with(given));
+    match with_targets {
+        Some(Ok(task)) => {
+            let draw = |number| Draw::new(&(1..=1), settings.seed, Stream::Evaluation, number);
+            let (found, _) = choose(settings, network, runner, &*task, Some(count), draw)?;
+            Ok(Found { facts: facts(found.number), names, ..found })
+        }
+        unusable => {
+            let reason = unusable.and_then(Result::err).map(|error| format!(": {error}")).unwrap_or_default();
+            if settings.failing {
+                let text = format!("--failing needs targets, and there are none that can be used{reason}");
+                return Err(Mistake(text).into());
+            }
+            eprintln_if_possible(&format!("sparsam: the page has no targets{reason}"));
+            let mut sequence = Sequence::new(inputs, outputs, kind);
+            for input in rows.sequence(settings.number as usize).chunks_exact(inputs) {
+                sequence.step().copy_from_slice(input);
+            }
+            let number = settings.number;
+            Ok(Found { sequence, names, number, facts: facts(number), has_targets: false, wanted: 0 })
+        }
+    }
+}
+
+/// What the run's task calls its channels, if it can be made: its data may be gone.
+fn names_of(run: &RunFolder, inputs: usize) -> ChannelNames {
+    let names = run.task(None).map(|task| task.channel_names()).unwrap_or_default();
+    if names.inputs.len() <= inputs { names } else { ChannelNames::default() }
+}
+
+/// Runs the sequence, piece by piece, and makes the page.
+fn show(
+    network: &Network<f32>,
+    runner: &mut Runner<f32>,
+    found: &Found,
+    about: About,
+    kind: TargetKind,
+) -> anyhow::Result<Page> {
+    let (input_size, width) = (network.config().input_size, network.config().output_len());
+    let sequence = &found.sequence;
+    let steps = sequence.steps();
+    let inputs: Vec<f32> = (0..steps).flat_map(|step| sequence.input(step)).copied().collect();
+    let mask: Vec<bool> = (0..steps).map(|step| sequence.bits(step).is_some()).collect();
+    let none = vec![0.0; width];
+    let bits: Vec<f32> = (0..steps).flat_map(|step| sequence.bits(step).unwrap_or(&none)).copied().collect();
+    let classes: Vec<Option<usize>> = (0..steps).map(|step| sequence.class(step)).collect();
+    let targets = match kind {
+        _ if !found.has_targets => Targets::None,
+        TargetKind::Bits => Targets::Bits { values: &bits, mask: &mask },
+        TargetKind::Classes => Targets::Classes(&classes),
+    };
+    let mut recording = Recording::new(about, sparsam_page::Sequence { inputs: &inputs, targets }, steps)?;
+    let mut hidden = match network.config().memory {
+        // A second run, which takes as long as the first.
+        ref memory if steps <= MOST_WITH_HIDDEN || *memory == Model::Lstm => Some(HiddenUnits::new(network)?),
+        _ => None,
+    };
+    runner.reset();
+    for inputs in inputs.chunks(PIECE * input_size) {
+        let steps = inputs.len() / input_size;
+        let mut outputs = vec![0.0; steps * width];
+        let arrays: Arrays<f32> = runner.trace(network, inputs, &[steps], &mut outputs)?;
+        let hidden = hidden.as_mut().map(|hidden| hidden.run(inputs, steps)).transpose()?;
+        recording.add(&arrays, &outputs, hidden.as_deref());
+    }
+    Ok(recording.page(LARGEST)?)
+}
+
+/// The same network without its output layer, which puts out its hidden units.
+struct HiddenUnits {
+    network: Network<f32>,
+    runner: Runner<f32>,
+}
+
+impl HiddenUnits {
+    fn new(network: &Network<f32>) -> anyhow::Result<Self> {
+        let mut config = network.config().clone();
+        config.output_size = 0;
+        let mut parameters = Parameters::zeros(config.tensors());
+        for tensor in config.tensors() {
+            if let (Some(to), Some(from)) = (parameters.get_mut(tensor.name), network.parameters().get(tensor.name)) {
+                to.copy_from_slice(from);
+            }
+        }
+        let network = Network::from_parameters(config, parameters)?;
+        Ok(Self { runner: Runner::new(&network, 1)?, network })
+    }
+
+    /// The hidden units of the next steps, of the [h ; r] that the network puts out.
+    fn run(&mut self, inputs: &[f32], steps: usize) -> anyhow::Result<Vec<f32>> {
+        let (size, width) = (self.network.config().hidden_size, self.network.config().output_len());
+        let mut states = vec![0.0; steps * width];
+        self.runner.infer(&self.network, inputs, &[steps], &mut states)?;
+        Ok(states.chunks_exact(width).flat_map(|state| &state[..size]).copied().collect())
+    }
+}

@@ -1,0 +1,45 @@
+//! `sparsam inspect` as a user meets it. What the page shows is tested in a browser (`make page-test`).
+
+mod common;
+
+use std::fs;
+
+use common::{is_mistake, succeeds};
+use serde_json::{Value, json};
+
+#[test]
+fn a_page_is_written_and_mistakes_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let small = ["--hidden-size", "8", "--memory-size", "32", "--word-size", "4", "--quiet", "--batches", "5"];
+    succeeds(folder, &[&["train", "copy", "--run", "run"], &small[..]].concat());
+
+    let printed = succeeds(folder, &["inspect", "run", "--level", "5", "--number", "3"]);
+    assert_eq!(printed.lines().last(), Some("run/inspect.html"));
+    assert!(printed.starts_with("sam on copy, sequence 3: 12 time steps, "), "{printed}");
+    let page = fs::read_to_string(folder.join("run/inspect.html")).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("\"start flag\"") && page.contains("5 vectors"));
+
+    // The same sequences as those of an evaluation.
+    let json = |arguments: &[&str]| -> Value { serde_json::from_str(&succeeds(folder, arguments)).unwrap() };
+    let wrong =
+        |number: &str| json(&["inspect", "run", "--level", "9", "--number", number, "--json"])["wrong"].as_f64();
+    let evaluated = json(&["eval", "run", "--level", "9", "--sequences", "2", "--json"]);
+    assert_eq!((wrong("0").unwrap() + wrong("1").unwrap()) / 2.0, evaluated["wrong"].as_f64().unwrap());
+    let failing = json(&["inspect", "run", "--failing", "--level", "9", "--json", "--out", "failing.html"]);
+    assert_eq!((&failing["page"], &failing["wanted"]), (&json!("failing.html"), &json!(72)));
+    assert!(failing["wrong"].as_u64().unwrap() > 0);
+
+    let step = json!([0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+    fs::write(folder.join("mine.jsonl"), format!("{}\n", json!({"inputs": [step, step]}))).unwrap();
+    let own = json(&["inspect", "run", "mine.jsonl", "--out", "mine.html", "--json"]);
+    assert_eq!((&own["steps"], &own["wrong"]), (&json!(2), &Value::Null));
+
+    is_mistake(folder, &["inspect", "run", "--level", "0"], &["level = 0", "vectors from 1"]);
+    is_mistake(folder, &["inspect", "run", "--out", "."], &[". is a folder", "--out"]);
+    is_mistake(folder, &["inspect", "run", "mine.jsonl", "--number", "1"], &["--number 1", "1 sequences"]);
+    is_mistake(folder, &["inspect", "run", "mine.jsonl", "--level", "3"], &["--level"]);
+    is_mistake(folder, &["inspect", "run", "mine.jsonl", "--failing"], &["--failing needs targets"]);
+    is_mistake(folder, &["inspect", "run", "none.jsonl"], &["none.jsonl", "there is no such file"]);
+    is_mistake(folder, &["inspect", "nowhere"], &["there is no nowhere"]);
+}

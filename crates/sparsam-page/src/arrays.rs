@@ -1,0 +1,148 @@
+//! The numbers of a recording, and what is kept of them.
+
+use std::collections::BTreeMap;
+
+use sparsam::{Array, Arrays, NO_WORD, Real, Values};
+
+/// Numbers by name, each so many for a step.
+#[derive(Debug)]
+pub struct Columns {
+    pub steps: usize,
+    pub columns: BTreeMap<String, Column>,
+}
+
+/// Numbers of time steps, one after another: the shape of those of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    pub shape: Vec<usize>,
+    pub numbers: Numbers,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Numbers {
+    Real(Vec<f32>),
+    Whole(Vec<u32>),
+}
+
+/// How much is kept of the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// All, as they are.
+    Exact,
+    /// All, those that are not whole rounded to a byte.
+    Rounded,
+    /// Rounded, and of each head the words with so many of the largest weights.
+    Strongest(usize),
+}
+
+impl Detail {
+    /// From the most to the least.
+    pub const ALL: [Self; 6] =
+        [Self::Exact, Self::Rounded, Self::Strongest(8), Self::Strongest(4), Self::Strongest(2), Self::Strongest(1)];
+}
+
+impl Columns {
+    pub fn new(steps: usize) -> Self {
+        Self { steps, columns: BTreeMap::new() }
+    }
+
+    /// Puts the numbers of all steps.
+    pub fn put_real(&mut self, name: &str, shape: &[usize], values: Vec<f32>) {
+        self.columns.insert(name.to_owned(), Column { shape: shape.to_vec(), numbers: Numbers::Real(values) });
+    }
+
+    /// Puts the whole numbers of all steps.
+    pub fn put_whole(&mut self, name: &str, shape: &[usize], values: Vec<u32>) {
+        self.columns.insert(name.to_owned(), Column { shape: shape.to_vec(), numbers: Numbers::Whole(values) });
+    }
+
+    /// Appends the numbers of the next steps.
+    pub fn push_real(&mut self, name: &str, shape: &[usize], values: Vec<f32>) {
+        match self.columns.get_mut(name) {
+            Some(Column { numbers: Numbers::Real(all), .. }) => all.extend(values),
+            _ => self.put_real(name, shape, values),
+        }
+    }
+
+    /// Appends the whole numbers of the next steps.
+    pub fn push_whole(&mut self, name: &str, shape: &[usize], values: &[u32]) {
+        match self.columns.get_mut(name) {
+            Some(Column { numbers: Numbers::Whole(all), .. }) => all.extend_from_slice(values),
+            _ => self.put_whole(name, shape, values.to_vec()),
+        }
+    }
+
+    /// Appends a trace of so many steps of one row.
+    pub fn push_trace<T: Real>(&mut self, arrays: &Arrays<T>, steps: usize) {
+        for (name, array) in arrays.iter() {
+            debug_assert_eq!(array.shape()[..2], [steps, 1], "{name} is of one row");
+            self.push_array(name, array);
+        }
+    }
+
+    fn push_array<T: Real>(&mut self, name: &str, array: &Array<T>) {
+        let shape = &array.shape()[2..];
+        match array.values() {
+            Values::Real(values) => {
+                self.push_real(name, shape, values.iter().map(|value| value.to_f64() as f32).collect());
+            }
+            Values::Whole(values) => self.push_whole(name, shape, values),
+        }
+    }
+
+    /// The name of the words that weights belong to; none if `name` has no weights, or those of all words.
+    fn words_of(&self, name: &str) -> Option<&Column> {
+        self.columns.get(&format!("{}_words", name.strip_suffix("_weights")?))
+    }
+
+    /// Whether a column has a number for each word of the memory, at every head.
+    pub fn is_dense(&self, name: &str) -> bool {
+        (name.ends_with("_weights") || name == "usage") && self.words_of(name).is_none()
+    }
+
+    /// What is kept of all: the same names, fewer places, and of dense weights words with weights.
+    pub fn reduced(&self, most: usize) -> Self {
+        let mut kept = Self::new(self.steps);
+        for (name, column) in &self.columns {
+            let Some(base) = name.strip_suffix("_weights") else {
+                let has_weights = name.strip_suffix("_words").map(|base| format!("{base}_weights"));
+                if has_weights.is_none_or(|name| !self.columns.contains_key(&name)) && !self.is_dense(name) {
+                    kept.columns.insert(name.clone(), column.clone());
+                }
+                continue;
+            };
+            let Numbers::Real(weights) = &column.numbers else { continue };
+            let words = self.words_of(name).and_then(|words| match &words.numbers {
+                Numbers::Whole(words) => Some(words),
+                Numbers::Real(_) => None,
+            });
+            // Of dense weights those that are told of: what was read and written.
+            if words.is_none() && base != "read" && base != "write" {
+                continue;
+            }
+            let [heads, places] = column.shape[..] else { continue };
+            let most = most.min(places);
+            let (mut kept_words, mut kept_weights) = (Vec::new(), Vec::new());
+            let mut order: Vec<usize> = Vec::new();
+            for (number, of_head) in weights.chunks_exact(places).enumerate() {
+                order.clear();
+                order.extend(0..places);
+                let heavier = |a: &usize, b: &usize| of_head[*b].total_cmp(&of_head[*a]).then(a.cmp(b));
+                if most < places {
+                    order.select_nth_unstable_by(most, heavier);
+                    order.truncate(most);
+                }
+                order.sort_unstable_by(heavier);
+                for place in &order {
+                    let word = words.map_or(*place as u32, |words| words[number * places + place]);
+                    let weight = if word == NO_WORD { 0.0 } else { of_head[*place] };
+                    kept_words.push(if weight > 0.0 { word } else { NO_WORD });
+                    kept_weights.push(weight);
+                }
+            }
+            kept.put_whole(&format!("{base}_words"), &[heads, most], kept_words);
+            kept.put_real(name, &[heads, most], kept_weights);
+        }
+        kept
+    }
+}

@@ -1,0 +1,477 @@
+//! A page that shows a sequence going through a network: one HTML file that needs no network access.
+//!
+//! The page itself, in `page/`, is built by `make page` into one file, which this crate holds; here the numbers are put into
+//! it. They are typed arrays one after another, compressed, as base64, described by an object of JSON. A sequence whose numbers
+//! do not fit is summarised, and the page says how.
+//!
+//! ```
+//! use sparsam::{Network, NetworkConfig, Runner, memory::sam};
+//! use sparsam_page::{About, OutputKind, Recording, Sequence, Targets};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let memory = sam::Config { memory_size: 100, ..Default::default() };
+//! let network = Network::<f32>::new(NetworkConfig::new(3, 2).with_memory(memory), 1)?;
+//! let (inputs, mut outputs) = ([0.5; 7 * 3], [0.0; 7 * 2]);
+//! let arrays = Runner::new(&network, 1)?.trace(&network, &inputs, &[7], &mut outputs)?;
+//!
+//! let about = About::new("A network that has learnt nothing", network.config(), OutputKind::Bits);
+//! let sequence = Sequence { inputs: &inputs, targets: Targets::None };
+//! let mut recording = Recording::new(about, sequence, 7)?;
+//! recording.add(&arrays, &outputs, None);
+//! let page = recording.page(sparsam_page::LARGEST)?;
+//! assert!(page.html.starts_with("<!doctype html>") && page.summarised.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+
+mod arrays;
+mod encode;
+
+use serde_json::{Value, json};
+use sparsam::{Arrays, NetworkConfig, Real};
+
+use arrays::Columns;
+
+/// The page as `make page` built it, with marks where the numbers go.
+const TEMPLATE: &str = include_str!("../page/built/page.html");
+
+/// The most bytes of a page.
+pub const LARGEST: usize = 20_000_000;
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The sequence has no time step.
+    #[error("the sequence has no time step, and a page shows at least one")]
+    Empty,
+    /// Inputs or targets are not as many as the time steps and their sizes say.
+    #[error("{what} has {found} elements where {expected} were expected")]
+    Shape {
+        /// Inputs, targets or outputs.
+        what: &'static str,
+        /// Elements that it has.
+        found: usize,
+        /// Elements that it should have.
+        expected: usize,
+    },
+    /// Even summarised, the numbers do not fit.
+    #[error("the page would have {bytes} bytes, and {limit} are the most; choose a shorter sequence")]
+    TooLarge {
+        /// Bytes of the page.
+        bytes: usize,
+        /// The most there may be.
+        limit: usize,
+    },
+}
+
+/// What the outputs of a network stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputKind {
+    /// Logits of bits: shown as probabilities.
+    Bits,
+    /// Logits of classes: shown as probabilities.
+    Classes,
+    /// Numbers, shown as they are.
+    Numbers,
+}
+
+impl OutputKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bits => "bits",
+            Self::Classes => "classes",
+            Self::Numbers => "numbers",
+        }
+    }
+}
+
+/// What a page says beside the numbers.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Its title.
+    pub title: String,
+    /// Names and values of what else is to be known of the sequence, such as the task and the seed.
+    pub facts: Vec<(String, String)>,
+    /// Names of the inputs, which are numbered without.
+    pub input_names: Vec<String>,
+    /// Names of the outputs, which are numbered without.
+    pub output_names: Vec<String>,
+    /// What the outputs stand for.
+    pub outputs: OutputKind,
+    input_size: usize,
+    output_size: usize,
+    model: &'static str,
+    memory_size: Option<u64>,
+    access_threshold: Option<f64>,
+}
+
+impl About {
+    /// Of a sequence through a network of this configuration.
+    pub fn new(title: impl Into<String>, config: &NetworkConfig, outputs: OutputKind) -> Self {
+        let memory = serde_json::to_value(&config.memory).unwrap_or_default();
+        Self {
+            title: title.into(),
+            facts: Vec::new(),
+            input_names: Vec::new(),
+            output_names: Vec::new(),
+            outputs,
+            input_size: config.input_size,
+            output_size: config.output_len(),
+            model: config.memory.name(),
+            memory_size: memory.get("memory_size").and_then(Value::as_u64),
+            access_threshold: memory.get("access_threshold").and_then(Value::as_f64),
+        }
+    }
+}
+
+/// What is wanted at the outputs of a sequence.
+#[derive(Clone, Copy, Debug)]
+pub enum Targets<'a> {
+    /// Nothing is known.
+    None,
+    /// Bits: T × O, and for each step whether they count.
+    Bits {
+        /// T × O bits.
+        values: &'a [f32],
+        /// Whether those of a step count, T.
+        mask: &'a [bool],
+    },
+    /// The class of each step that has one, T.
+    Classes(&'a [Option<usize>]),
+}
+
+/// What goes in, and what should come out.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequence<'a> {
+    /// Inputs, T × I.
+    pub inputs: &'a [f32],
+    /// Targets.
+    pub targets: Targets<'a>,
+}
+
+/// A page, and what it leaves out.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The page.
+    pub html: String,
+    /// How the sequence was summarised, in phrases; none if all its numbers are there as they are.
+    pub summarised: Vec<String>,
+    /// Bits or classes that are wrong; none if nothing is known of what they should be.
+    pub wrong: Option<u64>,
+}
+
+/// A sequence's numbers as they come, piece by piece, so that a trace of dense weights need not be held as a whole.
+#[derive(Debug)]
+pub struct Recording {
+    about: About,
+    has_targets: bool,
+    steps: usize,
+    /// Steps that were added.
+    added: usize,
+    wrong: u64,
+    columns: Columns,
+    /// Whether something is wanted at each step, and there the target bits or the class.
+    wanted: Wanted,
+}
+
+#[derive(Debug)]
+enum Wanted {
+    Nothing,
+    Bits { values: Vec<f32>, mask: Vec<bool> },
+    Classes(Vec<Option<usize>>),
+}
+
+impl Recording {
+    /// Of a sequence of this many time steps.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] or [`Error::Shape`] say what does not fit.
+    pub fn new(about: About, sequence: Sequence<'_>, steps: usize) -> Result<Self, Error> {
+        if steps == 0 {
+            return Err(Error::Empty);
+        }
+        check("the input", sequence.inputs.len(), steps * about.input_size)?;
+        let mut columns = Columns::new(steps);
+        columns.put_real("inputs", &[about.input_size], sequence.inputs.to_vec());
+        let wanted = match sequence.targets {
+            Targets::None => Wanted::Nothing,
+            Targets::Bits { values, mask } => {
+                check("the target", values.len(), steps * about.output_size)?;
+                check("the mask of the target", mask.len(), steps)?;
+                columns.put_real("targets", &[about.output_size], values.to_vec());
+                columns.put_real("wanted", &[], mask.iter().map(|used| f32::from(u8::from(*used))).collect());
+                Wanted::Bits { values: values.to_vec(), mask: mask.to_vec() }
+            }
+            Targets::Classes(classes) => {
+                check("the target", classes.len(), steps)?;
+                let words = classes.iter().map(|class| class.map_or(sparsam::NO_WORD, |class| class as u32));
+                columns.put_whole("classes", &[], words.collect());
+                Wanted::Classes(classes.to_vec())
+            }
+        };
+        let has_targets = !matches!(wanted, Wanted::Nothing);
+        Ok(Self { about, has_targets, steps, added: 0, wrong: 0, columns, wanted })
+    }
+
+    /// Adds the next time steps: a trace of one row (see [`sparsam::Runner::trace`]), the outputs as the network puts them out
+    /// (steps × O), and if known the hidden units (steps × H), of all pieces or of none.
+    ///
+    /// # Panics
+    /// If the outputs are no whole number of steps, or steps are added beyond the sequence's end.
+    pub fn add<T: Real>(&mut self, arrays: &Arrays<T>, outputs: &[f32], hidden: Option<&[f32]>) {
+        let width = self.about.output_size;
+        let steps = outputs.len() / width;
+        assert!(outputs.len().is_multiple_of(width) && self.added + steps <= self.steps, "steps beyond the sequence");
+        for (number, output) in outputs.chunks_exact(width).enumerate() {
+            let answer = position_of_largest(output);
+            self.columns.push_whole("answers", &[], &[answer as u32]);
+            let wrong = self.wrong(self.added + number, output);
+            self.columns.push_whole("wrong", &[], &[wrong]);
+            self.wrong += u64::from(wrong);
+        }
+        self.columns.push_real("outputs", &[width], self.probabilities(outputs));
+        if let Some(hidden) = hidden.filter(|_| steps > 0) {
+            self.columns.push_real("hidden_units", &[hidden.len() / steps], hidden.to_vec());
+        }
+        self.columns.push_trace(arrays, steps);
+        self.added += steps;
+    }
+
+    /// How many bits of an output are wrong, or whether its class is; 0 where nothing is wanted.
+    fn wrong(&self, step: usize, output: &[f32]) -> u32 {
+        match &self.wanted {
+            Wanted::Bits { values, mask } if mask[step] => {
+                let bits = &values[step * output.len()..][..output.len()];
+                output.iter().zip(bits).filter(|(output, bit)| (**output > 0.0) != (**bit > 0.5)).count() as u32
+            }
+            Wanted::Classes(classes) => classes[step].map_or(0, |class| {
+                let wins = output.iter().enumerate().all(|(other, value)| other == class || *value < output[class]);
+                u32::from(!wins)
+            }),
+            _ => 0,
+        }
+    }
+
+    fn probabilities(&self, outputs: &[f32]) -> Vec<f32> {
+        match self.about.outputs {
+            OutputKind::Numbers => outputs.to_vec(),
+            OutputKind::Bits => outputs.iter().map(|x| (1.0 / (1.0 + (-f64::from(*x)).exp())) as f32).collect(),
+            OutputKind::Classes => outputs
+                .chunks_exact(self.about.output_size)
+                .flat_map(|logits| {
+                    let most = f64::from(logits[position_of_largest(logits)]);
+                    let powers: Vec<f64> = logits.iter().map(|x| (f64::from(*x) - most).exp()).collect();
+                    let sum: f64 = powers.iter().sum();
+                    powers.into_iter().map(move |power| (power / sum) as f32)
+                })
+                .collect(),
+        }
+    }
+
+    /// The page, of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if not even a summary fits; [`Error::Shape`] if steps are missing.
+    pub fn page(self, limit: usize) -> Result<Page, Error> {
+        check("the output", self.added * self.about.output_size, self.steps * self.about.output_size)?;
+        let (before, rest) = TEMPLATE.split_once("@@ABOUT@@").unwrap_or((TEMPLATE, ""));
+        let (between, after) = rest.split_once("@@NUMBERS@@").unwrap_or((rest, ""));
+        // Base64 takes four letters for three bytes; what describes the numbers is short.
+        let room = limit.saturating_sub(TEMPLATE.len() + 100_000) / 4 * 3;
+        let encoded = encode::encode(&self.columns, room);
+        let about = self.describe(&encoded);
+        let html = [before, &about, between, &encoded.text, after].concat();
+        if html.len() > limit {
+            return Err(Error::TooLarge { bytes: html.len(), limit });
+        }
+        Ok(Page { html, summarised: encoded.summarised, wrong: self.has_targets.then_some(self.wrong) })
+    }
+
+    /// An object of JSON that can stand in HTML: without a `<`, nothing in it ends its element.
+    fn describe(&self, encoded: &encode::Encoded) -> String {
+        let About { title, facts, input_names, output_names, outputs, model, memory_size, access_threshold, .. } =
+            &self.about;
+        let about = json!({
+            "title": title,
+            "facts": facts,
+            "model": model,
+            "steps": self.steps,
+            "outputs": outputs.name(),
+            "targets": self.has_targets.then(|| outputs.name()),
+            "input_names": input_names,
+            "output_names": output_names,
+            "memory_size": memory_size,
+            "access_threshold": access_threshold,
+            "summarised": encoded.summarised,
+            "arrays": encoded.arrays,
+        });
+        about.to_string().replace('<', "\\u003c")
+    }
+}
+
+fn check(what: &'static str, found: usize, expected: usize) -> Result<(), Error> {
+    if found == expected { Ok(()) } else { Err(Error::Shape { what, found, expected }) }
+}
+
+fn position_of_largest(values: &[f32]) -> usize {
+    (0..values.len()).fold(0, |best, place| if values[place] > values[best] { place } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use base64::Engine;
+    use flate2::read::GzDecoder;
+    use sparsam::memory::{dam, sam};
+    use sparsam::{Model, NO_WORD, Network, Runner, Values};
+
+    use super::*;
+
+    /// What stands in an element of a page.
+    fn part<'a>(html: &'a str, id: &str) -> &'a str {
+        html.split_once(&format!("id=\"{id}\">")).unwrap().1.split_once("</script>").unwrap().0
+    }
+
+    /// The numbers of an array of a page, words as they are and rounded ones as what they stand for.
+    fn read(html: &str, name: &str) -> Vec<f64> {
+        let about: Value = serde_json::from_str(part(html, "about")).unwrap();
+        let packed = base64::engine::general_purpose::STANDARD.decode(part(html, "numbers")).unwrap();
+        let mut bytes = Vec::new();
+        GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
+        let array = about["arrays"].as_array().unwrap().iter().find(|array| array["name"] == name);
+        let array = array.unwrap_or_else(|| panic!("there is no {name}"));
+        let count: u64 = array["shape"].as_array().unwrap().iter().map(|size| size.as_u64().unwrap()).product();
+        let bytes = &bytes[array["offset"].as_u64().unwrap() as usize..];
+        let number = |place: usize| match array["type"].as_str().unwrap() {
+            "f32" => f64::from(f32::from_le_bytes(bytes[4 * place..][..4].try_into().unwrap())),
+            "u32" => f64::from(u32::from_le_bytes(bytes[4 * place..][..4].try_into().unwrap())),
+            "u16" => match u16::from_le_bytes(bytes[2 * place..][..2].try_into().unwrap()) {
+                u16::MAX => f64::from(NO_WORD),
+                word => f64::from(word),
+            },
+            _ => array["least"].as_f64().unwrap() + array["step"].as_f64().unwrap() * f64::from(bytes[place]),
+        };
+        (0..count as usize).map(number).collect()
+    }
+
+    /// A recording of so many steps, in two pieces, and the trace of all of them.
+    fn record(model: impl Into<Model>, steps: usize) -> (Recording, Arrays<f32>) {
+        let config = NetworkConfig::new(3, 2).with_hidden_size(8).with_memory(model);
+        let network = Network::<f32>::new(config, 1).unwrap();
+        let inputs: Vec<f32> = (0..3 * steps).map(|number| (number as f32 * 0.37).sin()).collect();
+        let (bits, mask) = (vec![1.0; 2 * steps], vec![true; steps]);
+        let targets = Targets::Bits { values: &bits, mask: &mask };
+        let about = About::new("a < b", network.config(), OutputKind::Bits);
+        let mut recording = Recording::new(about, Sequence { inputs: &inputs, targets }, steps).unwrap();
+        let mut outputs = vec![0.0; 2 * steps];
+        let whole = Runner::new(&network, 1).unwrap().trace(&network, &inputs, &[steps], &mut outputs).unwrap();
+        let mut runner = Runner::new(&network, 1).unwrap();
+        for piece in [0..steps / 3, steps / 3..steps] {
+            let outputs = &mut outputs[2 * piece.start..2 * piece.end];
+            let inputs = &inputs[3 * piece.start..3 * piece.end];
+            let arrays = runner.trace(&network, inputs, &[piece.len()], outputs).unwrap();
+            recording.add(&arrays, outputs, Some(&vec![0.5; 8 * piece.len()]));
+        }
+        (recording, whole)
+    }
+
+    fn values(array: &sparsam::Array<f32>) -> Vec<f64> {
+        match array.values() {
+            Values::Real(values) => values.iter().map(|value| f64::from(*value)).collect(),
+            Values::Whole(words) => words.iter().map(|word| f64::from(*word)).collect(),
+        }
+    }
+
+    fn small() -> sam::Config {
+        sam::Config { memory_size: 30, word_size: 4, heads: 2, ..Default::default() }
+    }
+
+    #[test]
+    fn the_template_has_one_place_for_each_part() {
+        for mark in ["@@ABOUT@@", "@@NUMBERS@@"] {
+            assert_eq!(TEMPLATE.matches(mark).count(), 1, "{mark}");
+        }
+        assert!(!TEMPLATE.contains("@@POLICY@@") && TEMPLATE.contains("default-src 'none'"));
+        assert!(!TEMPLATE.contains("http://") || TEMPLATE.contains("http://www.w3.org"), "nothing is fetched");
+    }
+
+    #[test]
+    fn a_page_has_every_number_of_a_trace() {
+        let dense = dam::Config { memory_size: 30, word_size: 4, heads: 2, ..Default::default() };
+        for model in [Model::from(small()), Model::from(dense)] {
+            let (recording, whole) = record(model, 20);
+            let page = recording.page(LARGEST).unwrap();
+            assert!(page.summarised.is_empty());
+            for (name, array) in whole.iter() {
+                assert_eq!(read(&page.html, name), values(array), "{name}");
+            }
+            let wrong: f64 = read(&page.html, "wrong").iter().sum();
+            assert_eq!(page.wrong, Some(wrong as u64));
+            let outputs = read(&page.html, "outputs");
+            assert_eq!(outputs.iter().filter(|probability| **probability <= 0.5).count() as f64, wrong);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_summarised_and_said() {
+        let (exact, whole) = record(small(), 400);
+        let exact = exact.page(LARGEST).unwrap();
+        let [words, weights] = ["read_words", "read_weights"].map(|name| values(whole.get(name).unwrap()));
+        // Less and less room, until a single word is left of each head.
+        let mut kept = Vec::new();
+        for room in [60_000, 40_000, 30_000, 20_000, 15_000] {
+            let limit = TEMPLATE.len() + 100_000 + room / 3 * 4;
+            let page = record(small(), 400).0.page(limit).unwrap();
+            assert!(page.html.len() < limit && page.html.len() < exact.html.len());
+            assert!(page.summarised[0].contains("256 values"), "{:?}", page.summarised);
+            let (some_words, some_weights) = (read(&page.html, "read_words"), read(&page.html, "read_weights"));
+            let most = some_words.len() / (400 * 2);
+            for head in 0..400 * 2 {
+                // A trace has the most similar first, which have the largest weights.
+                let mut sorted: Vec<_> = (4 * head..4 * head + 4).map(|place| (weights[place], words[place])).collect();
+                sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+                for place in 0..most.min(4) {
+                    let (weight, word) = (some_weights[most * head + place], some_words[most * head + place]);
+                    if most < 4 && sorted[place].0 > 0.0 {
+                        assert_eq!(word, sorted[place].1);
+                        assert!((weight - sorted[place].0).abs() < 1.0 / 255.0);
+                    }
+                }
+            }
+            kept.push(most);
+        }
+        assert!(kept.is_sorted_by(|a, b| a >= b) && kept.last() == Some(&1), "{kept:?}");
+
+        let dense = dam::Config { memory_size: 3000, word_size: 4, heads: 2, ..Default::default() };
+        let page = record(dense, 60).0.page(TEMPLATE.len() + 150_000).unwrap();
+        assert!(page.summarised.iter().any(|how| how.contains("no picture")), "{:?}", page.summarised);
+        assert!(read(&page.html, "read_words").len() <= 60 * 2 * 8);
+    }
+
+    #[test]
+    fn nothing_in_a_name_ends_its_element() {
+        let (mut recording, _) = record(small(), 3);
+        recording.about.title = "</script><script>".into();
+        recording.about.input_names = vec!["<!--".into()];
+        let html = recording.page(LARGEST).unwrap().html;
+        let about: Value = serde_json::from_str(part(&html, "about")).unwrap();
+        assert_eq!((&about["title"], &about["input_names"][0]), (&json!("</script><script>"), &json!("<!--")));
+        assert_eq!(html.matches("</script>").count(), TEMPLATE.matches("</script>").count());
+    }
+
+    #[test]
+    fn what_does_not_fit_has_an_error() {
+        let config = NetworkConfig::new(3, 2).with_memory(small());
+        let about = || About::new("", &config, OutputKind::Bits);
+        let new = |inputs: &[f32], targets: Targets<'_>, steps: usize| {
+            Recording::new(about(), Sequence { inputs, targets }, steps).unwrap_err().to_string()
+        };
+        assert!(new(&[], Targets::None, 0).contains("no time step"));
+        assert!(new(&[0.0; 5], Targets::None, 2).contains("the input has 5 elements where 6"));
+        assert!(new(&[0.0; 6], Targets::Classes(&[None]), 2).contains("the target has 1"));
+        let unfinished = Recording::new(about(), Sequence { inputs: &[0.0; 6], targets: Targets::None }, 2).unwrap();
+        assert!(unfinished.page(LARGEST).unwrap_err().to_string().contains("the output has 0"));
+        assert!(record(small(), 20).0.page(1000).unwrap_err().to_string().contains("1000 are the most"));
+    }
+}
