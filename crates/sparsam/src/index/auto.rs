@@ -66,6 +66,16 @@ impl<T: Real> Index<T> for Auto<T> {
         }
     }
 
+    fn update_all(&mut self, words: &[u32], contents: &[T]) {
+        // As long as nothing is handed over.
+        if !self.in_lists && self.ivf.is_empty() && self.linear.len() + words.len() <= EXACT_WORDS / 2 {
+            return self.linear.update_all(words, contents);
+        }
+        for word in words {
+            self.update(*word, contents);
+        }
+    }
+
     fn forget(&mut self, word: u32) {
         self.linear.forget(word);
         self.ivf.forget(word);

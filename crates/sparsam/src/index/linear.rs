@@ -12,6 +12,8 @@ use crate::{Error, Real};
 const BLOCK: usize = LANES;
 /// Queries that share a pass over the words.
 const QUERIES: usize = 4;
+/// Blocks whose cosines are kept until it is known which of them are worth an offer.
+const RUN: usize = 64;
 
 /// Compares a query with every written word (the paper's "linear" index). Exact, and the reference for the others. A
 /// search costs W multiplications for each written word; an update writes W numbers.
@@ -23,14 +25,17 @@ pub struct Linear<T> {
     word_size: usize,
     /// Block after block, in each number after number, in each word after word.
     blocks: Vec<T>,
-    /// 1 / √(v·v + ε) of the word at each position.
+    /// 1 / √(v·v + ε) of the word at each position, and no number where there is no word: neither are its cosines, which no
+    /// comparison then lets through.
     inverse_norms: Vec<T>,
     /// The word at each position.
     words: Vec<u32>,
     /// One more than each word's position; 0 for words that are not held.
     positions: Pages<u32>,
-    /// Scratch: the queries, each divided by its norm.
+    /// Scratch: some queries, each divided by its norm, number by number.
     queries: Vec<T>,
+    /// Scratch: the cosines of a run of blocks, block after block, in each query after query.
+    cosines: Vec<[T; BLOCK]>,
 }
 
 impl<T: Real> Linear<T> {
@@ -46,12 +51,30 @@ impl<T: Real> Linear<T> {
             words: Vec::new(),
             positions: Pages::new(memory_size)?,
             queries: Vec::new(),
+            cosines: Vec::new(),
         })
     }
 
     /// The words held, in the order in which a search meets them.
     pub(super) fn words(&self) -> &[u32] {
         &self.words
+    }
+
+    /// The position of a word, a new one if it is not held.
+    #[inline(always)]
+    fn position(&mut self, word: u32) -> usize {
+        let position = self.positions[word as usize] as usize;
+        if position > 0 {
+            return position - 1;
+        }
+        self.words.push(word);
+        let count = self.words.len();
+        self.positions[word as usize] = count as u32;
+        if self.inverse_norms.len() < count {
+            self.inverse_norms.resize(count.next_multiple_of(BLOCK), T::from_f64(f64::NAN));
+            self.blocks.resize(count.next_multiple_of(BLOCK) * self.word_size, T::ZERO);
+        }
+        count - 1
     }
 
     fn element(&self, position: usize) -> usize {
@@ -61,23 +84,11 @@ impl<T: Real> Linear<T> {
 
 impl<T: Real> Index<T> for Linear<T> {
     fn update(&mut self, word: u32, contents: &[T]) {
-        let content = word_of(contents, word, self.word_size);
-        let mut position = self.positions[word as usize] as usize;
-        if position == 0 {
-            self.words.push(word);
-            position = self.words.len();
-            self.positions[word as usize] = position as u32;
-            if self.inverse_norms.len() < position {
-                self.inverse_norms.resize(position.next_multiple_of(BLOCK), T::ZERO);
-                self.blocks.resize(position.next_multiple_of(BLOCK) * self.word_size, T::ZERO);
-            }
-        }
-        let position = position - 1;
-        self.inverse_norms[position] = inverse_norm(content);
-        let start = self.element(position);
-        for (number, value) in content.iter().enumerate() {
-            self.blocks[start + number * BLOCK] = *value;
-        }
+        enter(self, &[word], contents);
+    }
+
+    fn update_all(&mut self, words: &[u32], contents: &[T]) {
+        enter(self, words, contents);
     }
 
     fn forget(&mut self, word: u32) {
@@ -96,6 +107,7 @@ impl<T: Real> Index<T> for Linear<T> {
                 self.blocks[to + number * BLOCK] = self.blocks[from + number * BLOCK];
             }
         }
+        self.inverse_norms[last] = T::from_f64(f64::NAN);
     }
 
     fn contains(&self, word: u32) -> bool {
@@ -111,17 +123,13 @@ impl<T: Real> Index<T> for Linear<T> {
             self.positions[*word as usize] = 0;
             forgotten(*word);
         }
+        self.inverse_norms[..self.words.len()].fill(T::from_f64(f64::NAN));
         self.words.clear();
     }
 
     fn search(&mut self, _contents: &[T], queries: &[T], found: &mut Found<T>) {
-        self.queries.clear();
-        for query in queries.chunks_exact(self.word_size) {
-            let scale = inverse_norm(query);
-            self.queries.extend(query.iter().map(|x| *x * scale));
-        }
         let mut first = 0;
-        for group in self.queries.chunks(QUERIES * self.word_size) {
+        for group in queries.chunks(QUERIES * self.word_size) {
             match group.len() / self.word_size {
                 1 => scan::<T, 1>(self, group, first, found),
                 2 => scan::<T, 2>(self, group, first, found),
@@ -143,39 +151,73 @@ impl<T: Real> Index<T> for Linear<T> {
     }
 }
 
+/// 1 / √(v·v + ε).
+#[inline(always)]
+fn inverse_norm<T: Real, I: InstructionSet>(simd: I, vector: &[T]) -> T {
+    T::ONE / (dot(simd, vector, vector) + T::from_f64(EPSILON)).sqrt()
+}
+
 vector_fn! {
-    /// 1 / √(v·v + ε).
-    fn inverse_norm<T, simd: I>(vector: &[T]) -> T {
-        T::ONE / (dot(simd, vector, vector) + T::from_f64(EPSILON)).sqrt()
+    /// Holds some words with their new contents.
+    fn enter<T, simd: I>(index: &mut Linear<T>, words: &[u32], contents: &[T]) {
+        let size = index.word_size;
+        for word in words {
+            let content = word_of(contents, *word, size);
+            let position = index.position(*word);
+            index.inverse_norms[position] = inverse_norm(simd, content);
+            let start = index.element(position);
+            for (place, value) in index.blocks[start..].iter_mut().step_by(BLOCK).zip(content) {
+                *place = *value;
+            }
+        }
     }
 }
 
 vector_fn! {
-    /// Offers the words most similar to each of `Q` queries of norm one.
-    fn scan<T, simd: I, const Q: usize>(index: &Linear<T>, queries: &[T], first_query: usize, found: &mut Found<T>) {
+    /// Offers the words most similar to each of `Q` queries.
+    fn scan<T, simd: I, const Q: usize>(index: &mut Linear<T>, queries: &[T], first_query: usize, found: &mut Found<T>) {
         let size = index.word_size;
-        let mut rows: [&[T]; Q] = [&[]; Q];
-        for (q, row) in rows.iter_mut().enumerate() {
-            *row = &queries[q * size..(q + 1) * size];
+        let scaled = &mut index.queries;
+        scaled.resize(Q * size, T::ZERO);
+        for (q, query) in queries.chunks_exact(size).enumerate() {
+            let scale = inverse_norm(simd, query);
+            for (number, x) in query.iter().enumerate() {
+                scaled[number * Q + q] = *x * scale;
+            }
         }
+        let (scaled, _) = index.queries.as_chunks::<Q>();
         let (norms, _) = index.inverse_norms.as_chunks::<BLOCK>();
-        let blocks = index.blocks.chunks_exact(BLOCK * size).zip(norms).zip(index.words.chunks(BLOCK));
-        for ((block, norms), words) in blocks {
-            let cosines = cosines_of_block::<T, I, Q>(simd, block, norms, rows);
+        let blocks = index.words.len().div_ceil(BLOCK);
+        index.cosines.resize(RUN * Q, [T::ZERO; BLOCK]);
+        let runs = index.blocks[..blocks * BLOCK * size].chunks(RUN * BLOCK * size);
+        for ((run, norms), words) in runs.zip(norms.chunks(RUN)).zip(index.words.chunks(RUN * BLOCK)) {
+            let mut largest = [simd.splat(T::NEG_INFINITY); Q];
+            let blocks = run.chunks_exact(BLOCK * size).zip(norms);
+            for ((block, norms), kept) in blocks.zip(index.cosines.chunks_exact_mut(Q)) {
+                let cosines = cosines_of_block::<T, I, Q>(simd, block, norms, scaled);
+                for q in 0..Q {
+                    cosines[q].store(&mut kept[q]);
+                }
+                // What is no number leaves the largest as they are.
+                largest = std::array::from_fn(|q| cosines[q].larger(largest[q]));
+            }
+            let count = words.len().div_ceil(BLOCK);
             for q in 0..Q {
                 let query = first_query + q;
-                let mut bits = cosines[q].at_least(found.threshold(query));
-                if bits == 0 {
-                    continue;
+                let threshold = found.threshold(query).max(kth_largest::<T, I>(largest[q], found.limit()));
+                // Without a branch for each block, for none could be foreseen.
+                let (mut places, mut length) = ([(0u16, 0u16); RUN], 0);
+                for (block, kept) in index.cosines.chunks_exact(Q).take(count).enumerate() {
+                    let bits = simd.load(&kept[q]).at_least(threshold);
+                    places[length] = (block as u16, bits);
+                    length += usize::from(bits != 0);
                 }
-                let mut values = [T::ZERO; BLOCK];
-                cosines[q].store(&mut values);
-                while bits != 0 {
-                    let lane = bits.trailing_zeros() as usize;
-                    bits &= bits - 1;
-                    // The last block may be only partly in use.
-                    if let Some(word) = words.get(lane) {
-                        found.offer(query, *word, values[lane]);
+                for (block, bits) in &places[..length] {
+                    let (block, mut bits) = (usize::from(*block), *bits);
+                    while bits != 0 {
+                        let lane = bits.trailing_zeros() as usize;
+                        bits &= bits - 1;
+                        found.offer(query, words[block * BLOCK + lane], index.cosines[block * Q + q][lane]);
                     }
                 }
             }
@@ -183,31 +225,52 @@ vector_fn! {
     }
 }
 
+/// The `count`th largest of sixteen numbers, of which none is NaN; -∞ if there are not so many. Of numbers that are each the
+/// largest of several, at least `count` are not smaller.
+#[inline(always)]
+fn kth_largest<T: Real, I: InstructionSet>(lanes: I::Lanes<T>, count: usize) -> T {
+    if count > BLOCK {
+        return T::NEG_INFINITY;
+    }
+    let mut values = [T::ZERO; BLOCK];
+    lanes.store(&mut values);
+    let mut larger = [0u32; BLOCK];
+    for other in values {
+        for (larger, value) in larger.iter_mut().zip(&values) {
+            *larger += u32::from(other > *value);
+        }
+    }
+    // Those that fewer than `count` are larger than: the `count`th largest is the smallest of them.
+    let mut smallest = -T::NEG_INFINITY;
+    for (larger, value) in larger.iter().zip(values) {
+        let value = if *larger < count as u32 { value } else { -T::NEG_INFINITY };
+        smallest = if value < smallest { value } else { smallest };
+    }
+    smallest
+}
+
 #[inline(always)]
 fn cosines_of_block<T: Real, I: InstructionSet, const Q: usize>(
     simd: I,
     block: &[T],
     norms: &[T; BLOCK],
-    queries: [&[T]; Q],
+    queries: &[[T; Q]],
 ) -> [I::Lanes<T>; Q] {
     let (block, _) = block.as_chunks::<BLOCK>();
-    for query in queries {
-        assert_eq!(query.len(), block.len());
-    }
+    assert_eq!(queries.len(), block.len());
     // Two sums a query, so that no addition waits for the one before.
     let zero = simd.splat(T::ZERO);
     let (mut even, mut odd) = ([zero; Q], [zero; Q]);
-    let (pairs, last) = block.as_chunks::<2>();
-    for (number, [first, second]) in pairs.iter().enumerate() {
+    let ((pairs, last), (query_pairs, last_of_queries)) = (block.as_chunks::<2>(), queries.as_chunks::<2>());
+    for ([first, second], [of_first, of_second]) in pairs.iter().zip(query_pairs) {
         let (first, second) = (simd.load(first), simd.load(second));
         // By value: arrays changed in place would not all be kept in registers.
-        even = std::array::from_fn(|q| simd.splat(queries[q][2 * number]).multiply_add(first, even[q]));
-        odd = std::array::from_fn(|q| simd.splat(queries[q][2 * number + 1]).multiply_add(second, odd[q]));
+        even = std::array::from_fn(|q| simd.splat(of_first[q]).multiply_add(first, even[q]));
+        odd = std::array::from_fn(|q| simd.splat(of_second[q]).multiply_add(second, odd[q]));
     }
-    for line in last {
+    for (line, of_line) in last.iter().zip(last_of_queries) {
         for q in 0..Q {
-            let x = simd.splat(queries[q][block.len() - 1]);
-            even[q] = x.multiply_add(simd.load(line), even[q]);
+            even[q] = simd.splat(of_line[q]).multiply_add(simd.load(line), even[q]);
         }
     }
     let norms = simd.load(norms);
@@ -217,6 +280,7 @@ fn cosines_of_block<T: Real, I: InstructionSet, const Q: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::simd::Plain;
 
     #[test]
     fn equal_words_tie_to_the_lower_number_wherever_they_stand() {
@@ -228,5 +292,41 @@ mod tests {
         found.start(1, 4);
         index.search(&[], &[0.3, 0.3, 0.3], &mut found);
         assert_eq!(found.words(0), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn the_kth_largest_of_sixteen() {
+        let mut values: [f64; BLOCK] = std::array::from_fn(|i| ((i * 7) % 5) as f64);
+        values[3] = f64::NEG_INFINITY;
+        let mut sorted = values;
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        for count in 1..=BLOCK + 1 {
+            let expected = sorted.get(count - 1).copied().unwrap_or(f64::NEG_INFINITY);
+            assert_eq!(kth_largest::<f64, Plain>(Plain.load(&values), count), expected, "{count}");
+        }
+    }
+
+    #[test]
+    fn words_that_were_forgotten_and_places_not_in_use_are_never_found() {
+        // Over more than a run of blocks, the last of them in part.
+        let (size, held) = (2, RUN * BLOCK + 5);
+        let contents: Vec<f32> = (0..2000).flat_map(|i| [1.0, i as f32 / 100.0]).collect();
+        let mut index = Linear::new(2000, size).unwrap();
+        index.update_all(&(0..1500).collect::<Vec<_>>(), &contents);
+        for word in held as u32..1500 {
+            index.forget(word);
+        }
+        let best = |index: &mut Linear<f32>, limit| {
+            let mut found = Found::default();
+            found.start(1, limit);
+            index.search(&contents, &[0.0, 1.0], &mut found);
+            found.words(0).to_vec()
+        };
+        for limit in [1, 4, 16, 17, held] {
+            assert_eq!(best(&mut index, limit), (0..held as u32).rev().take(limit).collect::<Vec<_>>());
+        }
+        index.clear(&mut |_| ());
+        index.update(7, &contents);
+        assert_eq!(best(&mut index, 4), [7]);
     }
 }

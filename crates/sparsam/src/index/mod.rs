@@ -47,6 +47,13 @@ pub trait Index<T: Real>: sealed::Sealed + Send {
     /// Holds `word` with its new content. `contents` is the whole memory, word after word.
     fn update(&mut self, word: u32, contents: &[T]);
 
+    /// [`update`](Self::update) of several words.
+    fn update_all(&mut self, words: &[u32], contents: &[T]) {
+        for word in words {
+            self.update(*word, contents);
+        }
+    }
+
     /// No longer holds `word`. Does nothing if the index does not hold it.
     fn forget(&mut self, word: u32);
 

@@ -107,6 +107,20 @@ pub fn add<T: Real>(y: &mut [T], x: &[T]) {
     }
 }
 
+/// Exchanges the numbers of two vectors, as `swap_with_slice` does, whose loop takes two at a time.
+#[inline(always)]
+pub fn exchange<T: Real>(a: &mut [T], b: &mut [T]) {
+    debug_assert_eq!(a.len(), b.len());
+    let (a_chunks, a_rest) = a.as_chunks_mut::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks_mut::<LANES>();
+    for (a, b) in a_chunks.iter_mut().zip(b_chunks) {
+        std::mem::swap(a, b);
+    }
+    for (a, b) in a_rest.iter_mut().zip(b_rest) {
+        std::mem::swap(a, b);
+    }
+}
+
 /// The first place of `value` in a list of word numbers.
 #[inline(always)]
 pub fn position(list: &[u32], value: u32) -> Option<usize> {

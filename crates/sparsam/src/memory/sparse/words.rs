@@ -3,7 +3,7 @@
 use super::slots::Slots;
 use crate::index::{Found, Index};
 use crate::kernels::simd::InstructionSet;
-use crate::kernels::vector::{axpy, position};
+use crate::kernels::vector::{axpy, exchange, position};
 use crate::system::pages::Pages;
 use crate::{Arrays, Error, Real};
 
@@ -257,9 +257,7 @@ impl<T: Real> Words<T> {
             let start = addition.word as usize * self.word_size;
             axpy(simd, &mut self.contents[start..start + self.word_size], addition.weight, vector(addition.head));
         }
-        for word in &self.distinct {
-            self.index.update(*word, &self.contents);
-        }
+        self.index.update_all(&self.distinct, &self.contents);
         self.pass_written();
     }
 
@@ -306,7 +304,7 @@ impl<T: Real> Words<T> {
         let word = self.tape.slots.word(self.tape.journal_slots[entry] as usize);
         let (there, here) = (entry * self.word_size, word as usize * self.word_size);
         let old = &mut self.tape.journal_contents[there..there + self.word_size];
-        old.swap_with_slice(&mut self.contents[here..here + self.word_size]);
+        exchange(old, &mut self.contents[here..here + self.word_size]);
     }
 
     /// Writes that were undone cannot be done again once something else is written.
