@@ -204,8 +204,8 @@ impl Network {
             };
             let batch =
                 Batch { input: &input, lengths: &lengths, starts: starts.as_ref(), keeps: record && carry, threads };
-            let Run { output, end, network, steps, .. } = run(py, handle, &parameters, batch, state, go)?;
-            let tape = || TapeOf { handhold: end.clone(), place: end.place(), network, steps, threads };
+            let Run { output, end, place, network, steps, .. } = run(py, handle, &parameters, batch, state, go)?;
+            let tape = || TapeOf { handhold: end.clone(), place, network, steps, threads };
             let tape = record.then(|| Number::tape(tape()));
             Ok((output, Number::state(end), tape))
         })
@@ -357,6 +357,8 @@ struct Run<'py, T: Real, R> {
     output: Bound<'py, PyAny>,
     /// The state to go on from.
     end: Handhold<T>,
+    /// The call on the tape.
+    place: Place,
     /// What the runner gave beside the output.
     gone: R,
     network: Arc<sparsam::Network<T>>,
@@ -437,7 +439,7 @@ fn run<'py, T: Number, R: Default + Send>(
             }
         };
         let mut output = zeros("the output", steps as u128 * rows as u128 * output_len as u128)?;
-        let (end, gone) = start.go_on(keeps, |runner| {
+        let (end, place, gone) = start.go_on(keeps, |runner| {
             if rows == 0 {
                 return Ok(Ok(R::default()));
             }
@@ -449,9 +451,9 @@ fn run<'py, T: Number, R: Default + Send>(
                 done => done.map(Ok),
             }
         })?;
-        Ok((network, output, end, gone))
+        Ok((network, output, end, place, gone))
     });
-    let (network, output, end, gone) = result.map_err(|refusal| {
+    let (network, output, end, place, gone) = result.map_err(|refusal| {
         refuse(
             refusal,
             "state has moved on: a later call was given it, or an equal one, already; pass the state that this call returned",
@@ -459,7 +461,7 @@ fn run<'py, T: Number, R: Default + Send>(
     })?;
     let output = give(py, output, &[steps, rows, output_len])?.into_any();
     match gone {
-        Ok(gone) => Ok(Run { output, end, gone, network, steps }),
+        Ok(gone) => Ok(Run { output, end, place, gone, network, steps }),
         Err(steps) => {
             // What was run until then is not lost: whoever catches it can go on.
             let exception = raised.take().unwrap_or_else(|| exception(Error::Interrupted { steps }));

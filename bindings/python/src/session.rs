@@ -232,8 +232,8 @@ impl<T: Real> Handhold<T> {
         lock(&self.session.live).moves == self.moves
     }
 
-    /// Uses the runner, in the state of this moment; the session moves on to the moment returned if that works, with
-    /// what `go` gave. What `go` does empties the tape unless it `keeps` it.
+    /// Uses the runner, in the state of this moment; the session moves on to the moment returned if that works, with the
+    /// latest call on the tape then, and what `go` gave. What `go` does empties the tape unless it `keeps` it.
     ///
     /// # Errors
     /// [`Refusal::MovedOn`], or what `go` says.
@@ -241,17 +241,19 @@ impl<T: Real> Handhold<T> {
         &self,
         keeps: bool,
         go: impl FnOnce(&mut Runner<T>) -> Result<R, Error>,
-    ) -> Result<(Self, R), Refusal> {
+    ) -> Result<(Self, Place, R), Refusal> {
         let mut live = self.latest()?;
         let runner = live.runner.as_mut().ok_or(Refusal::MovedOn)?;
         runner.use_workers(threads::latest());
         runner.replay();
         let gone = go(runner)?;
+        let calls = runner.calls();
         // A call that was ended halfway left no tape.
-        let kept = keeps && (self.rows() == 0 || runner.calls() > 0);
+        let kept = keeps && (self.rows() == 0 || calls > 0);
         live.moves += 1;
         live.episode += u64::from(!kept);
-        Ok((Self { session: Arc::clone(&self.session), moves: live.moves }, gone))
+        let place = Place { episode: live.episode, before: calls.saturating_sub(1) };
+        Ok((Self { session: Arc::clone(&self.session), moves: live.moves }, place, gone))
     }
 
     /// The same moment for somebody else: who has this one cannot go on any more.
@@ -262,13 +264,6 @@ impl<T: Real> Handhold<T> {
         let mut live = self.latest()?;
         live.moves += 1;
         Ok(Self { session: Arc::clone(&self.session), moves: live.moves })
-    }
-
-    /// The latest call on the tape.
-    pub fn place(&self) -> Place {
-        let live = lock(&self.session.live);
-        let calls = live.runner.as_ref().map_or(0, Runner::calls);
-        Place { episode: live.episode, before: calls.saturating_sub(1) }
     }
 
     /// Uses the runner to go back through a call on the tape; `go` is told how many calls are in force up to the end of it. If

@@ -227,35 +227,59 @@ fn what_was_undone_is_forgotten_by_a_call_from_there() {
         let pieces = pieces(&batch);
         // Rows that do not move are not to come back to where they were either.
         let other = Batch::new(&network, &[7, 0, 3, 0, 2, 0], 65);
-        let [mut runner, mut fresh] = [(); 2].map(|()| carrying(&network, batch.rows));
-        for piece in &pieces {
-            piece.forward(&mut runner, &network);
-        }
-        for (number, piece) in pieces.iter().enumerate().skip(2).rev() {
-            if number % 2 == 0 {
-                runner.replay();
-                while runner.calls() > number {
-                    runner.undo().expect("there is a tape");
-                }
-            } else {
-                let mut gradients = network.zeros();
-                runner.backward(&network, &piece.loss_weights, &mut gradients, None).expect("there is a tape");
+        // The last of them is undone, or leaves gradients that nobody takes.
+        for parity in [0, 1] {
+            let [mut runner, mut fresh] = [(); 2].map(|()| carrying(&network, batch.rows));
+            for piece in &pieces {
+                piece.forward(&mut runner, &network);
             }
+            for (number, piece) in pieces.iter().enumerate().skip(3).rev() {
+                if number % 2 == parity {
+                    runner.replay();
+                    while runner.calls() > number {
+                        runner.undo().expect("there is a tape");
+                    }
+                } else {
+                    let mut gradients = network.zeros();
+                    runner.backward(&network, &piece.loss_weights, &mut gradients, None).expect("there is a tape");
+                }
+            }
+            for piece in &pieces[..3] {
+                piece.forward(&mut fresh, &network);
+            }
+            let both = [&mut runner, &mut fresh];
+            let all = both.map(|runner| {
+                let outputs = other.forward(runner, &network);
+                let end = saved(runner);
+                let borders = [0..1, 1..12, 12..12];
+                let calls: Vec<_> =
+                    borders.map(|steps| piece(&batch, steps)).into_iter().chain([piece(&other, 0..7)]).collect();
+                let found = (outputs, back(runner, &network, &calls), saved(runner));
+                runner.replay();
+                assert!(saved(runner) == end);
+                found
+            });
+            assert!(all[0] == all[1]);
         }
-        for piece in &pieces[..2] {
-            piece.forward(&mut fresh, &network);
-        }
-        let both = [&mut runner, &mut fresh];
-        let all = both.map(|runner| {
-            let outputs = other.forward(runner, &network);
-            let end = saved(runner);
-            let calls = [piece(&batch, 0..1), piece(&batch, 1..12), piece(&other, 0..7)];
-            let found = (outputs, back(runner, &network, &calls), saved(runner));
-            runner.replay();
-            assert!(saved(runner) == end);
-            found
-        });
-        assert!(all[0] == all[1]);
+    }
+}
+
+#[test]
+fn what_was_undone_may_have_held_what_is_no_number() {
+    for model in models() {
+        let network = network(model, 3, 8, 2, 70);
+        let batch = with_starts(&network, &[12, 4, 7, 12, 0], 71);
+        let mut broken = Batch::new(&network, &[3, 3, 0, 3, 3], 72);
+        let [mut runner, mut fresh] = [(); 2].map(|()| carrying(&network, batch.rows));
+        let outputs = batch.forward(&mut runner, &network);
+        assert!(batch.forward(&mut fresh, &network) == outputs);
+        broken.inputs[1] = f64::NAN;
+        broken.forward(&mut runner, &network);
+        runner.undo().expect("there is a tape");
+        let calls = [piece(&batch, 0..batch.steps)];
+        let expected = back(&mut fresh, &network, &calls);
+        assert!(expected.0.iter().all(|x| x.is_finite()));
+        assert!(back(&mut runner, &network, &calls) == expected);
     }
 }
 

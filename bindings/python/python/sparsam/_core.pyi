@@ -85,7 +85,7 @@ class State:
 
     def reset(self, rows: Iterable[Any] | None = None) -> State:
         """The state with these rows as they are at the start, the others as they stand; all rows if none are named.
-        As :meth:`detach` for gradients. This state is used up.
+        This state is used up, and no backward pass goes to the calls before it any more.
 
         Args:
             rows: numbers of rows, or a mask: for each row, whether it is meant. A list, an array or a tensor.
@@ -97,8 +97,8 @@ class State:
         """
 
     def copy_row(self, source: int, target: int) -> State:
-        """The state with row ``target`` as row ``source`` is, the others as they stand. As :meth:`detach` for
-        gradients. This state is used up.
+        """The state with row ``target`` as row ``source`` is, the others as they stand. This
+        state is used up, and no backward pass goes to the calls before it any more.
 
         Raises:
             RuntimeError: the state has moved on.

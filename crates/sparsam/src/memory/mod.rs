@@ -38,6 +38,7 @@
 //!   was before the backward pass. A memory can thus be trained on a piece of a sequence and carried on to the next piece.
 //! * **[`forget_undone`](Memory::forget_undone)** keeps the memory where going back left it, with the steps still in force on
 //!   the tape.
+//! * **[`forget_gradients`](Memory::forget_gradients)** keeps the gradients of undone steps from those before them.
 //! * **[`save`](Memory::save)** and **[`load`](Memory::load)** copy the state of a memory to another one, at the cost of the
 //!   words written.
 
@@ -109,6 +110,10 @@ pub trait Memory<T: Real>: sealed::Memory + Send {
     /// Forgets every step and restart that was undone, as the next [`step`](Self::step) would; those in force stay on the
     /// tape.
     fn forget_undone(&mut self);
+
+    /// No gradient comes from the steps that were undone: the next [`step_back`](Self::step_back) begins as that of the
+    /// last step on the tape does.
+    fn forget_gradients(&mut self);
 
     /// Puts everything that a later step could depend on into `to`: the words ever written, or all words of a dense memory,
     /// the order of accesses, and the last reads. The cost is that of these arrays. The tape is kept, and is not saved.

@@ -90,8 +90,8 @@ struct Call {
     steps: usize,
     /// Version of the network that ran.
     version: u64,
-    /// Steps and restarts of each row.
-    of_rows: Vec<usize>,
+    /// Steps and restarts of each row on the tape up to its end.
+    held: Vec<usize>,
 }
 
 impl<T: Real> Runner<T> {
@@ -318,16 +318,16 @@ impl<T: Real> Runner<T> {
     ) -> Result<(), Error> {
         let steps = self.check_shapes(network, sequences, outputs)?;
         let kept = if self.carries { self.in_force } else { 0 };
-        let held: Vec<usize> =
-            (0..self.rows).map(|row| self.calls[..kept].iter().map(|call| call.of_rows[row]).sum()).collect();
+        let held = kept.checked_sub(1).map_or_else(|| vec![0; self.rows], |last| self.calls[last].held.clone());
         self.check_tape(network, steps, sequences, (kept > 0).then_some(&held[..]))?;
         for ((taped, length), held) in self.taped.iter_mut().zip(sequences.lengths).zip(&held) {
             *taped = (*taped).max(length + held);
         }
         self.pack(network);
         self.calls.truncate(kept);
-        let of_rows = (0..self.rows).map(|row| sequences.lengths[row] + sequences.starts_of(row)).collect();
-        self.calls.push(Call { steps, version: network.version, of_rows });
+        let of_rows = (0..self.rows).map(|row| sequences.lengths[row] + sequences.starts_of(row));
+        let held = of_rows.zip(&held).map(|(of_row, held)| of_row + held).collect();
+        self.calls.push(Call { steps, version: network.version, held });
         (self.in_force, self.carried) = (self.calls.len(), false);
         let (Passes { prepare, advance, finish, .. }, weights, parameters) =
             (self.passes, &self.weights, network.parameters());
@@ -498,7 +498,8 @@ impl<T: Real> Runner<T> {
     ///
     /// # Errors
     /// [`Error::Order`] if no call is in force; [`Error::Shape`] names the argument that does not fit, [`Error::Parameters`] the
-    /// first tensor of `gradients` that does not.
+    /// first tensor of `gradients` that does not. [`Error::Interrupted`] comes only of [`listen`](Self::listen): every call is
+    /// then in force again, as after a [`replay`](Self::replay), and `gradients` hold what cannot be used.
     pub fn backward(
         &mut self,
         network: &Network<T>,

@@ -91,6 +91,10 @@ macro_rules! life_in_frames {
             self.frames.forget_undone();
         }
 
+        fn forget_gradients(&mut self) {
+            self.frames.forget_gradients();
+        }
+
         fn tape_growth(&self, steps: usize) -> u128 {
             self.frames.growth(steps)
         }
@@ -113,6 +117,8 @@ pub struct Frames<T> {
     places: Vec<usize>,
     /// The latest step that is in force.
     position: usize,
+    /// The position to which no gradient comes from the steps undone.
+    without_gradients: Option<usize>,
     /// Steps on the tape; those after `position` were undone. A restart counts as one.
     steps: usize,
     /// Those of them that are restarts.
@@ -136,6 +142,7 @@ impl<T: Real> Frames<T> {
             chunks: Vec::new(),
             places: Vec::new(),
             position: 0,
+            without_gradients: None,
             steps: 0,
             restarts: Vec::new(),
         };
@@ -167,6 +174,7 @@ impl<T: Real> Frames<T> {
     pub fn start_episode(&mut self) {
         self.places.swap(0, self.position);
         (self.position, self.steps) = (0, 0);
+        self.without_gradients = None;
         self.restarts.clear();
     }
 
@@ -228,6 +236,12 @@ impl<T: Real> Frames<T> {
     pub fn forget_undone(&mut self) {
         while self.restarts.pop_if(|restart| *restart > self.position).is_some() {}
         self.steps = self.position;
+        self.without_gradients = None;
+    }
+
+    /// No gradient comes from the steps that were undone.
+    pub fn forget_gradients(&mut self) {
+        self.without_gradients = Some(self.position);
     }
 
     /// Goes on by a frame; what was undone is forgotten.
@@ -262,7 +276,9 @@ impl<T: Real> Frames<T> {
     /// No step follows that was undone, or only after a restart: whatever gradient comes back from later steps starts at
     /// zero here.
     pub fn at_end(&self) -> bool {
-        self.position == self.steps || self.restarts.binary_search(&(self.position + 1)).is_ok()
+        self.position == self.steps
+            || self.without_gradients == Some(self.position)
+            || self.restarts.binary_search(&(self.position + 1)).is_ok()
     }
 
     /// Undoes the latest step in force, and the restarts right before it: the frame before the step, and its own.
@@ -289,5 +305,6 @@ impl<T: Real> Frames<T> {
     /// Takes again every step that was undone.
     pub fn replay(&mut self) {
         self.position = self.steps;
+        self.without_gradients = None;
     }
 }

@@ -271,6 +271,10 @@ impl<T: Real> Memory<T> for Sam<T> {
         Swap::forget_undone(self);
     }
 
+    fn forget_gradients(&mut self) {
+        self.store.forget_gradients();
+    }
+
     fn save(&mut self, to: &mut Arrays<T>) {
         self.store.save(to);
     }

@@ -150,9 +150,16 @@ impl<T: Real> Store<T> {
         self.position == 0
     }
 
+    /// No gradient comes from the steps that were undone.
+    pub fn forget_gradients(&mut self) {
+        self.words.forget_gradients();
+        self.read_weight_gradients.fill(T::ZERO);
+    }
+
     /// What was undone can no longer be replayed.
     pub fn forget_undone(&mut self) {
         self.words.forget_undone();
+        self.forget_gradients();
         self.ring.truncate_record(self.moves[self.position]);
         self.moves.truncate(self.position + 1);
     }

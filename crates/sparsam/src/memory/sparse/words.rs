@@ -379,6 +379,11 @@ impl<T: Real> Words<T> {
         self.index.search(&self.contents, keys, found);
     }
 
+    /// No gradient comes from the writes that were undone.
+    pub fn forget_gradients(&mut self) {
+        self.tape.gradients.clear();
+    }
+
     /// Allocates gradients, all zero, if this is the first backward step of the episode.
     pub fn start_back(&mut self) {
         if self.tape.gradients.is_empty() {

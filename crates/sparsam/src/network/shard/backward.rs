@@ -40,6 +40,7 @@ impl<T: Real> Shard<T> {
 
     /// Undoes what the memories did in these steps, which precede those before, none of which has a gradient.
     pub(super) fn undo(&mut self, steps: Range<usize>) {
+        let at_start = steps.start == 0;
         let Sizes { interface, read, .. } = self.sizes;
         let Scratch { interface: gradient, zeros, .. } = &mut self.scratch;
         for t in (steps.start..steps.end.min(self.call.steps)).rev() {
@@ -48,6 +49,12 @@ impl<T: Real> Shard<T> {
                     // Where no gradient comes from, the interface does not matter.
                     memory.step_back(&zeros[..interface], &zeros[..read], gradient);
                 }
+            }
+        }
+        if at_start {
+            // Zero times what is no number is none: only so do the calls before not see what this one held.
+            for memory in &mut self.memories {
+                memory.forget_gradients();
             }
         }
     }
