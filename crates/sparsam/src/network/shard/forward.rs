@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::passes::Traced;
-use super::{BLOCK, PackedWeights, Place, Shard, Sizes, Start};
+use super::{BLOCK, NO_TOKEN, PackedWeights, Place, Shard, Sizes, Start};
 use crate::controller::Step;
 use crate::kernels::matrix::{View, multiply};
 use crate::network::layers::Linear;
@@ -137,7 +137,13 @@ impl<T: Real> Shard<T> {
         for array in [&mut self.cells, &mut self.states] {
             array.fit(count + 1);
         }
+        let layers = self.sizes.layers.split(parameters.values());
+        self.tokens.clear();
         for t in 0..count {
+            if self.sizes.tokens {
+                self.take_tokens(layers.embedding, &inputs[place.range(first + t, self.rows, 1)], first, t);
+                continue;
+            }
             let of_batch = &inputs[place.range(first + t, self.rows, self.sizes.input)];
             self.inputs.step_mut(t).all().copy_from_slice(of_batch);
             // What stands past the end of a sequence may be no numbers, and a gradient of 0 times these would be none.
@@ -145,8 +151,24 @@ impl<T: Real> Shard<T> {
                 self.inputs.step_mut(t).row(row).fill(T::ZERO);
             }
         }
-        let controller = self.sizes.layers.split(parameters.values()).controller;
-        weights.controller.start(controller, self.inputs.steps(0..count), self.tape.steps_mut(0..count));
+        weights.controller.start(layers.controller, self.inputs.steps(0..count), self.tape.steps_mut(0..count));
+    }
+
+    /// Takes the embeddings of the tokens of step t, which is step `first + t` of the sequences; 0 past the end of one. Which
+    /// tokens there are was checked.
+    fn take_tokens(&mut self, embedding: &[T], tokens: &[T], first: usize, t: usize) {
+        let width = self.sizes.input;
+        let mut inputs = self.inputs.step_mut(t);
+        for (row, token) in tokens.iter().enumerate() {
+            if first + t < self.lengths[row] {
+                let token = token.to_f64() as usize;
+                inputs.row(row).copy_from_slice(&embedding[token * width..(token + 1) * width]);
+                self.tokens.push(token as u32);
+            } else {
+                inputs.row(row).fill(T::ZERO);
+                self.tokens.push(NO_TOKEN);
+            }
+        }
     }
 
     /// Runs over steps whose inputs were taken; step t is step `first + t` of the sequences.
@@ -237,8 +259,11 @@ impl<T: Real> Shard<T> {
         self.write(&self.outputs, self.sizes.output, place, outputs);
     }
 
-    /// Copies the gradients of the inputs to their place in the batch's.
+    /// Copies the gradients of the inputs to their place in the batch's; 0 for tokens, which have none.
     pub fn write_input_gradients(&self, place: Place, gradients: &mut [T]) {
+        if self.sizes.tokens {
+            return gradients.fill(T::ZERO);
+        }
         self.write(&self.input_gradients, self.sizes.input, place, gradients);
     }
 

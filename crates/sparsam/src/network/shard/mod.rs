@@ -31,10 +31,16 @@ const HIDDEN: &str = "controller.hidden";
 const CELL: &str = "controller.cell";
 const READ: &str = "controller.read";
 
+/// What stands in the place of a token past the end of a sequence.
+const NO_TOKEN: u32 = u32::MAX;
+
 /// Lengths of the vectors of one row.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
+    /// Of x, an embedding where inputs are tokens.
     input: usize,
+    /// Whether they are.
+    tokens: bool,
     hidden: usize,
     /// Of what is put out, whether a layer makes it or not.
     output: usize,
@@ -57,6 +63,7 @@ impl Sizes {
         let of_controller = config.controller_declaration();
         Self {
             input: config.input_size,
+            tokens: config.vocabulary_size > 0,
             hidden: config.hidden_size,
             output: config.output_len(),
             output_layer: config.output_size > 0,
@@ -95,6 +102,8 @@ pub struct Shard<T: Real> {
     sizes: Sizes,
     memories: Vec<Box<dyn Memory<T>>>,
     inputs: TimeMajor<T>,
+    /// The tokens that these are the embeddings of.
+    tokens: Vec<u32>,
     /// The controller's tape; the backward pass leaves gradients in it.
     tape: TimeMajor<T>,
     cells: TimeMajor<T>,
@@ -152,6 +161,7 @@ impl<T: Real> Shard<T> {
             sizes,
             memories,
             inputs: empty(sizes.input),
+            tokens: Vec::new(),
             tape: empty(sizes.tape),
             cells: TimeMajor::zeros(1, rows, sizes.cell),
             states: TimeMajor::zeros(1, rows, sizes.state),
@@ -293,7 +303,11 @@ impl<T: Real> Shard<T> {
             [&self.inputs, &self.tape, &self.interfaces, &self.outputs].map(|array| array.growth(steps)).iter().sum();
         // The state before the first step as well.
         let of_states: u128 = [&self.cells, &self.states].map(|array| array.growth(steps + 1)).iter().sum();
-        memories + (of_steps + of_states) * size_of::<T>() as u128
+        // The backward pass goes on to the embeddings.
+        let tokens = (steps * self.rows * size_of::<u32>()) as u128
+            + self.input_gradients.growth(steps) * size_of::<T>() as u128;
+        let of_tokens = if self.sizes.tokens { tokens } else { 0 };
+        memories + of_tokens + (of_steps + of_states) * size_of::<T>() as u128
     }
 
     /// Elements of the outputs held.
