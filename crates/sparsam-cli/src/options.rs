@@ -362,6 +362,11 @@ impl Options {
         self.0.iter().find(|(flag, _)| flag.name == name)?.1.as_float()
     }
 
+    /// The text that was given for a flag, if it was.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(flag, _)| flag.name == name)?.1.as_str()
+    }
+
     /// The configuration with what the flags set.
     ///
     /// # Errors

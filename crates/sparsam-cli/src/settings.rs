@@ -49,6 +49,7 @@ pub enum Start {
         batches: Option<u64>,
         cooldown: Option<u64>,
         until: Option<f64>,
+        patience: Option<u64>,
     },
 }
 
@@ -225,22 +226,30 @@ fn train(arguments: arguments::Train) -> anyhow::Result<Train> {
 fn resume(folder: PathBuf, options: &Options) -> anyhow::Result<Start> {
     check_exists(&folder)?;
     RunFolder::open(&folder)?;
-    if let Some(flag) = options.iter().find(|flag| !["batches", "cooldown", "until"].contains(flag)) {
+    if let Some(flag) = options.iter().find(|flag| !["batches", "cooldown", "until", "patience"].contains(flag)) {
         mistake!(
-            "--{flag} cannot change a run that has begun, only --batches, --cooldown and --until can; to start another from \
-             its configuration: --config {} --{flag} ...",
+            "--{flag} cannot change a run that has begun, only --batches, --cooldown, --until and --patience can; to start \
+             another from its configuration: --config {} --{flag} ...",
             shell_word(&folder.join("config.toml"))
         );
     }
     let (batches, cooldown, until) = (options.whole("batches"), options.whole("cooldown"), options.number("until"));
-    Ok(Start::Resume { folder, batches, cooldown, until })
+    let patience = options.whole("patience");
+    Ok(Start::Resume { folder, batches, cooldown, until, patience })
 }
 
 fn configure(arguments: &arguments::Train) -> anyhow::Result<Config> {
     let model = arguments.model.as_deref();
-    // Whoever names nothing but data means sequences of their own.
-    let own = arguments.config.is_none() && arguments.options.iter().any(|flag| flag == "data");
-    let task = arguments.task.as_deref().or(own.then_some("sequences"));
+    let has = |name: &str| arguments.options.iter().any(|flag| flag == name);
+    // Whoever names nothing but data means sequences, or a text, of their own.
+    let own = if has("tokens") { "text" } else { "sequences" };
+    let own = (arguments.config.is_none() && has("data")).then_some(own);
+    if let (Some("sequences"), None, Some(data)) = (own, &arguments.task, arguments.options.text("data"))
+        && [".txt", ".txt.gz"].iter().any(|end| data.to_lowercase().ends_with(end))
+    {
+        mistake!("--data {data} names a text: say what it is cut into, --tokens chars or --tokens words");
+    }
+    let task = arguments.task.as_deref().or(own);
     let base = match (&arguments.config, task) {
         (Some(file), _) if !file.is_file() => {
             if let Ok(about) = std::fs::metadata(file) {

@@ -1277,7 +1277,7 @@ mod tests {
         stop_at(&mut Trainer::resume(&run).unwrap(), 8);
         sizes["inputs"] = 2.into();
         fs::write(&kept, sizes.to_string()).unwrap();
-        assert!(Trainer::resume(&run).err().unwrap().to_string().contains("data of the task have changed"));
+        assert!(Trainer::resume(&run).err().unwrap().to_string().contains("1 inputs where 2 were expected"));
     }
 
     /// A task that keeps a sum of its data alone, which earlier versions did not.
@@ -1341,6 +1341,83 @@ mod tests {
         go_on(&mut trainer).unwrap();
         assert_eq!(RunFolder::open(folder.path()).unwrap().config().unwrap(), config());
         assert!(result(folder.path()) == uninterrupted());
+    }
+
+    #[test]
+    fn evaluations_that_are_no_better_for_long_end_a_run() {
+        let line = |(loss, level): (f64, Option<usize>)| {
+            let text = format!(
+                "{{\"batch\":1,\"sequences\":8,\"training_loss\":1,\"gradient_norm\":1,\"loss\":{loss},\"seconds\":1,\
+                 \"sequences_per_second\":1}}"
+            );
+            Metrics { level, ..serde_json::from_str(&text).unwrap() }
+        };
+        let of = |patience, lines: &[(f64, Option<usize>)]| {
+            is_no_better(&lines.iter().copied().map(line).collect::<Vec<_>>(), patience)
+        };
+        let plain =
+            |patience, losses: &[f64]| of(patience, &losses.iter().map(|loss| (*loss, None)).collect::<Vec<_>>());
+        assert!(!plain(2, &[]) && !plain(2, &[3.0, 4.0]) && plain(2, &[3.0, 4.0, 3.5]) && plain(2, &[3.0, 3.0, 3.0]));
+        assert!(!plain(2, &[3.0, 4.0, 2.0, 9.0]) && plain(1, &[3.0, 2.0, 9.0]) && !plain(0, &[3.0, 4.0, 5.0]));
+        // Longer sequences lose more.
+        assert!(!of(1, &[(3.0, Some(2)), (9.0, Some(4))]) && of(1, &[(3.0, Some(2)), (9.0, Some(4)), (9.5, Some(4))]));
+
+        let mut idle = Config { patience: 2, batches: 100, ..config() };
+        idle.optimiser = OptimiserConfig::adam(1e-12);
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        assert_eq!(go_on(&mut Trainer::new(idle.clone(), folders[0].path()).unwrap()).unwrap(), Outcome::NoBetter);
+        stop_at(&mut Trainer::new(idle, folders[1].path()).unwrap(), 3);
+        assert_eq!(go_on(&mut Trainer::resume(folders[1].path()).unwrap()).unwrap(), Outcome::NoBetter);
+        assert!(result(folders[0].path()) == result(folders[1].path()));
+        // It has ended, until it is told otherwise.
+        let mut trainer = Trainer::resume(folders[0].path()).unwrap();
+        let ended = trainer.batch();
+        assert!(ended < 100 && go_on(&mut trainer).unwrap() == Outcome::NoBetter && trainer.batch() == ended);
+        trainer.set_end(ended + 1, 0, 0.0, 0).unwrap();
+        assert_eq!(go_on(&mut trainer).unwrap(), Outcome::Finished);
+    }
+
+    /// Numbers and tokens learn, and a run on them that is stopped goes on to the bit.
+    #[test]
+    fn numbers_and_tokens_are_learnt() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        // The sum so far of numbers that are drawn; and a cycle of three letters.
+        let mut random = Random::new(1, Stream::Training, 0);
+        let sums = |_: usize| {
+            let (mut sum, mut inputs, mut targets) = (0.0, Vec::new(), Vec::new());
+            for _ in 0..5 {
+                let x = random.below(100) as f64 / 50.0 - 1.0;
+                sum += x;
+                inputs.push([100.0 * x]);
+                targets.push([sum]);
+            }
+            format!("{}\n", serde_json::json!({"inputs": inputs, "targets": targets}))
+        };
+        let numbers = file("a.jsonl", (0..200).map(sums).collect());
+        let text = file("a.txt", "abc".repeat(400));
+        let sequences = Sequences { data: numbers, scale_inputs: true, ..Sequences::default() };
+        let text = crate::task::Text { data: text, length: 10, ..crate::task::Text::default() };
+        for (task, name) in [(TaskConfig::Sequences(sequences), "numbers"), (TaskConfig::Text(text), "text")] {
+            let mut own = Config { task, batches: 250, evaluate_every: 125, checkpoint_every: 100, ..config() };
+            own.network = Config::default_for(own.task.clone(), Model::Lstm).network;
+            (own.network.hidden_size, own.network.embedding_size) = (12, 5);
+            own.optimiser = OptimiserConfig::adam(1e-2);
+            let runs = [folder.path().join(format!("{name}-a")), folder.path().join(format!("{name}-b"))];
+            let mut trainer = Trainer::new(own.clone(), &runs[0]).unwrap();
+            go_on(&mut trainer).unwrap();
+            let last = trainer.metrics().last().unwrap().clone();
+            assert!(last.loss < 0.05 * last.guessing.unwrap(), "{name}: {last:?}");
+            assert!(last.training_loss > 0.0 && last.right.is_none(), "{last:?}");
+            assert_eq!((last.wrong.is_none(), last.training_wrong.is_none()), (name == "numbers", name == "numbers"));
+            stop_at(&mut Trainer::new(own, &runs[1]).unwrap(), 130);
+            go_on(&mut Trainer::resume(&runs[1]).unwrap()).unwrap();
+            assert!(result(&runs[0]) == result(&runs[1]), "{name}");
+        }
     }
 
     #[test]

@@ -656,8 +656,9 @@ mod tests {
         // Single numbers, the classes among them, and the mean of those trained on.
         let task = of(Numbers, &["[2, null]", "[0.5, -1]"]).unwrap();
         assert_eq!(task.channels(), Channels { input_size: 1, output_size: 1, target_kind: TargetKind::Numbers });
-        assert_eq!(task.guess(), Guess::Numbers(vec![0.5]));
-        assert_eq!(task.kept().unwrap()["means"], json!([0.5]));
+        // Ten of 2, and eight of 0.5 and -1 that are not held out.
+        assert_eq!(task.guess(), Guess::Numbers(vec![16.0 / 26.0]));
+        assert_eq!(task.kept().unwrap()["means"], json!([16.0f32 / 26.0]));
         let sequence = generate(&*task, Stream::Evaluation, 0);
         assert_eq!((sequence.numbers(0), sequence.numbers(1)), (Some(&[0.5][..]), Some(&[-1.0][..])));
     }
