@@ -138,7 +138,19 @@ impl RunFolder {
     /// As [`config`](Self::config) and [`TaskConfig::build_with`](crate::TaskConfig::build_with).
     pub fn task(&self, evaluation_files: Option<&Path>) -> Result<Box<dyn Task>, Error> {
         let kept = read_kept(&self.path)?;
-        self.config()?.task.build_with(Given { kept: kept.as_ref(), evaluation_files, run: Some(&self.path) })
+        self.config()?.task.build_with(Given {
+            kept: kept.as_ref(),
+            evaluation_files,
+            run: Some(&self.path),
+            ..Given::default()
+        })
+    }
+
+    /// The run's task, to train on.
+    pub(crate) fn task_to_go_on(&self) -> Result<Box<dyn Task>, Error> {
+        let kept = read_kept(&self.path)?;
+        let given = Given { goes_on: kept.as_ref(), run: Some(&self.path), ..Given::default() };
+        self.config()?.task.build_with(given)
     }
 
     /// What the quantities of the run's task are counted in; of a task whose data the run has described, without the data.

@@ -212,7 +212,7 @@ impl Trainer {
     /// [`Error::NoRun`]; [`Error::Locked`]; [`Error::Config`], [`Error::Damaged`] or
     /// [`sparsam::Error::Checkpoint`] if a file is not as it was written; [`Error::Io`].
     pub fn resume(folder: &Path) -> Result<Self, Error> {
-        let task = RunFolder::open(folder)?.task(None)?;
+        let task = RunFolder::open(folder)?.task_to_go_on()?;
         Self::resume_with(task, folder)
     }
 

@@ -352,6 +352,8 @@ trait Options: Declared {
 pub struct Given<'a> {
     /// What the [run kept](Task::kept) whose networks are to be used.
     pub kept: Option<&'a Value>,
+    /// What the run kept that goes on: its data are to be understood as they were.
+    pub goes_on: Option<&'a Value>,
     /// The folder or archive of the sequences to evaluate on, instead of those held out; nothing else is read then.
     pub evaluation_files: Option<&'a Path>,
     /// The folder of the run that goes on or is looked at: its data may lie beside it.

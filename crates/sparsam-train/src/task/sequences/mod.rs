@@ -127,7 +127,7 @@ impl Options for Sequences {
             let reason = "it names the file of the sequences, .jsonl or .npz";
             return Err(Error::option("data", "\"\"", reason));
         }
-        let kept = given.kept.map(Kept::read).transpose()?;
+        let kept = given.kept.or(given.goes_on).map(Kept::read).transpose()?;
         let mut reader = Reader::new(self.targets.kind(), kept.as_ref().map(|kept| kept.format));
         let mut sum = ContentSum::default();
         reader.read(path, &mut sum)?;
@@ -161,7 +161,7 @@ impl Options for Sequences {
             (None, Inputs::Numbers(size)) => {
                 let of_training = held.training_inputs();
                 let found = Scaling::of(size, of_training);
-                if !self.scale_inputs && given.kept.is_none() {
+                if !self.scale_inputs && given.kept.or(given.goes_on).is_none() {
                     found.tell_what_is_far_from_1(path);
                 }
                 self.scale_inputs.then(|| found.scaling())
