@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,10 @@ SIZES = ["--hidden-size", 12, "--memory-size", 32, "--word-size", 6, "--heads", 
 
 def predicted(run: Path, file: Path, of: str) -> list[Any]:
     """What the command puts out: for each sequence an array (T, O)."""
-    return [np.array([step[of] for step in line["outputs"]]) for line in command("predict", run, file, "--logits", json=False)]
+    return [
+        np.array([step[of] for step in line["outputs"]])
+        for line in command("predict", run, file, "--logits", json=False)
+    ]
 
 
 def test_numbers_scaled_as_in_training(tmp_path: Path) -> None:
@@ -55,12 +57,12 @@ def test_text(tmp_path: Path) -> None:
     assert isinstance(run.module, TokenNetwork)
     output = run.module(torch.from_numpy(tokens))[0].detach().numpy()
     np.testing.assert_allclose(output, expected, rtol=2e-6, atol=2e-6)
-    with pytest.raises(ValueError, match="TokenNetwork.load loads it"):
+    with pytest.raises(ValueError, match=r"TokenNetwork\.load loads it"):
         load_checkpoint(run.checkpoint)
 
 
 def test_mistakes(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="holds no run: config.toml is missing"):
+    with pytest.raises(FileNotFoundError, match=r"holds no run: config\.toml is missing"):
         sparsam.load_run(tmp_path)
     with pytest.raises(ValueError, match="'best' or 'newest' was expected"):
         sparsam.load_run(tmp_path, checkpoint="last")
@@ -86,7 +88,11 @@ def test_networks_of_tokens(tmp_path: Path) -> None:
     for mistake, error, sentence in (
         (np.zeros((3, 2)), TypeError, "where tokens were expected, which are integers"),
         (tokens[0], ValueError, r"where \(T, B\) was expected"),
-        (tokens + 1, ValueError, "the input at time step 0 of sequence 1 is 7, but tokens are whole numbers from 0 to 6"),
+        (
+            tokens + 1,
+            ValueError,
+            "the input at time step 0 of sequence 1 is 7, but tokens are whole numbers from 0 to 6",
+        ),
     ):
         with pytest.raises(error, match=sentence):
             network.infer(mistake)

@@ -116,6 +116,8 @@ Examples:
                                                    The same run once more
   sparsam train recall --curriculum                Sequences that grow as it learns
   sparsam train --data mine.npz                    Sequences of your own
+  sparsam train --data mine.jsonl --validation other.jsonl --patience 10 --scale-inputs
+  sparsam train --data novel.txt.gz --tokens chars A text of your own
   sparsam train sort --json > sort.jsonl           For a program to read
 
 What is left out takes the value that was found to learn best. Results do not depend on --threads.
@@ -178,7 +180,8 @@ Examples:
 A file of sequences (.jsonl or .npz, as for sparsam train --data; targets may be missing) gives a
 line for each: {\"outputs\": [...]}, one for each time step. A line of standard input is the inputs
 of one time step, [0.5, ...], and gives one output. An output has the probabilities of its bits, or
-of the classes, and what is most probable.")]
+of the classes, and what is most probable; or the numbers, where targets are such. For a run trained
+on text the file is a text, and a line of standard input a token, \"a\".")]
 pub struct Predict {
     /// Folder of a run, or a checkpoint in one
     pub run: PathBuf,

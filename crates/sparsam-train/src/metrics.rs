@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::sequence::TargetKind;
+use crate::sequence::{Per, TargetKind};
 use crate::task::Task;
 
 /// What was measured at one evaluation: a line of `metrics.jsonl`.
@@ -83,15 +83,6 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// What a loss is the mean over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Per {
-    /// Sequences: the losses of all targets of a sequence are summed.
-    Sequence,
-    /// Targets, one of which is called this: "character", "number".
-    Target(&'static str),
-}
-
 /// What the quantities of a task are counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Units {
@@ -107,14 +98,6 @@ impl Units {
     /// Those of a task.
     pub fn of(task: &dyn Task) -> Self {
         Self { kind: task.target_kind(), per: task.per(), level: task.level_unit() }
-    }
-
-    /// What losses per target of such a kind are means over; sequences where the task says nothing else.
-    pub(crate) fn usual(kind: TargetKind) -> Per {
-        match kind {
-            TargetKind::Bits | TargetKind::Classes => Per::Sequence,
-            TargetKind::Numbers => Per::Target("number"),
-        }
     }
 
     /// What a loss is told in: "bits", "bits a character" or "squared error".

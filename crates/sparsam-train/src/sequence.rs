@@ -37,6 +37,14 @@ impl TargetKind {
         self != Self::Numbers
     }
 
+    /// What losses are means over where a task says nothing else.
+    pub(crate) fn per(self) -> Per {
+        match self {
+            Self::Bits | Self::Classes => Per::Sequence,
+            Self::Numbers => Per::Target("number"),
+        }
+    }
+
     /// What a loss as [`loss`](sparsam::nn::loss) gives it is multiplied by to be told: cross-entropies are told in bits.
     pub(crate) fn scale(self) -> f64 {
         match self {
@@ -60,6 +68,15 @@ impl TargetKind {
             Self::Classes => 1,
         }
     }
+}
+
+/// What a loss is the mean over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// Sequences: the losses of all targets of a sequence are summed.
+    Sequence,
+    /// Targets, one of which is called this: "character", "number".
+    Target(&'static str),
 }
 
 /// What is put out where nothing is known of a sequence: the loss of this is the yardstick for all others.

@@ -26,8 +26,8 @@ class Network:
         input_size: numbers in an input, I.
         hidden_size: hidden units of the controller, H.
         output_size: numbers in an output, O. Without it, the output is [h ; r]: the hidden units and what was read.
-        vocabulary_size: tokens that there are, V. Inputs are then integers, (T, B), from 0 to V - 1, and each token has an
-            embedding of ``input_size`` numbers, a row of the parameter ``embedding.weight``.
+        vocabulary_size: tokens that there are, V. Inputs are then integers, (T, B), from 0 to V - 1, and each token has
+            an embedding of ``input_size`` numbers, a row of the parameter ``embedding.weight``.
         controller: what drives the memory: ``"lstm"``, ``"gru"`` (as ``torch.nn.GRU``, with one bias for each pair of
             biases whose sum is all that matters), or ``"layer_norm_lstm"``.
         seed: of the initial parameters.

@@ -29,8 +29,8 @@ class Run:
         folder: of the run.
         checkpoint: the file of the network.
         configuration: what ``config.toml`` says; the task's options are in ``configuration["task"]``.
-        task: what ``task.json`` keeps of the data: of sequences the kind of the targets, of a text its vocabulary; empty
-            where a task makes its sequences.
+        task: what ``task.json`` keeps of the data: of sequences the kind of the targets, of a text its vocabulary;
+            empty where a task makes its sequences.
         metrics: a dictionary for each evaluation during training.
     """
 
@@ -65,15 +65,16 @@ class Run:
         return load_checkpoint(self.checkpoint)
 
     def inputs(self, inputs: ArrayLike) -> NDArray[np.float32]:
-        """Inputs, numbers along the last axis, as the network is to be given them: in single precision and, if the run has
-        ``scale_inputs``, scaled as they were in training."""
+        """Inputs, numbers along the last axis, as the network is to be given them: in single precision and, if the run
+        has ``scale_inputs``, scaled as they were in training."""
         array = np.asarray(inputs)
         scaling = self.task.get("scaling")
         if scaling is None:
             return array.astype(np.float32)
         # As the command does it: of inputs in single precision, in double precision.
         numbers = array.astype(np.float32).astype(np.float64)
-        return ((numbers - np.array(scaling["means"])) / np.array(scaling["deviations"])).astype(np.float32)
+        scaled: NDArray[np.float64] = (numbers - np.array(scaling["means"])) / np.array(scaling["deviations"])
+        return scaled.astype(np.float32)
 
     def tokens(self, text: Iterable[str]) -> NDArray[np.int64]:
         """The numbers of the tokens of a text: of a ``str`` its characters, of a list of words these. 0 is what the run

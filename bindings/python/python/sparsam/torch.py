@@ -1182,7 +1182,8 @@ class TokenNetwork(nn.Module):
         starts: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """Runs sequences of tokens; arguments, results and errors are those of ``recurrent``."""
-        return self.recurrent(self.embedding(input), state, lengths, starts=starts)
+        output: tuple[Tensor, State] = self.recurrent(self.embedding(input), state, lengths, starts=starts)
+        return output
 
     @classmethod
     def load(
@@ -1202,7 +1203,10 @@ class TokenNetwork(nn.Module):
         weight, module = _load(path, batch_first, device, dtype)
         if weight is None:
             raise ValueError(f"the inputs of the checkpoint {path} are not tokens; load_checkpoint loads it")
-        return cls(nn.Embedding.from_pretrained(weight.to(device), freeze=False), module)
+        embedding = nn.Embedding(weight.shape[0], weight.shape[1], device=device, dtype=weight.dtype)
+        with torch.no_grad():
+            embedding.weight.copy_(weight)
+        return cls(embedding, module)
 
 
 def load_checkpoint(

@@ -23,8 +23,8 @@ use sparsam::option::{ConfigOption, Declared, Value as OptionValue};
 pub use input::InputReader;
 pub use sequences::{InputRows, Inputs, Scaling, Targets, read_inputs};
 
-use crate::sequence::{Guess, Sequence, TargetKind};
-use crate::{Error, Per, Random, Stream, Units};
+use crate::sequence::{Guess, Per, Sequence, TargetKind};
+use crate::{Error, Random, Stream};
 
 /// A task: makes sequences, each of a level, the task's own measure of difficulty.
 ///
@@ -118,7 +118,7 @@ pub trait Task: Send + Sync {
 
     /// What a loss is the mean over: sequences, but numbers where the targets are such.
     fn per(&self) -> Per {
-        Units::usual(self.channels().target_kind)
+        self.channels().target_kind.per()
     }
 
     /// What stands in for a network where nothing is known of a sequence: the yardstick of its losses.
@@ -323,7 +323,7 @@ trait Options: Declared {
 
     /// What losses of targets of this kind are means over.
     fn per(&self, kind: TargetKind) -> Per {
-        Units::usual(kind)
+        kind.per()
     }
 
     /// What reads inputs for networks, from files or line by line; `kept` is what a run keeps of the data.

@@ -21,8 +21,8 @@ use sparsam::option::{Kind, OptionValue, Value as Told};
 use super::{Channels, Draw, Given, InputReader, InputRows, Options, Source, Task};
 use crate::data::sums::ContentSum;
 use crate::data::text;
-use crate::sequence::{Guess, TargetKind};
-use crate::{Error, Per, Stream};
+use crate::sequence::{Guess, Per, TargetKind};
+use crate::{Error, Stream};
 
 sparsam::options! {
     /// Tell what follows in a text of one's own, a file in UTF-8, as it is or compressed with gzip.
@@ -80,21 +80,25 @@ impl Tokens {
     /// Cuts a text.
     fn cut<'a>(self, text: &'a str, mut take: impl FnMut(&'a str)) {
         let of_word = |letter: char| letter.is_alphanumeric() || letter == '\'' || letter == '’';
-        let mut start = None;
+        let mut start: Option<usize> = None;
         for (place, letter) in text.char_indices() {
             let end = place + letter.len_utf8();
             match self {
                 Self::Chars => take(&text[place..end]),
                 Self::Words if of_word(letter) => start = start.or(Some(place)),
                 Self::Words => {
-                    start.take().map(|start: usize| take(&text[start..place]));
+                    if let Some(start) = start.take() {
+                        take(&text[start..place]);
+                    }
                     if !letter.is_whitespace() {
                         take(&text[place..end]);
                     }
                 }
             }
         }
-        start.map(|start| take(&text[start..]));
+        if let Some(start) = start {
+            take(&text[start..]);
+        }
     }
 }
 
