@@ -138,10 +138,7 @@ mod tests {
 
     #[test]
     fn what_is_far_from_1_is_named() {
-        let of = |inputs: &[f32]| {
-            let far = Scaling::of(1, std::iter::once(inputs)).0[0].is_far_from_1();
-            far
-        };
+        let of = |inputs: &[f32]| Scaling::of(1, std::iter::once(inputs)).0[0].is_far_from_1();
         assert!(of(&[1000.0, 1001.0]) && of(&[0.001, -0.05]) && of(&[-30.0, 30.0]));
         assert!(!of(&[0.0, 0.0]) && !of(&[0.0, 0.0, 0.0, 1.0]) && !of(&[-3.0, 2.0, 12.0]));
     }
