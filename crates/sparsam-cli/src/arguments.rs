@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use sparsam::Model;
 use sparsam::index::IndexKind;
-use sparsam_train::TaskConfig;
 use sparsam_train::data_sets::DATA_SETS;
+use sparsam_train::{TaskConfig, task};
 
 use crate::figure::Figure;
 use crate::options::{MemoryOptions, Options, with_unit};
@@ -283,11 +283,14 @@ pub struct DataFetch {
 #[command(after_help = "\
 Examples:
   sparsam data check babi
-  sparsam data check omniglot --data /srv/data")]
+  sparsam data check omniglot --data /srv/data
+  sparsam data check mine.jsonl")]
 pub struct DataCheck {
-    /// The data set
-    #[arg(value_parser = data_set_names())]
+    /// The data set, or a file of sequences of your own, .jsonl or .npz
     pub name: String,
+    /// What the targets of the file are [default: what they look like]
+    #[arg(long, value_parser = PossibleValuesParser::new(task::Targets::NAMES))]
+    pub targets: Option<String>,
     /// Folder of the files
     #[arg(long, value_name = "FOLDER", default_value = "data")]
     pub data: PathBuf,

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use clap_complete::Shell;
 use sparsam::Model;
 use sparsam::index::IndexKind;
+use sparsam::option::{OptionValue, Value};
 use sparsam_train::data::DataSet;
-use sparsam_train::{Checkpoint, Config, RunFolder, TaskConfig};
+use sparsam_train::data_sets::DATA_SETS;
+use sparsam_train::{Checkpoint, Config, RunFolder, TaskConfig, task};
 
 use crate::arguments::{self, Arguments, Common, DataCheck, DataFetch, Verb, Which};
 use crate::failure::Mistake;
@@ -25,6 +27,8 @@ pub enum Settings {
     Bench(Bench),
     Reproduce(Reproduce),
     Data(Data),
+    /// Say what a file of sequences holds.
+    CheckFile(Box<Config>),
     Completions(Shell),
 }
 
@@ -193,7 +197,7 @@ impl TryFrom<Arguments> for Settings {
             Verb::Runs(arguments::Runs { folder, json }) => Ok(Self::Runs(Runs { folder, json })),
             Verb::Bench(arguments) => bench(arguments).map(Self::Bench),
             Verb::Reproduce(arguments) => reproduce(arguments).map(Self::Reproduce),
-            Verb::Data(arguments) => data(arguments).map(Self::Data),
+            Verb::Data(arguments) => data(arguments),
             Verb::Completions { shell } => Ok(Self::Completions(shell)),
         }
     }
@@ -364,12 +368,26 @@ fn reproduce(arguments: arguments::Reproduce) -> anyhow::Result<Reproduce> {
     Ok(Reproduce { figure, quick, seeds, minutes, tasks, models, output, data, json: common.json, threads })
 }
 
-fn data(arguments: arguments::Data) -> anyhow::Result<Data> {
+fn data(arguments: arguments::Data) -> anyhow::Result<Settings> {
     let (name, folder, action) = match arguments {
         arguments::Data::Fetch(DataFetch { name, data, from }) => (name, data, DataAction::Fetch { from }),
-        arguments::Data::Check(DataCheck { name, data }) => (name, data, DataAction::Check),
+        arguments::Data::Check(DataCheck { name, data, targets }) => {
+            if DataSet::by_name(&name).is_none() && Path::new(&name).exists() {
+                let targets = targets.and_then(|name| task::Targets::from_value(&Value::Text(name)));
+                let own = task::Sequences { data: name, targets: targets.unwrap_or_default(), ..Default::default() };
+                let config = Config::default_for(TaskConfig::Sequences(own), Model::Lstm);
+                return Ok(Settings::CheckFile(Box::new(config)));
+            }
+            if targets.is_some() {
+                mistake!("--targets says what the targets of a file are, and there is no file {name}");
+            }
+            (name, data, DataAction::Check)
+        }
     };
-    let Some(set) = DataSet::by_name(&name) else { mistake!("there is no data set {name}") };
+    let Some(set) = DataSet::by_name(&name) else {
+        let names: Vec<&str> = DATA_SETS.iter().map(|set| set.name).collect();
+        mistake!("there is no data set and no file {name}; name a file of sequences, or one of {}", names.join(", "))
+    };
     if let DataAction::Fetch { from: Some(from) } = &action
         && set.files.len() > 1
         && from.is_file()
@@ -379,7 +397,7 @@ fn data(arguments: arguments::Data) -> anyhow::Result<Data> {
     if folder.is_file() {
         mistake!("{} is a file; name a folder for the data", folder.display());
     }
-    Ok(Data { set, folder, action })
+    Ok(Settings::Data(Data { set, folder, action }))
 }
 
 fn bench(arguments: arguments::Bench) -> anyhow::Result<Bench> {

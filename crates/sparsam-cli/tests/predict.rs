@@ -145,6 +145,19 @@ fn predicted_numbers_give_the_score_of_eval() {
 }
 
 #[test]
+fn a_file_is_checked_as_training_reads_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_numbers(&folder.join("mine.jsonl"), 20);
+    let told = succeeds(folder, &["data", "check", "mine.jsonl"]);
+    let expected =
+        "inputs of 2 numbers, targets of 2 numbers, at most 5 time steps in a sequence; 2 sequences held out\n";
+    assert_eq!(told, expected);
+    is_mistake(folder, &["data", "check", "mine.jsonl", "--targets", "bits"], &["line 1: ", "bits of 0 or 1"]);
+    is_mistake(folder, &["data", "check", "none.jsonl"], &["no data set and no file none.jsonl", "babi, omniglot"]);
+}
+
+#[test]
 fn inputs_far_from_1_are_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
