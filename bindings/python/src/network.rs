@@ -386,7 +386,7 @@ fn run<'py, T: Number, R: Default + Send>(
             "input has {dimensions} dimensions, where 3 were expected (T, B, I)"
         )));
     };
-    expect_shape("input", &[steps, rows, width], &[steps, rows, config.input_size], "T, B, I")?;
+    expect_shape("input", &[steps, rows, width], &[steps, rows, config.input_len()], "T, B, I")?;
     if lengths.len() != rows {
         let found = lengths.len();
         return Err(PyValueError::new_err(format!(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
+from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,15 @@ from sparsam.torch import load_checkpoint
 WORKSPACE = Path(__file__).parents[3]
 
 
-def sparsam(*arguments: object) -> list[dict[str, Any]]:
+def sparsam(*arguments: object, json: bool = True) -> list[dict[str, Any]]:
     """What the command says, an object a line. Cargo builds it, if that was not done before."""
     if shutil.which("cargo") is None:
         pytest.skip("there is no cargo to build the command with")
     cargo = ["cargo", "run", "--quiet", "--locked", "--release", "--manifest-path", str(WORKSPACE / "Cargo.toml"), "--"]
-    command = [*cargo, *map(str, arguments), "--json"]
+    command = [*cargo, *map(str, arguments), *(["--json"] if json else [])]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    return [json.loads(line) for line in result.stdout.splitlines()]
+    return [loads(line) for line in result.stdout.splitlines()]
 
 
 @pytest.mark.parametrize(

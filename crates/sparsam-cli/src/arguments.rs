@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use sparsam::Model;
 use sparsam::index::IndexKind;
-use sparsam_train::TaskConfig;
 use sparsam_train::data_sets::DATA_SETS;
+use sparsam_train::{TaskConfig, task};
 
 use crate::figure::Figure;
 use crate::options::{MemoryOptions, Options, with_unit};
@@ -119,6 +119,8 @@ Examples:
                                                    The same run once more
   sparsam train recall --curriculum                Sequences that grow as it learns
   sparsam train --data mine.npz                    Sequences of your own
+  sparsam train --data mine.jsonl --validation other.jsonl --patience 10 --scale-inputs
+  sparsam train --data novel.txt.gz --tokens chars A text of your own
   sparsam train sort --json > sort.jsonl           For a program to read
 
 What is left out takes the value that was found to learn best. Results do not depend on --threads.
@@ -181,7 +183,8 @@ Examples:
 A file of sequences (.jsonl or .npz, as for sparsam train --data; targets may be missing) gives a
 line for each: {\"outputs\": [...]}, one for each time step. A line of standard input is the inputs
 of one time step, [0.5, ...], and gives one output. An output has the probabilities of its bits, or
-of the classes, and what is most probable.")]
+of the classes, and what is most probable; or the numbers, where targets are such. For a run trained
+on text the file is a text, and a line of standard input a token, \"a\".")]
 pub struct Predict {
     /// Folder of a run, or a checkpoint in one
     pub run: PathBuf,
@@ -329,11 +332,14 @@ pub struct DataFetch {
 #[command(after_help = "\
 Examples:
   sparsam data check babi
-  sparsam data check omniglot --data /srv/data")]
+  sparsam data check omniglot --data /srv/data
+  sparsam data check mine.jsonl")]
 pub struct DataCheck {
-    /// The data set
-    #[arg(value_parser = data_set_names())]
+    /// The data set, or a file of sequences of your own, .jsonl or .npz
     pub name: String,
+    /// What the targets of the file are [default: what they look like]
+    #[arg(long, value_parser = PossibleValuesParser::new(task::Targets::NAMES))]
+    pub targets: Option<String>,
     /// Folder of the files
     #[arg(long, value_name = "FOLDER", default_value = "data")]
     pub data: PathBuf,

@@ -10,9 +10,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use sparsam_train::{Config, Metrics, RunFolder, TargetKind};
+use sparsam_train::{Config, Metrics, Per, RunFolder, Units};
 
-use crate::display::{amount, duration, grouped, print, tell_notices};
+use crate::display::{amount, duration, grouped, print, tell_notices, told_guessing};
 use crate::failure::Mistake;
 use crate::plot::{Axis, Line, Picture, Unit, draw};
 use crate::settings::{Compare, Runs};
@@ -41,7 +41,8 @@ impl Run {
         let last: Vec<_> = self.metrics.iter().rev().take(2).collect();
         // With a curriculum it has learnt it at the last level.
         let level = self.config.curriculum.on.then_some(self.config.curriculum.end);
-        let learnt = |line: &&Metrics| line.wrong <= self.config.until && level.is_none_or(|_| line.level == level);
+        let right = |line: &Metrics| line.wrong.is_some_and(|wrong| wrong <= self.config.until);
+        let learnt = |line: &&Metrics| right(line) && level.is_none_or(|_| line.level == level);
         self.config.until > 0.0 && last.len() == 2 && last.iter().all(learnt)
     }
 
@@ -182,7 +183,7 @@ struct Summary {
     loss: (f64, Option<f64>),
     lowest: (f64, Option<f64>),
     guessing: Option<f64>,
-    wrong: (f64, Option<f64>),
+    wrong: Option<(f64, Option<f64>)>,
     right: Option<(f64, Option<f64>)>,
     tenth: Option<u64>,
     hundredth: Option<u64>,
@@ -200,6 +201,7 @@ impl Group {
         let of =
             |value: &dyn Fn(&Metrics) -> f64| spread(&runs.iter().map(|(_, last)| value(last)).collect::<Vec<_>>());
         let lowest = |run: &Run| run.metrics.iter().map(|line| line.loss).fold(f64::INFINITY, f64::min);
+        let wrongs: Option<Vec<f64>> = runs.iter().map(|(_, last)| last.wrong).collect();
         let rights: Option<Vec<f64>> = runs.iter().map(|(_, last)| last.right).collect();
         Some(Summary {
             name: self.name.clone(),
@@ -209,7 +211,7 @@ impl Group {
             loss: of(&|line| line.loss),
             lowest: spread(&runs.iter().map(|(run, _)| lowest(run)).collect::<Vec<_>>()),
             guessing: runs.iter().find_map(|(_, last)| last.guessing),
-            wrong: of(&|line| line.wrong),
+            wrong: wrongs.map(|wrongs| spread(&wrongs)),
             right: rights.map(|rights| spread(&rights)),
             tenth: median(runs.iter().map(|(run, _)| run.reached(0.1)).collect()),
             hundredth: median(runs.iter().map(|(run, _)| run.reached(0.01)).collect()),
@@ -253,7 +255,7 @@ pub fn run(settings: &Compare) -> anyhow::Result<ExitCode> {
     }
     let (task, name) = (runs[0].config.task.clone(), first.name());
     // A task whose data is elsewhere can still be compared.
-    let unit = RunFolder::open(&runs[0].folder)?.target_kind().map_or("outputs", TargetKind::unit);
+    let units = RunFolder::open(&runs[0].folder)?.units().ok();
     let groups = group(runs);
     let results: Vec<Summary> = groups.iter().filter_map(Group::summary).collect();
     if results.is_empty() {
@@ -265,7 +267,7 @@ pub fn run(settings: &Compare) -> anyhow::Result<ExitCode> {
         .filter_map(|result| result.guessing)
         .fold(None, |most: Option<f64>, value| Some(most.map_or(value, |most| most.max(value))));
     let curriculum = results.iter().any(|result| result.level.is_some());
-    let picture = picture(name, &groups, guessing.filter(|_| !curriculum), curriculum);
+    let picture = picture(name, &groups, guessing.filter(|_| !curriculum), curriculum, units);
     let path = &settings.output;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
@@ -274,15 +276,17 @@ pub fn run(settings: &Compare) -> anyhow::Result<ExitCode> {
     tell_notices();
     let text = if settings.json {
         let groups: Vec<Value> = results.iter().map(Summary::to_json).collect();
-        format!("{}\n", json!({"task": name, "options": task, "groups": groups, "picture": path.display().to_string()}))
+        let unit = units.map(Units::loss);
+        let picture = path.display().to_string();
+        format!("{}\n", json!({"task": name, "options": task, "unit": unit, "groups": groups, "picture": picture}))
     } else {
-        format!("{}\npicture: {}\n", table(&results, unit, curriculum), shell_word(path))
+        format!("{}\npicture: {}\n", table(&results, units, curriculum), shell_word(path))
     };
     print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn picture(task: &str, groups: &[Group], guessing: Option<f64>, curriculum: bool) -> Picture {
+fn picture(task: &str, groups: &[Group], guessing: Option<f64>, curriculum: bool, units: Option<Units>) -> Picture {
     let loss = |line: &Metrics| Some(line.loss);
     let level = |line: &Metrics| line.level.map(|level| level as f64);
     let value: &dyn Fn(&Metrics) -> Option<f64> = if curriculum { &level } else { &loss };
@@ -295,13 +299,16 @@ fn picture(task: &str, groups: &[Group], guessing: Option<f64>, curriculum: bool
     }
     let seeds = groups.iter().map(|group| group.runs.len()).max().unwrap_or(1);
     let bands = if seeds > 1 { "means over the seeds, bands from the best to the worst" } else { "one seed each" };
-    let (label, unit) =
-        if curriculum { ("highest level trained on", Unit::Length) } else { ("loss, bits a sequence", Unit::Loss) };
+    let (label, unit) = if curriculum {
+        ("highest level trained on".into(), Unit::Length)
+    } else {
+        (units.map_or_else(|| "loss".into(), Units::loss_axis), Unit::Loss)
+    };
     Picture {
         title: format!("{task}: {}", if curriculum { "how far a curriculum comes" } else { "loss of fresh sequences" }),
         subtitle: bands.into(),
         x: Axis { label: "sequences trained on".into(), unit: Unit::Count },
-        y: Axis { label: label.into(), unit },
+        y: Axis { label, unit },
         lines,
         marks: Vec::new(),
     }
@@ -314,7 +321,7 @@ impl Summary {
             "name": self.name, "seeds": self.seeds, "folders": folders, "sequences": self.sequences,
             "loss": self.loss.0, "loss_deviation": self.loss.1,
             "lowest_loss": self.lowest.0, "lowest_loss_deviation": self.lowest.1, "guessing": self.guessing,
-            "wrong": self.wrong.0, "wrong_deviation": self.wrong.1,
+            "wrong": self.wrong.map(|wrong| wrong.0), "wrong_deviation": self.wrong.and_then(|wrong| wrong.1),
             "right": self.right.map(|right| right.0), "right_deviation": self.right.and_then(|right| right.1),
             "sequences_to_a_tenth": self.tenth, "sequences_to_a_hundredth": self.hundredth,
             "seconds": self.seconds, "level": self.level,
@@ -326,35 +333,51 @@ fn with_deviation((mean, deviation): (f64, Option<f64>)) -> String {
     deviation.map_or_else(|| amount(mean), |deviation| format!("{} ± {}", amount(mean), amount(deviation)))
 }
 
-fn table(results: &[Summary], wrong: &str, curriculum: bool) -> String {
+fn with_percent(share: f64, deviation: Option<f64>) -> String {
+    let deviation = deviation.map_or_else(String::new, |deviation| format!(" ± {:.1}", 100.0 * deviation));
+    format!("{:.1}{deviation} %", 100.0 * share)
+}
+
+fn table(results: &[Summary], units: Option<Units>, curriculum: bool) -> String {
+    let of_sequences = units.is_none_or(|units| units.per == Per::Sequence);
+    let wrong = units.map_or_else(|| Some("outputs".into()), Units::wrong);
     let reached = |sequences: Option<u64>| sequences.map_or_else(|| "-".into(), grouped);
     let mut lines = vec![vec![
         "runs".to_owned(),
         "seeds".into(),
         "sequences".into(),
-        "loss, bits".into(),
+        match units.map(Units::loss) {
+            Some(unit) if unit.starts_with("bits") => format!("loss, {unit}"),
+            Some(unit) => format!("mean {unit}"),
+            None => "loss".into(),
+        },
         "lowest".into(),
         "guessing".into(),
-        format!("{wrong} wrong"),
-        "all right".into(),
+        wrong.as_ref().map_or_else(String::new, |wrong| format!("{wrong} wrong")),
+        if of_sequences { "all right".into() } else { String::new() },
         if curriculum { "level".into() } else { "to a tenth".into() },
         if curriculum { String::new() } else { "to a hundredth".into() },
         "time".into(),
     ]];
     for result in results {
-        let right = result.right.map(|(mean, deviation)| {
-            let deviation = deviation.map_or_else(String::new, |deviation| format!(" ± {:.1}", 100.0 * deviation));
-            format!("{:.1}{deviation} %", 100.0 * mean)
-        });
+        let right = result.right.map(|(mean, deviation)| with_percent(mean, deviation));
         lines.push(vec![
             result.name.clone(),
             result.seeds.len().to_string(),
             grouped(result.sequences),
             with_deviation(result.loss),
             with_deviation(result.lowest),
-            result.guessing.map_or_else(|| "-".into(), |guessing| format!("{guessing:.1}")),
-            with_deviation(result.wrong),
-            right.unwrap_or_else(|| "-".into()),
+            result.guessing.map_or_else(
+                || "-".into(),
+                |guessing| units.map_or_else(|| amount(guessing), |units| told_guessing(guessing, units)),
+            ),
+            match result.wrong {
+                _ if wrong.is_none() => String::new(),
+                Some(wrong) if of_sequences => with_deviation(wrong),
+                Some((share, deviation)) => with_percent(share, deviation),
+                None => "-".into(),
+            },
+            if of_sequences { right.unwrap_or_else(|| "-".into()) } else { String::new() },
             if curriculum { reached(result.level.map(|level| level as u64)) } else { reached(result.tenth) },
             if curriculum { String::new() } else { reached(result.hundredth) },
             duration(result.seconds),
@@ -415,7 +438,7 @@ pub fn list(settings: &Runs) -> anyhow::Result<ExitCode> {
         values.push(json!({
             "run": run.folder.display().to_string(), "task": task, "model": model, "seed": run.config.seed,
             "batch": last.map(|line| line.batch), "batches": run.config.batches, "learnt": run.is_learnt(),
-            "loss": last.map(|line| line.loss), "wrong": last.map(|line| line.wrong),
+            "loss": last.map(|line| line.loss), "wrong": last.and_then(|line| line.wrong),
             "seconds": last.map(|line| line.seconds),
         }));
         let told = |value: &dyn Fn(&Metrics) -> String| last.map_or_else(|| "-".to_owned(), value);
@@ -427,7 +450,7 @@ pub fn list(settings: &Runs) -> anyhow::Result<ExitCode> {
             told(&|line| grouped(line.batch)),
             if run.is_learnt() { "learnt".into() } else { grouped(run.config.batches) },
             told(&|line| amount(line.loss)),
-            told(&|line| amount(line.wrong)),
+            told(&|line| line.wrong.map_or_else(|| "-".into(), amount)),
             told(&|line| duration(line.seconds)),
         ]);
     }

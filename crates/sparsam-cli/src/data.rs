@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use indicatif::ProgressBar;
-use sparsam_train::Error;
 use sparsam_train::data::{DataFile, Found, Progress, fetch, take};
+use sparsam_train::{Config, Error, TargetKind};
 
-use crate::display::{grouped, live_line, print};
+use crate::display::{grouped, live_line, print, tell_notices};
 use crate::failure::Mistake;
 use crate::settings::{Data, DataAction};
 
@@ -37,6 +37,27 @@ pub fn run(settings: &Data) -> anyhow::Result<ExitCode> {
     }
     let sentence = failures.iter().map(Error::to_string).collect::<Vec<_>>().join("; and ");
     Err(if failures.iter().all(Error::is_usage) { Mistake(sentence).into() } else { anyhow::Error::msg(sentence) })
+}
+
+/// Says what a file of sequences holds, as training reads it.
+pub fn check_file(config: &Config) -> anyhow::Result<ExitCode> {
+    let task = config.task.build()?;
+    tell_notices();
+    let inputs = match task.vocabulary_size() {
+        0 => format!("inputs of {} numbers", grouped(task.input_size() as u64)),
+        tokens => format!("{} tokens", grouped(tokens as u64)),
+    };
+    let (outputs, steps) = (grouped(task.output_size() as u64), grouped(task.steps(1) as u64));
+    let targets = match task.target_kind() {
+        TargetKind::Classes => format!("targets of {outputs} classes"),
+        kind => format!("targets of {outputs} {}", kind.unit()),
+    };
+    let held_out = grouped(task.evaluation_sequences().unwrap_or(0));
+    print(
+        format!("{inputs}, {targets}, at most {steps} time steps in a sequence; {held_out} sequences held out\n")
+            .as_bytes(),
+    )?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn show(bar: &ProgressBar, progress: Progress<'_>) {

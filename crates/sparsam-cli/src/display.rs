@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
-use sparsam_train::{BatchReport, Best, Event, Metrics, Observer, Outcome, Units};
+use sparsam_train::{BatchReport, Best, Event, Metrics, Observer, Outcome, Per, TargetKind, Units};
 
 use crate::failure::{Unprinted, eprintln_if_possible};
 use crate::shell::shell_word;
@@ -107,7 +107,12 @@ impl Display {
                 self.folder = folder.to_owned();
                 let folder = folder.display();
                 let parameters = grouped(parameters as u64);
-                self.line(&format!("training {model} ({parameters} parameters) on {} in {folder}", self.task));
+                // Whoever meant other targets sees so at once.
+                let targets = match self.units.kind {
+                    TargetKind::Numbers => ", whose targets are numbers (mean squared error),",
+                    TargetKind::Bits | TargetKind::Classes => "",
+                };
+                self.line(&format!("training {model} ({parameters} parameters) on {}{targets} in {folder}", self.task));
                 if batch > 0 {
                     self.line(&format!("going on after batch {} of {}", grouped(batch), grouped(config.batches)));
                 }
@@ -118,11 +123,9 @@ impl Display {
                 if !self.bar.is_hidden() {
                     self.bar.set_message(live(report, self.units));
                 } else if self.last_word.elapsed() >= LONGEST_SILENCE {
-                    let (loss, wrong) = (amount(report.running_loss), amount(report.running_wrong));
-                    let guessing = report.running_guessing;
-                    let text =
-                        format!("training loss {loss} of {guessing:.1} bits, {wrong} {} wrong", self.units.wrong);
-                    self.line(&plain(report, &text, self.units));
+                    let loss = told_loss(report.running_loss, None, Some(report.running_guessing), self.units);
+                    let wrong = told_wrong(report.running_wrong, ", ", self.units);
+                    self.line(&plain(report, &format!("training {loss}{wrong}"), self.units));
                 }
             }
             Event::Evaluated { metrics, .. } => {
@@ -149,14 +152,15 @@ impl Display {
         let (batches, sequences) = (grouped(batch), grouped(sequences));
         self.line(&match outcome {
             Outcome::Learnt => format!("learnt {} after {sequences} sequences, {batches} batches{time}", self.task),
-            _ => format!("finished {batches} batches{time}"),
+            Outcome::NoBetter => format!("no lower loss for long: ended after {batches} batches{time}"),
+            Outcome::Finished | Outcome::Stopped => format!("finished {batches} batches{time}"),
         });
         if let Some(Best { batch, evaluation, .. }) = best {
             let sequences = format!("{} sequences", grouped(evaluation.sequences));
-            let right = (evaluation.right, evaluation.right_error);
+            let right = evaluation.right.zip(evaluation.right_error);
             let (loss, guessing, wrong) = (evaluation.loss, Some(evaluation.guessing), evaluation.wrong);
             let errors = evaluation.mean_error().map(|mean| format!("; mean error {:.1} %", 100.0 * mean));
-            let text = measured(loss, guessing, wrong, Some(right), &sequences, self.units);
+            let text = measured(loss, None, guessing, wrong, right, &sequences, self.units);
             self.line(&format!("best, after {} batches: {text}{}", grouped(*batch), errors.unwrap_or_default()));
         }
         if let Some(newest) = newest.filter(|newest| best.is_none_or(|best| best.batch != newest.batch)) {
@@ -198,6 +202,7 @@ impl Display {
                 let outcome = match outcome {
                     Outcome::Finished => "finished",
                     Outcome::Learnt => "learnt",
+                    Outcome::NoBetter => "no better",
                     Outcome::Stopped => "stopped",
                 };
                 json!({"event": "ended", "outcome": outcome, "batch": batch, "sequences": sequences, "best": best})
@@ -284,14 +289,12 @@ fn with_name(name: &str, value: serde_json::Result<Value>) -> Value {
 /// The live line behind the bar.
 fn live(report: &BatchReport, units: Units) -> String {
     format!(
-        "{}/{}  {}loss {} of {:.1} bits  {} {} wrong  {} sequences/s  {} left",
+        "{}/{}  {}{}{}  {} sequences/s  {} left",
         grouped(report.batch),
         grouped(report.batches),
         report.level.map_or_else(String::new, |level| format!("up to {} {}  ", grouped(level as u64), units.level)),
-        amount(report.running_loss),
-        report.running_guessing,
-        amount(report.running_wrong),
-        units.wrong,
+        told_loss(report.running_loss, None, Some(report.running_guessing), units),
+        told_wrong(report.running_wrong, "  ", units),
         rate(report.sequences_per_second),
         duration(report.seconds_left),
     )
@@ -311,22 +314,51 @@ fn plain(report: &BatchReport, text: &str, units: Units) -> String {
 
 /// What an evaluation during training measured.
 fn measured_by(line: &Metrics, units: Units) -> String {
-    measured(line.loss, line.guessing, line.wrong, line.right.zip(line.right_error), "sequences", units)
+    measured(line.loss, None, line.guessing, line.wrong, line.right.zip(line.right_error), "sequences", units)
 }
 
-/// What an evaluation measured; `right` is a share of these sequences, and its standard error.
-fn measured(
+/// What an evaluation measured, the loss with its standard error if that is given; `right` is a share of these sequences, and
+/// its standard error.
+pub fn measured(
     loss: f64,
+    loss_error: Option<f64>,
     guessing: Option<f64>,
-    wrong: f64,
+    wrong: Option<f64>,
     right: Option<(f64, f64)>,
     sequences: &str,
     units: Units,
 ) -> String {
-    let guessing = guessing.map_or_else(String::new, |guessing| format!(" of {guessing:.1}"));
     let right =
         right.map_or_else(String::new, |(right, error)| format!(", {} of {sequences} right", percent(right, error)));
-    format!("loss {}{guessing} bits, {} {} wrong{right}", amount(loss), amount(wrong), units.wrong)
+    format!("{}{}{right}", told_loss(loss, loss_error, guessing, units), told_wrong(wrong, ", ", units))
+}
+
+/// "loss 0.05 of 84.0 bits", "mean squared error 0.01 of 2.3 for their mean".
+fn told_loss(loss: f64, error: Option<f64>, guessing: Option<f64>, units: Units) -> String {
+    let guessed = guessing.map_or_else(String::new, |guessing| format!(" of {}", told_guessing(guessing, units)));
+    let error = error.map_or_else(String::new, |error| format!(" ± {}", amount(error)));
+    let loss = amount(loss);
+    match units.kind {
+        TargetKind::Numbers => format!("mean squared error {loss}{error}{guessed} for their mean"),
+        TargetKind::Bits | TargetKind::Classes => format!("loss {loss}{error}{guessed} {}", units.loss()),
+    }
+}
+
+/// The loss of guessing.
+pub fn told_guessing(guessing: f64, units: Units) -> String {
+    match (units.kind, units.per) {
+        (TargetKind::Bits | TargetKind::Classes, Per::Sequence) => format!("{guessing:.1}"),
+        _ => amount(guessing),
+    }
+}
+
+/// What is wrong, after what stands before it; nothing where no output is right or wrong.
+fn told_wrong(wrong: Option<f64>, before: &str, units: Units) -> String {
+    let Some((wrong, what)) = wrong.zip(units.wrong()) else { return String::new() };
+    match units.per {
+        Per::Sequence => format!("{before}{} {what} wrong", amount(wrong)),
+        Per::Target(_) => format!("{before}{:.1} % of {what} wrong", 100.0 * wrong),
+    }
 }
 
 /// A loss or a number of wrong outputs, to about three digits.
@@ -379,6 +411,20 @@ pub fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn losses_have_the_units_of_their_targets() {
+        let units = |kind, per| Units { kind, per, level: "sequences" };
+        let (bits, classes) = (units(TargetKind::Bits, Per::Sequence), TargetKind::Classes);
+        let told = measured(0.05, None, Some(84.0), Some(0.012), Some((0.996, 0.004)), "sequences", bits);
+        assert_eq!(told, "loss 0.0500 of 84.0 bits, 0.0120 bits wrong, 99.6 ± 0.4 % of sequences right");
+        let characters = units(classes, Per::Target("character"));
+        let told = measured(2.13, Some(0.02), Some(4.307), Some(0.471), None, "sequences", characters);
+        assert_eq!(told, "loss 2.13 ± 0.0200 of 4.31 bits a character, 47.1 % of characters wrong");
+        let numbers = units(TargetKind::Numbers, Per::Target("number"));
+        let told = measured(0.012, None, Some(0.35), None, None, "sequences", numbers);
+        assert_eq!(told, "mean squared error 0.0120 of 0.350 for their mean");
+    }
 
     #[test]
     fn counts_and_times_read_well() {

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use serde_json::json;
-use sparsam_train::{CategoryScore, Evaluation, Task, evaluate_watched, load_network};
+use sparsam_train::{CategoryScore, Evaluation, Task, Units, evaluate_watched, load_network};
 
-use crate::display::{EvaluationLine, amount, grouped, percent, print, tell_notices};
+use crate::display::{EvaluationLine, grouped, measured, print, tell_notices};
 use crate::settings::Evaluate;
 use crate::signals::end_at_once;
 use crate::train::use_threads;
@@ -34,7 +34,9 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
         None => settings.run.levels(&*task)?,
     };
     let rows = config.batch_size;
-    let sequences = settings.sequences.or(task.evaluation_sequences()).unwrap_or(SEQUENCES);
+    let all = settings.level.map_or_else(|| task.evaluation_sequences(), |level| task.evaluation_sequences_of(level));
+    let sequences = settings.sequences.or(all).unwrap_or(SEQUENCES);
+    let units = Units::of(&*task);
     line.begin(task.name(), sequences);
     let mut watch = |done| line.show(done);
     let found = evaluate_watched(&network, &*task, Some(levels.clone()), sequences, rows, settings.seed, &mut watch);
@@ -56,6 +58,8 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
             "last_level": last,
             "sequences": found.sequences,
             "seed": settings.seed,
+            "targets": found.targets,
+            "unit": units.loss(),
             "loss": found.loss,
             "loss_error": found.loss_error,
             "guessing": found.guessing,
@@ -70,7 +74,9 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
         format!("{value}\n")
     } else {
         let unit = task.level_unit();
-        let which = if task.evaluation_sequences().is_some() {
+        let which = if task.evaluation_sequences().is_some() && task.possible_levels().end() > &1 {
+            format!("{} sequences of {} {unit}", grouped(found.sequences), grouped(last as u64))
+        } else if task.evaluation_sequences().is_some() {
             format!("{} {unit}", grouped(found.sequences))
         } else if first == last {
             format!("{} fresh sequences of {} {unit}", grouped(found.sequences), grouped(first as u64))
@@ -81,15 +87,12 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
             Some(batch) => format!("{name}, after {} batches", grouped(batch)),
             None => name,
         };
-        let wrong_unit = task.target_kind().unit();
+        let right = found.right.zip(found.right_error);
+        let (error, guessing) = (found.loss_error, Some(found.guessing));
         format!(
-            "{model} on {} ({checkpoint}), {which}: loss {}{} of {:.1} bits, {} {wrong_unit} wrong, {} of sequences right\n{}",
+            "{model} on {} ({checkpoint}), {which}: {}\n{}",
             task.name(),
-            amount(found.loss),
-            found.loss_error.map_or_else(String::new, |error| format!(" ± {}", amount(error))),
-            found.guessing,
-            amount(found.wrong),
-            percent(found.right, found.right_error),
+            measured(found.loss, error, guessing, found.wrong, right, "sequences", units),
             table(&*task, &found),
         )
     };

@@ -10,7 +10,7 @@ use sparsam::internal::file::replace;
 use sparsam::{Arrays, Model, Network, Parameters, Runner};
 use sparsam_page::{About, LARGEST, OutputKind, Page, Recording, Targets};
 use sparsam_train::{
-    Batch, ChannelNames, Draw, Given, RunFolder, Sequence, Stream, TargetKind, Task, TaskConfig, load_network, task,
+    Batch, ChannelNames, Draw, Given, RunFolder, Sequence, Stream, TargetKind, Task, TaskConfig, load_network,
 };
 
 use crate::display::{grouped, print, tell_notices};
@@ -49,7 +49,7 @@ pub fn run(settings: &Inspect) -> anyhow::Result<ExitCode> {
     let mut asked = config.clone();
     asked.network.memory = network.config().memory.clone();
     let network = network.with_memory(settings.memory.apply(asked)?.network.memory)?;
-    let kind = settings.run.target_kind()?;
+    let kind = settings.run.units()?.kind;
     let mut runner = Runner::new(&network, 1)?;
     let found = match &settings.file {
         Some(file) => of_file(settings, file, &network, kind, &mut runner)?,
@@ -61,6 +61,7 @@ pub fn run(settings: &Inspect) -> anyhow::Result<ExitCode> {
     let outputs = match kind {
         TargetKind::Bits => OutputKind::Bits,
         TargetKind::Classes => OutputKind::Classes,
+        TargetKind::Numbers => OutputKind::Numbers,
     };
     let mut about = About::new(format!("{} on {task}", model.to_uppercase()), network.config(), outputs);
     let checkpoint = settings.network.file_stem().unwrap_or_default().to_string_lossy();
@@ -99,6 +100,7 @@ pub fn run(settings: &Inspect) -> anyhow::Result<ExitCode> {
     } else {
         let wrong = match page.wrong {
             Some(wrong) => format!("{} of {} {} wrong", grouped(wrong), grouped(found.wanted), kind.unit()),
+            None if kind == TargetKind::Numbers => "whose outputs are numbers, none of them right or wrong".into(),
             None => "what its outputs should be is not known".into(),
         };
         let summarised = match page.summarised.join("; ") {
@@ -152,8 +154,14 @@ fn choose(
     draw: impl Fn(u64) -> Draw,
 ) -> anyhow::Result<(Found, usize)> {
     let first = settings.number;
+    if settings.failing && !task.target_kind().has_wrong() {
+        return Err(Mistake(
+            "--failing looks for wrong outputs, and numbers are neither right nor wrong; leave it out".into(),
+        )
+        .into());
+    }
     let end = count.unwrap_or(u64::MAX).min(first.saturating_add(if settings.failing { TRIED } else { 1 }));
-    let mut batch = Batch::new(1, network.config().input_size, network.config().output_len(), task.target_kind());
+    let mut batch = Batch::new(1, network.config().input_len(), network.config().output_len(), task.target_kind());
     let mut sequence = task.sequence();
     for number in first..end {
         sequence.clear();
@@ -190,14 +198,9 @@ fn of_file(
     kind: TargetKind,
     runner: &mut Runner<f32>,
 ) -> anyhow::Result<Found> {
-    let (inputs, outputs) = (network.config().input_size, network.config().output_len());
-    let targets = match kind {
-        TargetKind::Bits => "bits",
-        TargetKind::Classes => "classes",
-    };
-    let kept = json!({"inputs": inputs, "outputs": outputs, "targets": targets});
+    let (inputs, outputs) = (network.config().input_len(), network.config().output_len());
     // The inputs alone come first, so that an error is of these.
-    let rows = task::read_inputs(file, inputs)?;
+    let rows = settings.run.input_reader(network.config())?.file(file)?;
     let count = rows.count() as u64;
     if settings.number >= count {
         let text = format!(
@@ -210,8 +213,15 @@ fn of_file(
     let facts =
         |number: u64| vec![("file".to_owned(), file.display().to_string()), ("number".to_owned(), number.to_string())];
     let names = names_of(&settings.run, inputs);
-    let given = Given { kept: Some(&kept), evaluation_files: Some(file), run: None };
-    let with_targets = TaskConfig::by_name("sequences").map(|sequences| sequences.build_with(given));
+    // The run's own task knows what its files mean; the others read none of this kind.
+    let own = matches!(settings.run.config()?.task.name(), "sequences" | "text");
+    let kept = json!({"inputs": inputs, "outputs": outputs, "targets": kind.unit()});
+    let given = Given { kept: Some(&kept), evaluation_files: Some(file), ..Given::default() };
+    let with_targets = if own {
+        Some(settings.run.task(Some(file)))
+    } else {
+        TaskConfig::by_name("sequences").map(|sequences| sequences.build_with(given))
+    };
     match with_targets {
         Some(Ok(task)) => {
             let draw = |number| Draw::new(&(1..=1), settings.seed, Stream::Evaluation, number);
@@ -249,7 +259,7 @@ fn show(
     about: About,
     kind: TargetKind,
 ) -> anyhow::Result<Page> {
-    let (input_size, width) = (network.config().input_size, network.config().output_len());
+    let (input_size, width) = (network.config().input_len(), network.config().output_len());
     let sequence = &found.sequence;
     let steps = sequence.steps();
     let inputs: Vec<f32> = (0..steps).flat_map(|step| sequence.input(step)).copied().collect();
@@ -259,6 +269,7 @@ fn show(
     let classes: Vec<Option<usize>> = (0..steps).map(|step| sequence.class(step)).collect();
     let targets = match kind {
         _ if !found.has_targets => Targets::None,
+        TargetKind::Numbers => Targets::None,
         TargetKind::Bits => Targets::Bits { values: &bits, mask: &mask },
         TargetKind::Classes => Targets::Classes(&classes),
     };

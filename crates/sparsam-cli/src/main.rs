@@ -52,6 +52,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Settings::Bench(settings) => bench::run(settings),
         Settings::Reproduce(settings) => reproduce::run(&settings),
         Settings::Data(settings) => data::run(&settings),
+        Settings::CheckFile(config) => data::check_file(&config),
         Settings::Completions(shell) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "sparsam", &mut script);

@@ -362,6 +362,11 @@ impl Options {
         self.0.iter().find(|(flag, _)| flag.name == name)?.1.as_float()
     }
 
+    /// The text that was given for a flag, if it was.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(flag, _)| flag.name == name)?.1.as_str()
+    }
+
     /// The configuration with what the flags set.
     ///
     /// # Errors
@@ -549,7 +554,8 @@ mod tests {
         assert_eq!(help("curriculum-start"), "Highest level at first; 0: the task's");
         assert_eq!(
             help("data"),
-            "babi, omniglot: the folder of the official archives; sequences: the file, .jsonl or .npz"
+            "babi, omniglot: the folder of the official archives; sequences: the file, .jsonl or .npz; text: the file of \
+             text, as it is or compressed with gzip"
         );
     }
 

@@ -6,10 +6,9 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, mpsc};
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 use sparsam::{Network, Runner, state};
-use sparsam_train::{TargetKind, load_network, task};
+use sparsam_train::{InputReader, TargetKind, load_network};
 
 use crate::display::{print, tell_notices};
 use crate::failure::Mistake;
@@ -24,10 +23,11 @@ const PIECE: usize = 1024;
 pub fn run(settings: &Predict) -> anyhow::Result<ExitCode> {
     use_threads(settings.threads)?;
     let config = settings.run.config()?;
-    let kind = settings.run.target_kind()?;
+    let kind = settings.run.units()?.kind;
     let (network, _) = load_network(&settings.network)?;
+    let reader = settings.run.input_reader(network.config())?;
     tell_notices();
-    let answer = Answer { kind, logits: settings.logits };
+    let answer = Answer { kind, logits: settings.logits, reader: &reader };
     match &settings.file {
         Some(file) => {
             end_at_once(|| ());
@@ -39,13 +39,15 @@ pub fn run(settings: &Predict) -> anyhow::Result<ExitCode> {
 
 /// How an output is told.
 #[derive(Clone, Copy)]
-struct Answer {
+struct Answer<'a> {
     kind: TargetKind,
     logits: bool,
+    /// What inputs are read by; it knows what classes stand for.
+    reader: &'a InputReader,
 }
 
-impl Answer {
-    /// Probabilities of bits or classes, and what is most probable.
+impl Answer<'_> {
+    /// Probabilities of bits or classes, and what is most probable; or numbers.
     fn tell(self, logits: &[f32]) -> Value {
         let mut value = match self.kind {
             TargetKind::Bits => {
@@ -59,10 +61,15 @@ impl Answer {
                 let sum: f64 = powers.iter().sum();
                 let class = logits.iter().position(|x| *x == most);
                 let probabilities: Vec<f64> = powers.iter().map(|power| power / sum).collect();
-                json!({"class": class, "probabilities": probabilities})
+                let mut value = json!({"class": class, "probabilities": probabilities});
+                if let Some(token) = class.and_then(|class| self.reader.name(class)) {
+                    value["token"] = token.into();
+                }
+                value
             }
+            TargetKind::Numbers => json!({"numbers": logits}),
         };
-        if self.logits {
+        if self.logits && self.kind != TargetKind::Numbers {
             value["logits"] = json!(logits);
         }
         value
@@ -70,9 +77,9 @@ impl Answer {
 }
 
 /// A line for each sequence of a file.
-fn predict_file(network: &Network<f32>, file: &Path, answer: Answer, rows: usize) -> anyhow::Result<ExitCode> {
-    let size = network.config().input_size;
-    let sequences = task::read_inputs(file, size)?;
+fn predict_file(network: &Network<f32>, file: &Path, answer: Answer<'_>, rows: usize) -> anyhow::Result<ExitCode> {
+    let size = network.config().input_len();
+    let sequences = answer.reader.file(file)?;
     let mut runner = Runner::new(network, rows)?;
     for first in (0..sequences.count()).step_by(rows) {
         runner.reset();
@@ -106,7 +113,7 @@ fn infer(
     pieces: &[&[f32]],
     mut hand_over: impl FnMut(usize, &[f32]),
 ) -> anyhow::Result<()> {
-    let (input_size, output_size) = (network.config().input_size, network.config().output_len());
+    let (input_size, output_size) = (network.config().input_len(), network.config().output_len());
     let lengths: Vec<usize> = pieces.iter().map(|piece| piece.len() / input_size).collect();
     let (rows, steps) = (lengths.len(), lengths.iter().copied().max().unwrap_or(0));
     let (mut inputs, mut outputs) = (vec![0.0; steps * rows * input_size], vec![0.0; steps * rows * output_size]);
@@ -124,14 +131,6 @@ fn infer(
     Ok(())
 }
 
-/// A time step as a line of standard input has it: the numbers alone, or with their name.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Step {
-    Numbers(Vec<f32>),
-    Named { input: Vec<f32> },
-}
-
 /// What the stream waits for.
 enum Next {
     Line(io::Result<String>),
@@ -141,7 +140,7 @@ enum Next {
 
 /// A line for each line of standard input, one time step each, in a memory that goes on; it starts from the state's file if
 /// there is one, and is saved there at the end.
-fn predict_stream(network: &Network<f32>, state: Option<&Path>, answer: Answer) -> anyhow::Result<ExitCode> {
+fn predict_stream(network: &Network<f32>, state: Option<&Path>, answer: Answer<'_>) -> anyhow::Result<ExitCode> {
     let mut runner = match state {
         Some(path) if path.exists() => state::load(path, network.config())?,
         _ => Runner::new(network, 1)?,
@@ -184,9 +183,8 @@ fn stream(
     runner: &mut Runner<f32>,
     next: &mpsc::Receiver<Next>,
     asked: &AtomicU8,
-    answer: Answer,
+    answer: Answer<'_>,
 ) -> anyhow::Result<ExitCode> {
-    let size = network.config().input_size;
     let mut number = 0u64;
     loop {
         let next = next.recv();
@@ -209,14 +207,7 @@ fn stream(
             continue;
         }
         let wrong = |reason: String| Mistake(format!("standard input, line {number}: {reason}"));
-        let (Step::Numbers(input) | Step::Named { input }) = serde_json::from_str(&line)
-            .map_err(|_| wrong(format!("{size} numbers were expected as [0.5, ...], the inputs of a time step")))?;
-        if input.len() != size {
-            return Err(wrong(format!("it has {} numbers where the network takes {size}", input.len())).into());
-        }
-        if let Some(bad) = input.iter().find(|value| !value.is_finite()) {
-            return Err(wrong(format!("it holds {bad}, where finite numbers were expected")).into());
-        }
+        let input = answer.reader.step(&line).map_err(wrong)?;
         let mut told = String::new();
         infer(network, runner, &[&input], |_, logits| told = format!("{}\n", answer.tell(logits)))?;
         print(told.as_bytes())?;
@@ -230,10 +221,19 @@ mod tests {
 
     #[test]
     fn probabilities_are_those_of_logits_of_any_size() {
-        let bits = Answer { kind: TargetKind::Bits, logits: false }.tell(&[0.0, 1000.0, -1000.0]);
+        let folder = tempfile::tempdir().unwrap();
+        let copy = sparsam_train::TaskConfig::by_name("copy").unwrap();
+        let mut config = sparsam_train::Config::default_for(copy, sparsam::Model::Lstm);
+        config.network.hidden_size = 1;
+        let trainer = sparsam_train::Trainer::new(config, folder.path()).unwrap();
+        let run = sparsam_train::RunFolder::open(folder.path()).unwrap();
+        let reader = &run.input_reader(trainer.network().config()).unwrap();
+        let of = |kind, logits| Answer { kind, logits, reader };
+        let bits = of(TargetKind::Bits, false).tell(&[0.0, 1000.0, -1000.0]);
         assert_eq!(bits, json!({"bits": [0, 1, 0], "probabilities": [0.5, 1.0, 0.0]}));
-        let classes = Answer { kind: TargetKind::Classes, logits: true }.tell(&[1000.0, 1000.0, -1000.0]);
+        let classes = of(TargetKind::Classes, true).tell(&[1000.0, 1000.0, -1000.0]);
         let expected = json!({"class": 0, "probabilities": [0.5, 0.5, 0.0], "logits": [1000.0, 1000.0, -1000.0]});
         assert_eq!(classes, expected);
+        assert_eq!(of(TargetKind::Numbers, true).tell(&[1.5]), json!({"numbers": [1.5]}));
     }
 }

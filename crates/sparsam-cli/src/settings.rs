@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use clap_complete::Shell;
 use sparsam::Model;
 use sparsam::index::IndexKind;
+use sparsam::option::{OptionValue, Value};
 use sparsam_train::data::DataSet;
-use sparsam_train::{Checkpoint, Config, RunFolder, TaskConfig};
+use sparsam_train::data_sets::DATA_SETS;
+use sparsam_train::{Checkpoint, Config, RunFolder, TaskConfig, task};
 
 use crate::arguments::{self, Arguments, Common, DataCheck, DataFetch, Verb, Which};
 use crate::failure::Mistake;
@@ -26,6 +28,8 @@ pub enum Settings {
     Bench(Bench),
     Reproduce(Reproduce),
     Data(Data),
+    /// Say what a file of sequences holds.
+    CheckFile(Box<Config>),
     Completions(Shell),
 }
 
@@ -50,6 +54,7 @@ pub enum Start {
         batches: Option<u64>,
         cooldown: Option<u64>,
         until: Option<f64>,
+        patience: Option<u64>,
     },
 }
 
@@ -212,7 +217,7 @@ impl TryFrom<Arguments> for Settings {
             Verb::Runs(arguments::Runs { folder, json }) => Ok(Self::Runs(Runs { folder, json })),
             Verb::Bench(arguments) => bench(arguments).map(Self::Bench),
             Verb::Reproduce(arguments) => reproduce(arguments).map(Self::Reproduce),
-            Verb::Data(arguments) => data(arguments).map(Self::Data),
+            Verb::Data(arguments) => data(arguments),
             Verb::Completions { shell } => Ok(Self::Completions(shell)),
         }
     }
@@ -245,22 +250,30 @@ fn train(arguments: arguments::Train) -> anyhow::Result<Train> {
 fn resume(folder: PathBuf, options: &Options) -> anyhow::Result<Start> {
     check_exists(&folder)?;
     RunFolder::open(&folder)?;
-    if let Some(flag) = options.iter().find(|flag| !["batches", "cooldown", "until"].contains(flag)) {
+    if let Some(flag) = options.iter().find(|flag| !["batches", "cooldown", "until", "patience"].contains(flag)) {
         mistake!(
-            "--{flag} cannot change a run that has begun, only --batches, --cooldown and --until can; to start another from \
-             its configuration: --config {} --{flag} ...",
+            "--{flag} cannot change a run that has begun, only --batches, --cooldown, --until and --patience can; to start \
+             another from its configuration: --config {} --{flag} ...",
             shell_word(&folder.join("config.toml"))
         );
     }
     let (batches, cooldown, until) = (options.whole("batches"), options.whole("cooldown"), options.number("until"));
-    Ok(Start::Resume { folder, batches, cooldown, until })
+    let patience = options.whole("patience");
+    Ok(Start::Resume { folder, batches, cooldown, until, patience })
 }
 
 fn configure(arguments: &arguments::Train) -> anyhow::Result<Config> {
     let model = arguments.model.as_deref();
-    // Whoever names nothing but data means sequences of their own.
-    let own = arguments.config.is_none() && arguments.options.iter().any(|flag| flag == "data");
-    let task = arguments.task.as_deref().or(own.then_some("sequences"));
+    let has = |name: &str| arguments.options.iter().any(|flag| flag == name);
+    // Whoever names nothing but data means sequences, or a text, of their own.
+    let own = if has("tokens") { "text" } else { "sequences" };
+    let own = (arguments.config.is_none() && has("data")).then_some(own);
+    if let (Some("sequences"), None, Some(data)) = (own, &arguments.task, arguments.options.text("data"))
+        && [".txt", ".txt.gz"].iter().any(|end| data.to_lowercase().ends_with(end))
+    {
+        mistake!("--data {data} names a text: say what it is cut into, --tokens chars or --tokens words");
+    }
+    let task = arguments.task.as_deref().or(own);
     let base = match (&arguments.config, task) {
         (Some(file), _) if !file.is_file() => {
             if let Ok(about) = std::fs::metadata(file) {
@@ -392,12 +405,26 @@ fn reproduce(arguments: arguments::Reproduce) -> anyhow::Result<Reproduce> {
     Ok(Reproduce { figure, quick, seeds, minutes, tasks, models, output, data, json: common.json, threads })
 }
 
-fn data(arguments: arguments::Data) -> anyhow::Result<Data> {
+fn data(arguments: arguments::Data) -> anyhow::Result<Settings> {
     let (name, folder, action) = match arguments {
         arguments::Data::Fetch(DataFetch { name, data, from }) => (name, data, DataAction::Fetch { from }),
-        arguments::Data::Check(DataCheck { name, data }) => (name, data, DataAction::Check),
+        arguments::Data::Check(DataCheck { name, data, targets }) => {
+            if DataSet::by_name(&name).is_none() && Path::new(&name).exists() {
+                let targets = targets.and_then(|name| task::Targets::from_value(&Value::Text(name)));
+                let own = task::Sequences { data: name, targets: targets.unwrap_or_default(), ..Default::default() };
+                let config = Config::default_for(TaskConfig::Sequences(own), Model::Lstm);
+                return Ok(Settings::CheckFile(Box::new(config)));
+            }
+            if targets.is_some() {
+                mistake!("--targets says what the targets of a file are, and there is no file {name}");
+            }
+            (name, data, DataAction::Check)
+        }
     };
-    let Some(set) = DataSet::by_name(&name) else { mistake!("there is no data set {name}") };
+    let Some(set) = DataSet::by_name(&name) else {
+        let names: Vec<&str> = DATA_SETS.iter().map(|set| set.name).collect();
+        mistake!("there is no data set and no file {name}; name a file of sequences, or one of {}", names.join(", "))
+    };
     if let DataAction::Fetch { from: Some(from) } = &action
         && set.files.len() > 1
         && from.is_file()
@@ -407,7 +434,7 @@ fn data(arguments: arguments::Data) -> anyhow::Result<Data> {
     if folder.is_file() {
         mistake!("{} is a file; name a folder for the data", folder.display());
     }
-    Ok(Data { set, folder, action })
+    Ok(Settings::Data(Data { set, folder, action }))
 }
 
 fn bench(arguments: arguments::Bench) -> anyhow::Result<Bench> {

@@ -21,13 +21,15 @@ pub fn run(settings: Train) -> anyhow::Result<ExitCode> {
     let mut trainer = match settings.start {
         Start::New { config, folder: Some(folder) } => Trainer::new(*config, &folder)?,
         Start::New { config, folder: None } => in_free_folder(&config)?,
-        Start::Resume { folder, batches, cooldown, until } => {
+        Start::Resume { folder, batches, cooldown, until, patience } => {
             let mut trainer = Trainer::resume(&folder)?;
-            if batches.is_some() || cooldown.is_some() || until.is_some() {
-                let Config { batches: had, cooldown: fell, until: ended, .. } = *trainer.config();
+            if batches.is_some() || cooldown.is_some() || until.is_some() || patience.is_some() {
+                let Config { batches: had, cooldown: fell, until: ended, patience: waited, .. } = *trainer.config();
                 // Whoever gives more to a run that has learnt its task wants it to go on.
                 let ended = if trainer.has_learnt() { 0.0 } else { ended };
-                trainer.set_end(batches.unwrap_or(had), cooldown.unwrap_or(fell), until.unwrap_or(ended))?;
+                let waited = if trainer.is_no_better() { 0 } else { waited };
+                let (until, patience) = (until.unwrap_or(ended), patience.unwrap_or(waited));
+                trainer.set_end(batches.unwrap_or(had), cooldown.unwrap_or(fell), until, patience)?;
             }
             trainer
         }
@@ -43,7 +45,7 @@ pub fn run(settings: Train) -> anyhow::Result<ExitCode> {
     let lost = display.close();
     let status = match outcome? {
         Outcome::Stopped => asked.status(),
-        Outcome::Finished | Outcome::Learnt => None,
+        Outcome::Finished | Outcome::Learnt | Outcome::NoBetter => None,
     };
     let Some(status) = status else {
         return Ok(if lost { ExitCode::from(OUTPUT_LOST) } else { ExitCode::SUCCESS });

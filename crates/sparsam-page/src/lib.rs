@@ -115,7 +115,7 @@ impl About {
             input_names: Vec::new(),
             output_names: Vec::new(),
             outputs,
-            input_size: config.input_size,
+            input_size: config.input_len(),
             output_size: config.output_len(),
             model: config.memory.name(),
             memory_size: memory.get("memory_size").and_then(Value::as_u64),

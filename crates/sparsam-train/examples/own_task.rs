@@ -67,12 +67,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut trainer = Trainer::with_task(config, Box::new(Addition), &folder)?;
     let mut watch = |event: Event<'_>| {
         if let Event::Evaluated { metrics, .. } = event {
-            println!("after {} sequences: {:.3} wrong bits per sequence", metrics.sequences, metrics.wrong);
+            println!(
+                "after {} sequences: {:.3} wrong bits per sequence",
+                metrics.sequences,
+                metrics.wrong.unwrap_or(0.0)
+            );
         }
     };
     trainer.run(&mut watch, &AtomicBool::new(false))?;
     let long = trainer.evaluate(Some(32), 256)?;
-    println!("numbers of 32 bits, four times as long as any trained on: {:.3} wrong bits of 33", long.wrong);
+    println!(
+        "numbers of 32 bits, four times as long as any trained on: {:.3} wrong bits of 33",
+        long.wrong.unwrap_or(0.0)
+    );
     std::fs::remove_dir_all(&folder)?;
     Ok(())
 }

@@ -2,10 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use sparsam::nn::loss;
-
 use crate::random::Stream;
-use crate::sequence::{Sequence, TargetKind, Targets};
+use crate::sequence::{Guess, Sequence, TargetKind, Targets};
 use crate::task::{Draw, Task};
 
 /// Sequences side by side, padded to the longest, as [`sparsam::Runner`] takes them: time step after time step, in each
@@ -42,15 +40,7 @@ impl Batch {
             for step in 0..sequence.steps() {
                 let place = step * rows + row;
                 self.inputs[place * input_size..(place + 1) * input_size].copy_from_slice(sequence.input(step));
-                match &mut self.targets {
-                    Targets::Bits { values, mask } => {
-                        if let Some(bits) = sequence.bits(step) {
-                            values[place * width..(place + 1) * width].copy_from_slice(bits);
-                            mask[place] = true;
-                        }
-                    }
-                    Targets::Classes(classes) => classes[place] = sequence.class(step),
-                }
+                self.targets.copy(place, sequence.targets(), step, width);
             }
         }
     }
@@ -75,22 +65,23 @@ impl Batch {
         &self.lengths
     }
 
-    /// The loss of `outputs` (T × B × O) summed over the batch, in natural-logarithm units, and `scale` × its gradient
-    /// in `gradient`.
+    /// The loss of `outputs` (T × B × O) summed over the batch, in nats or, of numbers, in their squared unit; and `scale` ×
+    /// its gradient in `gradient`.
     ///
     /// # Errors
     /// [`sparsam::Error::NotFinite`] names the time step and the row at which it is infinite or not a number;
     /// [`sparsam::Error::Shape`] if the outputs or the gradient are not those of this batch.
     pub fn loss(&self, outputs: &[f32], scale: f32, gradient: &mut [f32]) -> Result<f64, sparsam::Error> {
-        let width = self.output_size;
-        let result = match &self.targets {
-            Targets::Bits { values, mask } => loss::binary_cross_entropy(outputs, values, mask, width, scale, gradient),
-            Targets::Classes(classes) => loss::softmax_cross_entropy(outputs, classes, width, scale, gradient),
-        };
+        let expected = self.steps * self.rows * self.output_size;
+        if outputs.len() != expected {
+            let shape = "time steps × rows × numbers of an output".into();
+            return Err(sparsam::Error::Shape { what: "outputs", found: outputs.len(), expected, shape });
+        }
+        let result = self.targets.loss(0, outputs, self.output_size, scale, gradient);
         result.map_err(|error| self.named(error, outputs))
     }
 
-    /// Adds the loss of each row's outputs to `losses`, in natural-logarithm units.
+    /// Adds the loss of each row's outputs to `losses`, in the units of [`loss`](Self::loss).
     ///
     /// # Errors
     /// As [`loss`](Self::loss).
@@ -98,15 +89,7 @@ impl Batch {
         let width = self.output_size;
         let mut gradient = vec![0.0; width];
         for (place, output) in outputs.chunks_exact(width).enumerate() {
-            let result = match &self.targets {
-                Targets::Bits { values, mask } => {
-                    let (bits, used) = (&values[place * width..][..width], &mask[place..=place]);
-                    loss::binary_cross_entropy(output, bits, used, width, 0.0, &mut gradient)
-                }
-                Targets::Classes(classes) => {
-                    loss::softmax_cross_entropy(output, &classes[place..=place], width, 0.0, &mut gradient)
-                }
-            };
+            let result = self.targets.loss(place, output, width, 0.0, &mut gradient);
             losses[place % self.rows] += result.map_err(|error| self.named(error, outputs))?;
         }
         Ok(())
@@ -125,17 +108,18 @@ impl Batch {
         }
     }
 
-    /// How many bits or classes are wanted in the whole batch.
+    /// How many bits, classes or numbers are wanted in the whole batch.
     pub fn wanted(&self) -> u64 {
-        let count = match &self.targets {
-            Targets::Bits { mask, .. } => mask.iter().filter(|used| **used).count() * self.output_size,
-            Targets::Classes(classes) => classes.iter().flatten().count(),
-        };
-        count as u64
+        self.targets.wanted(self.output_size)
+    }
+
+    /// The loss of guessing all that is wanted, summed over the batch: in bits or, of numbers, in their squared unit.
+    pub fn guessed(&self, guess: &Guess) -> f64 {
+        self.targets.guessed(self.output_size, guess)
     }
 
     /// How many bits (a logit above 0 says 1) or classes (the largest logit) of `outputs` (T × B × O) are wrong in the
-    /// whole batch.
+    /// whole batch; 0 of numbers.
     pub fn wrong(&self, outputs: &[f32]) -> u64 {
         let places = outputs.chunks_exact(self.output_size).enumerate();
         places.filter_map(|(place, output)| self.targets.wrong(place, output)).sum()
@@ -226,6 +210,22 @@ mod tests {
         let mut losses = [0.0];
         batch.add_losses(&[0.0; 9], &mut losses).unwrap();
         assert!((losses[0] - loss).abs() < 1e-12);
+    }
+
+    #[test]
+    fn numbers_have_a_squared_error_and_are_never_wrong() {
+        let mut sequence = Sequence::new(1, 2, TargetKind::Numbers);
+        sequence.step();
+        sequence.step_with_numbers(&[3.0, -0.5]);
+        assert_eq!((sequence.numbers(0), sequence.bits(1)), (None, None));
+        assert_eq!(sequence.numbers(1), Some(&[3.0, -0.5][..]));
+        let mut batch = Batch::new(1, 1, 2, TargetKind::Numbers);
+        batch.fill(&[sequence]);
+        let mut gradient = [1.0; 4];
+        let loss = batch.loss(&[9.0, 9.0, 1.0, 0.5], 0.25, &mut gradient).unwrap();
+        assert_eq!((loss, gradient), (5.0, [0.0, 0.0, -1.0, 0.5]));
+        assert_eq!((batch.wanted(), batch.wrong(&[9.0; 4])), (2, 0));
+        assert_eq!(batch.guessed(&Guess::Numbers(vec![1.0, -0.5])), 4.0);
     }
 
     #[test]

@@ -33,6 +33,11 @@ sparsam::options! {
         ///
         /// With a curriculum training ends only at its last level.
         pub until: f64 = task.default_until(), in 0.0..=1e12;
+        /// End once N evaluations in a row show no lower loss than the lowest before; 0: never before the last batch.
+        ///
+        /// With a curriculum those of one level are compared.
+        #[serde(default)]
+        pub patience: u64 = 0;
         /// Largest norm of a gradient.
         ///
         /// A larger gradient (of the batch's mean loss) is scaled down to it.
@@ -73,12 +78,15 @@ sparsam::options! {
         /// Configurations that do not say theirs have an LSTM.
         #[serde(default)]
         pub controller: ControllerKind = ControllerKind::default();
+        /// Numbers that stand for a token, where inputs are tokens.
+        #[serde(default = "embedding_size")]
+        pub embedding_size: usize = embedding_size(), in 1..=1 << 24;
         /// First values by what a parameter is for, or every weight within ±1/√fan_in.
         pub initial_values: InitialValues = InitialValues::default();
         /// First weights of the inputs lie in ± this; 0: by what suits the task's inputs.
         ///
         /// That is ±2 divided by the root mean square of the lengths of the first sequences' inputs, or by half of it if they
-        /// are one-hot.
+        /// are one-hot or tokens.
         pub input_bound: f64 = 0.0, in 0.0..=1e3;
     }
     with {
@@ -89,6 +97,11 @@ sparsam::options! {
 
 /// The learning rate falls over one in so many of a run's batches, the last ones, unless told otherwise.
 const COOLDOWN_PART: u64 = 4;
+
+/// Numbers in an embedding unless told otherwise.
+fn embedding_size() -> usize {
+    64
+}
 
 /// The largest whole number that TOML can write.
 const LARGEST: u64 = i64::MAX as u64;
@@ -230,7 +243,10 @@ impl Config {
 
     /// The configuration of the network, whose inputs and outputs are the task's.
     pub fn network_config(&self, task: &dyn Task) -> NetworkConfig {
-        NetworkConfig::new(task.input_size(), task.output_size())
+        let tokens = task.vocabulary_size();
+        let input_size = if tokens > 0 { self.network.embedding_size } else { task.input_size() };
+        NetworkConfig::new(input_size, task.output_size())
+            .with_vocabulary(tokens)
             .with_hidden_size(self.network.hidden_size)
             .with_controller(self.network.controller)
             .with_memory(self.network.memory.clone())

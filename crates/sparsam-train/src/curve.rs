@@ -5,7 +5,7 @@ use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
-use crate::{Metrics, Units};
+use crate::{Metrics, Per, Units};
 
 const WIDTH: u32 = 860;
 
@@ -66,12 +66,14 @@ type Drawing = Result<(), Box<dyn std::error::Error>>;
 
 fn draw_to(svg: &mut String, metrics: &[Metrics], title: &str, units: Units) -> Drawing {
     let grows = metrics.iter().any(|line| line.level.is_some());
-    let charts = if grows { 3 } else { 2 };
+    let wrong = units.wrong();
+    let charts = 1 + u32::from(wrong.is_some()) + u32::from(grows);
+    let x_desc = "sequences trained on";
     let root = SVGBackend::with_string(svg, (WIDTH, TITLE + charts * HEIGHT)).into_drawing_area();
     root.fill(&WHITE)?;
     let root = root.titled(title, (FONT, 22).into_font().color(&INK))?;
-    let (above, below) = root.split_vertically(HEIGHT);
-    let (below, lowest_chart) = below.split_vertically(HEIGHT);
+    let mut areas = root.split_evenly((charts as usize, 1)).into_iter();
+    let Some(above) = areas.next() else { return Ok(()) };
 
     let clamp = |loss: f64| loss.clamp(SMALLEST_LOSS, 1e12);
     let guessing = metrics.iter().filter_map(|line| Some((line.sequences as f64, clamp(line.guessing?)))).collect();
@@ -79,7 +81,7 @@ fn draw_to(svg: &mut String, metrics: &[Metrics], title: &str, units: Units) -> 
     let lowest = 10f64.powf(loss.smallest().min(1.0).log10().floor());
     let highest = 10f64.powf(loss.largest().max(10.0 * lowest).log10().ceil());
     let axis = (lowest..highest).log_scale();
-    draw_chart(&above, &loss, axis, 7, "loss, bits per sequence", None)?
+    draw_chart(&above, &loss, axis, 7, &units.loss_axis(), (charts == 1).then_some(x_desc))?
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE)
@@ -87,18 +89,23 @@ fn draw_to(svg: &mut String, metrics: &[Metrics], title: &str, units: Units) -> 
         .label_font((FONT, 16).into_font().color(&INK))
         .draw()?;
 
-    let wrong = Curves::new(metrics, |line| (line.training_wrong.clamp(0.0, 1e12), line.wrong.clamp(0.0, 1e12)));
-    let highest = if wrong.largest() > 0.0 { 1.05 * wrong.largest() } else { 1.0 };
-    let y_desc = format!("wrong {} per sequence", units.wrong);
-    let x_desc = "sequences trained on";
-    draw_chart(&below, &wrong, 0.0..highest, 6, &y_desc, (!grows).then_some(x_desc))?;
+    if let Some((wrong, area)) = wrong.and_then(|wrong| Some((wrong, areas.next()?))) {
+        let clamp = |wrong: Option<f64>| wrong.unwrap_or(0.0).clamp(0.0, 1e12);
+        let y_desc = match units.per {
+            Per::Sequence => format!("wrong {wrong} per sequence"),
+            Per::Target(_) => format!("share of wrong {wrong}"),
+        };
+        let wrong = Curves::new(metrics, |line| (clamp(line.training_wrong), clamp(line.wrong)));
+        let highest = if wrong.largest() > 0.0 { 1.05 * wrong.largest() } else { 1.0 };
+        draw_chart(&area, &wrong, 0.0..highest, 6, &y_desc, (!grows).then_some(x_desc))?;
+    }
 
-    if grows {
+    if let (true, Some(area)) = (grows, areas.next()) {
         let level = Curves::new(metrics, |line| (1.0, line.level.map_or(1.0, |level| level as f64)));
         let level = Curves { training: Vec::new(), ..level };
         let axis = (1.0..level.largest().max(2.0)).log_scale().base(2.0);
         let y_desc = format!("{} at most", units.level);
-        draw_chart(&lowest_chart, &level, axis, 7, &y_desc, Some(x_desc))?;
+        draw_chart(&area, &level, axis, 7, &y_desc, Some(x_desc))?;
     }
     root.present()?;
     Ok(())
@@ -175,15 +182,16 @@ fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TargetKind;
 
-    const UNITS: Units = Units { wrong: "bits", level: "vectors" };
+    const UNITS: Units = Units { kind: TargetKind::Bits, per: Per::Sequence, level: "vectors" };
 
     fn line(batch: u64, loss: f64) -> Metrics {
         Metrics {
             batch,
             sequences: 8 * batch,
             training_loss: 1.1 * loss,
-            training_wrong: 0.6 * loss,
+            training_wrong: Some(0.6 * loss),
             gradient_norm: 1.0,
             gradient_overflows: 0,
             gradient_limit: None,
@@ -191,7 +199,7 @@ mod tests {
             loss,
             loss_error: None,
             guessing: None,
-            wrong: 0.5 * loss,
+            wrong: Some(0.5 * loss),
             right: None,
             right_error: None,
             seconds: 1.0,
@@ -222,6 +230,17 @@ mod tests {
         let levels = metrics.iter().map(|line| Metrics { level: Some(3 << (line.batch / 5000)), ..line.clone() });
         let svg = draw(&levels.collect::<Vec<_>>(), "copy with sam", UNITS);
         assert!(svg.contains("vectors at most") && svg.contains("\n16\n"), "{svg}");
+    }
+
+    #[test]
+    fn numbers_and_characters_have_axes_of_their_own() {
+        let metrics: Vec<_> = (1..8).map(|batch| line(batch, 3.0 / batch as f64)).collect();
+        let numbers = Units { kind: TargetKind::Numbers, per: Per::Target("number"), ..UNITS };
+        let svg = draw(&metrics, "", numbers);
+        assert!(svg.contains("mean squared error") && svg.contains("sequences trained on") && !svg.contains("wrong"));
+        let characters = Units { kind: TargetKind::Classes, per: Per::Target("character"), ..UNITS };
+        let svg = draw(&metrics, "", characters);
+        assert!(svg.contains("loss, bits per character") && svg.contains("share of wrong characters"), "{svg}");
     }
 
     #[test]

@@ -4,34 +4,39 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
-use sparsam::nn::loss::BITS;
 use sparsam::{Network, Runner};
 
-use crate::Error;
 use crate::batch::Batch;
 use crate::random::Stream;
-use crate::sequence::{Sequence, TargetKind};
+use crate::sequence::{Guess, Sequence, TargetKind};
 use crate::task::{Draw, Source, Task};
+use crate::{Error, Per};
 
-/// What an evaluation measured.
+/// What an evaluation measured, in the [units](crate::Units) of the task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Sequences evaluated.
     pub sequences: u64,
-    /// Loss in bits per sequence.
+    /// Bits, classes or numbers that they wanted in all; 0 in those that an earlier version kept.
+    #[serde(default)]
+    pub targets: u64,
+    /// Loss in bits per sequence; where [`Units`](crate::Units) say so, per target, and of numbers the mean squared error.
     pub loss: f64,
-    /// The standard error of that mean; none of a single sequence.
+    /// The standard error of that mean over sequences; none of a single one.
     pub loss_error: Option<f64>,
-    /// What the loss would be if every wanted output were guessed, each value as likely as the others: one bit for a bit,
-    /// log₂ of their number for a class.
+    /// What the loss would be if every wanted output were guessed, as the task's [`Guess`] says: each value as likely as the
+    /// others (one bit for a bit, log₂ of their number for a class), each class by its frequency, or the mean of the numbers.
     pub guessing: f64,
-    /// Wrong bits (or classes, see [`TargetKind`](crate::TargetKind)) per sequence.
-    pub wrong: f64,
-    /// The share of the sequences without any wrong output.
-    pub right: f64,
+    /// Wrong bits (or classes, see [`TargetKind`](crate::TargetKind)) per sequence, or per target as the loss; none of numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong: Option<f64>,
+    /// The share of the sequences without any wrong output; none where losses are told per target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub right: Option<f64>,
     /// Its standard error: half the width of Wilson's interval at one standard error, which is not 0 when all or none of
     /// the sequences are right.
-    pub right_error: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub right_error: Option<f64>,
     /// The answers, category by category, if the task has [categories](crate::Categories).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub categories: Vec<CategoryScore>,
@@ -60,6 +65,15 @@ impl Evaluation {
     pub fn mean_error(&self) -> Option<f64> {
         let errors: Vec<f64> = self.categories.iter().filter_map(CategoryScore::error).collect();
         (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64)
+    }
+
+    /// The losses of all sequences together.
+    pub(crate) fn total(&self, per: Per) -> f64 {
+        let count = match per {
+            Per::Sequence => self.sequences,
+            Per::Target(_) => self.targets,
+        };
+        self.loss * count as f64
     }
 
     /// How many categories have an error above this.
@@ -121,7 +135,12 @@ pub fn evaluate_until(
     stop: &AtomicBool,
 ) -> Result<Option<Evaluation>, Error> {
     let config = network.config();
-    if (config.input_size, config.output_size) != (task.input_size(), task.output_size()) {
+    if config.vocabulary_size != task.vocabulary_size() {
+        let (of_task, of_network) = (task.vocabulary_size(), config.vocabulary_size);
+        let reason = format!("it has {of_task} tokens, the network {of_network}");
+        return Err(Error::option("task", task.name(), reason));
+    }
+    if (config.input_len(), config.output_size) != (task.input_size(), task.output_size()) {
         let reason = format!(
             "it has inputs of {} and outputs of {} numbers, the network {} and {}",
             task.input_size(),
@@ -191,7 +210,7 @@ impl Evaluator {
         }
     }
 
-    /// [`run`](Self::run) that ends early once the losses of all sequences sum up to more than `most` bits.
+    /// [`run`](Self::run) that ends early once the losses of all sequences sum up to more than `most`.
     pub(crate) fn run_up_to(
         &mut self,
         most: f64,
@@ -303,20 +322,57 @@ fn share(of: u64, all: u64) -> (f64, f64) {
     (of / all, (of * (all - of) / all + 0.25).sqrt() / (all + 1.0))
 }
 
+/// What sequences lost and how much they wanted, in all; for a mean over targets and its standard error.
+#[derive(Default)]
+struct Sums {
+    loss: f64,
+    wanted: f64,
+    /// Of the products of the two.
+    loss_loss: f64,
+    loss_wanted: f64,
+    wanted_wanted: f64,
+}
+
+impl Sums {
+    fn add(&mut self, loss: f64, wanted: u64) {
+        let wanted = wanted as f64;
+        self.loss += loss;
+        self.wanted += wanted;
+        self.loss_loss += loss * loss;
+        self.loss_wanted += loss * wanted;
+        self.wanted_wanted += wanted * wanted;
+    }
+
+    /// The mean over all targets of `count` sequences, and its standard error as that of a ratio of means (Cochran 1977,
+    /// section 6.4), in which sequences are independent of each other and the targets of one are not.
+    fn mean(&self, count: u64) -> (f64, Option<f64>) {
+        let count = count as f64;
+        let mean = self.loss / self.wanted.max(1.0);
+        let squares = self.loss_loss - 2.0 * mean * self.loss_wanted + mean * mean * self.wanted_wanted;
+        let error = (squares.max(0.0) * count / (count - 1.0)).sqrt() / self.wanted.max(1.0);
+        (mean, (count > 1.0).then_some(error))
+    }
+}
+
 /// What is counted of outputs, piece by piece.
 struct Scores {
     kind: TargetKind,
+    per: Per,
+    guess: Guess,
     output_size: usize,
-    /// Of each row's sequence so far: its loss in natural-logarithm units, and wrong bits or classes.
+    /// Of each row's sequence so far: its loss in the units of [`Batch::loss`], wrong bits or classes, and what it wants.
     losses: Vec<f64>,
     wrong_of: Vec<u64>,
-    /// Of the sequences that ended: loss in bits.
+    wanted_of: Vec<u64>,
+    /// Of the sequences that ended: loss as it is told.
     loss: Mean,
+    sums: Sums,
     /// Those without a wrong output.
     right: u64,
-    /// Of all outputs: bits or classes wanted, and those that were wrong.
+    /// Of all outputs: bits, classes or numbers wanted, those that were wrong, and the loss of guessing.
     wanted: u64,
     wrong: u64,
+    guessed: f64,
     categories: Vec<CategoryScore>,
     /// The answer that each row is in: its category, and whether it is wrong so far.
     answers: Vec<Option<(usize, bool)>>,
@@ -328,26 +384,33 @@ impl Scores {
         let categories = names.into_iter().map(|name| CategoryScore { name, answers: 0, wrong: 0 }).collect();
         Self {
             kind: task.target_kind(),
+            per: task.per(),
+            guess: task.guess(),
             output_size: task.output_size(),
             losses: vec![0.0; rows],
             wrong_of: vec![0; rows],
+            wanted_of: vec![0; rows],
             loss: Mean::default(),
+            sums: Sums::default(),
             right: 0,
             wanted: 0,
             wrong: 0,
+            guessed: 0.0,
             categories,
             answers: vec![None; rows],
         }
     }
 
-    /// The loss so far, in bits, of all sequences together.
+    /// The loss so far, as it is told, of all sequences together.
     fn lost(&self) -> f64 {
-        self.loss.mean * self.loss.count as f64 + self.losses.iter().sum::<f64>() * BITS
+        self.loss.mean * self.loss.count as f64 + self.losses.iter().sum::<f64>() * self.kind.scale()
     }
 
     /// Counts the sequence that a row was in: it is over.
     fn end_sequence(&mut self, row: usize) {
-        self.loss.add(std::mem::take(&mut self.losses[row]) * BITS);
+        let loss = std::mem::take(&mut self.losses[row]) * self.kind.scale();
+        self.loss.add(loss);
+        self.sums.add(loss, std::mem::take(&mut self.wanted_of[row]));
         self.right += u64::from(std::mem::take(&mut self.wrong_of[row]) == 0);
     }
 
@@ -363,12 +426,16 @@ impl Scores {
     /// Takes the next piece of each row, and what the network put out at its steps (T × rows × O).
     fn add(&mut self, pieces: &[Sequence], outputs: &[f32]) {
         let width = self.output_size;
-        let wanted = if self.kind == TargetKind::Bits { width as u64 } else { 1 };
         for (row, piece) in pieces.iter().enumerate() {
+            if !self.guess.is_even(self.kind) {
+                self.guessed += piece.targets().guessed(width, &self.guess);
+            }
             for step in 0..piece.steps() {
                 let output = &outputs[(step * pieces.len() + row) * width..][..width];
                 let Some((wrong, category, goes_on)) = piece.score(step, output) else { continue };
+                let wanted = piece.targets().wanted_at(step, width);
                 self.wanted += wanted;
+                self.wanted_of[row] += wanted;
                 self.wrong += wrong;
                 self.wrong_of[row] += wrong;
                 match &mut self.answers[row] {
@@ -386,16 +453,28 @@ impl Scores {
         for row in 0..self.answers.len() {
             self.end_answer(row);
         }
-        let (right, right_error) = share(self.right, self.loss.count);
-        let sequences = self.loss.count as f64;
+        let sequences = self.loss.count;
+        let (loss, loss_error, count) = match self.per {
+            Per::Sequence => (self.loss.mean, self.loss.error(), sequences),
+            Per::Target(_) => {
+                let (mean, error) = self.sums.mean(sequences);
+                (mean, error, self.wanted.max(1))
+            }
+        };
+        if self.guess.is_even(self.kind) {
+            self.guessed = self.kind.evenly(self.wanted, self.output_size);
+        }
+        let has_wrong = self.kind.has_wrong();
+        let right = (has_wrong && self.per == Per::Sequence).then(|| share(self.right, sequences));
         Evaluation {
-            sequences: self.loss.count,
-            loss: self.loss.mean,
-            loss_error: self.loss.error(),
-            guessing: self.wanted as f64 * self.kind.guessing(self.output_size) / sequences,
-            wrong: self.wrong as f64 / sequences,
-            right,
-            right_error,
+            sequences,
+            targets: self.wanted,
+            loss,
+            loss_error,
+            guessing: self.guessed / count as f64,
+            wrong: has_wrong.then_some(self.wrong as f64 / count as f64),
+            right: right.map(|(right, _)| right),
+            right_error: right.map(|(_, error)| error),
             categories: self.categories,
         }
     }
@@ -446,12 +525,11 @@ mod tests {
         assert_eq!(found.guessing, mean);
         assert!((found.loss - mean).abs() < 1e-4, "{found:?}");
         assert!((found.loss_error.unwrap() - (variance / 40.0).sqrt()).abs() < 1e-4, "{found:?}");
-        assert_eq!(found.right, 0.0);
+        assert_eq!((found.right, found.targets as f64), (Some(0.0), wanted.iter().sum::<f64>()));
         assert_eq!(evaluate(&network, &*task, None, 1, 8, 7).unwrap().loss_error, None);
         // A confident one loses more than by guessing.
         network.parameters_mut().get_mut("output.bias").unwrap().fill(9.0);
         assert!(evaluate(&network, &*task, None, 40, 8, 7).unwrap().loss > 4.0 * mean);
-        assert_eq!((TargetKind::Bits.guessing(8), TargetKind::Classes.guessing(8)), (1.0, 3.0));
     }
 
     #[test]
@@ -470,8 +548,8 @@ mod tests {
         });
         let right = right.count() as f64 / 200.0;
         // Half of the short ones, and a quarter of the others.
-        assert!(found.right == right && (0.25..0.5).contains(&right), "{found:?}");
-        assert!((found.right_error - (right * (1.0 - right) / 200.0).sqrt()).abs() < 1e-3, "{found:?}");
+        assert!(found.right == Some(right) && (0.25..0.5).contains(&right), "{found:?}");
+        assert!((found.right_error.unwrap() - (right * (1.0 - right) / 200.0).sqrt()).abs() < 1e-3, "{found:?}");
     }
 
     #[test]
@@ -578,7 +656,7 @@ mod tests {
                     batch.wrong(&outputs)
                 })
                 .collect();
-            assert_eq!(alone.iter().sum::<u64>() as f64 / 8.0, whole.wrong);
+            assert_eq!(Some(alone.iter().sum::<u64>() as f64 / 8.0), whole.wrong);
         }
     }
 

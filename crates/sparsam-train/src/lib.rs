@@ -47,6 +47,6 @@ pub use evaluation::{CategoryScore, Evaluation, evaluate, evaluate_until, evalua
 pub use metrics::{Metrics, Units};
 pub use random::{Random, Stream};
 pub use run_folder::{Best, Checkpoint, RunFolder, load_network};
-pub use sequence::{Sequence, TargetKind};
-pub use task::{Categories, ChannelNames, Channels, Draw, Given, Source, Task, TaskConfig};
+pub use sequence::{Guess, Per, Sequence, TargetKind};
+pub use task::{Categories, ChannelNames, Channels, Draw, Given, InputReader, Source, Task, TaskConfig};
 pub use training::{BatchReport, Event, Observer, Outcome, Trainer};

@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::sequence::{Per, TargetKind};
 use crate::task::Task;
 
 /// What was measured at one evaluation: a line of `metrics.jsonl`.
 ///
-/// A loss is in bits per sequence; `wrong` counts wrong bits (or classes, see
-/// [`TargetKind`](crate::TargetKind)) per sequence.
+/// A loss is in bits per sequence, and `wrong` counts wrong bits or classes per sequence; [`Units`] says where they are told
+/// otherwise: of text in bits a character or word, and of numbers as the mean squared error, of which none is wrong or right.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// Batches trained so far.
@@ -16,8 +17,9 @@ pub struct Metrics {
     pub sequences: u64,
     /// Loss of the batches trained on since the line before.
     pub training_loss: f64,
-    /// Wrong outputs in those batches.
-    pub training_wrong: f64,
+    /// Wrong outputs in those batches; none where no output is right or wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_wrong: Option<f64>,
     /// Mean norm of the gradient in those batches, before clipping, without those that overflowed.
     pub gradient_norm: f64,
     /// Batches among them whose gradient was infinite or not a number, so that nothing was learnt from them.
@@ -38,9 +40,10 @@ pub struct Metrics {
     /// [`Evaluation`](crate::Evaluation::guessing).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guessing: Option<f64>,
-    /// Wrong outputs in the evaluation.
-    pub wrong: f64,
-    /// The share of its sequences without any wrong output.
+    /// Wrong outputs in the evaluation; none where no output is right or wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong: Option<f64>,
+    /// The share of its sequences without any wrong output; none where losses are not told per sequence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub right: Option<f64>,
     /// The standard error of that share; see [`Evaluation`](crate::Evaluation::right_error).
@@ -81,10 +84,12 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// What the quantities of a task are counted in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Units {
-    /// What may be wrong: "bits".
-    pub wrong: &'static str,
+    /// What the targets are.
+    pub kind: TargetKind,
+    /// What losses and wrong outputs are means over.
+    pub per: Per,
     /// What a level counts: "items".
     pub level: &'static str,
 }
@@ -92,6 +97,33 @@ pub struct Units {
 impl Units {
     /// Those of a task.
     pub fn of(task: &dyn Task) -> Self {
-        Self { wrong: task.target_kind().unit(), level: task.level_unit() }
+        Self { kind: task.target_kind(), per: task.per(), level: task.level_unit() }
+    }
+
+    /// What a loss is told in: "bits", "bits a character" or "squared error".
+    pub fn loss(self) -> String {
+        match (self.kind, self.per) {
+            (TargetKind::Numbers, _) => "squared error".into(),
+            (_, Per::Sequence) => "bits".into(),
+            (_, Per::Target(target)) => format!("bits a {target}"),
+        }
+    }
+
+    /// "loss, bits per sequence": what stands at an axis of losses.
+    pub fn loss_axis(self) -> String {
+        match (self.kind, self.per) {
+            (TargetKind::Numbers, _) => "mean squared error".into(),
+            (_, Per::Sequence) => "loss, bits per sequence".into(),
+            (_, Per::Target(target)) => format!("loss, bits per {target}"),
+        }
+    }
+
+    /// What may be wrong: "bits", "classes", "characters"; none if no output is right or wrong.
+    pub fn wrong(self) -> Option<String> {
+        match self.per {
+            _ if !self.kind.has_wrong() => None,
+            Per::Sequence => Some(self.kind.unit().into()),
+            Per::Target(target) => Some(format!("{target}s")),
+        }
     }
 }

@@ -27,15 +27,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sparsam::Network;
 use sparsam::checkpoint::{self, Extra};
 use sparsam::internal::{file, notice};
 use sparsam::nn::clip::AdaptiveClip;
 use sparsam::nn::optimiser::Optimiser;
+use sparsam::{Network, NetworkConfig};
 
 use crate::curriculum::Curriculum;
 use crate::sequence::TargetKind;
-use crate::task::{Given, Task};
+use crate::task::{Given, InputReader, Task};
 use crate::{Config, Error, Evaluation, Metrics, Units, draw_curve, tensorboard};
 
 const CONFIG: &str = "config.toml";
@@ -138,21 +138,40 @@ impl RunFolder {
     /// As [`config`](Self::config) and [`TaskConfig::build_with`](crate::TaskConfig::build_with).
     pub fn task(&self, evaluation_files: Option<&Path>) -> Result<Box<dyn Task>, Error> {
         let kept = read_kept(&self.path)?;
-        self.config()?.task.build_with(Given { kept: kept.as_ref(), evaluation_files, run: Some(&self.path) })
+        self.config()?.task.build_with(Given {
+            kept: kept.as_ref(),
+            evaluation_files,
+            run: Some(&self.path),
+            ..Given::default()
+        })
     }
 
-    /// What the targets of the run's task are; of a task whose data the run has described, without the data.
+    /// The run's task, to train on.
+    pub(crate) fn task_to_go_on(&self) -> Result<Box<dyn Task>, Error> {
+        let kept = read_kept(&self.path)?;
+        let given = Given { goes_on: kept.as_ref(), run: Some(&self.path), ..Given::default() };
+        self.config()?.task.build_with(given)
+    }
+
+    /// What the quantities of the run's task are counted in; of a task whose data the run has described, without the data.
     ///
     /// # Errors
     /// As [`task`](Self::task).
-    pub fn target_kind(&self) -> Result<TargetKind, Error> {
+    pub fn units(&self) -> Result<Units, Error> {
+        let config = self.config()?;
         let kept = read_kept(&self.path)?;
-        let unit = kept.as_ref().and_then(|kept| kept.get("targets")?.as_str());
-        let kinds = [TargetKind::Bits, TargetKind::Classes];
-        match kinds.into_iter().find(|kind| unit == Some(kind.unit())) {
-            Some(kind) => Ok(kind),
-            None => self.task(None).map(|task| task.target_kind()),
+        match kept.as_ref().and_then(|kept| TargetKind::by_unit(kept.get("targets")?.as_str()?)) {
+            Some(kind) => Ok(Units { kind, per: config.task.per(kind), level: "sequences" }),
+            None => self.task(None).map(|task| Units::of(&*task)),
         }
+    }
+
+    /// What reads inputs for the run's networks, such as this one.
+    ///
+    /// # Errors
+    /// As [`config`](Self::config); [`Error::Damaged`] if what the run keeps of its data cannot be read.
+    pub fn input_reader(&self, network: &NetworkConfig) -> Result<InputReader, Error> {
+        self.config()?.task.input_reader(read_kept(&self.path)?.as_ref(), network)
     }
 
     /// The levels that the run's training has drawn from of late.
@@ -273,6 +292,9 @@ pub(crate) struct Progress {
 pub(crate) struct Sums {
     pub batches: u64,
     pub sequences: u64,
+    /// Bits, classes or numbers that were wanted.
+    #[serde(default)]
+    pub wanted: u64,
     pub loss: f64,
     pub wrong: u64,
     /// Of the batches whose gradient was finite.
@@ -428,8 +450,6 @@ impl OpenRun {
         for (tag, value) in [
             ("loss/training", metrics.training_loss),
             ("loss/evaluation", metrics.loss),
-            ("wrong/training", metrics.training_wrong),
-            ("wrong/evaluation", metrics.wrong),
             ("gradient_norm", metrics.gradient_norm),
             ("gradient_overflows", metrics.gradient_overflows as f64),
             ("clipped", metrics.clipped as f64),
@@ -440,6 +460,8 @@ impl OpenRun {
         let level = metrics.level.map(|level| level as f64);
         for (tag, value) in [
             ("level", level),
+            ("wrong/training", metrics.training_wrong),
+            ("wrong/evaluation", metrics.wrong),
             ("loss/evaluation_error", metrics.loss_error),
             ("loss/guessing", metrics.guessing),
             ("right/evaluation", metrics.right),
@@ -542,7 +564,9 @@ fn title(config: &Config) -> String {
 fn kept_config(config: &Config) -> Result<String, Error> {
     let lines = config.to_toml()?;
     // Fields come before tables, so that a line is of these and no others.
-    let changes = |line: &str| ["batches = ", "cooldown = ", "until = "].iter().any(|field| line.starts_with(field));
+    let changes = |line: &str| {
+        ["batches = ", "cooldown = ", "until = ", "patience = "].iter().any(|field| line.starts_with(field))
+    };
     Ok(lines.lines().filter(|line| !changes(line)).map(|line| format!("{line}\n")).collect())
 }
 
@@ -553,12 +577,13 @@ fn check_config(folder: &Path, kept: &str, config: &Config) -> Result<(), Error>
     let mut kept = Config::from_kept_toml(kept, KEPT_CONFIG).map_err(|error| {
         Error::damaged(&path, format!("its configuration cannot be read ({error}); restore the file"))
     })?;
-    (kept.batches, kept.cooldown, kept.until) = (config.batches, config.cooldown, config.until);
+    (kept.batches, kept.cooldown) = (config.batches, config.cooldown);
+    (kept.until, kept.patience) = (config.until, config.patience);
     let Some((field, now, before)) = config.difference(&kept)? else {
         return Ok(());
     };
     let reason = format!(
-        "{field} is {now}, but the run was trained with {before}; only batches, cooldown and until can change: put {before} back \
+        "{field} is {now}, but the run was trained with {before}; only batches, cooldown, until and patience can change: put {before} back \
          to go on, or start another run with this configuration"
     );
     Err(Error::Config { source_name: folder.join(CONFIG).display().to_string(), reason })

@@ -1,38 +1,112 @@
 //! Sequences with targets.
 
+use sparsam::Error;
+use sparsam::nn::loss::{self, BITS};
+
 /// What the targets of a task are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetKind {
-    /// Each output is a bit: binary cross-entropy; wrong bits are counted.
+    /// Each output is a bit: binary cross-entropy, in bits; wrong bits are counted.
     Bits,
-    /// The outputs are the logits of classes, one of which is right: softmax cross-entropy; wrong classes are counted.
+    /// The outputs are the logits of classes, one of which is right: softmax cross-entropy, in bits; wrong classes are counted.
     Classes,
+    /// Each output is a number: squared error, in the squared unit of the targets. None is right or wrong.
+    Numbers,
 }
 
 impl TargetKind {
-    /// What is counted when it is wrong.
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Bits, Self::Classes, Self::Numbers];
+
+    /// What a target consists of: "bits", "classes" or "numbers".
     pub fn unit(self) -> &'static str {
         match self {
             Self::Bits => "bits",
             Self::Classes => "classes",
+            Self::Numbers => "numbers",
         }
     }
 
-    /// What guessing one of them, each as likely as the others, costs in bits: one for a bit, log₂ of their number for a
-    /// class. `output_size` is the numbers of an output.
-    pub fn guessing(self, output_size: usize) -> f64 {
+    /// The kind whose targets consist of this.
+    pub fn by_unit(unit: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.unit() == unit)
+    }
+
+    /// Whether outputs are right or wrong.
+    pub fn has_wrong(self) -> bool {
+        self != Self::Numbers
+    }
+
+    /// What losses are means over where a task says nothing else.
+    pub(crate) fn per(self) -> Per {
         match self {
-            Self::Bits => 1.0,
-            Self::Classes => (output_size.max(1) as f64).log2(),
+            Self::Bits | Self::Classes => Per::Sequence,
+            Self::Numbers => Per::Target("number"),
+        }
+    }
+
+    /// What a loss as [`loss`](sparsam::nn::loss) gives it is multiplied by to be told: cross-entropies are told in bits.
+    pub(crate) fn scale(self) -> f64 {
+        match self {
+            Self::Bits | Self::Classes => BITS,
+            Self::Numbers => 1.0,
+        }
+    }
+
+    /// The loss, as it is told, of guessing so many bits or classes, each value as likely as the others.
+    pub(crate) fn evenly(self, wanted: u64, output_size: usize) -> f64 {
+        match self {
+            Self::Classes => wanted as f64 * (output_size.max(1) as f64).log2(),
+            Self::Bits | Self::Numbers => wanted as f64,
+        }
+    }
+
+    /// Bits or numbers in a target, or its one class, where an output has `output_size` numbers.
+    fn parts(self, output_size: usize) -> u64 {
+        match self {
+            Self::Bits | Self::Numbers => output_size as u64,
+            Self::Classes => 1,
         }
     }
 }
 
-/// Targets, time step after time step (in a batch: in each step row after row).
+/// What a loss is the mean over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// Sequences: the losses of all targets of a sequence are summed.
+    Sequence,
+    /// Targets, one of which is called this: "character", "number".
+    Target(&'static str),
+}
+
+/// What is put out where nothing is known of a sequence: the loss of this is the yardstick for all others.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Guess {
+    /// Each value is as likely as the others: one bit for a bit, log₂ of their number for a class.
+    #[default]
+    Evenly,
+    /// Each class by its frequency: so many bits for it.
+    Frequencies(Vec<f64>),
+    /// These numbers, such as the means of those trained on; without them 0.
+    Numbers(Vec<f32>),
+}
+
+impl Guess {
+    /// Whether each value of targets of this kind is as likely as the others.
+    pub(crate) fn is_even(&self, kind: TargetKind) -> bool {
+        match kind {
+            TargetKind::Bits => true,
+            TargetKind::Classes => !matches!(self, Self::Frequencies(_)),
+            TargetKind::Numbers => false,
+        }
+    }
+}
+
+/// Targets, time step after time step (in a batch: in each step row after row). All that depends on their kind is here.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Targets {
-    /// O bits for each output, and for each output whether they count.
-    Bits { values: Vec<f32>, mask: Vec<bool> },
+    /// O bits or numbers for each output, and for each output whether they count.
+    Vectors { kind: TargetKind, values: Vec<f32>, mask: Vec<bool> },
     /// The class of each output, if it has one.
     Classes(Vec<Option<usize>>),
 }
@@ -40,31 +114,33 @@ pub(crate) enum Targets {
 impl Targets {
     pub fn new(kind: TargetKind) -> Self {
         match kind {
-            TargetKind::Bits => Self::Bits { values: Vec::new(), mask: Vec::new() },
+            TargetKind::Bits | TargetKind::Numbers => Self::Vectors { kind, values: Vec::new(), mask: Vec::new() },
             TargetKind::Classes => Self::Classes(Vec::new()),
         }
     }
 
-    /// How many bits (a logit above 0 says 1) of an output are wrong, or whether its class (the largest logit) is; none
-    /// if it has no target.
-    pub fn wrong(&self, place: usize, output: &[f32]) -> Option<u64> {
+    pub fn kind(&self) -> TargetKind {
         match self {
-            Self::Bits { values, mask } => mask[place].then(|| {
-                let bits = &values[place * output.len()..(place + 1) * output.len()];
-                output.iter().zip(bits).filter(|(output, bit)| (**output > 0.0) != (**bit > 0.5)).count() as u64
-            }),
-            Self::Classes(classes) => classes[place].map(|class| {
-                let right = output[class];
-                let wins = output.iter().enumerate().all(|(other, output)| other == class || *output < right);
-                u64::from(!wins)
-            }),
+            Self::Vectors { kind, .. } => *kind,
+            Self::Classes(_) => TargetKind::Classes,
+        }
+    }
+
+    /// Appends a place without a target.
+    fn push(&mut self, width: usize) {
+        match self {
+            Self::Vectors { values, mask, .. } => {
+                mask.push(false);
+                values.resize(mask.len() * width, 0.0);
+            }
+            Self::Classes(classes) => classes.push(None),
         }
     }
 
     /// Room for `outputs` outputs of `width` numbers, without targets.
     pub fn clear(&mut self, outputs: usize, width: usize) {
         match self {
-            Self::Bits { values, mask } => {
+            Self::Vectors { values, mask, .. } => {
                 values.clear();
                 values.resize(outputs * width, 0.0);
                 mask.clear();
@@ -75,6 +151,104 @@ impl Targets {
                 classes.resize(outputs, None);
             }
         }
+    }
+
+    /// Puts a target of others, of the same kind, at a place.
+    pub fn copy(&mut self, place: usize, others: &Self, other: usize, width: usize) {
+        match (self, others) {
+            (Self::Vectors { values, mask, .. }, Self::Vectors { values: other_values, mask: other_mask, .. }) => {
+                let from = other * width..(other + 1) * width;
+                values[place * width..(place + 1) * width].copy_from_slice(&other_values[from]);
+                mask[place] = other_mask[other];
+            }
+            (Self::Classes(classes), Self::Classes(others)) => classes[place] = others[other],
+            _ => panic!("the targets of a sequence are of another kind than those of its batch"),
+        }
+    }
+
+    /// Bits, classes or numbers wanted.
+    pub fn wanted(&self, width: usize) -> u64 {
+        let count = match self {
+            Self::Vectors { mask, .. } => mask.iter().filter(|used| **used).count(),
+            Self::Classes(classes) => classes.iter().flatten().count(),
+        };
+        count as u64 * self.kind().parts(width)
+    }
+
+    /// Bits, classes or numbers wanted at a place.
+    pub fn wanted_at(&self, place: usize, width: usize) -> u64 {
+        let there = match self {
+            Self::Vectors { mask, .. } => mask[place],
+            Self::Classes(classes) => classes[place].is_some(),
+        };
+        if there { self.kind().parts(width) } else { 0 }
+    }
+
+    /// How many bits (a logit above 0 says 1) of an output are wrong, or whether its class (the largest logit) is; 0 of
+    /// numbers; none if it has no target.
+    pub fn wrong(&self, place: usize, output: &[f32]) -> Option<u64> {
+        match self {
+            Self::Vectors { kind, values, mask } => mask[place].then(|| {
+                let bits = &values[place * output.len()..(place + 1) * output.len()];
+                let wrong = output.iter().zip(bits).filter(|(output, bit)| (**output > 0.0) != (**bit > 0.5));
+                if kind.has_wrong() { wrong.count() as u64 } else { 0 }
+            }),
+            Self::Classes(classes) => classes[place].map(|class| {
+                let right = output[class];
+                let wins = output.iter().enumerate().all(|(other, output)| other == class || *output < right);
+                u64::from(!wins)
+            }),
+        }
+    }
+
+    /// The loss of outputs, one after the other from a place on: their sum as [`loss`](sparsam::nn::loss) gives it, and
+    /// `scale` × its gradient.
+    pub fn loss(
+        &self,
+        from: usize,
+        outputs: &[f32],
+        width: usize,
+        scale: f32,
+        gradient: &mut [f32],
+    ) -> Result<f64, Error> {
+        let places = from..from + outputs.len() / width;
+        match self {
+            Self::Vectors { kind, values, mask } => {
+                let (values, mask) = (&values[places.start * width..places.end * width], &mask[places]);
+                let of = if *kind == TargetKind::Bits { loss::binary_cross_entropy } else { loss::squared_error };
+                of(outputs, values, mask, width, scale, gradient)
+            }
+            Self::Classes(classes) => loss::softmax_cross_entropy(outputs, &classes[places], width, scale, gradient),
+        }
+    }
+
+    /// The loss of guessing at a place, as it is told; 0 if it has no target.
+    fn guessed_at(&self, place: usize, width: usize, guess: &Guess) -> f64 {
+        match (self, guess) {
+            (Self::Classes(classes), Guess::Frequencies(bits)) => {
+                classes[place].map_or(0.0, |class| bits.get(class).copied().unwrap_or(f64::INFINITY))
+            }
+            (Self::Vectors { kind: TargetKind::Numbers, values, mask }, Guess::Numbers(guessed)) if mask[place] => {
+                let numbers = &values[place * width..(place + 1) * width];
+                numbers.iter().zip(guessed).map(|(number, guessed)| f64::from(number - guessed).powi(2)).sum()
+            }
+            (Self::Vectors { kind: TargetKind::Numbers, values, mask }, _) if mask[place] => {
+                values[place * width..(place + 1) * width].iter().map(|number| f64::from(*number).powi(2)).sum()
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// The loss of guessing all that is wanted at these places, as it is told.
+    pub fn guessed(&self, width: usize, guess: &Guess) -> f64 {
+        let places = match self {
+            Self::Vectors { mask, .. } => mask.len(),
+            Self::Classes(classes) => classes.len(),
+        };
+        if guess.is_even(self.kind()) {
+            return self.kind().evenly(self.wanted(width), width);
+        }
+        (0..places).map(|place| self.guessed_at(place, width, guess)).sum()
     }
 }
 
@@ -115,22 +289,36 @@ impl Sequence {
         &self.inputs[step * self.input_size..(step + 1) * self.input_size]
     }
 
-    /// The bits wanted at a time step; none if it has no target or the targets are classes.
+    /// The bits wanted at a time step; none if it has no target or the targets are others.
     pub fn bits(&self, step: usize) -> Option<&[f32]> {
+        self.vector(step, TargetKind::Bits)
+    }
+
+    /// The numbers wanted at a time step; none if it has no target or the targets are others.
+    pub fn numbers(&self, step: usize) -> Option<&[f32]> {
+        self.vector(step, TargetKind::Numbers)
+    }
+
+    fn vector(&self, step: usize, wanted: TargetKind) -> Option<&[f32]> {
         match &self.targets {
-            Targets::Bits { values, mask } if mask[step] => {
+            Targets::Vectors { kind, values, mask } if *kind == wanted && mask[step] => {
                 Some(&values[step * self.output_size..(step + 1) * self.output_size])
             }
             _ => None,
         }
     }
 
-    /// The class wanted at a time step; none if it has no target or the targets are bits.
+    /// The class wanted at a time step; none if it has no target or the targets are others.
     pub fn class(&self, step: usize) -> Option<usize> {
         match &self.targets {
-            Targets::Bits { .. } => None,
+            Targets::Vectors { .. } => None,
             Targets::Classes(classes) => classes[step],
         }
+    }
+
+    /// What is wanted, step after step.
+    pub(crate) fn targets(&self) -> &Targets {
+        &self.targets
     }
 
     /// Appends a time step without a target; gives its input, all zero, to be filled.
@@ -139,40 +327,47 @@ impl Sequence {
         self.steps += 1;
         self.inputs.resize(start + self.input_size, 0.0);
         self.answers.push((0, false));
-        match &mut self.targets {
-            Targets::Bits { values, mask } => {
-                values.resize(self.steps * self.output_size, 0.0);
-                mask.push(false);
-            }
-            Targets::Classes(classes) => classes.push(None),
-        }
+        self.targets.push(self.output_size);
         &mut self.inputs[start..]
     }
 
     /// Appends a time step whose output is to be these bits; gives its input, all zero, to be filled.
     ///
     /// # Panics
-    /// If there are not as many bits as outputs, or the targets are classes.
+    /// If there are not as many bits as outputs, or the targets are others.
     pub fn step_with_bits(&mut self, bits: &[f32]) -> &mut [f32] {
+        self.step_with_vector(bits, TargetKind::Bits)
+    }
+
+    /// Appends a time step whose output is to be these numbers; gives its input, all zero, to be filled.
+    ///
+    /// # Panics
+    /// If there are not as many numbers as outputs, or the targets are others.
+    pub fn step_with_numbers(&mut self, numbers: &[f32]) -> &mut [f32] {
+        self.step_with_vector(numbers, TargetKind::Numbers)
+    }
+
+    fn step_with_vector(&mut self, vector: &[f32], wanted: TargetKind) -> &mut [f32] {
         self.step();
-        let Targets::Bits { values, mask } = &mut self.targets else {
+        let Targets::Vectors { kind, values, mask } = &mut self.targets else {
             panic!("the targets of this sequence are classes");
         };
+        assert!(*kind == wanted, "the targets of this sequence are {}", kind.unit());
         let last = mask.len() - 1;
         mask[last] = true;
-        values[last * self.output_size..].copy_from_slice(bits);
+        values[last * self.output_size..].copy_from_slice(vector);
         &mut self.inputs[last * self.input_size..]
     }
 
     /// Appends a time step whose output is to be this class; gives its input, all zero, to be filled.
     ///
     /// # Panics
-    /// If there are not that many outputs, or the targets are bits.
+    /// If there are not that many outputs, or the targets are others.
     pub fn step_with_class(&mut self, class: usize) -> &mut [f32] {
         assert!(class < self.output_size, "class {class} of {} classes", self.output_size);
         self.step();
         let Targets::Classes(classes) = &mut self.targets else {
-            panic!("the targets of this sequence are bits");
+            panic!("the targets of this sequence are no classes");
         };
         let last = classes.len() - 1;
         classes[last] = Some(class);

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use serde::Serialize;
 use sparsam::network::{ONE_HOT_INPUT_BOUND, input_bound};
-use sparsam::nn::loss::BITS;
 use sparsam::nn::optimiser::Optimiser;
 use sparsam::{Network, Parameters, Runner};
 
@@ -16,8 +15,8 @@ use crate::curriculum::Curriculum;
 use crate::evaluation::{Ended, Evaluator};
 use crate::random::Stream;
 use crate::run_folder::{Best, Checkpoint, OpenRun, Progress, Resumed, RunFolder, Sums};
-use crate::task::{Draw, Given, Task};
-use crate::{CategoryScore, Config, Error, Evaluation, Metrics};
+use crate::task::{Draw, Task};
+use crate::{CategoryScore, Config, Error, Evaluation, Guess, Metrics, Per};
 
 /// Batches in a row that nothing is learnt from because their gradient is not finite, at most. The gradient of a long
 /// sequence grows exponentially where a network goes wrong and overflows now and then; the next batch is another one.
@@ -26,7 +25,7 @@ const OVERFLOWS: u64 = 10;
 /// As many times the sequences of an evaluation are those that two networks are compared on.
 const COMPARED: u64 = 4;
 
-/// One batch of training. A loss is in bits per sequence; `wrong` counts wrong bits (or classes) per sequence.
+/// One batch of training, in the [units](crate::Units) of its task.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct BatchReport {
     /// The batch, the first being 1.
@@ -43,8 +42,8 @@ pub struct BatchReport {
     pub loss: f64,
     /// What guessing all that it wants would come to.
     pub guessing: f64,
-    /// Wrong outputs of the batch.
-    pub wrong: f64,
+    /// Wrong outputs of the batch; none where no output is right or wrong.
+    pub wrong: Option<f64>,
     /// Norm of the gradient before clipping. If it is infinite or not a number, nothing was learnt from this batch.
     pub gradient_norm: f64,
     /// What it was limited to.
@@ -54,7 +53,7 @@ pub struct BatchReport {
     /// What guessing would come to in those batches.
     pub running_guessing: f64,
     /// Wrong outputs of those batches.
-    pub running_wrong: f64,
+    pub running_wrong: Option<f64>,
     /// Sequences trained on per second of late.
     pub sequences_per_second: f64,
     /// Seconds that the batches to come will take at this rate.
@@ -116,6 +115,8 @@ pub enum Outcome {
     Finished,
     /// The task counts as learnt; see [`Config::until`].
     Learnt,
+    /// The loss of evaluations has not become lower for long; see [`Config::patience`].
+    NoBetter,
     /// It was told to stop; the run can be resumed.
     Stopped,
 }
@@ -152,6 +153,7 @@ pub struct Trainer {
     output_gradients: Vec<f32>,
     gradients: Parameters<f32>,
     evaluator: Evaluator,
+    guess: Guess,
     progress: Progress,
     /// The batch after which this trainer saved. A resumed run may lack what is saved after the resume file.
     saved_at: Option<u64>,
@@ -210,8 +212,7 @@ impl Trainer {
     /// [`Error::NoRun`]; [`Error::Locked`]; [`Error::Config`], [`Error::Damaged`] or
     /// [`sparsam::Error::Checkpoint`] if a file is not as it was written; [`Error::Io`].
     pub fn resume(folder: &Path) -> Result<Self, Error> {
-        let given = Given { run: Some(folder), ..Given::default() };
-        let task = RunFolder::open(folder)?.config()?.task.build_with(given)?;
+        let task = RunFolder::open(folder)?.task_to_go_on()?;
         Self::resume_with(task, folder)
     }
 
@@ -244,6 +245,7 @@ impl Trainer {
             outputs: Vec::new(),
             output_gradients: Vec::new(),
             gradients: network.zeros(),
+            guess: task.guess(),
             saved_at: None,
             recent: Recent::default(),
             config,
@@ -311,17 +313,23 @@ impl Trainer {
         has_learnt(self.run.metrics(), self.config.until, last_level)
     }
 
+    /// Whether the run has ended because the loss of its evaluations has not become lower for long; see
+    /// [`Config::patience`]. It follows from the metrics, as [`has_learnt`](Self::has_learnt) does.
+    pub fn is_no_better(&self) -> bool {
+        is_no_better(self.run.metrics(), self.config.patience)
+    }
+
     /// Changes how many batches the run has, over how many of the last ones its learning rate falls, and what ends it before
     /// them, in its configuration as well: one that has ended can go on so.
     ///
     /// # Errors
     /// [`Error::Option`] if that many batches were trained already, or a number does not work; [`Error::Io`].
-    pub fn set_end(&mut self, batches: u64, cooldown: u64, until: f64) -> Result<(), Error> {
+    pub fn set_end(&mut self, batches: u64, cooldown: u64, until: f64, patience: u64) -> Result<(), Error> {
         if batches < self.progress.batch {
             let reason = format!("{} were trained already", self.progress.batch);
             return Err(Error::option("batches", batches, reason));
         }
-        let config = Config { batches, cooldown, until, ..self.config.clone() };
+        let config = Config { batches, cooldown, until, patience, ..self.config.clone() };
         config.validate()?;
         self.run.replace_config(&config)?;
         self.config = config;
@@ -346,8 +354,14 @@ impl Trainer {
         self.outputs.resize(length, 0.0);
         self.output_gradients.resize(length, 0.0);
         self.runner.forward(&self.network, batch.inputs(), batch.lengths(), &mut self.outputs)?;
-        // The gradient is that of the mean over the sequences, so that its scale does not depend on their number.
-        let loss = match batch.loss(&self.outputs, 1.0 / rows as f32, &mut self.output_gradients) {
+        let (kind, wanted) = (self.task.target_kind(), batch.wanted());
+        // The gradient is that of the loss as it is told, but for its unit: of a mean, so that its scale does not depend on
+        // what a batch has.
+        let count = match self.task.per() {
+            Per::Sequence => rows as u64,
+            Per::Target(_) => wanted.max(1),
+        };
+        let loss = match batch.loss(&self.outputs, 1.0 / count as f32, &mut self.output_gradients) {
             Ok(loss) => loss,
             Err(error) => {
                 // Without this the next batch would start from the state this one ended with.
@@ -355,7 +369,7 @@ impl Trainer {
                 return Err(in_batch(self.progress.batch + 1, error.into()));
             }
         };
-        let (wrong, wanted) = (batch.wrong(&self.outputs), batch.wanted());
+        let (wrong, guessed) = (batch.wrong(&self.outputs), batch.guessed(&self.guess));
         self.gradients.values_mut().fill(0.0);
         self.runner.backward(&self.network, &self.output_gradients, &mut self.gradients, None)?;
         let (factor, most) = (self.config.clip_factor, self.config.clip_norm);
@@ -390,6 +404,7 @@ impl Trainer {
         let since = &mut self.progress.since;
         since.batches += 1;
         since.sequences += rows as u64;
+        since.wanted += wanted;
         since.loss += loss;
         since.wrong += wrong;
         if overflows == 0 {
@@ -400,12 +415,12 @@ impl Trainer {
         since.clipped += u64::from(clipped.is_cut());
         since.seconds += seconds;
         if let Some(curriculum) = &mut self.progress.curriculum {
-            let loss = loss * BITS / wanted.max(1) as f64;
+            let loss = loss * kind.scale() / wanted.max(1) as f64;
             curriculum.add(&self.config.curriculum, *self.levels.end(), rows as u64, loss);
         }
 
-        let (loss, wrong) = (loss * BITS / rows as f64, wrong as f64 / rows as f64);
-        let guessing = wanted as f64 * self.task.target_kind().guessing(self.task.output_size()) / rows as f64;
+        let (loss, wrong) = (loss * kind.scale() / count as f64, wrong as f64 / count as f64);
+        let guessing = guessed / count as f64;
         let [running_loss, running_guessing, running_wrong, running_seconds] =
             self.recent.add([loss, guessing, wrong, seconds]);
         let left = self.config.batches.saturating_sub(self.progress.batch);
@@ -417,12 +432,12 @@ impl Trainer {
             level: self.progress.curriculum.as_ref().map(|it| it.level),
             loss,
             guessing,
-            wrong,
+            wrong: kind.has_wrong().then_some(wrong),
             gradient_norm: norm,
             gradient_limit: clipped.limit,
             running_loss,
             running_guessing,
-            running_wrong,
+            running_wrong: kind.has_wrong().then_some(running_wrong),
             sequences_per_second: rows as f64 / running_seconds.max(1e-9),
             seconds_left: left as f64 * running_seconds,
         })
@@ -468,7 +483,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Trains until every batch is done, the task counts as learnt or `stop` is set, which is looked at between batches and
+    /// Trains until every batch is done, the task counts as learnt, evaluations are [no better](Self::is_no_better) or `stop` is set, which is looked at between batches and
     /// pieces of evaluations; evaluates and saves as the configuration says, and in any case saves at the end. An evaluation
     /// that a stop cut short is made when the run goes on.
     ///
@@ -494,6 +509,9 @@ impl Trainer {
             }
             if self.has_learnt() {
                 break Outcome::Learnt;
+            }
+            if self.is_no_better() {
+                break Outcome::NoBetter;
             }
             if self.progress.batch >= self.config.batches {
                 break Outcome::Finished;
@@ -536,12 +554,17 @@ impl Trainer {
             return Ok(false);
         };
         let since = self.progress.since.clone();
+        let kind = self.task.target_kind();
+        let count = match self.task.per() {
+            Per::Sequence => since.sequences as f64,
+            Per::Target(_) => since.wanted.max(1) as f64,
+        };
         let limit = self.progress.clip.limit(self.config.clip_factor, self.config.clip_norm);
         let mut metrics = Metrics {
             batch: self.progress.batch,
             sequences: self.progress.sequences,
-            training_loss: since.loss * BITS / since.sequences as f64,
-            training_wrong: since.wrong as f64 / since.sequences as f64,
+            training_loss: since.loss * kind.scale() / count,
+            training_wrong: kind.has_wrong().then_some(since.wrong as f64 / count),
             gradient_norm: since.gradient_norm / (since.batches - since.overflows).max(1) as f64,
             gradient_overflows: since.overflows,
             gradient_limit: Some(limit).filter(|limit| limit.is_finite()),
@@ -550,8 +573,8 @@ impl Trainer {
             loss_error: evaluation.loss_error,
             guessing: Some(evaluation.guessing),
             wrong: evaluation.wrong,
-            right: Some(evaluation.right),
-            right_error: Some(evaluation.right_error),
+            right: evaluation.right,
+            right_error: evaluation.right_error,
             seconds: 0.0,
             sequences_per_second: since.sequences as f64 / since.seconds.max(1e-9),
             level: self.progress.curriculum.as_ref().map(|it| it.level),
@@ -595,7 +618,7 @@ impl Trainer {
             }
         };
         // A little more than what the other lost, so that rounding does not decide.
-        let most = before.map_or(f64::INFINITY, |before| 1.001 * before.loss * before.sequences as f64);
+        let most = before.map_or(f64::INFINITY, |before| 1.001 * before.total(self.task.per()));
         let held_out = self.task.evaluation_sequences().unwrap_or(u64::MAX);
         let count = self.config.evaluation_sequences.saturating_mul(COMPARED).min(held_out).clamp(1, 1 << 62);
         let (numbers, seed) = (Draw::IN_TURN..Draw::IN_TURN + count, self.config.seed);
@@ -651,6 +674,10 @@ fn suitable_input_bound(config: &Config, task: &dyn Task) -> Result<f64, Error> 
     } else {
         config.levels(task)?
     };
+    if task.vocabulary_size() > 0 {
+        // With embeddings of variance 1 a unit's inputs have the same sum as with one-hot ones.
+        return Ok(ONE_HOT_INPUT_BOUND / (config.network.embedding_size as f64).sqrt());
+    }
     let (mut squares, mut steps, mut one_hot) = (0.0, 0u64, 0u64);
     for number in 0..LOOKED_AT {
         let mut sequence = task.sequence();
@@ -684,7 +711,20 @@ fn contends(metrics: &Metrics, best: &Evaluation) -> bool {
 /// Whether the last two lines show so few wrong outputs, at the last level of the curriculum if there is one.
 fn has_learnt(metrics: &[Metrics], until: f64, last_level: Option<usize>) -> bool {
     let [.., before, last] = metrics else { return false };
-    until > 0.0 && [before, last].into_iter().all(|line| line.wrong <= until && line.level == last_level)
+    until > 0.0
+        && [before, last]
+            .into_iter()
+            .all(|line| line.wrong.is_some_and(|wrong| wrong <= until) && line.level == last_level)
+}
+
+/// Whether so many lines, the last ones, have no lower loss than the lowest of the lines of their level before them.
+fn is_no_better(metrics: &[Metrics], patience: u64) -> bool {
+    let of_level = metrics.iter().rev().take_while(|line| line.level == metrics.last().and_then(|last| last.level));
+    let losses: Vec<f64> = of_level.map(|line| line.loss).collect();
+    let lowest = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    // The last line first, and of equal losses the earliest.
+    let since = losses.iter().rposition(|loss| *loss <= lowest).unwrap_or(0);
+    patience > 0 && since as u64 >= patience
 }
 
 /// Says in which batch something was not finite.
@@ -884,7 +924,7 @@ mod tests {
         let data = folder.path().join("a.jsonl");
         let lines = (0..30).map(|number| format!("{{\"inputs\": [[{number}]], \"targets\": [{}]}}\n", number % 2));
         fs::write(&data, lines.collect::<String>()).unwrap();
-        let task = TaskConfig::Sequences(Sequences { data: data.display().to_string() });
+        let task = TaskConfig::Sequences(Sequences { data: data.display().to_string(), ..Sequences::default() });
         let mut trainer = Trainer::new(Config { task, ..config() }, &folder.path().join("run")).unwrap();
         go_on(&mut trainer).unwrap();
         assert_eq!(trainer.best().unwrap().evaluation.sequences, 3);
@@ -1213,7 +1253,7 @@ mod tests {
         let line = |number: usize| format!("{{\"inputs\": [[{number}]], \"targets\": [{}]}}\n", number % 2);
         let lines = |first| (first..30).map(line).collect::<String>();
         fs::write(&data, lines(0)).unwrap();
-        let sequences = Sequences { data: data.display().to_string() };
+        let sequences = Sequences { data: data.display().to_string(), ..Sequences::default() };
         let own = Config { task: TaskConfig::Sequences(sequences), ..config() };
         stop_at(&mut Trainer::new(own, &run).unwrap(), 4);
 
@@ -1237,7 +1277,7 @@ mod tests {
         stop_at(&mut Trainer::resume(&run).unwrap(), 8);
         sizes["inputs"] = 2.into();
         fs::write(&kept, sizes.to_string()).unwrap();
-        assert!(Trainer::resume(&run).err().unwrap().to_string().contains("data of the task have changed"));
+        assert!(Trainer::resume(&run).err().unwrap().to_string().contains("1 inputs where 2 were expected"));
     }
 
     /// A task that keeps a sum of its data alone, which earlier versions did not.
@@ -1295,12 +1335,89 @@ mod tests {
         short.batches = 6;
         go_on(&mut Trainer::new(short, folder.path()).unwrap()).unwrap();
         let mut trainer = Trainer::resume(folder.path()).unwrap();
-        assert!(trainer.set_end(5, 0, 0.0).is_err() && trainer.set_end(9, 10, 0.0).is_err());
-        assert!(trainer.set_end(9, 0, -1.0).is_err());
-        trainer.set_end(9, 0, 0.0).unwrap();
+        assert!(trainer.set_end(5, 0, 0.0, 0).is_err() && trainer.set_end(9, 10, 0.0, 0).is_err());
+        assert!(trainer.set_end(9, 0, -1.0, 0).is_err());
+        trainer.set_end(9, 0, 0.0, 0).unwrap();
         go_on(&mut trainer).unwrap();
         assert_eq!(RunFolder::open(folder.path()).unwrap().config().unwrap(), config());
         assert!(result(folder.path()) == uninterrupted());
+    }
+
+    #[test]
+    fn evaluations_that_are_no_better_for_long_end_a_run() {
+        let line = |(loss, level): (f64, Option<usize>)| {
+            let text = format!(
+                "{{\"batch\":1,\"sequences\":8,\"training_loss\":1,\"gradient_norm\":1,\"loss\":{loss},\"seconds\":1,\
+                 \"sequences_per_second\":1}}"
+            );
+            Metrics { level, ..serde_json::from_str(&text).unwrap() }
+        };
+        let of = |patience, lines: &[(f64, Option<usize>)]| {
+            is_no_better(&lines.iter().copied().map(line).collect::<Vec<_>>(), patience)
+        };
+        let plain =
+            |patience, losses: &[f64]| of(patience, &losses.iter().map(|loss| (*loss, None)).collect::<Vec<_>>());
+        assert!(!plain(2, &[]) && !plain(2, &[3.0, 4.0]) && plain(2, &[3.0, 4.0, 3.5]) && plain(2, &[3.0, 3.0, 3.0]));
+        assert!(!plain(2, &[3.0, 4.0, 2.0, 9.0]) && plain(1, &[3.0, 2.0, 9.0]) && !plain(0, &[3.0, 4.0, 5.0]));
+        // Longer sequences lose more.
+        assert!(!of(1, &[(3.0, Some(2)), (9.0, Some(4))]) && of(1, &[(3.0, Some(2)), (9.0, Some(4)), (9.5, Some(4))]));
+
+        let mut idle = Config { patience: 2, batches: 100, ..config() };
+        idle.optimiser = OptimiserConfig::adam(1e-12);
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        assert_eq!(go_on(&mut Trainer::new(idle.clone(), folders[0].path()).unwrap()).unwrap(), Outcome::NoBetter);
+        stop_at(&mut Trainer::new(idle, folders[1].path()).unwrap(), 3);
+        assert_eq!(go_on(&mut Trainer::resume(folders[1].path()).unwrap()).unwrap(), Outcome::NoBetter);
+        assert!(result(folders[0].path()) == result(folders[1].path()));
+        // It has ended, until it is told otherwise.
+        let mut trainer = Trainer::resume(folders[0].path()).unwrap();
+        let ended = trainer.batch();
+        assert!(ended < 100 && go_on(&mut trainer).unwrap() == Outcome::NoBetter && trainer.batch() == ended);
+        trainer.set_end(ended + 1, 0, 0.0, 0).unwrap();
+        assert_eq!(go_on(&mut trainer).unwrap(), Outcome::Finished);
+    }
+
+    /// Numbers and tokens learn, and a run on them that is stopped goes on to the bit.
+    #[test]
+    fn numbers_and_tokens_are_learnt() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        // The sum so far of numbers that are drawn; and a cycle of three letters.
+        let mut random = Random::new(1, Stream::Training, 0);
+        let sums = |_: usize| {
+            let (mut sum, mut inputs, mut targets) = (0.0, Vec::new(), Vec::new());
+            for _ in 0..5 {
+                let x = random.below(100) as f64 / 50.0 - 1.0;
+                sum += x;
+                inputs.push([100.0 * x]);
+                targets.push([sum]);
+            }
+            format!("{}\n", serde_json::json!({"inputs": inputs, "targets": targets}))
+        };
+        let numbers = file("a.jsonl", (0..200).map(sums).collect());
+        let text = file("a.txt", "abc".repeat(400));
+        let sequences = Sequences { data: numbers, scale_inputs: true, ..Sequences::default() };
+        let text = crate::task::Text { data: text, length: 10, ..crate::task::Text::default() };
+        for (task, name) in [(TaskConfig::Sequences(sequences), "numbers"), (TaskConfig::Text(text), "text")] {
+            let mut own = Config { task, batches: 250, evaluate_every: 125, checkpoint_every: 100, ..config() };
+            own.network = Config::default_for(own.task.clone(), Model::Lstm).network;
+            (own.network.hidden_size, own.network.embedding_size) = (12, 5);
+            own.optimiser = OptimiserConfig::adam(1e-2);
+            let runs = [folder.path().join(format!("{name}-a")), folder.path().join(format!("{name}-b"))];
+            let mut trainer = Trainer::new(own.clone(), &runs[0]).unwrap();
+            go_on(&mut trainer).unwrap();
+            let last = trainer.metrics().last().unwrap().clone();
+            assert!(last.loss < 0.05 * last.guessing.unwrap(), "{name}: {last:?}");
+            assert!(last.training_loss > 0.0 && last.right.is_none(), "{last:?}");
+            assert_eq!((last.wrong.is_none(), last.training_wrong.is_none()), (name == "numbers", name == "numbers"));
+            stop_at(&mut Trainer::new(own, &runs[1]).unwrap(), 130);
+            go_on(&mut Trainer::resume(&runs[1]).unwrap()).unwrap();
+            assert!(result(&runs[0]) == result(&runs[1]), "{name}");
+        }
     }
 
     #[test]
@@ -1350,7 +1467,7 @@ mod tests {
             assert!(result(stopped.path()) == learnt, "stopped at batch {batch}");
         }
         let mut trainer = Trainer::resume(folder.path()).unwrap();
-        trainer.set_end(9, 0, 0.0).unwrap();
+        trainer.set_end(9, 0, 0.0, 0).unwrap();
         assert_eq!(go_on(&mut trainer).unwrap(), Outcome::Finished);
         assert!(result(folder.path()) == uninterrupted());
     }
@@ -1388,7 +1505,7 @@ mod tests {
         let late = tempfile::tempdir().unwrap();
         stop_at(&mut Trainer::new(Config { batches: 1000, ..config() }, late.path()).unwrap(), 3);
         let mut trainer = Trainer::resume(late.path()).unwrap();
-        trainer.set_end(9, 5, 0.0).unwrap();
+        trainer.set_end(9, 5, 0.0, 0).unwrap();
         stop_at(&mut trainer, 7);
         drop(trainer);
         go_on(&mut Trainer::resume(late.path()).unwrap()).unwrap();

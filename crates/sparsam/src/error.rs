@@ -129,6 +129,18 @@ pub enum Error {
         /// The number of classes.
         classes: usize,
     },
+    /// An input that is no token of the network's.
+    #[error("the input at time step {step} of sequence {row} is {token}, but tokens are whole numbers from 0 to {}", .vocabulary.saturating_sub(1))]
+    Token {
+        /// The time step.
+        step: usize,
+        /// The sequence's place in the batch.
+        row: usize,
+        /// What stands there.
+        token: f64,
+        /// How many tokens there are.
+        vocabulary: usize,
+    },
     /// A sequence that is longer than the time steps given.
     #[error("sequence {row} has length {length}, but only {steps} time steps were given")]
     Length {

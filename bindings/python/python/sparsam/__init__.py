@@ -7,6 +7,7 @@ memory for a controller of your own. It asks for PyTorch. What is here does not:
 - :class:`Tape`: goes back through one call.
 - :class:`State`: controllers and memories, from one call to the next, or to a file.
 - :class:`Trace`: what the memories did at every step.
+- :func:`load_run`: the network of a run of the command ``sparsam``, with its configuration, data and metrics.
 
 Example:
     >>> import numpy as np
@@ -21,7 +22,8 @@ from importlib.metadata import version
 
 from sparsam._core import State
 from sparsam._network import Gradients, Network, Tape, Trace
+from sparsam._run import Run, load_run
 
 __version__ = version("sparsam")
 
-__all__ = ["Gradients", "Network", "State", "Tape", "Trace", "__version__"]
+__all__ = ["Gradients", "Network", "Run", "State", "Tape", "Trace", "__version__", "load_run"]

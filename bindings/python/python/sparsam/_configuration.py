@@ -112,6 +112,8 @@ class Configuration:
     memory: Mapping[str, Any]
     # With a default: configurations pickled before there was a choice do not have it.
     controller: str = CONTROLLERS[0]
+    vocabulary_size: int = 0
+    """Tokens that there are; 0 where inputs are not tokens."""
 
     @classmethod
     def new(
@@ -122,6 +124,7 @@ class Configuration:
         output_size: int | None,
         options: Mapping[str, Any],
         controller: str = CONTROLLERS[0],
+        vocabulary_size: int | None = None,
     ) -> Configuration:
         """The configuration of a model by its name, with ``options`` in the place of defaults.
 
@@ -146,6 +149,7 @@ class Configuration:
             None if output_size is None else integer("output_size", output_size, 1),
             memory,
             controller,
+            0 if vocabulary_size is None else integer("vocabulary_size", vocabulary_size, 1),
         )
 
     @classmethod
@@ -176,7 +180,8 @@ class Configuration:
     def keywords(self) -> str:
         """The options, and a controller that is not the default one, as the arguments of a constructor go on."""
         controller = [] if self.controller == CONTROLLERS[0] else [("controller", self.controller)]
-        return "".join(f", {name}={value!r}" for name, value in [*self.options(), *controller])
+        vocabulary = [("vocabulary_size", self.vocabulary_size)] if self.vocabulary_size else []
+        return "".join(f", {name}={value!r}" for name, value in [*self.options(), *controller, *vocabulary])
 
     def memory_to_json(self) -> str:
         """The memory alone, as the library reads it."""
@@ -189,6 +194,7 @@ class Configuration:
                 "input_size": self.input_size,
                 "hidden_size": self.hidden_size,
                 "output_size": self.output_size or 0,
+                "vocabulary_size": self.vocabulary_size,
                 "controller": self.controller,
                 "memory": dict(self.memory),
             }
@@ -199,7 +205,8 @@ class Configuration:
         """What a checkpoint says."""
         fields = json.loads(text)
         sizes = (fields["input_size"], fields["hidden_size"], fields["output_size"] or None)
-        return cls(*sizes, fields["memory"], fields.get("controller", CONTROLLERS[0]))
+        controller, vocabulary_size = fields.get("controller", CONTROLLERS[0]), fields.get("vocabulary_size", 0)
+        return cls(*sizes, fields["memory"], controller, vocabulary_size)
 
 
 def check_lengths(lengths: Iterable[Any], rows: int, steps: int) -> list[int]:

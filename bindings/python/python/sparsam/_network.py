@@ -30,6 +30,8 @@ class Network:
         input_size: numbers in an input, I.
         hidden_size: hidden units of the controller, H.
         output_size: numbers in an output, O. Without it, the output is [h ; r]: the hidden units and what was read.
+        vocabulary_size: tokens that there are, V. Inputs are then integers, (T, B), from 0 to V - 1, and each token has
+            an embedding of ``input_size`` numbers, a row of the parameter ``embedding.weight``.
         controller: what drives the memory: ``"lstm"``, ``"gru"`` (as ``torch.nn.GRU``, with one bias for each pair of
             biases whose sum is all that matters), or ``"layer_norm_lstm"``.
         seed: of the initial parameters.
@@ -66,13 +68,15 @@ class Network:
         hidden_size: int,
         output_size: int | None = None,
         *,
+        vocabulary_size: int | None = None,
         controller: str = "lstm",
         seed: int = 0,
         input_bound: float | None = None,
         dtype: DTypeLike = np.float32,
         **options: Any,
     ) -> None:
-        self._start(Configuration.new(model, input_size, hidden_size, output_size, options, controller), dtype)
+        sizes = (input_size, hidden_size, output_size)
+        self._start(Configuration.new(model, *sizes, options, controller, vocabulary_size), dtype)
         self._take(self._core.initial(seed, checked_bound(input_bound)))
 
     def _start(self, configuration: Configuration, dtype: DTypeLike) -> None:
@@ -122,7 +126,7 @@ class Network:
         """Runs sequences and keeps what going back needs.
 
         Args:
-            input: of shape (T, B, I): time steps, sequences, numbers.
+            input: of shape (T, B, I): time steps, sequences, numbers; of tokens integers, (T, B).
             state: where to go on from; a fresh one without it. It is used up.
             lengths: of the B sequences, each at most T; all T without them. Past its length a sequence's state stands
                 still, and its outputs are zero.
@@ -214,10 +218,13 @@ class Network:
     def _check(
         self, input: ArrayLike, lengths: Iterable[int] | None, starts: ArrayLike | None
     ) -> tuple[Array, list[int], NDArray[Any] | None]:
-        array = _numbers("input", input, self.dtype)
-        if array.ndim != 3 or array.shape[2] != self._configuration.input_size:
-            expected = f"(T, B, {self._configuration.input_size})"
-            raise ValueError(f"input has shape {array.shape}, where {expected} was expected")
+        if self._configuration.vocabulary_size:
+            array = self._tokens(input)
+        else:
+            array = _numbers("input", input, self.dtype)
+            if array.ndim != 3 or array.shape[2] != self._configuration.input_size:
+                expected = f"(T, B, {self._configuration.input_size})"
+                raise ValueError(f"input has shape {array.shape}, where {expected} was expected")
         steps, rows = array.shape[:2]
         mask = None if starts is None else np.ascontiguousarray(starts)
         if mask is not None and mask.dtype != np.bool_:
@@ -227,6 +234,15 @@ class Network:
                 f"starts has shape {mask.shape}, where {(steps, rows)} was expected (T, B, as the input has)"
             )
         return array, [steps] * rows if lengths is None else check_lengths(lengths, rows, steps), mask
+
+    def _tokens(self, input: ArrayLike) -> Array:
+        """Tokens as the library takes them: numbers of the dtype, which are exact for any vocabulary; (T, B, 1)."""
+        tokens = np.asarray(input)
+        if not np.issubdtype(tokens.dtype, np.integer):
+            raise TypeError(f"input has dtype {tokens.dtype}, where tokens were expected, which are integers")
+        if tokens.ndim != 2:
+            raise ValueError(f"input has shape {tokens.shape}, where (T, B) was expected of tokens")
+        return np.ascontiguousarray(tokens[:, :, np.newaxis], self.dtype)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes a checkpoint, a safetensors file that the command ``sparsam`` and :meth:`load` read.
@@ -273,7 +289,7 @@ class Gradients:
     parameters: dict[str, Array]
     """The same numbers by name, in their shapes."""
     input: Array
-    """Of the input, (T, B, I)."""
+    """Of the input, (T, B, I); zeros, (T, B, 1), of tokens, which have none."""
 
 
 @dataclass(frozen=True)

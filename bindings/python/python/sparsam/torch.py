@@ -59,6 +59,7 @@ __all__ = [
     "MemoryState",
     "SparseMemory",
     "State",
+    "TokenNetwork",
     "Trace",
     "load_checkpoint",
 ]
@@ -1285,6 +1286,65 @@ torch.serialization.add_safe_globals([State, MemoryState])
 _MODULES: dict[str, type[SAM | SDNC | DAM | NTM | DNC]] = {"sam": SAM, "sdnc": SDNC, "dam": DAM, "ntm": NTM, "dnc": DNC}
 
 
+class TokenNetwork(nn.Module):
+    """A module behind the embeddings of tokens: a network of the command ``sparsam`` whose inputs are tokens.
+
+    Called as ``recurrent`` is, with integers, (T, B), with its ``batch_first`` (B, T), unbatched (T,).
+
+    Attributes:
+        embedding: of each token.
+        recurrent: what is given the embeddings.
+
+    Example:
+        >>> import torch
+        >>> from sparsam.torch import SAM, TokenNetwork
+        >>> model = TokenNetwork(torch.nn.Embedding(50, 16), SAM(16, 64, 50, memory_size=10_000))
+        >>> output, state = model(torch.tensor([[7], [0], [49]]))
+        >>> output.shape
+        torch.Size([3, 1, 50])
+    """
+
+    def __init__(self, embedding: nn.Embedding, recurrent: SAM | SDNC | DAM | NTM | DNC) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.recurrent = recurrent
+
+    def forward(
+        self,
+        input: Tensor,
+        state: State | None = None,
+        lengths: Tensor | Iterable[int] | None = None,
+        *,
+        starts: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
+        """Runs sequences of tokens; arguments, results and errors are those of ``recurrent``."""
+        output: tuple[Tensor, State] = self.recurrent(self.embedding(input), state, lengths, starts=starts)
+        return output
+
+    @classmethod
+    def load(
+        cls,
+        path: str | PathLike[str],
+        *,
+        batch_first: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> TokenNetwork:
+        """The network of a checkpoint whose inputs are tokens.
+
+        Raises:
+            ValueError: its inputs are not tokens; otherwise as :func:`load_checkpoint`.
+            OSError: it cannot be read.
+        """
+        weight, module = _load(path, batch_first, device, dtype)
+        if weight is None:
+            raise ValueError(f"the inputs of the checkpoint {path} are not tokens; load_checkpoint loads it")
+        embedding = nn.Embedding(weight.shape[0], weight.shape[1], device=device, dtype=weight.dtype)
+        with torch.no_grad():
+            embedding.weight.copy_(weight)
+        return cls(embedding, module)
+
+
 def load_checkpoint(
     path: str | PathLike[str],
     *,
@@ -1296,9 +1356,23 @@ def load_checkpoint(
     """The module of a checkpoint: of ``save_checkpoint``, or of a run of the command ``sparsam``.
 
     Raises:
-        ValueError: it is no checkpoint, a damaged one, or one of a plain LSTM.
+        ValueError: it is no checkpoint, a damaged one, one of a plain LSTM, or one whose inputs are tokens.
         OSError: it cannot be read.
     """
+    weight, module = _load(path, batch_first, device, dtype, carry_gradients)
+    if weight is not None:
+        raise ValueError(f"the inputs of the checkpoint {path} are tokens; TokenNetwork.load loads it")
+    return module
+
+
+def _load(
+    path: str | PathLike[str],
+    batch_first: bool,
+    device: torch.device | str | None,
+    dtype: torch.dtype | None,
+    carry_gradients: bool = False,
+) -> tuple[Tensor | None, SAM | SDNC | DAM | NTM | DNC]:
+    """The embeddings of a checkpoint whose inputs are tokens, and the module behind them."""
     dtype = _checked_dtype(dtype)
     text, values = _core.load_checkpoint(path, dtype == torch.float64)
     configuration = Configuration.from_json(text)
@@ -1306,11 +1380,15 @@ def load_checkpoint(
         raise ValueError(f"the checkpoint {path} is of model {configuration.model!r}, which has no module here")
     kind = _MODULES[configuration.model]
     module = kind.__new__(kind)
-    _Recurrent.__init__(module, configuration, batch_first, device, dtype, carry_gradients=carry_gradients)
-    start = 0
+    tokens, width = configuration.vocabulary_size, configuration.input_size
+    own = replace(configuration, vocabulary_size=0)
+    _Recurrent.__init__(module, own, batch_first, device, dtype, carry_gradients=carry_gradients)
+    # The embeddings come first.
+    start = tokens * width
+    weight = torch.from_numpy(np.array(values[:start])).view(tokens, width) if tokens else None
     with torch.no_grad():
         for parameter in module._values():
             end = start + parameter.numel()
             parameter.copy_(torch.from_numpy(np.asarray(values[start:end])).view(parameter.shape))
             start = end
-    return module
+    return weight, module

@@ -82,7 +82,8 @@ impl Run {
 
     /// Whether these metrics show that there is nothing more to learn.
     pub fn is_mastered(&self, metrics: &[Metrics]) -> bool {
-        let mastered = metrics.iter().rev().take_while(|line| line.wrong <= MASTERED).count();
+        let mastered =
+            metrics.iter().rev().take_while(|line| line.wrong.is_some_and(|wrong| wrong <= MASTERED)).count();
         self.evaluations_mastered.is_some_and(|wanted| mastered >= wanted)
     }
 

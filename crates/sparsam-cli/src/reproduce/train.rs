@@ -163,7 +163,7 @@ fn one(
             && run.cooldown > 0.0
         {
             let last = batches_in(most - trainer.seconds(), &trainer);
-            trainer.set_end(trainer.batch() + last, last, run.config.until)?;
+            trainer.set_end(trainer.batch() + last, last, run.config.until, 0)?;
             over = train(run, &mut trainer, None, stop, news)?;
         }
         // What was learnt since the last evaluation counts as well.
@@ -256,7 +256,7 @@ fn open(run: &Run) -> Result<Trainer, Error> {
     let mut trainer = Trainer::resume(&run.folder)?;
     let cooling = kept.cooldown > 0 && trainer.batch() < kept.batches;
     if kept.batches < run.config.batches && !cooling {
-        trainer.set_end(run.config.batches, run.config.cooldown, run.config.until)?;
+        trainer.set_end(run.config.batches, run.config.cooldown, run.config.until, 0)?;
     }
     Ok(trainer)
 }
@@ -278,7 +278,7 @@ fn tested(run: &Run, test: Test, stop: &AtomicBool) -> Result<Option<Tested>, Er
     let found = evaluate_until(&network, &*task, levels, sequences, rows, TEST_SEED, &mut |_| (), stop)?;
     let Some(found) = found else { return Ok(None) };
     let errors = found.categories.iter().map(|score| (score.name.clone(), score.error(), score.answers)).collect();
-    let (loss, wrong, seconds) = (found.loss, found.wrong, started.elapsed().as_secs_f64());
+    let (loss, wrong, seconds) = (found.loss, found.wrong.unwrap_or(0.0), started.elapsed().as_secs_f64());
     Ok(Some(Tested { level: test.level, sequences, loss, wrong, errors, seconds }))
 }
 

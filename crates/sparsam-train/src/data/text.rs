@@ -1,7 +1,53 @@
-//! What bytes that were expected to be text are instead.
+//! Files of text, as they are or compressed with gzip; and what bytes that were expected to be text are instead.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::Error;
 
 /// What some programs put before text in UTF-8.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// How a file that is compressed with gzip begins.
+const GZIP: &[u8] = b"\x1f\x8b";
+
+/// Opens a file of text in UTF-8, as it is or compressed with gzip, to read at most so many bytes of text. A mark of the
+/// order of bytes is passed over. `expected` says what it should hold, `other` the way out where there is no such file.
+///
+/// # Errors
+/// [`Error::Data`] if it is not there or no text; [`Error::Io`].
+pub fn open(path: &Path, most: u64, expected: &str, other: &str) -> Result<Box<dyn BufRead>, Error> {
+    let (file, _) = sparsam::internal::file::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::data(path.display(), format!("there is no such file; {other}")),
+        _ => Error::at(path)(error),
+    })?;
+    let mut text: Box<dyn BufRead> = Box::new(BufReader::new(file.take(most)));
+    if text.fill_buf().map_err(Error::at(path))?.starts_with(GZIP) {
+        text = Box::new(BufReader::new(MultiGzDecoder::new(text).take(most)));
+    }
+    let start = text.fill_buf().map_err(|error| unreadable(path, error))?;
+    let seems = seems(start);
+    if !seems.is_empty() {
+        return Err(Error::data(path.display(), format!("{expected} were expected{seems}")));
+    }
+    if start.starts_with(BYTE_ORDER_MARK) {
+        text.consume(BYTE_ORDER_MARK.len());
+    }
+    Ok(text)
+}
+
+/// What is wrong with a file that was [opened](open).
+pub fn unreadable(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        // What the decoder says; no file that is read as it is ends too early.
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput if error.raw_os_error().is_none() => {
+            Error::data(path.display(), format!("it is compressed with gzip, but is not whole ({error}); get it again"))
+        }
+        _ => Error::at(path)(error),
+    }
+}
 
 /// What bytes seem to be that are not the text expected, as the end of a sentence with the way out; empty if that is not
 /// known.

@@ -5,21 +5,25 @@
 
 pub(crate) mod babi;
 mod copy;
+mod input;
 pub(crate) mod omniglot;
 mod recall;
 mod sequences;
 mod sort;
+mod text;
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sparsam::NetworkConfig;
 use sparsam::option::{ConfigOption, Declared, Value as OptionValue};
 
-pub use sequences::{InputRows, read_inputs};
+pub use input::InputReader;
+pub use sequences::{InputRows, Inputs, Scaling, Targets, read_inputs};
 
-use crate::sequence::{Sequence, TargetKind};
+use crate::sequence::{Guess, Per, Sequence, TargetKind};
 use crate::{Error, Random, Stream};
 
 /// A task: makes sequences, each of a level, the task's own measure of difficulty.
@@ -87,6 +91,12 @@ pub trait Task: Send + Sync {
     /// What the inputs and outputs of a time step are.
     fn channels(&self) -> Channels;
 
+    /// Tokens that there are; 0 where inputs are not tokens. The one number of an input is then that of a token, and networks
+    /// have an embedding for each.
+    fn vocabulary_size(&self) -> usize {
+        0
+    }
+
     /// What a level counts, in the plural: "vectors", "items".
     fn level_unit(&self) -> &'static str;
 
@@ -106,6 +116,16 @@ pub trait Task: Send + Sync {
     /// Starts a sequence, whose level is a possible one. The same draw gives the same sequence, to the bit.
     fn start(&self, draw: Draw) -> Source<'_>;
 
+    /// What a loss is the mean over: sequences, but numbers where the targets are such.
+    fn per(&self) -> Per {
+        self.channels().target_kind.per()
+    }
+
+    /// What stands in for a network where nothing is known of a sequence: the yardstick of its losses.
+    fn guess(&self) -> Guess {
+        Guess::default()
+    }
+
     /// The kinds of answers that an evaluation counts apart; none if all are alike.
     fn categories(&self) -> Option<Categories> {
         None
@@ -120,6 +140,11 @@ pub trait Task: Send + Sync {
     /// [`Stream::Evaluation`] are then all of them. None if there is always a fresh one.
     fn evaluation_sequences(&self) -> Option<u64> {
         None
+    }
+
+    /// [`evaluation_sequences`](Self::evaluation_sequences) of another level, where their number depends on it.
+    fn evaluation_sequences_of(&self, _level: usize) -> Option<u64> {
+        self.evaluation_sequences()
     }
 
     /// What a run keeps of the task's data, so that its networks can be used with other data of the same kind, and only
@@ -318,6 +343,19 @@ trait Options: Declared {
         false
     }
 
+    /// What losses of targets of this kind are means over.
+    fn per(&self, kind: TargetKind) -> Per {
+        kind.per()
+    }
+
+    /// What reads inputs for networks, from files or line by line; `kept` is what a run keeps of the data.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if what is kept cannot be read.
+    fn input_reader(&self, kept: Option<&Value>, network: &NetworkConfig) -> Result<InputReader, Error> {
+        InputReader::of_sequences(kept, network)
+    }
+
     /// Checks the options.
     ///
     /// # Errors
@@ -336,6 +374,8 @@ trait Options: Declared {
 pub struct Given<'a> {
     /// What the [run kept](Task::kept) whose networks are to be used.
     pub kept: Option<&'a Value>,
+    /// What the run kept that goes on: its data are to be understood as they were.
+    pub goes_on: Option<&'a Value>,
     /// The folder or archive of the sequences to evaluate on, instead of those held out; nothing else is read then.
     pub evaluation_files: Option<&'a Path>,
     /// The folder of the run that goes on or is looked at: its data may lie beside it.
@@ -460,6 +500,8 @@ tasks! {
     Omniglot in omniglot = "omniglot",
     /// Sequences of one's own, from a file.
     Sequences in sequences = "sequences",
+    /// Tell what follows in a text of one's own.
+    Text in text = "text",
 }
 
 impl TaskConfig {
@@ -492,6 +534,16 @@ impl TaskConfig {
     /// Whether the task's sequences come from files, which [`build`](Self::build) reads.
     pub fn reads_files(&self) -> bool {
         self.config().reads_files()
+    }
+
+    /// What losses of targets of this kind are means over.
+    pub(crate) fn per(&self, kind: TargetKind) -> Per {
+        self.config().per(kind)
+    }
+
+    /// What reads inputs for networks; `kept` is what a run keeps of the task's data.
+    pub(crate) fn input_reader(&self, kept: Option<&Value>, network: &NetworkConfig) -> Result<InputReader, Error> {
+        self.config().input_reader(kept, network)
     }
 
     /// Checks the options, without reading any file.

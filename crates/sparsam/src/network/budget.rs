@@ -162,6 +162,7 @@ impl NetworkConfig {
         let sizes = [
             (without(&|config| config.hidden_size = 1), "hidden_size", self.hidden_size),
             (without(&|config| config.input_size = 1), "input_size", self.input_size),
+            (without(&|config| config.vocabulary_size = 0), "vocabulary_size", self.vocabulary_size),
             (without(&|config| config.output_size = 1), "output_size", self.output_size),
             (without(&|config| config.memory = Model::Lstm), "heads", heads),
         ];

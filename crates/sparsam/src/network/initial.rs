@@ -8,7 +8,7 @@ use std::ops::Range;
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{NetworkConfig, Parameters};
+use super::{EMBEDDING, NetworkConfig, Parameters};
 use crate::memory::interface::{First, places};
 use crate::option::word_option;
 use crate::{Real, controller};
@@ -24,6 +24,9 @@ pub const ONE_HOT_INPUT_BOUND: f64 = 4.0;
 pub fn input_bound(length: f64) -> f64 {
     2.0 / length
 }
+
+/// The bound of the elements of embeddings (ours): their variance is 1, as that of PyTorch's `Embedding`.
+const EMBEDDING_BOUND: f64 = 1.732_050_807_568_877_2;
 
 /// The largest bound of the output layer's weights for the reads.
 const READ_BOUND: f64 = 1.0;
@@ -94,6 +97,7 @@ impl NetworkConfig {
     /// With [`ByRole`](InitialValues::ByRole):
     /// * weights of the inputs in ±`input_bound`; without one in ±2/√I, which suits inputs whose elements are all
     ///   about 1 ([`input_bound`]);
+    /// * embeddings of tokens in ±√3, with either choice, so that their elements are about 1;
     /// * weights of the controller for the reads and for its hidden units in ±1/√(I + R·W + H);
     /// * weights of the interface in ±1/√H, its biases as the memory [declares](crate::memory::interface) them; the keys of
     ///   half of the heads start as the words that are written;
@@ -120,6 +124,7 @@ impl NetworkConfig {
             }
         };
         use FirstValue::{Constant, RowsFrom, Uniform};
+        add(EMBEDDING, 0..self.vocabulary_size, 0..input, Uniform(EMBEDDING_BOUND));
         for controller::Parameter { name, shape, first } in self.controller_declaration().parameters {
             let rows = 0..shape[0];
             match first {
@@ -207,7 +212,8 @@ mod tests {
         };
         let controllers = ControllerKind::NAMES.iter().filter_map(|name| ControllerKind::by_name(name));
         let others: Vec<_> = controllers.map(|controller| (controller, memories[0].clone())).collect();
-        memories.into_iter().map(|memory| (ControllerKind::Lstm, memory)).chain(others).flat_map(of).collect()
+        let all = memories.into_iter().map(|memory| (ControllerKind::Lstm, memory)).chain(others).flat_map(of);
+        all.flat_map(|config| [config.clone(), config.with_vocabulary(6)]).collect()
     }
 
     #[test]

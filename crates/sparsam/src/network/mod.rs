@@ -5,6 +5,8 @@
 //! reads r; the output is y = W_y \[h ; r\] + b_y. Without a memory there is no p and no r. Without an output layer y is
 //! \[h ; r\] itself. (Rae et al. 2016, section 3; each memory documents the choices that the paper leaves open.)
 //!
+//! Where inputs are tokens, numbers from 0 to V − 1, x is the token's row of a matrix, its embedding.
+//!
 //! [`Network`] holds the parameters; a [`Runner`] holds what belongs to sequences: a memory, a controller state and a
 //! tape for each row of a batch.
 
@@ -48,8 +50,12 @@ use crate::{ControllerKind, Error, Model, Real};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NetworkConfig {
-    /// Elements of an input, I.
+    /// Elements of an input, I; of an embedding, where inputs are tokens.
     pub input_size: usize,
+    /// Tokens that there are, V: an input is then one number, that of a token, and the controller sees its embedding. 0: inputs
+    /// are not tokens. Networks without tokens do not say so.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub vocabulary_size: usize,
     /// Hidden units of the controller, H.
     pub hidden_size: usize,
     /// Elements of an output, O. 0 makes a network without an output layer, whose output is \[h ; r\]: see
@@ -62,15 +68,44 @@ pub struct NetworkConfig {
     pub memory: Model,
 }
 
-/// The most inputs, hidden units or outputs of a network.
+fn is_zero(size: &usize) -> bool {
+    *size == 0
+}
+
+/// The most inputs, tokens, hidden units or outputs of a network. Numbers of tokens are exact in single precision.
 const LARGEST_SIZE: usize = 1 << 24;
+
+/// The parameter with the embedding of each token, a row for each.
+const EMBEDDING: &str = "embedding.weight";
 
 impl NetworkConfig {
     /// A network with `input_size` input elements and `output_size` output elements: 100 hidden units of an LSTM, and SAM
     /// with its defaults.
     pub fn new(input_size: usize, output_size: usize) -> Self {
         let memory = Model::Sam(Default::default());
-        Self { input_size, hidden_size: 100, output_size, controller: ControllerKind::default(), memory }
+        let (vocabulary_size, hidden_size, controller) = (0, 100, ControllerKind::default());
+        Self { input_size, vocabulary_size, hidden_size, output_size, controller, memory }
+    }
+
+    /// The same with inputs that are tokens, of which there are `vocabulary_size`. Each has an embedding of
+    /// [`input_size`](Self::input_size) elements.
+    ///
+    /// ```
+    /// use sparsam::{Network, NetworkConfig, Runner};
+    ///
+    /// # fn main() -> Result<(), sparsam::Error> {
+    /// // Of 50 tokens, each an embedding of 16 elements; 50 logits, of the token that follows.
+    /// let network = Network::<f32>::new(NetworkConfig::new(16, 50).with_vocabulary(50), 1)?;
+    /// let mut runner = Runner::new(&network, 1)?;
+    /// let mut logits = [0.0; 3 * 50];
+    /// runner.infer(&network, &[7.0, 0.0, 49.0], &[3], &mut logits)?;
+    /// assert!(runner.infer(&network, &[50.0], &[1], &mut logits[..50]).is_err(), "there is no token 50");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_vocabulary(self, vocabulary_size: usize) -> Self {
+        Self { vocabulary_size, ..self }
     }
 
     /// The same with `hidden_size` hidden units of the controller.
@@ -96,10 +131,13 @@ impl NetworkConfig {
     /// # Errors
     /// [`Error::Config`] names the field that does not fit.
     pub fn validate(&self) -> Result<(), Error> {
-        for (field, value) in
-            [("input_size", self.input_size), ("hidden_size", self.hidden_size), ("output_size", self.output_size)]
-        {
-            if value == 0 && field != "output_size" {
+        for (field, value) in [
+            ("input_size", self.input_size),
+            ("vocabulary_size", self.vocabulary_size),
+            ("hidden_size", self.hidden_size),
+            ("output_size", self.output_size),
+        ] {
+            if value == 0 && !["output_size", "vocabulary_size"].contains(&field) {
                 return Err(Error::Config { field, value: "0".into(), reason: "it must be at least 1".into() });
             }
             // Beyond this even the numbers of a single layer cannot be counted safely.
@@ -120,6 +158,11 @@ impl NetworkConfig {
         Ok(())
     }
 
+    /// Elements of what a step takes in: the input size, or the one number of a token.
+    pub fn input_len(&self) -> usize {
+        if self.vocabulary_size > 0 { 1 } else { self.input_size }
+    }
+
     /// Elements of what a step puts out: the output size, or H + R·W without an output layer.
     pub fn output_len(&self) -> usize {
         if self.output_size > 0 { self.output_size } else { self.hidden_size + self.memory.read_len() }
@@ -136,8 +179,11 @@ impl NetworkConfig {
         let (hidden, output) = (self.hidden_size, self.output_size);
         let (interface, read) = (self.memory.interface_len(), self.memory.read_len());
         let of_controller = self.controller_declaration().parameters.into_iter();
-        let mut tensors: Vec<_> =
-            of_controller.map(|parameter| Tensor { name: parameter.name, shape: parameter.shape }).collect();
+        let mut tensors = Vec::new();
+        if self.vocabulary_size > 0 {
+            tensors.push(Tensor { name: EMBEDDING, shape: vec![self.vocabulary_size, self.input_size] });
+        }
+        tensors.extend(of_controller.map(|parameter| Tensor { name: parameter.name, shape: parameter.shape }));
         if interface > 0 {
             tensors.push(Tensor { name: "interface.weight", shape: vec![interface, hidden] });
             tensors.push(Tensor { name: "interface.bias", shape: vec![interface] });

@@ -288,12 +288,12 @@ impl<T: Real> Runner<T> {
 
     /// Runs the network over sequences and keeps a tape for [`backward`](Self::backward).
     ///
-    /// `inputs` has T × rows × I elements (time-major: time step after time step, in each row after row), `lengths` the
-    /// length of each row's sequence, at most T. The outputs are written to `outputs`, T × rows × O elements, where O is
+    /// `inputs` has T × rows × I elements (time-major: time step after time step, in each row after row; of a network of tokens
+    /// T × rows, their numbers), `lengths` the length of each row's sequence, at most T. The outputs are written to `outputs`, T × rows × O elements, where O is
     /// [`output_len`](super::NetworkConfig::output_len).
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::Length`] name the argument that does not fit; [`Error::TapeDoesNotFit`] if the
+    /// [`Error::Shape`], [`Error::Length`] or [`Error::Token`] name the argument that does not fit; [`Error::TapeDoesNotFit`] if the
     /// tape exceeds the available memory. In either case nothing was run. [`Error::Interrupted`] comes only of
     /// [`listen`](Self::listen).
     pub fn forward(
@@ -386,7 +386,7 @@ impl<T: Real> Runner<T> {
         check_room(steps, (outputs.len().saturating_sub(held) * size_of::<T>()) as u128)?;
         self.start_run(network, sequences, outputs)?;
         let (infer, weights, parameters, batch) = (self.passes.infer, &self.weights, network.parameters(), self.rows);
-        let (of_inputs, of_outputs) = (batch * self.config.input_size, batch * self.config.output_len());
+        let (of_inputs, of_outputs) = (batch * self.config.input_len(), batch * self.config.output_len());
         let (shards, workers) = (&mut self.shards, &self.workers);
         // Cut where it is cut anyway, a run gives the same numbers to the bit.
         let run = each_piece(self.listener.as_mut(), steps, BLOCK, |piece| {
@@ -489,12 +489,12 @@ impl<T: Real> Runner<T> {
     }
 
     /// The backward pass of the latest [`forward`](Self::forward) that is in force: adds the gradient of every parameter to
-    /// `gradients`, writes the gradients of the inputs to `input_gradients` if given (T × rows × I), and restores, bit for bit,
-    /// the state that `forward` started from. `output_gradients` has T × rows × O elements; past a row's length they count
-    /// as 0.
+    /// `gradients`, writes the gradients of the inputs to `input_gradients` if given (T × rows × I; 0 for tokens, which have none),
+    /// and restores, bit for bit, the state that `forward` started from. `output_gradients` has T × rows × O elements; past a
+    /// row's length they count as 0.
     ///
-    /// After a [`replay`](Self::replay) it goes back through the same calls again, which costs another pass of the controllers
-    /// forward.
+    /// After a [`replay`](Self::replay) it is the backward pass of the same calls again, which costs another pass of the
+    /// controllers forward.
     ///
     /// # Errors
     /// [`Error::Order`] if no call is in force; [`Error::Shape`] names the argument that does not fit, [`Error::Parameters`] the
@@ -519,7 +519,7 @@ impl<T: Real> Runner<T> {
         let batch = self.rows;
         expect_len("output_gradients", output_gradients.len(), steps, batch, self.config.output_len())?;
         if let Some(gradients) = &input_gradients {
-            expect_len("input_gradients", gradients.len(), steps, batch, self.config.input_size)?;
+            expect_len("input_gradients", gradients.len(), steps, batch, self.config.input_len())?;
         }
         check_tensors("the gradients", gradients.tensors(), network.parameters().tensors())?;
         // Calls on the tape may have run with other parameters than the latest one.
@@ -708,7 +708,7 @@ impl<T: Real> Runner<T> {
     }
 
     fn check_shapes(&self, network: &Network<T>, sequences: Sequences<'_, T>, outputs: &[T]) -> Result<usize, Error> {
-        let (inputs, input_size) = (sequences.inputs.len(), self.config.input_size);
+        let (inputs, input_size) = (sequences.inputs.len(), self.config.input_len());
         let steps = inputs / (self.rows * input_size);
         expect_len("inputs", inputs, steps, self.rows, input_size)?;
         expect_len("outputs", outputs.len(), steps, self.rows, self.config.output_len())?;
@@ -716,6 +716,9 @@ impl<T: Real> Runner<T> {
             return Err(Error::Order("a runner runs networks of the configuration that it was made for"));
         }
         sequences.check(steps, self.rows)?;
+        if self.config.vocabulary_size > 0 {
+            sequences.check_tokens(self.rows, self.config.vocabulary_size)?;
+        }
         Ok(steps)
     }
 }

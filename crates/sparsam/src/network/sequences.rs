@@ -59,6 +59,24 @@ impl<'a, T> Sequences<'a, T> {
         }
     }
 
+    /// Checks that the inputs of all rows within their lengths are tokens, of which there are so many.
+    pub(super) fn check_tokens(&self, rows: usize, vocabulary: usize) -> Result<(), Error>
+    where
+        T: crate::Real,
+    {
+        let inputs = self.inputs.chunks_exact(rows).enumerate();
+        for (step, (row, token)) in
+            inputs.flat_map(|(step, inputs)| inputs.iter().enumerate().map(move |it| (step, it)))
+        {
+            let number = token.to_f64();
+            let fits = (0.0..vocabulary as f64).contains(&number) && number.fract() == 0.0;
+            if !fits && step < self.lengths[row] {
+                return Err(Error::Token { step, row, token: number, vocabulary });
+            }
+        }
+        Ok(())
+    }
+
     /// How often a row starts anew within its length.
     pub(super) fn starts_of(&self, row: usize) -> usize {
         let of_row = self.starts.unwrap_or_default().iter().skip(row).step_by(self.lengths.len());

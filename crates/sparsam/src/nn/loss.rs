@@ -1,4 +1,5 @@
-//! Losses, each with its gradient. Losses are in nats (units of the natural logarithm); multiply by [`BITS`] for bits.
+//! Losses, each with its gradient. Cross-entropies are in nats (units of the natural logarithm); multiply by [`BITS`] for
+//! bits. Squared errors are in the squared unit of the targets.
 
 use crate::{Error, Real};
 
@@ -102,6 +103,53 @@ pub fn softmax_cross_entropy<T: Real>(
     Ok(sum)
 }
 
+/// Squared error Σ (y − target)² of outputs of `width` numbers, summed over all outputs whose `mask` is true; divided by the
+/// numbers summed over it is the mean squared error. Writes scale × the gradient of the outputs to `gradient` (0 where masked)
+/// and returns the sum, unscaled and in the squared unit of the targets.
+///
+/// `outputs`, `targets` and `gradient` have `width` elements for each element of `mask`.
+///
+/// ```
+/// use sparsam::nn::loss::squared_error;
+///
+/// let mut gradient = [0.0; 4];
+/// // Two outputs of two numbers; the second does not count.
+/// let loss = squared_error(&[1.0f32, 0.0, 9.0, 9.0], &[3.0, 0.0, 0.0, 0.0], &[true, false], 2, 0.5, &mut gradient)?;
+/// assert_eq!((loss, gradient), (4.0, [-2.0, 0.0, 0.0, 0.0]));
+/// # Ok::<(), sparsam::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::NotFinite`] names the first output at which the loss is infinite or NaN, [`Error::Shape`] the argument of another
+/// length.
+pub fn squared_error<T: Real>(
+    outputs: &[T],
+    targets: &[T],
+    mask: &[bool],
+    width: usize,
+    scale: T,
+    gradient: &mut [T],
+) -> Result<f64, Error> {
+    check_lengths(outputs.len(), targets.len(), gradient.len(), mask.len() * width)?;
+    let twice = scale + scale;
+    let mut sum = 0.0;
+    for (run, used) in mask.iter().enumerate() {
+        let range = run * width..(run + 1) * width;
+        if !used {
+            gradient[range].fill(T::ZERO);
+            continue;
+        }
+        let mut loss = 0.0;
+        for i in range {
+            let distance = outputs[i] - targets[i];
+            loss += distance.to_f64() * distance.to_f64();
+            gradient[i] = twice * distance;
+        }
+        sum += finite(loss, run)?;
+    }
+    Ok(sum)
+}
+
 fn finite(loss: f64, run: usize) -> Result<f64, Error> {
     if loss.is_finite() {
         Ok(loss)
@@ -162,10 +210,22 @@ mod tests {
     }
 
     #[test]
+    fn squared_error_has_its_value_and_gradient() {
+        let (outputs, targets) = ([0.3, -2.0, 4.0, 0.0, 9.0, 9.0], [1.5, 0.0, 1.0, 0.0, 0.0, 0.0]);
+        let mask = [true, true, false];
+        let of = |x: &[f64], g: &mut [f64]| squared_error(x, &targets, &mask, 2, 1.0, g).unwrap();
+        let by_hand = 1.2f64.powi(2) + 4.0 + 9.0;
+        assert!((of(&outputs, &mut [0.0; 6]) - by_hand).abs() < 1e-12);
+        assert_gradient(&outputs, of);
+    }
+
+    #[test]
     fn losses_say_where_they_are_not_finite() {
         let mut gradient = [0.0; 4];
         let bad = [0.0, 0.0, f32::NAN, 1.0];
         let error = binary_cross_entropy(&bad, &[0.0; 4], &[true; 2], 2, 1.0, &mut gradient).unwrap_err();
+        assert!(error.to_string().contains("output 1"), "{error}");
+        let error = squared_error(&bad, &[0.0; 4], &[true; 2], 2, 1.0, &mut gradient).unwrap_err();
         assert!(error.to_string().contains("output 1"), "{error}");
         assert!(softmax_cross_entropy(&bad, &[None, Some(0)], 2, 1.0, &mut gradient).is_err());
         let error = softmax_cross_entropy(&[0.0f32; 2], &[Some(2)], 2, 1.0, &mut gradient[..2]).unwrap_err();

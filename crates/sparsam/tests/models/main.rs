@@ -12,3 +12,4 @@ mod lstm;
 mod ntm;
 mod sam;
 mod sdnc;
+mod tokens;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::passes::Traced;
-use super::{BLOCK, PackedWeights, Place, Shard, Sizes, Start};
+use super::{BLOCK, NO_TOKEN, PackedWeights, Place, Shard, Sizes, Start};
 use crate::controller::Step;
 use crate::kernels::matrix::{View, multiply};
 use crate::network::layers::Linear;
@@ -145,7 +145,13 @@ impl<T: Real> Shard<T> {
         for array in [&mut self.call.cells, &mut self.call.states] {
             array.fit(count + 1);
         }
+        let layers = self.sizes.layers.split(parameters.values());
+        self.call.tokens.clear();
         for t in 0..count {
+            if self.sizes.tokens {
+                self.take_tokens(layers.embedding, &inputs[place.range(first + t, self.rows, 1)], first, t);
+                continue;
+            }
             let of_batch = &inputs[place.range(first + t, self.rows, self.sizes.input)];
             self.call.inputs.step_mut(t).all().copy_from_slice(of_batch);
             // What stands past the end of a sequence may be no numbers, and a gradient of 0 times these would be none.
@@ -153,8 +159,28 @@ impl<T: Real> Shard<T> {
                 self.call.inputs.step_mut(t).row(row).fill(T::ZERO);
             }
         }
-        let controller = self.sizes.layers.split(parameters.values()).controller;
-        weights.controller.start(controller, self.call.inputs.steps(0..count), self.call.tape.steps_mut(0..count));
+        weights.controller.start(
+            layers.controller,
+            self.call.inputs.steps(0..count),
+            self.call.tape.steps_mut(0..count),
+        );
+    }
+
+    /// Takes the embeddings of the tokens of step t, which is step `first + t` of the sequences; 0 past the end of one. Which
+    /// tokens there are was checked.
+    fn take_tokens(&mut self, embedding: &[T], tokens: &[T], first: usize, t: usize) {
+        let width = self.sizes.input;
+        let mut inputs = self.call.inputs.step_mut(t);
+        for (row, token) in tokens.iter().enumerate() {
+            if first + t < self.call.lengths[row] {
+                let token = token.to_f64() as usize;
+                inputs.row(row).copy_from_slice(&embedding[token * width..(token + 1) * width]);
+                self.call.tokens.push(token as u32);
+            } else {
+                inputs.row(row).fill(T::ZERO);
+                self.call.tokens.push(NO_TOKEN);
+            }
+        }
     }
 
     /// Runs over steps whose inputs were taken; step t is step `first + t` of the sequences.
@@ -269,8 +295,11 @@ impl<T: Real> Shard<T> {
         self.write(&self.outputs, self.sizes.output, place, outputs);
     }
 
-    /// Copies the gradients of the inputs to their place in the batch's.
+    /// Copies the gradients of the inputs to their place in the batch's; 0 for tokens, which have none.
     pub fn write_input_gradients(&self, place: Place, gradients: &mut [T]) {
+        if self.sizes.tokens {
+            return gradients.fill(T::ZERO);
+        }
         self.write(&self.input_gradients, self.sizes.input, place, gradients);
     }
 

@@ -31,10 +31,16 @@ const HIDDEN: &str = "controller.hidden";
 const CELL: &str = "controller.cell";
 const READ: &str = "controller.read";
 
+/// What stands in the place of a token past the end of a sequence.
+const NO_TOKEN: u32 = u32::MAX;
+
 /// Lengths of the vectors of one row.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
+    /// Of x, an embedding where inputs are tokens.
     input: usize,
+    /// Whether they are.
+    tokens: bool,
     hidden: usize,
     /// Of what is put out, whether a layer makes it or not.
     output: usize,
@@ -57,6 +63,7 @@ impl Sizes {
         let of_controller = config.controller_declaration();
         Self {
             input: config.input_size,
+            tokens: config.vocabulary_size > 0,
             hidden: config.hidden_size,
             output: config.output_len(),
             output_layer: config.output_size > 0,
@@ -117,6 +124,8 @@ pub struct Shard<T: Real> {
 /// Arrays of states have one step more than was run: step 0 is the state at the start of the call.
 struct Call<T> {
     inputs: TimeMajor<T>,
+    /// The tokens that these are the embeddings of.
+    tokens: Vec<u32>,
     /// The controller's tape; the backward pass leaves gradients in it.
     tape: TimeMajor<T>,
     cells: TimeMajor<T>,
@@ -139,6 +148,7 @@ impl<T: Real> Call<T> {
         let empty = |width| TimeMajor::zeros(0, rows, width);
         Self {
             inputs: empty(sizes.input),
+            tokens: Vec::new(),
             tape: empty(sizes.tape),
             cells: TimeMajor::zeros(1, rows, sizes.cell),
             states: TimeMajor::zeros(1, rows, sizes.state),
@@ -426,7 +436,11 @@ impl<T: Real> Shard<T> {
                 .map_or_else(|| Call::<T>::new(self.rows, self.sizes).growth(steps), |spare| spare.growth(steps)),
             _ => self.call.growth(steps),
         };
-        memories + (of_call + self.outputs.growth(steps)) * size_of::<T>() as u128
+        // The backward pass goes on to the embeddings.
+        let tokens = (steps * self.rows * size_of::<u32>()) as u128
+            + self.input_gradients.growth(steps) * size_of::<T>() as u128;
+        let of_tokens = if self.sizes.tokens { tokens } else { 0 };
+        memories + of_tokens + (of_call + self.outputs.growth(steps)) * size_of::<T>() as u128
     }
 
     /// Elements of the outputs held.
