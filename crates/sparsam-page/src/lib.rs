@@ -98,6 +98,8 @@ pub struct About {
     pub output_names: Vec<String>,
     /// What the outputs stand for.
     pub outputs: OutputKind,
+    /// Whether the memory was not empty before the sequence: what earlier steps wrote and used is then not known.
+    pub continued: bool,
     input_size: usize,
     output_size: usize,
     model: &'static str,
@@ -115,6 +117,7 @@ impl About {
             input_names: Vec::new(),
             output_names: Vec::new(),
             outputs,
+            continued: false,
             input_size: config.input_size,
             output_size: config.output_len(),
             model: config.memory.name(),
@@ -289,12 +292,23 @@ impl Recording {
 
     /// An object of JSON that can stand in HTML: without a `<`, nothing in it ends its element.
     fn describe(&self, encoded: &encode::Encoded) -> String {
-        let About { title, facts, input_names, output_names, outputs, model, memory_size, access_threshold, .. } =
-            &self.about;
+        let About {
+            title,
+            facts,
+            input_names,
+            output_names,
+            outputs,
+            continued,
+            model,
+            memory_size,
+            access_threshold,
+            ..
+        } = &self.about;
         let about = json!({
             "title": title,
             "facts": facts,
             "model": model,
+            "continued": continued,
             "steps": self.steps,
             "outputs": outputs.name(),
             "targets": self.has_targets.then(|| outputs.name()),
