@@ -374,8 +374,8 @@ class Trace(Mapping[str, NDArray[Any]]):
         starts = [] if traced.starts is None else np.flatnonzero(traced.starts[:steps, sequence]).tolist()
         if starts and starts[-1] > 0:
             raise ValueError(
-                f"sequence {sequence} starts anew at step {starts[-1]}, and a page shows what was remembered from one start"
-                " on: trace what comes before and after by itself"
+                f"sequence {sequence} starts anew at step {starts[-1]}, and a page shows what was remembered from one"
+                " start on: trace what comes before and after by itself"
             )
 
         def of_sequence(array: NDArray[Any]) -> NDArray[Any]:
