@@ -163,7 +163,8 @@ pub struct Page {
     pub wrong: Option<u64>,
 }
 
-/// A sequence's numbers as they come, piece by piece, so that a trace of dense weights need not be held as a whole.
+/// A sequence's numbers as they come, piece by piece. All that a page may show is held, four bytes a number; dense weights
+/// and usages are held up to as many as [`LARGEST`] says, and of more the eight largest weights of each head at each step.
 #[derive(Debug)]
 pub struct Recording {
     about: About,
@@ -468,6 +469,29 @@ mod tests {
         let page = record(dense, 60).0.page(TEMPLATE.len() + 150_000).unwrap();
         assert!(page.summarised.iter().any(|how| how.contains("no picture")), "{:?}", page.summarised);
         assert!(read(&page.html, "read_words").len() <= 60 * 2 * 8);
+    }
+
+    #[test]
+    fn dense_weights_that_no_page_can_have_are_not_held() {
+        let dense = dam::Config { memory_size: 3000, word_size: 4, heads: 2, ..Default::default() };
+        // Of 15,000 numbers a step, 1,333 steps are the most.
+        let (recording, whole) = record(dense, 1500);
+        let held: usize = recording.columns.columns.values().map(|column| column.numbers.len()).sum();
+        assert!(held < 1500 * 200, "{held} numbers are held");
+        let page = recording.page(LARGEST).unwrap();
+        assert_eq!(page.summarised.len(), 2, "{:?}", page.summarised);
+        let [words, weights] = ["write_words", "write_weights"].map(|name| read(&page.html, name));
+        assert_eq!(words.len(), 1500 * 2 * 8);
+        // Steps that were added before there were too many, and after.
+        let all = values(whole.get("write_weights").unwrap());
+        for head in 0..1500 * 2 {
+            let of_head = &all[3000 * head..][..3000];
+            let largest = of_head.iter().copied().fold(0.0, f64::max);
+            assert_eq!(weights[8 * head], largest);
+            if largest > 0.0 {
+                assert_eq!(of_head[words[8 * head] as usize], largest);
+            }
+        }
     }
 
     #[test]
