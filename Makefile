@@ -36,9 +36,13 @@ PAGE := crates/sparsam-page/page
 # failure. The second make sees the Python that the first one made.
 test:
 	-@$(MAKE) --no-print-directory python
-	@$(MAKE) --no-print-directory format lint unit docs readme page-test
-	@if $(MAKE) --no-print-directory $(PACKAGE_FOLDER)/ready; then $(MAKE) --no-print-directory python-package; \
-	else echo "make test: skipped the Python package, whose tools or PyTorch could not be installed (above)"; fi
+	@$(MAKE) --no-print-directory format lint unit docs readme
+	@if $(MAKE) --no-print-directory $(PACKAGE_FOLDER)/ready; then $(MAKE) --no-print-directory python-package; fi
+	@if $(MAKE) --no-print-directory $(PAGE)/node_modules/browser; then $(MAKE) --no-print-directory page-test; fi
+	@test -e $(PACKAGE_FOLDER)/ready || \
+	echo "make test: skipped the Python package, whose tools or PyTorch could not be installed (above)"
+	@test -e $(PAGE)/node_modules/browser || \
+	echo "make test: skipped the page of sparsam inspect: Node.js, its packages or a browser could not be set up (above)"
 	@test -n "$(SPARSAM_PYTHON)" -o -e $(PYTHON_FOLDER)/ready || \
 	echo "make test: skipped what needs the Python packages of tests/requirements.txt, which could not be installed (above)"
 
@@ -68,16 +72,23 @@ readme:
 page: $(PAGE)/node_modules/ready
 	cd $(PAGE) && npm run --silent build
 
-# Tests that need a browser fail without one: SPARSAM_CHROMIUM names another than that of the npm packages.
-page-test: $(PAGE)/node_modules/ready
+# SPARSAM_CHROMIUM names another browser than that of the npm packages.
+page-test: $(PAGE)/node_modules/browser
 	$(CARGO) build --locked --release
 	cd $(PAGE) && npm run --silent check
 	cd $(PAGE) && SPARSAM="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/sparsam" npm test
 
 # The versions and checksums are those of package-lock.json; no package runs a script of its own.
 $(PAGE)/node_modules/ready: $(PAGE)/package-lock.json
-	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 or later, which brings it" >&2; exit 1; }
+	@command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' || \
+	{ echo "Node.js 20 or later is missing, or npm, which comes with it: install them" >&2; exit 1; }
 	cd $(PAGE) && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+# A browser that starts.
+$(PAGE)/node_modules/browser: $(PAGE)/node_modules/ready $(PAGE)/test/browser.mjs
+	rm -f $@
+	cd $(PAGE) && npm run --silent browser
 	touch $@
 
 bench:

@@ -528,7 +528,7 @@ fn backward<'py, T: Number>(
     (with_input, with_start): (bool, bool),
 ) -> PyResult<Gradients<'py>> {
     let config = tape.network.config();
-    let (steps, rows, width, held) = (tape.steps, tape.handhold.rows(), config.input_size, config.controller_len());
+    let (steps, rows, width, held) = (tape.steps, tape.handhold.rows(), config.input_len(), config.controller_len());
     let output_shape = [steps, rows, config.output_len()];
     let gradient = |what, array: Option<&Bound<'py, PyAny>>, shape: &[usize], meaning| match array {
         None => Ok(None),

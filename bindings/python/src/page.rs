@@ -16,9 +16,10 @@ pub fn largest_page() -> usize {
 
 /// The page of one sequence: inputs (T, I), outputs (T, O), arrays by name of shape (T, 1, …), all in single precision, words as
 /// uint32. `kind` says what the outputs are, and `targets` what was wanted: (T, O) bits with the `mask` of those that count, or
-/// (T,) classes as uint32, of which the largest number stands for none. Also says whether all numbers are there as they are.
+/// (T,) classes as uint32, of which the largest number stands for none. `continued` says that the memory was not empty before.
+/// Also says whether all numbers are there as they are.
 #[pyfunction]
-#[pyo3(signature = (configuration, title, facts, kind, input, output, hidden, targets, mask, arrays, limit))]
+#[pyo3(signature = (configuration, title, facts, kind, input, output, hidden, targets, mask, arrays, continued, limit))]
 pub fn page<'py>(
     py: Python<'py>,
     configuration: &str,
@@ -31,6 +32,7 @@ pub fn page<'py>(
     targets: Option<Bound<'py, PyAny>>,
     mask: Option<Bound<'py, PyAny>>,
     arrays: Bound<'py, PyDict>,
+    continued: bool,
     limit: usize,
 ) -> PyResult<(String, bool)> {
     let config: NetworkConfig = serde_json::from_str(configuration).map_err(wrong)?;
@@ -40,7 +42,7 @@ pub fn page<'py>(
         _ => OutputKind::Numbers,
     };
     let mut about = About::new(title, &config, outputs);
-    about.facts = facts;
+    (about.facts, about.continued) = (facts, continued);
     let mut traced = Arrays::<f32>::default();
     for (name, array) in &arrays {
         let name: String = name.extract()?;

@@ -91,6 +91,29 @@ def test_a_notebook_shows_a_trace_or_says_how_to_save_it() -> None:
     assert "no time step" in network.trace(np.ones((0, 1, 3), np.float32))._repr_html_()
 
 
+def test_a_page_is_of_one_start_and_of_the_input_as_it_was(tmp_path: Path) -> None:
+    network, input = Network("sam", 3, 8, 2, memory_size=20), np.ones((4, 2, 3), np.float32)
+    starts = np.zeros((4, 2), bool)
+    starts[0, 1] = starts[2, 0] = True
+    trace = network.trace(input, network.infer(input)[1], starts=starts)
+    input[:] = 0
+    with pytest.raises(ValueError, match="sequence 0 starts anew at step 2"):
+        trace.save_html(tmp_path / "trace.html")
+    about, arrays = read(trace._page(1, None, None, 10**7)[0])
+    assert about["continued"] is False
+    np.testing.assert_array_equal(arrays["inputs"], np.ones((4, 3)))
+    going_on = network.trace(input, trace.state)
+    assert read(going_on._page(1, None, None, 10**7)[0])[0]["continued"] is True
+
+    model, tensor = SDNC(3, 8, memory_size=20), torch.ones(4, 1, 3)
+    first = model.trace(tensor)
+    tensor.zero_()
+    about, arrays = read(first._page(0, None, None, 10**7)[0])
+    assert about["continued"] is False
+    np.testing.assert_array_equal(arrays["inputs"], np.ones((4, 3)))
+    assert read(model.trace(tensor, first.state)._page(0, None, None, 10**7)[0])[0]["continued"] is True
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     trace = Network("sam", 3, 8, 2, memory_size=20).trace(np.ones((4, 2, 3), np.float32))
     for arguments, message in [

@@ -228,7 +228,7 @@ pub struct Inspect {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Number of the sequence among those of its seed or file, from 0 on
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..u64::MAX))]
     pub number: u64,
     /// Take the first sequence from that number on at which an output is wrong, of 1,000 at most
     #[arg(long)]

@@ -126,7 +126,9 @@ fn of_task(settings: &Inspect, network: &Network<f32>, runner: &mut Runner<f32>)
     };
     task.check_levels(&levels)?;
     task.check_batch(&levels, 1)?;
-    if let Some(count) = task.evaluation_sequences().filter(|count| settings.number >= *count) {
+    // How many there are may depend on the level.
+    let held_out = task.evaluation_sequences_of(*levels.end());
+    if let Some(count) = held_out.filter(|count| settings.number >= *count) {
         return Err(Mistake(format!(
             "--number {} is not there: {} sequences are held out, numbered from 0 on",
             settings.number,
@@ -135,7 +137,7 @@ fn of_task(settings: &Inspect, network: &Network<f32>, runner: &mut Runner<f32>)
         .into());
     }
     let draw = |number| Draw::new(&levels, settings.seed, Stream::Evaluation, number);
-    let (mut found, level) = choose(settings, network, runner, &*task, task.evaluation_sequences(), draw)?;
+    let (mut found, level) = choose(settings, network, runner, &*task, held_out, draw)?;
     found.names = task.channel_names();
     found.facts = vec![("seed".into(), settings.seed.to_string()), ("number".into(), found.number.to_string())];
     if task.possible_levels().count() > 1 {
@@ -224,7 +226,8 @@ fn of_file(
     };
     match with_targets {
         Some(Ok(task)) => {
-            let draw = |number| Draw::new(&(1..=1), settings.seed, Stream::Evaluation, number);
+            let levels = task.default_levels();
+            let draw = |number| Draw::new(&levels, settings.seed, Stream::Evaluation, number);
             let (found, _) = choose(settings, network, runner, &*task, Some(count), draw)?;
             Ok(Found { facts: facts(found.number), names, ..found })
         }

@@ -38,6 +38,11 @@ fn a_page_is_written_and_mistakes_are_named() {
     is_mistake(folder, &["inspect", "run", "--level", "0"], &["level = 0", "vectors from 1"]);
     is_mistake(folder, &["inspect", "run", "--out", "."], &[". is a folder", "--out"]);
     is_mistake(folder, &["inspect", "run", "mine.jsonl", "--number", "1"], &["--number 1", "1 sequences"]);
+    is_mistake(
+        folder,
+        &["inspect", "run", "--number", "18446744073709551615"],
+        &["--number", "18446744073709551615 is not in"],
+    );
     is_mistake(folder, &["inspect", "run", "mine.jsonl", "--level", "3"], &["--level"]);
     is_mistake(folder, &["inspect", "run", "mine.jsonl", "--failing"], &["--failing needs targets"]);
     is_mistake(folder, &["inspect", "run", "none.jsonl"], &["none.jsonl", "there is no such file"]);

@@ -2,15 +2,21 @@
 // with what is there.
 import { createHash } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const here = (path) => new URL(path, import.meta.url);
 const OUTPUT = here("built/page.html");
 
+/** Folders of the packages that have a part in what is built. */
+const packages = new Set();
+
 const bundle = async (entry, options) => {
   const result = await build({
-    entryPoints: [here(entry).pathname],
+    entryPoints: [fileURLToPath(here(entry))],
+    absWorkingDir: fileURLToPath(here(".")),
     bundle: true,
+    metafile: true,
     minify: true,
     write: false,
     target: "es2022",
@@ -18,7 +24,22 @@ const bundle = async (entry, options) => {
     charset: "ascii",
     ...options,
   });
+  for (const input of Object.keys(result.metafile.inputs)) {
+    const [folder] = input.match(/^.*node_modules\/(@[^/]+\/)?[^/]+\//) ?? [];
+    if (folder) packages.add(folder);
+  }
   return result.outputFiles[0].text.trim();
+};
+
+/** The licenses of all packages, which ask to be in every copy, as text that can stand in a comment of HTML. */
+const licenses = async () => {
+  const texts = await Promise.all(
+    [...packages].sort().map(async (folder) => {
+      const { name, version } = JSON.parse(await readFile(here(`${folder}package.json`), "utf8"));
+      return `${name} ${version}\n\n${(await readFile(here(`${folder}LICENSE`), "utf8")).trim()}`;
+    }),
+  );
+  return `This page holds parts of the following packages.\n\n${texts.join("\n\n")}`.replace(/-(?=-)/g, "- ");
 };
 
 const script = await bundle("src/main.js", { format: "iife" });
@@ -36,7 +57,9 @@ const policy = [
   "form-action 'none'",
 ].join("; ");
 const template = await readFile(here("src/page.html"), "utf8");
+const notices = await licenses();
 const page = template
+  .replace("@@LICENSES@@", () => notices)
   .replace("@@POLICY@@", () => policy)
   .replace("@@STYLE@@", () => style)
   .replace("@@SCRIPT@@", () => script);

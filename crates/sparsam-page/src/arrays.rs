@@ -1,15 +1,29 @@
 //! The numbers of a recording, and what is kept of them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use sparsam::{Array, Arrays, NO_WORD, Real, Values};
+
+use crate::LARGEST;
 
 /// Numbers by name, each so many for a step.
 #[derive(Debug)]
 pub struct Columns {
     pub steps: usize,
     pub columns: BTreeMap<String, Column>,
+    /// Whether dense weights were too many, so that of each head the words with the largest stand in their place.
+    pub has_lost_dense: bool,
 }
+
+/// Columns of a page: those that are as they were, and those of which less is kept.
+pub type Kept<'a> = BTreeMap<String, Cow<'a, Column>>;
+
+/// The most dense weights and usages that are held: more than a page can have, rounded to a byte each.
+const MOST_DENSE: usize = LARGEST;
+
+/// Of how many words a head's largest weights are kept where dense ones are too many: as many as any summary has.
+pub const MOST_WORDS: usize = 8;
 
 /// Numbers of time steps, one after another: the shape of those of a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +36,15 @@ pub struct Column {
 pub enum Numbers {
     Real(Vec<f32>),
     Whole(Vec<u32>),
+}
+
+impl Numbers {
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Real(values) => values.len(),
+            Self::Whole(values) => values.len(),
+        }
+    }
 }
 
 /// How much is kept of the numbers.
@@ -37,13 +60,19 @@ pub enum Detail {
 
 impl Detail {
     /// From the most to the least.
-    pub const ALL: [Self; 6] =
-        [Self::Exact, Self::Rounded, Self::Strongest(8), Self::Strongest(4), Self::Strongest(2), Self::Strongest(1)];
+    pub const ALL: [Self; 6] = [
+        Self::Exact,
+        Self::Rounded,
+        Self::Strongest(MOST_WORDS),
+        Self::Strongest(4),
+        Self::Strongest(2),
+        Self::Strongest(1),
+    ];
 }
 
 impl Columns {
     pub fn new(steps: usize) -> Self {
-        Self { steps, columns: BTreeMap::new() }
+        Self { steps, columns: BTreeMap::new(), has_lost_dense: false }
     }
 
     /// Puts the numbers of all steps.
@@ -72,12 +101,42 @@ impl Columns {
         }
     }
 
-    /// Appends a trace of so many steps of one row.
+    /// Appends a trace of so many steps of one row. Once there are more dense weights than a page can have, those of all
+    /// steps give way to the largest of each head.
     pub fn push_trace<T: Real>(&mut self, arrays: &Arrays<T>, steps: usize) {
+        let mut piece = Self::new(steps);
         for (name, array) in arrays.iter() {
             debug_assert_eq!(array.shape()[..2], [steps, 1], "{name} is of one row");
-            self.push_array(name, array);
+            piece.push_array(name, array);
         }
+        if !self.has_lost_dense && self.dense_len() + piece.dense_len() > MOST_DENSE {
+            self.lose_dense();
+            self.has_lost_dense = true;
+        }
+        if self.has_lost_dense {
+            piece.lose_dense();
+        }
+        for (name, Column { shape, numbers }) in piece.columns {
+            match numbers {
+                Numbers::Real(values) => self.push_real(&name, &shape, values),
+                Numbers::Whole(values) => self.push_whole(&name, &shape, &values),
+            }
+        }
+    }
+
+    /// Numbers of all columns that are dense.
+    fn dense_len(&self) -> usize {
+        let dense = self.columns.iter().filter(|(name, _)| self.is_dense(name));
+        dense.map(|(_, Column { numbers, .. })| numbers.len()).sum()
+    }
+
+    /// Puts, in place of dense weights, the words with the largest.
+    fn lose_dense(&mut self) {
+        let dense: Vec<String> = self.columns.keys().filter(|name| self.is_dense(name)).cloned().collect();
+        let mut lost = Self::new(self.steps);
+        lost.columns = dense.into_iter().filter_map(|name| self.columns.remove_entry(&name)).collect();
+        let kept = lost.reduced(MOST_WORDS);
+        self.columns.extend(kept.into_iter().map(|(name, column)| (name, column.into_owned())));
     }
 
     fn push_array<T: Real>(&mut self, name: &str, array: &Array<T>) {
@@ -101,13 +160,13 @@ impl Columns {
     }
 
     /// What is kept of all: the same names, fewer places, and of dense weights words with weights.
-    pub fn reduced(&self, most: usize) -> Self {
-        let mut kept = Self::new(self.steps);
+    pub fn reduced(&self, most: usize) -> Kept<'_> {
+        let mut kept = Kept::new();
         for (name, column) in &self.columns {
             let Some(base) = name.strip_suffix("_weights") else {
                 let has_weights = name.strip_suffix("_words").map(|base| format!("{base}_weights"));
                 if has_weights.is_none_or(|name| !self.columns.contains_key(&name)) && !self.is_dense(name) {
-                    kept.columns.insert(name.clone(), column.clone());
+                    kept.insert(name.clone(), Cow::Borrowed(column));
                 }
                 continue;
             };
@@ -140,8 +199,11 @@ impl Columns {
                     kept_weights.push(weight);
                 }
             }
-            kept.put_whole(&format!("{base}_words"), &[heads, most], kept_words);
-            kept.put_real(name, &[heads, most], kept_weights);
+            let mut keep = |name: String, numbers| {
+                kept.insert(name, Cow::Owned(Column { shape: vec![heads, most], numbers }));
+            };
+            keep(format!("{base}_words"), Numbers::Whole(kept_words));
+            keep(name.clone(), Numbers::Real(kept_weights));
         }
         kept
     }

@@ -1,5 +1,6 @@
 //! Numbers as text: typed arrays one after another, compressed, as base64.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use base64::Engine;
@@ -9,7 +10,7 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sparsam::NO_WORD;
 
-use crate::arrays::{Column, Columns, Detail, Numbers};
+use crate::arrays::{Column, Columns, Detail, Kept, MOST_WORDS, Numbers};
 
 /// Numbers as text, and what describes them.
 pub struct Encoded {
@@ -25,46 +26,50 @@ pub fn encode(columns: &Columns, room: usize) -> Encoded {
     let mut last = None;
     for detail in Detail::ALL {
         let (kept, summarised) = keep(columns, detail, room);
-        let bytes: usize = kept.columns.values().map(|column| size(column, detail)).sum();
+        let bytes: usize = kept.values().map(|column| size(column, detail)).sum();
         let fits = bytes <= room;
         last = Some((kept, detail, summarised));
         if fits {
             break;
         }
     }
-    let (kept, detail, summarised) = last.unwrap_or_else(|| (Columns::new(columns.steps), Detail::Exact, Vec::new()));
-    write(&kept, detail, summarised)
+    let (kept, detail, summarised) = last.unwrap_or_else(|| (Kept::new(), Detail::Exact, Vec::new()));
+    write(&kept, columns.steps, detail, summarised)
 }
 
 /// What is kept at a level of detail, and what is to be said of the rest.
-fn keep(columns: &Columns, detail: Detail, room: usize) -> (Columns, Vec<String>) {
+fn keep(columns: &Columns, detail: Detail, room: usize) -> (Kept<'_>, Vec<String>) {
     let rounded = "numbers that are not whole are rounded to one of 256 values between their least and their largest";
     let mut said = Vec::new();
     let mut kept = match detail {
-        Detail::Exact => Columns { steps: columns.steps, columns: columns.columns.clone() },
-        Detail::Rounded => {
-            said.push(rounded.to_owned());
-            Columns { steps: columns.steps, columns: columns.columns.clone() }
+        Detail::Exact | Detail::Rounded => {
+            columns.columns.iter().map(|(name, column)| (name.clone(), Cow::Borrowed(column))).collect()
         }
-        Detail::Strongest(most) => {
-            said.push(rounded.to_owned());
-            if columns.columns.keys().any(|name| name.ends_with("_weights")) {
-                let words = if most == 1 { "word".to_owned() } else { format!("{most} words") };
-                said.push(format!(
-                    "of what a head reads or writes at a step, the {words} with the largest weights are kept"
-                ));
-            }
-            if columns.columns.keys().any(|name| columns.is_dense(name)) {
-                said.push("there is no picture of the weights over all words".to_owned());
-            }
-            columns.reduced(most)
-        }
+        Detail::Strongest(most) => columns.reduced(most),
     };
+    if detail != Detail::Exact {
+        said.push(rounded.to_owned());
+    }
+    let most = match detail {
+        Detail::Strongest(most) => Some(most),
+        _ => columns.has_lost_dense.then_some(MOST_WORDS),
+    };
+    if let Some(most) = most {
+        if columns.columns.keys().any(|name| name.ends_with("_weights")) {
+            let words = if most == 1 { "word".to_owned() } else { format!("{most} words") };
+            said.push(format!(
+                "of what a head reads or writes at a step, the {words} with the largest weights are kept"
+            ));
+        }
+        if columns.has_lost_dense || columns.columns.keys().any(|name| columns.is_dense(name)) {
+            said.push("there is no picture of the weights over all words".to_owned());
+        }
+    }
     // A memory tells more than the controller does.
     let has_memory = columns.columns.contains_key("read_weights");
-    let hidden = kept.columns.get("hidden_units").map_or(0, |column| size(column, detail));
+    let hidden = kept.get("hidden_units").map_or(0, |column| size(column, detail));
     if detail != Detail::Exact && has_memory && hidden > room / 8 {
-        kept.columns.remove("hidden_units");
+        kept.remove("hidden_units");
         said.push("the hidden units are left out".to_owned());
     }
     (kept, said)
@@ -87,11 +92,11 @@ fn are_bytes(values: &[f32]) -> bool {
     values.iter().all(|value| (0.0..=255.0).contains(value) && value.fract() == 0.0)
 }
 
-fn write(columns: &Columns, detail: Detail, summarised: Vec<String>) -> Encoded {
+fn write(columns: &Kept<'_>, steps: usize, detail: Detail, summarised: Vec<String>) -> Encoded {
     let (mut bytes, mut arrays) = (Vec::new(), Vec::new());
-    for (name, column) in &columns.columns {
+    for (name, column) in columns {
         let offset = bytes.len();
-        let mut shape = vec![columns.steps];
+        let mut shape = vec![steps];
         shape.extend_from_slice(&column.shape);
         let mut described = json!({"name": name, "shape": shape, "offset": offset});
         let kind = match &column.numbers {

@@ -98,6 +98,8 @@ pub struct About {
     pub output_names: Vec<String>,
     /// What the outputs stand for.
     pub outputs: OutputKind,
+    /// Whether the memory was not empty before the sequence: what earlier steps wrote and used is then not known.
+    pub continued: bool,
     input_size: usize,
     output_size: usize,
     model: &'static str,
@@ -115,6 +117,7 @@ impl About {
             input_names: Vec::new(),
             output_names: Vec::new(),
             outputs,
+            continued: false,
             input_size: config.input_len(),
             output_size: config.output_len(),
             model: config.memory.name(),
@@ -160,7 +163,8 @@ pub struct Page {
     pub wrong: Option<u64>,
 }
 
-/// A sequence's numbers as they come, piece by piece, so that a trace of dense weights need not be held as a whole.
+/// A sequence's numbers as they come, piece by piece. All that a page may show is held, four bytes a number; dense weights
+/// and usages are held up to as many as [`LARGEST`] says, and of more the eight largest weights of each head at each step.
 #[derive(Debug)]
 pub struct Recording {
     about: About,
@@ -289,12 +293,23 @@ impl Recording {
 
     /// An object of JSON that can stand in HTML: without a `<`, nothing in it ends its element.
     fn describe(&self, encoded: &encode::Encoded) -> String {
-        let About { title, facts, input_names, output_names, outputs, model, memory_size, access_threshold, .. } =
-            &self.about;
+        let About {
+            title,
+            facts,
+            input_names,
+            output_names,
+            outputs,
+            continued,
+            model,
+            memory_size,
+            access_threshold,
+            ..
+        } = &self.about;
         let about = json!({
             "title": title,
             "facts": facts,
             "model": model,
+            "continued": continued,
             "steps": self.steps,
             "outputs": outputs.name(),
             "targets": self.has_targets.then(|| outputs.name()),
@@ -393,7 +408,14 @@ mod tests {
             assert_eq!(TEMPLATE.matches(mark).count(), 1, "{mark}");
         }
         assert!(!TEMPLATE.contains("@@POLICY@@") && TEMPLATE.contains("default-src 'none'"));
-        assert!(!TEMPLATE.contains("http://") || TEMPLATE.contains("http://www.w3.org"), "nothing is fetched");
+        // Beside the licenses' text, names of XML are the only addresses: nothing is fetched.
+        let (before, rest) = TEMPLATE.split_once("<!--").unwrap();
+        let (licenses, after) = rest.split_once("-->").unwrap();
+        let text = [before, after].concat().replace("http://www.w3.org/", "");
+        assert!(!text.contains("http://") && !text.contains("https://"));
+        for owner in ["Mike Bostock", "Robert Penner", "Cynthia Brewer"] {
+            assert!(licenses.contains(owner), "the license of {owner} is missing");
+        }
     }
 
     #[test]
@@ -447,6 +469,29 @@ mod tests {
         let page = record(dense, 60).0.page(TEMPLATE.len() + 150_000).unwrap();
         assert!(page.summarised.iter().any(|how| how.contains("no picture")), "{:?}", page.summarised);
         assert!(read(&page.html, "read_words").len() <= 60 * 2 * 8);
+    }
+
+    #[test]
+    fn dense_weights_that_no_page_can_have_are_not_held() {
+        let dense = dam::Config { memory_size: 3000, word_size: 4, heads: 2, ..Default::default() };
+        // Of 15,000 numbers a step, 1,333 steps are the most.
+        let (recording, whole) = record(dense, 1500);
+        let held: usize = recording.columns.columns.values().map(|column| column.numbers.len()).sum();
+        assert!(held < 1500 * 200, "{held} numbers are held");
+        let page = recording.page(LARGEST).unwrap();
+        assert_eq!(page.summarised.len(), 2, "{:?}", page.summarised);
+        let [words, weights] = ["write_words", "write_weights"].map(|name| read(&page.html, name));
+        assert_eq!(words.len(), 1500 * 2 * 8);
+        // Steps that were added before there were too many, and after.
+        let all = values(whole.get("write_weights").unwrap());
+        for head in 0..1500 * 2 {
+            let of_head = &all[3000 * head..][..3000];
+            let largest = of_head.iter().copied().fold(0.0, f64::max);
+            assert_eq!(weights[8 * head], largest);
+            if largest > 0.0 {
+                assert_eq!(of_head[words[8 * head] as usize], largest);
+            }
+        }
     }
 
     #[test]

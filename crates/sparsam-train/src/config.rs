@@ -11,6 +11,7 @@ use sparsam::{ControllerKind, Model, NetworkConfig};
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
+use crate::sequence::Per;
 use crate::task::Task;
 use crate::{CurriculumConfig, Error, TaskConfig};
 
@@ -292,6 +293,14 @@ impl Config {
     pub fn validate_with(&self, task: &dyn Task) -> Result<(), Error> {
         self.network_config(task).validate()?;
         self.validate_fields()?;
+        if self.until > 0.0 && !task.target_kind().has_wrong() {
+            let reason = "numbers are neither right nor wrong; leave it at 0, and end training by patience";
+            return Err(Error::option("until", self.until, reason));
+        }
+        if self.until >= 1.0 && matches!(task.per(), Per::Target(_)) {
+            let reason = "of this task it is the share of wrong outputs, and lies below 1";
+            return Err(Error::option("until", self.until, reason));
+        }
         let levels = self.levels(task)?;
         task.check_levels(&levels)?;
         task.check_batch(&levels, self.batch_size).map_err(|error| match error {

@@ -17,6 +17,7 @@ def page(
     targets: NDArray[Any] | None,
     mask: NDArray[Any] | None,
     arrays: dict[str, NDArray[Any]],
+    continued: bool,
     limit: int,
 ) -> tuple[str, bool]: ...
 

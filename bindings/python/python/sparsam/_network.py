@@ -192,8 +192,12 @@ class Network:
             (7, 1, 4, 4)
         """
         array, checked, mask = self._check(input, lengths, starts)
+        continued = state is not None
         output, state, arrays = self._core.trace(list(self.parameters.values()), array, checked, mask, state)
-        return Trace(output, state, arrays, Traced(self._configuration, array, output, checked, arrays))
+        # The caller may write other numbers into its array.
+        input = array.copy()
+        traced = Traced(self._configuration, input, output, checked, arrays, mask, continued)
+        return Trace(output, state, arrays, traced)
 
     def load_state(self, path: str | PathLike[str]) -> State:
         """The state that ``state.save`` wrote, to go on from.
@@ -301,6 +305,9 @@ class Traced:
     output: Array
     lengths: list[int]
     arrays: Mapping[str, NDArray[Any]]
+    starts: NDArray[np.bool_] | None
+    continued: bool
+    """Whether a state was given."""
 
 
 class Trace(Mapping[str, NDArray[Any]]):
@@ -359,7 +366,8 @@ class Trace(Mapping[str, NDArray[Any]]):
             title: of the page.
 
         Raises:
-            ValueError: there is no such sequence, it has no step, or the targets do not fit.
+            ValueError: there is no such sequence, it has no step or starts anew after its first, or the targets do
+                not fit.
             OSError: writing failed.
 
         Example:
@@ -379,6 +387,12 @@ class Trace(Mapping[str, NDArray[Any]]):
         if not 0 <= sequence < rows:
             raise ValueError(f"sequence is {sequence}, where one of the {rows} of the batch, from 0 on, was expected")
         steps, configuration = traced.lengths[sequence], traced.configuration
+        starts = [] if traced.starts is None else np.flatnonzero(traced.starts[:steps, sequence]).tolist()
+        if starts and starts[-1] > 0:
+            raise ValueError(
+                f"sequence {sequence} starts anew at step {starts[-1]}, and a page shows what was remembered from one"
+                " start on: trace what comes before and after by itself"
+            )
 
         def of_sequence(array: NDArray[Any]) -> NDArray[Any]:
             part = array[:steps, sequence : sequence + 1]
@@ -399,6 +413,7 @@ class Trace(Mapping[str, NDArray[Any]]):
             wanted,
             mask,
             {name: of_sequence(array) for name, array in traced.arrays.items()},
+            traced.continued and not starts,
             limit,
         )
 

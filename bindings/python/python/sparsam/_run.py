@@ -81,10 +81,12 @@ class Run:
         does not know.
 
         Raises:
-            ValueError: the run was not trained on text.
+            ValueError: the run was not trained on text, or on words, where ``text`` is a ``str``.
         """
         if "vocabulary" not in self.task:
             raise ValueError(f"{self.folder} was not trained on text: it has no vocabulary")
+        if isinstance(text, str) and self.configuration["task"].get("tokens") == "words":
+            raise ValueError("text is a str, and the run was trained on words: pass a list of words")
         numbers = {token: number for number, token in enumerate(self.task["vocabulary"]) if number > 0}
         return np.array([numbers.get(token, 0) for token in text], np.int64)
 

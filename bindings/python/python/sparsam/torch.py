@@ -479,12 +479,15 @@ class _Recurrent(nn.Module):
         mask = self._lay_out_starts(starts, batch.shape[0], None if input.dim() == 2 else batch.shape[1])
         batch, parameters = self._check(batch, state)
         arrays = [_array(parameter) for parameter in parameters]
+        continued = state is not None
         output, state, traced = self._core(batch.dtype).trace(arrays, _array(batch), checked, mask, state)
+        # The caller may write other numbers into its tensor.
+        shown = _array(batch).copy()
         return Trace(
             self._as_given(output, input),
             state,
             {name: self._as_given(array, input) for name, array in traced.items()},
-            Traced(self._configuration, _array(batch), output, checked, traced),
+            Traced(self._configuration, shown, output, checked, traced, mask, continued),
         )
 
     def _lay_out(self, input: Tensor, lengths: Tensor | Iterable[int] | None) -> tuple[Tensor, list[int]]:
@@ -1327,6 +1330,7 @@ class TokenNetwork(nn.Module):
         path: str | PathLike[str],
         *,
         batch_first: bool = False,
+        carry_gradients: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> TokenNetwork:
@@ -1336,7 +1340,7 @@ class TokenNetwork(nn.Module):
             ValueError: its inputs are not tokens; otherwise as :func:`load_checkpoint`.
             OSError: it cannot be read.
         """
-        weight, module = _load(path, batch_first, device, dtype)
+        weight, module = _load(path, batch_first, device, dtype, carry_gradients)
         if weight is None:
             raise ValueError(f"the inputs of the checkpoint {path} are not tokens; load_checkpoint loads it")
         embedding = nn.Embedding(weight.shape[0], weight.shape[1], device=device, dtype=weight.dtype)

@@ -43,6 +43,12 @@ class Page {
       byId("summarised").textContent =
         `This sequence is long, so that some of it is summarised: ${about.summarised.join("; ")}. Where several steps share a pixel, the number farthest from 0 is shown.`;
     }
+    const put = this.model.areProbabilities
+      ? "the probability that the network gave to each output"
+      : "what the network put out";
+    byId("sequence-about").textContent = about.targets
+      ? `Time runs from left to right: what came in, what was wanted, ${put}, and how far off it was.`
+      : `Time runs from left to right: what came in, and ${put}.`;
     byId("of-steps").textContent = `of 0 to ${grouped(this.model.steps - 1)}`;
     byId("step-number").max = this.model.steps - 1;
   }
@@ -96,15 +102,15 @@ class Page {
         ranges: [0, 1],
       });
     }
-    const what = about.targets ? "Outputs, as probabilities" : "Outputs";
-    strip(sequence, what, "outputs", { names: outputs, ...(about.targets ? { ranges: [0, 1] } : {}) });
+    const what = model.areProbabilities ? "Outputs, as probabilities" : "Outputs";
+    strip(sequence, what, "outputs", { names: outputs, ...(model.areProbabilities ? { ranges: [0, 1] } : {}) });
     if (about.targets) {
       const isWrong = Float32Array.from(model.wrongBits, (count) => (count > 0 ? 1 : 0));
       const values = new Float32Array(2 * model.steps);
       for (let step = 0; step < model.steps; step++) values.set([model.errors[step], isWrong[step]], 2 * step);
       strip(
         sequence,
-        "Errors: how far the probability farthest off is from its target, and whether the output is wrong",
+        `Errors: how far the ${model.outputUnit} farthest off is from its target, and whether the output is wrong`,
         "errors",
         {
           array: { values, width: 2 },
@@ -181,7 +187,7 @@ class Page {
       strip(byId("hidden"), "Hidden units", "hidden_units", { names: names([], arrays.hidden_units.width, "unit") });
     }
 
-    byId("panel-ring").hidden = !(model.has("read_words") && model.has("erased_words"));
+    byId("panel-ring").hidden = !model.hasRing;
     if (!byId("panel-ring").hidden) {
       this.ring = new Ring(byId("ring"));
       byId("ring").append(element("p", { id: "ring-text" }));
@@ -287,7 +293,7 @@ class Page {
       const word = picture.wordAt(event.offsetY);
       if (word >= 0) {
         const writer = this.model.mainWriter(word, step);
-        text += `, word ${grouped(word)}: ${writer >= 0 ? `holds what step ${grouped(writer)} wrote` : "not yet written"}`;
+        text += `, word ${grouped(word)}: ${writer >= 0 ? `holds what step ${grouped(writer)} wrote` : this.model.about.continued ? "not written in this trace so far" : "not yet written"}`;
       }
     }
     byId("readout").textContent = text;

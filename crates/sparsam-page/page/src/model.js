@@ -64,6 +64,12 @@ export class Model {
     this.steps = about.steps;
     this.inputSize = arrays.inputs ? arrays.inputs.width : 0;
     this.outputSize = arrays.outputs.width;
+    this.areProbabilities = about.outputs !== "numbers";
+    this.outputUnit = this.areProbabilities ? "probability" : "output";
+    // Others have words too, once they are summarised; and what was used before the trace is not known.
+    this.hasRing = ["sam", "sdnc"].includes(about.model) && !about.continued;
+    /** What is said of a word that no step wrote. */
+    this.noWriter = about.continued ? "no step of this trace notably" : "no step notably";
     this.#score();
     this.#gather();
     this.#findEqualInputs();
@@ -241,31 +247,48 @@ export class Model {
     return -1;
   }
 
-  /** The steps that wrote what a word holds after `step`, the latest first: `{ step, weight }`, no more than `most`. */
+  /**
+   * The steps that wrote what a word holds after `step`, the latest first: `{ step, weight }`, no more than `most`. The NTM
+   * and the DNC erase within each write, and which elements they erase is not traced: there the weight is what is left of
+   * it if every later write of weight w erases all elements, 1 - w of what was there being kept.
+   */
   writersOf(word, step, most = 4) {
     const rank = this.rank.get(word);
     const found = [];
     if (rank === undefined) return found;
     const { ofWord, steps, weights } = this.writes;
     const since = this.lastErased(word, step);
+    const erasesAsItWrites = !this.has("erased_words");
+    let left = 1;
     let { start, end } = span(ofWord, rank);
     while (start < end && steps[ofWord.order[end - 1]] > step) end--;
     for (let place = end - 1; place >= start && found.length <= most; place--) {
       const event = ofWord.order[place];
       if (steps[event] < since) break;
       const last = found[found.length - 1];
-      if (last && last.step === steps[event]) last.weight = Math.max(last.weight, weights[event]);
-      else found.push({ step: steps[event], weight: weights[event] });
+      const weight = left * weights[event];
+      if (last && last.step === steps[event]) last.weight = Math.max(last.weight, weight);
+      else if (weight >= NOTABLE) found.push({ step: steps[event], weight });
+      if (erasesAsItWrites) left *= Math.max(0, 1 - weights[event]);
+      if (left < NOTABLE) break;
     }
     return found.slice(0, most);
   }
 
   /** The step that wrote most of what a word holds after `step`: with the largest weight, the latest of such; -1 if none did. */
   mainWriter(word, step) {
-    let main = { step: -1, weight: 0 };
-    for (const writer of this.writersOf(word, step, 64)) if (writer.weight > main.weight) main = writer;
-    return main.step;
+    // Asked again and again for the selected step while pictures are drawn.
+    if (this.#main.step !== step) this.#main = { step, of: new Map() };
+    const { of } = this.#main;
+    if (!of.has(word)) {
+      let main = { step: -1, weight: 0 };
+      for (const writer of this.writersOf(word, step, Infinity)) if (writer.weight > main.weight) main = writer;
+      of.set(word, main.step);
+    }
+    return of.get(word);
   }
+
+  #main = { step: -1, of: new Map() };
 
   /** Notable reads or writes of a word: `{ step, head, weight }` in the order of steps. */
   life(word, events) {
@@ -314,6 +337,11 @@ export class Model {
       if (step < 0 || step >= steps || !this.isWanted(step)) return null;
       return isOfBits ? bits(arrays.targets.values, step * outputSize) : arrays.classes.values[step];
     };
+  }
+
+  /** Whether the bits wanted at a step are all 0, as inputs are where nothing comes in. */
+  isZeroTarget(step) {
+    return this.about.targets === "bits" && this.isWanted(step) && this.at("targets", step).every((bit) => bit <= 0.5);
   }
 
   /** The steps before this one whose input equals the target. */

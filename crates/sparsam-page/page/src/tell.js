@@ -29,7 +29,7 @@ export function verdict(model) {
   if (wrong.length === 0) {
     const most = errors.reduce((most, error) => Math.max(most, error), 0);
     const all = `All ${several(wanted, unit)} wanted are right`.replace("classs", "classes");
-    return `${all}; the largest error of a probability is ${number(most)}.`;
+    return `${all}; the largest error of ${about.outputs === "numbers" ? "an output" : "a probability"} is ${number(most)}.`;
   }
   const of = `${grouped(wrongTotal)} of ${grouped(wanted)} ${units} are wrong`;
   return `${of}, at ${several(wrong.length, "step")}; the first is step ${grouped(wrong[0])}.`;
@@ -161,7 +161,11 @@ export class Teller {
             ? ["what this very step wrote"]
             : from >= 0
               ? ["what ", this.stepButton(from), " wrote"]
-              : ["words that no step wrote with a notable weight"];
+              : [
+                  model.about.continued
+                    ? "words that were written before this trace, or never"
+                    : "words that no step wrote with a notable weight",
+                ];
         return element(
           "li",
           {},
@@ -177,7 +181,10 @@ export class Teller {
     else line(`No word is read with a notable weight (${NOTABLE} or more).`);
     if (target === null) return parts;
     if (origin < 0) {
-      line("No earlier input equals this target, so that no step can be named as the one to read from.");
+      const why = model.isZeroTarget(step)
+        ? "The target is all zero, which cannot be told from no input"
+        : `No earlier input${model.about.continued ? " of this trace" : ""} equals this target`;
+      line(`${why}, so that no step can be named as the one to read from.`);
       return parts;
     }
     const wrong = model.wrongBits[step] > 0;
@@ -239,7 +246,7 @@ export class Teller {
     const values = model.at("outputs", step);
     if (model.about.targets === "classes") {
       const wanted = model.arrays.classes.values[step];
-      return `${this.outputName(wanted)} had the probability ${number(values[wanted])}`;
+      return `${this.outputName(wanted)} had the ${model.outputUnit} ${number(values[wanted])}`;
     }
     const targets = model.at("targets", step);
     const bits = [...values.keys()].filter((bit) => values[bit] > 0.5 !== targets[bit] > 0.5);
@@ -277,7 +284,7 @@ export class Teller {
 
   #writers(word, step) {
     const writers = this.model.writersOf(word, step);
-    if (writers.length === 0) return ["no step notably"];
+    if (writers.length === 0) return [this.model.noWriter];
     return writers.flatMap(({ step: from, weight }, place) => [
       place ? ", " : "",
       this.stepButton(from),
@@ -323,7 +330,7 @@ export class Teller {
       `${head + 1}`,
       this.wordButton(word),
       number(weight),
-      erased.includes(word) ? "erased first" : step > 0 ? this.#writers(word, step - 1) : "no step notably",
+      erased.includes(word) ? "erased first" : step > 0 ? this.#writers(word, step - 1) : model.noWriter,
     ]);
     made.push(this.#table(`Words written${writeRest}`, ["head", "word", "weight", "held what was written by"], writes));
     const lone = [];

@@ -1,10 +1,11 @@
 // A browser, and runs and pages for it to open.
 
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { constants, existsSync } from "node:fs";
+import { access, mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { chromium } from "playwright-core";
@@ -12,31 +13,57 @@ import { chromium } from "playwright-core";
 const here = dirname(fileURLToPath(import.meta.url));
 const run = promisify(execFile);
 
-/** Where a Chromium is: that of SPARSAM_CHROMIUM, else that of the npm package, unpacked once, with the libraries it needs. */
+/** A Chromium as distributions install it; none if there is none on PATH. */
+async function installedChromium() {
+  const folders = (process.env.PATH ?? "").split(delimiter).filter((folder) => folder);
+  for (const name of ["chromium", "chromium-browser", "google-chrome"]) {
+    for (const path of folders.map((folder) => join(folder, name))) {
+      const isThere = await access(path, constants.X_OK).then(
+        () => true,
+        () => false,
+      );
+      if (isThere) return path;
+    }
+  }
+  return null;
+}
+
+/** The Chromium of the npm package, unpacked once, with the libraries that it needs. */
+async function packedChromium() {
+  const main = createRequire(import.meta.url).resolve("@sparticuz/chromium");
+  const folder = join(here, "../node_modules/.cache/chromium-unpacked");
+  const [executablePath, libraries] = [join(folder, "chromium"), join(folder, "al2023/lib")];
+  const before = process.env.TMPDIR;
+  if (!existsSync(folder)) {
+    await mkdir(dirname(folder), { recursive: true });
+    const unfinished = await mkdtemp(`${folder}-`);
+    // The package unpacks into the folder for temporary files, and takes what is there for whole: what was interrupted must
+    // not be found by the next try.
+    process.env.TMPDIR = unfinished;
+    try {
+      const { default: packed, inflate } = await import(pathToFileURL(main));
+      await packed.executablePath();
+      await inflate(join(dirname(main), "../bin/al2023.tar.br"));
+      // Another process may have been faster.
+      await rename(unfinished, folder).catch((error) => {
+        if (!existsSync(executablePath)) throw error;
+      });
+    } finally {
+      if (before === undefined) delete process.env.TMPDIR;
+      else process.env.TMPDIR = before;
+      await rm(unfinished, { recursive: true, force: true });
+    }
+  }
+  return { executablePath, env: { ...process.env, TMPDIR: before ?? tmpdir(), LD_LIBRARY_PATH: libraries } };
+}
+
+/** Where a Chromium is: that of SPARSAM_CHROMIUM, else that of the npm package, else one on PATH. */
 async function findChromium() {
   if (process.env.SPARSAM_CHROMIUM) return { executablePath: process.env.SPARSAM_CHROMIUM };
-  if (process.platform !== "linux" || process.arch !== "x64") {
-    throw new Error("there is no Chromium for this system among the npm packages; name one in SPARSAM_CHROMIUM");
-  }
-  const require = createRequire(import.meta.url);
-  const main = require.resolve("@sparticuz/chromium");
-  // The package unpacks into the folder for temporary files, under a name without a version.
-  const folder = join(here, "../node_modules/.cache/chromium");
-  await mkdir(folder, { recursive: true });
-  const before = process.env.TMPDIR;
-  process.env.TMPDIR = folder;
-  try {
-    const { default: packed, inflate } = await import(pathToFileURL(main));
-    const executablePath = await packed.executablePath();
-    const libraries = await inflate(join(dirname(main), "../bin/al2023.tar.br"));
-    return {
-      executablePath,
-      env: { ...process.env, TMPDIR: before ?? tmpdir(), LD_LIBRARY_PATH: join(libraries, "lib") },
-    };
-  } finally {
-    if (before === undefined) delete process.env.TMPDIR;
-    else process.env.TMPDIR = before;
-  }
+  if (process.platform === "linux" && process.arch === "x64") return packedChromium();
+  const executablePath = await installedChromium();
+  if (executablePath) return { executablePath };
+  throw new Error("the npm packages have no Chromium for this system, and PATH has none");
 }
 
 export async function launch() {
@@ -68,7 +95,8 @@ export async function workplace() {
     /** The seconds of a processor's time that the command takes: others may use the machine too. */
     seconds: async (...args) => {
       const timed = ["-c", 'TIMEFORMAT="%U %S"; time "$0" "$@"', command, ...args];
-      const { stderr } = await run("bash", timed, { cwd: folder });
+      // In some languages a comma stands for the point.
+      const { stderr } = await run("bash", timed, { cwd: folder, env: { ...process.env, LC_ALL: "C" } });
       const [user, system] = stderr.trim().split("\n").pop().split(" ");
       return Number(user) + Number(system);
     },
@@ -91,4 +119,14 @@ export async function open(browser, path, { ready, ...options } = {}) {
   const frame = ready ? page.frames().find((frame) => frame.url() === ready) : page;
   await frame.evaluate(() => window.sparsam.ready.then(() => true));
   return { page, requests, complaints, milliseconds: Date.now() - started, close: () => context.close() };
+}
+
+// Run by itself this sets the browser up, and says why if there is none.
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  try {
+    await (await launch()).close();
+  } catch (error) {
+    console.error(error.message);
+    process.exitCode = 1;
+  }
 }

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
+use sparsam::internal::available_bytes;
 
 use crate::Error;
 
@@ -23,9 +24,9 @@ pub fn open(path: &Path, most: u64, expected: &str, other: &str) -> Result<Box<d
         io::ErrorKind::NotFound => Error::data(path.display(), format!("there is no such file; {other}")),
         _ => Error::at(path)(error),
     })?;
-    let mut text: Box<dyn BufRead> = Box::new(BufReader::new(file.take(most)));
+    let mut text: Box<dyn BufRead> = Box::new(BufReader::new(Limited::new(file, most)));
     if text.fill_buf().map_err(Error::at(path))?.starts_with(GZIP) {
-        text = Box::new(BufReader::new(MultiGzDecoder::new(text).take(most)));
+        text = Box::new(BufReader::new(Limited::new(MultiGzDecoder::new(text), most)));
     }
     let start = text.fill_buf().map_err(|error| unreadable(path, error))?;
     let seems = seems(start);
@@ -38,9 +39,46 @@ pub fn open(path: &Path, most: u64, expected: &str, other: &str) -> Result<Box<d
     Ok(text)
 }
 
+/// Bytes after which it is looked whether there is memory for as many again.
+const LOOKED_AFTER: u64 = 1 << 26;
+
+/// A reader of so many bytes at most, which may all be kept: more are an error, and so is too little memory for what comes
+/// next, since a small file may unpack to any size.
+struct Limited<R> {
+    inner: R,
+    left: u64,
+    unlooked: u64,
+}
+
+impl<R> Limited<R> {
+    fn new(inner: R, most: u64) -> Self {
+        Self { inner, left: most, unlooked: LOOKED_AFTER }
+    }
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)? as u64;
+        self.left = self.left.checked_sub(length).ok_or(io::ErrorKind::FileTooLarge)?;
+        self.unlooked = self.unlooked.saturating_sub(length);
+        if self.unlooked == 0 {
+            self.unlooked = LOOKED_AFTER;
+            // Twice as much, since what keeps it doubles its room as it grows.
+            if available_bytes().is_some_and(|available| available < 2 * u128::from(LOOKED_AFTER)) {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+        }
+        Ok(length as usize)
+    }
+}
+
 /// What is wrong with a file that was [opened](open).
 pub fn unreadable(path: &Path, error: io::Error) -> Error {
     match error.kind() {
+        io::ErrorKind::FileTooLarge => Error::data(path.display(), "it holds more text than is read; split it"),
+        io::ErrorKind::OutOfMemory => {
+            Error::data(path.display(), "it holds more text than there is memory for; split it")
+        }
         // What the decoder says; no file that is read as it is ends too early.
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput if error.raw_os_error().is_none() => {
             Error::data(path.display(), format!("it is compressed with gzip, but is not whole ({error}); get it again"))

@@ -86,7 +86,10 @@ impl InputReader {
             }
             Inputs::Tokens(vocabulary) => {
                 let token = match (&value, &self.text) {
-                    (Value::String(token), Some(text)) => text.vocabulary.get(token).into(),
+                    (Value::String(token), Some(text)) => match text.only_token(token) {
+                        Some(token) => Some(token),
+                        None => return Err(format!("{token:?} is not one token but several, or none; {}", expected())),
+                    },
                     (Value::Array(tokens), _) if tokens.len() == 1 => tokens[0].as_u64(),
                     (value, _) => value.as_u64(),
                 };

@@ -200,6 +200,16 @@ impl Corpus {
         let ends = (self.length..tokens.len()).step_by(self.length).chain([tokens.len()]).collect();
         Ok(InputRows::new(1, tokens.iter().map(|token| *token as f32).collect(), ends))
     }
+
+    /// The number of the token that a text consists of; none if it has none or several.
+    pub fn only_token(&self, text: &str) -> Option<u64> {
+        let mut found = Vec::new();
+        self.tokens.cut(text, |token| found.push(token));
+        match found[..] {
+            [token] => Some(self.vocabulary.get(token)),
+            _ => None,
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<String, Error> {
