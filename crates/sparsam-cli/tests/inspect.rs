@@ -48,3 +48,30 @@ fn a_page_is_written_and_mistakes_are_named() {
     is_mistake(folder, &["inspect", "run", "none.jsonl"], &["none.jsonl", "there is no such file"]);
     is_mistake(folder, &["inspect", "nowhere"], &["there is no nowhere"]);
 }
+
+#[test]
+fn text_and_numbers_have_pages_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let small = ["--hidden-size", "8", "--memory-size", "32", "--word-size", "4", "--quiet", "--batches", "2"];
+    let json = |arguments: &[&str]| -> Value { serde_json::from_str(&succeeds(folder, arguments)).unwrap() };
+    fs::write(folder.join("a.txt"), "abcabd".repeat(100)).unwrap();
+    let text = ["train", "--data", "a.txt", "--tokens", "chars", "--length", "20", "--run", "text"];
+    succeeds(folder, &[&text[..], &small].concat());
+    let held_out = json(&["inspect", "text", "--number", "1", "--json"]);
+    assert_eq!((&held_out["steps"], &held_out["wanted"]), (&json!(20), &json!(20)));
+    let longer = json(&["inspect", "text", "--level", "50", "--json"]);
+    assert_eq!(longer["steps"], json!(50));
+    // The third piece of a file, of which five characters are left.
+    fs::write(folder.join("b.txt"), "dcba".repeat(11) + "d?").unwrap();
+    let own = json(&["inspect", "text", "b.txt", "--number", "2", "--json"]);
+    assert_eq!((&own["steps"], &own["wanted"]), (&json!(5), &json!(5)));
+    is_mistake(folder, &["inspect", "text", "b.txt", "--number", "3"], &["--number 3", "3 sequences"]);
+
+    let numbers = json!({"inputs": [[0.1], [0.2]], "targets": [[1.5], [-2.0]]});
+    fs::write(folder.join("numbers.jsonl"), format!("{numbers}\n").repeat(20)).unwrap();
+    succeeds(folder, &[&["train", "--data", "numbers.jsonl", "--run", "numbers"], &small[..]].concat());
+    let printed = succeeds(folder, &["inspect", "numbers"]);
+    assert!(printed.contains("2 time steps, whose outputs are numbers, none of them right or wrong"), "{printed}");
+    is_mistake(folder, &["inspect", "numbers", "--failing"], &["--failing", "neither right nor wrong"]);
+}
