@@ -7,7 +7,7 @@
 # make page-test   that file is what its sources build, and a browser shows it as it should
 # make python   a Python with the packages that some tests compare with, and that checks Python files
 # make python-package  the Python package's wheel (in target/python-package/wheels), its checks and its tests, with PyTorch
-# make wheels   the Python package for users: wheels for Linux and Windows, built here for all of them, and the sources, in dist
+# make wheels   the Python package for users: wheels for Linux on x86-64 and AArch64, and the sources, in dist
 # make wheels-test  those wheels say what they run on, train without a compiler, and the library's tests pass on AArch64 (in QEMU)
 
 CARGO ?= cargo
@@ -26,8 +26,7 @@ PACKAGE_PYTHON := $(CURDIR)/$(PACKAGE_FOLDER)/bin/python
 
 WHEELS_FOLDER := target/wheels-tools
 WHEELS_PATH := $(CURDIR)/$(WHEELS_FOLDER)/bin
-WHEELS_TARGETS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-musl \
-	x86_64-pc-windows-gnu
+WHEELS_TARGETS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 
 PYTHON_SOURCES := benchmarks/recipes.py benchmarks/indexes.py crates/sparsam-train/tests/read_events.py \
 	crates/sparsam-cli/tests/terminal.py
@@ -123,14 +122,15 @@ $(PACKAGE_FOLDER)/ready: $(PACKAGE)/tests/requirements.txt
 	touch $@
 
 # One wheel for each system serves all versions of Python from 3.10. Zig links for all of them: against the glibc of 2014
-# (manylinux2014 is 2.17), against musl 1.2, and against what Windows brings.
+# (manylinux2014 is 2.17), and against musl 1.2. None for Windows: maturin 1.16 tells the linker there to export
+# PyInit_sparsam._core, which is no function of the library, where Python looks for PyInit__core.
 wheels: $(WHEELS_FOLDER)/ready
 	rm -rf dist
 	$(WHEELS_PATH)/maturin sdist --quiet --manifest-path $(PACKAGE)/Cargo.toml --out dist
 	for target in $(WHEELS_TARGETS); do \
-		case $$target in *-musl) platform=musllinux_1_2;; *-linux-gnu) platform=manylinux2014;; *) platform=;; esac; \
+		case $$target in *-musl) platform=musllinux_1_2;; *) platform=manylinux2014;; esac; \
 		PATH=$(WHEELS_PATH):$$PATH maturin build --release --locked --quiet --zig --target $$target \
-			$${platform:+--compatibility $$platform} --manifest-path $(PACKAGE)/Cargo.toml --out dist || exit 1; \
+			--compatibility $$platform --manifest-path $(PACKAGE)/Cargo.toml --out dist || exit 1; \
 	done
 	ls -l dist
 
