@@ -109,7 +109,7 @@ python-package: $(PACKAGE_FOLDER)/ready
 	rm -rf $(PACKAGE_FOLDER)/wheels
 	$(PACKAGE_PYTHON) -m maturin build --release --locked --quiet --manifest-path $(PACKAGE)/Cargo.toml --out $(PACKAGE_FOLDER)/wheels
 	$(PACKAGE_PYTHON) -m pip install --quiet --no-deps --force-reinstall $(PACKAGE_FOLDER)/wheels/*.whl
-	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m mypy python tests examples benchmarks
+	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m mypy python tests examples benchmarks wheels
 	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m pytest
 
 # PyTorch as users get it, unless python3 has one already: then its packages are seen after the folder's own.
@@ -126,7 +126,7 @@ $(PACKAGE_FOLDER)/ready: $(PACKAGE)/tests/requirements.txt
 # PyInit_sparsam._core, which is no function of the library, where Python looks for PyInit__core.
 wheels: $(WHEELS_FOLDER)/ready
 	rm -rf dist
-	$(WHEELS_PATH)/maturin sdist --quiet --manifest-path $(PACKAGE)/Cargo.toml --out dist
+	$(WHEELS_PATH)/maturin sdist --manifest-path $(PACKAGE)/Cargo.toml --out dist
 	for target in $(WHEELS_TARGETS); do \
 		case $$target in *-musl) platform=musllinux_1_2;; *) platform=manylinux2014;; esac; \
 		PATH=$(WHEELS_PATH):$$PATH maturin build --release --locked --quiet --zig --target $$target \

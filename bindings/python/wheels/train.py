@@ -9,7 +9,7 @@ network = Network("sam", input_size=3, hidden_size=20, output_size=2, memory_siz
 input = np.random.default_rng(0).standard_normal((6, 4, 3)).astype(np.float32)
 losses = []
 for _ in range(60):
-    output, _, tape = network.forward(input)
+    output, state, tape = network.forward(input)
     difference = output - input[:, :, :2]
     network.values -= 0.02 * tape.backward(difference).values
     losses.append(float((difference**2).mean()))
