@@ -7,6 +7,8 @@
 # make page-test   that file is what its sources build, and a browser shows it as it should
 # make python   a Python with the packages that some tests compare with, and that checks Python files
 # make python-package  the Python package's wheel (in target/python-package/wheels), its checks and its tests, with PyTorch
+# make wheels   the Python package for users: wheels for Linux on x86-64 and AArch64, and the sources, in dist
+# make wheels-test  those wheels say what they run on, train without a compiler, and the library's tests pass on AArch64 (in QEMU)
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 30
@@ -22,12 +24,16 @@ PACKAGE := bindings/python
 PACKAGE_FOLDER := target/python-package
 PACKAGE_PYTHON := $(CURDIR)/$(PACKAGE_FOLDER)/bin/python
 
+WHEELS_FOLDER := target/wheels-tools
+WHEELS_PATH := $(CURDIR)/$(WHEELS_FOLDER)/bin
+WHEELS_TARGETS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-musl
+
 PYTHON_SOURCES := benchmarks/recipes.py benchmarks/indexes.py crates/sparsam-train/tests/read_events.py \
 	crates/sparsam-cli/tests/terminal.py
 
 PAGE := crates/sparsam-page/page
 
-.PHONY: test format lint unit docs readme page page-test bench recipes fuzz python python-package
+.PHONY: test format lint unit docs readme page page-test bench recipes fuzz python python-package wheels wheels-test
 
 # One after another, whatever -j says: they share the build folder.
 .NOTPARALLEL:
@@ -114,7 +120,7 @@ python-package: $(PACKAGE_FOLDER)/ready
 	rm -rf $(PACKAGE_FOLDER)/wheels
 	$(PACKAGE_PYTHON) -m maturin build --release --locked --quiet --manifest-path $(PACKAGE)/Cargo.toml --out $(PACKAGE_FOLDER)/wheels
 	$(PACKAGE_PYTHON) -m pip install --quiet --no-deps --force-reinstall $(PACKAGE_FOLDER)/wheels/*.whl
-	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m mypy python tests examples benchmarks
+	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m mypy python tests examples benchmarks wheels
 	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m pytest
 
 # PyTorch as users get it, unless python3 has one already: then its packages are seen after the folder's own.
@@ -124,4 +130,28 @@ $(PACKAGE_FOLDER)/ready: $(PACKAGE)/tests/requirements.txt
 	python3 -c "import os, torch; print(os.path.dirname(torch.__path__[0]))" 2>/dev/null \
 		>$$($(PACKAGE_PYTHON) -c "import site; print(site.getsitepackages()[0])")/torch.pth \
 		|| $(PACKAGE_PYTHON) -m pip install --quiet torch
+	touch $@
+
+# One wheel for each system serves all versions of Python from 3.10. Zig links for all of them: against the glibc of 2014
+# (manylinux2014 is 2.17), and against musl 1.2. None for Windows: maturin 1.16 tells the linker there to export
+# PyInit_sparsam._core, which is no function of the library, where Python looks for PyInit__core.
+wheels: $(WHEELS_FOLDER)/ready
+	rm -rf dist
+	$(WHEELS_PATH)/maturin sdist --manifest-path $(PACKAGE)/Cargo.toml --out dist
+	for target in $(WHEELS_TARGETS); do \
+		case $$target in *-musl) platform=musllinux_1_2;; *) platform=manylinux2014;; esac; \
+		PATH=$(WHEELS_PATH):$$PATH maturin build --release --locked --quiet --zig --target $$target \
+			--compatibility $$platform --manifest-path $(PACKAGE)/Cargo.toml --out dist || exit 1; \
+	done
+	ls -l dist
+
+wheels-test: $(WHEELS_FOLDER)/ready
+	PATH=$(WHEELS_PATH):$$PATH bash $(PACKAGE)/wheels/test.sh
+
+# The targets are those of the toolchain that builds; rustup says so if they are there.
+$(WHEELS_FOLDER)/ready: $(PACKAGE)/wheels/requirements.txt
+	@command -v rustup >/dev/null || { echo "rustup is missing, which brings Rust's libraries for other systems: see https://rustup.rs" >&2; exit 1; }
+	rustup target add $(WHEELS_TARGETS)
+	python3 -m venv --clear $(WHEELS_FOLDER)
+	$(WHEELS_FOLDER)/bin/pip install --quiet --requirement $<
 	touch $@
