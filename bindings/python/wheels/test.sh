@@ -40,7 +40,7 @@ echo "$wheel: installed and trained in $((SECONDS - start)) s"
 qemu=${QEMU:-$(command -v qemu-aarch64 || command -v qemu-aarch64-static || true)}
 [ -n "$qemu" ] || fail "qemu-aarch64 is missing: install it (qemu-user in Debian), or name it by QEMU=PATH"
 # Linked with all of its libraries, for there is no AArch64 system here to find them in; by Rust's own linker and musl, as users of
-# the crate link it. In the musl that comes with Zig, calloc writes all it gives: a memory of a billion words would take their room.
+# the crate link it.
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER=$qemu
 # Those that compute; QEMU needs memory for every page that a test reserves, and some reserve a billion words.
 cargo test --locked --package sparsam --lib --target aarch64-unknown-linux-musl -- \
