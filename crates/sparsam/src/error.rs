@@ -83,7 +83,7 @@ pub enum Error {
     },
     /// [`Runner::listen`](crate::Runner::listen) ended a call. After `forward`, `infer` and `trace` the state is the one after
     /// these steps, to the bit, whose outputs are written; there is no tape. After `backward` and `undo` the state is
-    /// the one that the latest `forward` left, the gradients are of no use, and the tape can be gone back through again.
+    /// the one that the latest `forward` left, the gradients are of no use, and the backward pass can be run again.
     #[error("the call was ended after {steps} time steps")]
     Interrupted {
         /// Time steps that were run, forward or back.

@@ -4,7 +4,7 @@
 memory for a controller of your own. It asks for PyTorch. What is here does not: the same networks on NumPy arrays.
 
 - :class:`Network`: parameters; ``forward``, ``infer``, ``trace``, ``save``, ``load``, ``load_state``.
-- :class:`Tape`: goes back through one call.
+- :class:`Tape`: the backward pass of one call.
 - :class:`State`: controllers and memories, from one call to the next, or to a file.
 - :class:`Trace`: what the memories did at every step.
 - :func:`load_run`: the network of a run of the command ``sparsam``, with its configuration, data and metrics.

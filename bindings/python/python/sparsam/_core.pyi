@@ -78,7 +78,7 @@ class State:
 
     def detach(self) -> State:
         """The state as it stands, from which gradients do not flow to the calls before it. This state is used up. Those
-        calls can be gone back through until the state returned is used.
+        calls can have their backward pass until the state returned is used.
 
         Raises:
             RuntimeError: the state has moved on.

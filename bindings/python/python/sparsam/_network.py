@@ -134,7 +134,7 @@ class Network:
                 there. The cost is that of what was touched, however many there are.
 
         Returns:
-            The output of shape (T, B, O), the state to go on from, and the tape to go back through.
+            The output of shape (T, B, O), the state to go on from, and the tape for its backward pass.
 
         Raises:
             TypeError: an array or a state of another dtype.
@@ -444,7 +444,7 @@ class Trace(Mapping[str, NDArray[Any]]):
 
 
 class Tape:
-    """What going back through one :meth:`Network.forward` needs. It holds until that call's state is used again."""
+    """What the backward pass of one :meth:`Network.forward` needs. It holds until that call's state is used again."""
 
     def __init__(self, core: _core.Tape, tensors: list[tuple[str, list[int]]], dtype: np.dtype[Any]) -> None:
         self._core = core
@@ -452,7 +452,7 @@ class Tape:
         self._dtype = dtype
 
     def backward(self, output_gradient: ArrayLike) -> Gradients:
-        """Goes back through the call.
+        """The backward pass of the call.
 
         The state that the call returned can be passed on afterwards, as if nobody had gone back; gradients do not
         reach beyond the call. A second time costs the controller's part of a second run.

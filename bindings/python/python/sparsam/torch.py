@@ -165,11 +165,11 @@ def _once(gradients: list[Tensor | None], sources: Iterable[Tensor | None]) -> l
 
 
 class _Taped(torch.autograd.Function):
-    """A call that can be gone back through.
+    """A call that has a backward pass.
 
     What the controllers held before the call, (B, H + C + R·W), comes in as a tensor where gradients are carried, and
-    what they hold after it goes out. So the engine goes back through calls in their order, and hands those gradients
-    on; those of the memories stay in the library.
+    what they hold after it goes out. So the engine runs the backward passes of calls in their order, and hands those
+    gradients on; those of the memories stay in the library.
     """
 
     @staticmethod
@@ -178,11 +178,11 @@ class _Taped(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         output = call.run(input, parameters, record=True, carried=held is not None)
         ctx.tape, call.tape = call.tape, None
-        # The tape has their numbers: they may change before it is gone back through.
+        # The tape has their values: they may change before the backward pass.
         ctx.parameters = parameters
         # PyTorch then knows whether the input is still the same, and whether the graph was retained.
         ctx.save_for_backward(input)
-        # No gradient, and not one of zeros, tells that a later call was not gone back through.
+        # No gradient, and not one of zeros, tells that a later call had no backward pass.
         ctx.set_materialize_grads(False)
         if not call.carry:
             return output, None
@@ -978,11 +978,11 @@ class MemoryState:
 
 
 class _Step(torch.autograd.Function):
-    """A step of memories that can be gone back through.
+    """A step of memories that has a backward pass.
 
-    What passes from step to step stays in the memories. That the engine goes back through steps in their order is the
-    work of a number that each step hands to the next; the gradient of it tells a step that the one after it was gone
-    back through just before.
+    What passes from step to step stays in the memories. A number that each step hands to the next makes the engine run
+    the backward passes of steps in their order; its gradient tells a step that the backward pass of the one after it
+    came just before.
     """
 
     @staticmethod
@@ -997,7 +997,7 @@ class _Step(torch.autograd.Function):
         this = interface.new_zeros(())
         ctx.set_materialize_grads(False)
         ctx.interface = interface
-        # PyTorch then says so when a graph that was not retained is gone back through again.
+        # PyTorch then raises at a second backward pass over a graph that was not retained.
         ctx.save_for_backward(this)
         return torch.from_numpy(read).to(interface.device), this
 
@@ -1139,7 +1139,7 @@ class SparseMemory(nn.Module):
         """Writes, then reads, once.
 
         While gradients are enabled, in ``eval()`` as well, and the interface or a step before requires one, the step
-        can be gone back through: the gradient of what was read reaches the interfaces of this step and of all before
+        has a backward pass: the gradient of what was read reaches the interfaces of this step and of all before
         it, back to where a state was detached or none was given.
 
         Args:

@@ -360,7 +360,9 @@ trait Options: Declared {
     ///
     /// # Errors
     /// [`Error::Option`] names the one that does not fit.
-    fn check(&self) -> Result<(), Error>;
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Checks the options and makes the task.
     ///
@@ -423,10 +425,6 @@ impl Options for Own {
     // What the program's task reads is not known here; only the program can build it.
     fn reads_files(&self) -> bool {
         true
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        Ok(())
     }
 
     fn build(&self, _: Given<'_>) -> Result<Box<dyn Task>, Error> {

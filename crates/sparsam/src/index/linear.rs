@@ -12,7 +12,7 @@ use crate::{Error, Real};
 const BLOCK: usize = LANES;
 /// Queries that share a pass over the words.
 const QUERIES: usize = 4;
-/// Blocks whose cosines are kept until it is known which of them are worth an offer.
+/// Blocks whose cosines are computed before the best of them are offered.
 const RUN: usize = 64;
 
 /// Compares a query with every written word (the paper's "linear" index). Exact, and the reference for the others. A
@@ -25,8 +25,8 @@ pub struct Linear<T> {
     word_size: usize,
     /// Block after block, in each number after number, in each word after word.
     blocks: Vec<T>,
-    /// 1 / √(v·v + ε) of the word at each position, and no number where there is no word: neither are its cosines, which no
-    /// comparison then lets through.
+    /// 1 / √(v·v + ε) of the word at each position; NaN where there is no word, so that its cosines are NaN as well and pass no
+    /// comparison.
     inverse_norms: Vec<T>,
     /// The word at each position.
     words: Vec<u32>,
@@ -198,14 +198,14 @@ vector_fn! {
                 for q in 0..Q {
                     cosines[q].store(&mut kept[q]);
                 }
-                // What is no number leaves the largest as they are.
+                // NaN leaves the largest as it is.
                 largest = std::array::from_fn(|q| cosines[q].larger(largest[q]));
             }
             let count = words.len().div_ceil(BLOCK);
             for q in 0..Q {
                 let query = first_query + q;
                 let threshold = found.threshold(query).max(kth_largest::<T, I>(largest[q], found.limit()));
-                // Without a branch for each block, for none could be foreseen.
+                // No branch for each block: the processor could not predict it.
                 let (mut places, mut length) = ([(0u16, 0u16); RUN], 0);
                 for (block, kept) in index.cosines.chunks_exact(Q).take(count).enumerate() {
                     let bits = simd.load(&kept[q]).at_least(threshold);
@@ -225,8 +225,8 @@ vector_fn! {
     }
 }
 
-/// The `count`th largest of sixteen numbers, of which none is NaN; -∞ if there are not so many. Of numbers that are each the
-/// largest of several, at least `count` are not smaller.
+/// The `count`th largest of sixteen numbers, none of which is NaN; -∞ if `count` is above sixteen. Where each of them is the
+/// largest of its lane, at least `count` numbers of all lanes are not smaller.
 #[inline(always)]
 fn kth_largest<T: Real, I: InstructionSet>(lanes: I::Lanes<T>, count: usize) -> T {
     if count > BLOCK {
@@ -240,7 +240,7 @@ fn kth_largest<T: Real, I: InstructionSet>(lanes: I::Lanes<T>, count: usize) -> 
             *larger += u32::from(other > *value);
         }
     }
-    // Those that fewer than `count` are larger than: the `count`th largest is the smallest of them.
+    // Fewer than `count` numbers are larger than each of the `count` largest, and the smallest of these is the result.
     let mut smallest = -T::NEG_INFINITY;
     for (larger, value) in larger.iter().zip(values) {
         let value = if *larger < count as u32 { value } else { -T::NEG_INFINITY };

@@ -36,9 +36,9 @@
 //!   with the step after it, and no gradient passes over it.
 //! * **[`replay`](Memory::replay)** redoes all undone steps without computing them again: the memory is bit for bit what it
 //!   was before the backward pass. A memory can thus be trained on a piece of a sequence and carried on to the next piece.
-//! * **[`forget_undone`](Memory::forget_undone)** keeps the memory where going back left it, with the steps still in force on
-//!   the tape.
-//! * **[`forget_gradients`](Memory::forget_gradients)** keeps the gradients of undone steps from those before them.
+//! * **[`forget_undone`](Memory::forget_undone)** keeps the memory as the backward pass left it, with the steps still in force
+//!   on the tape.
+//! * **[`forget_gradients`](Memory::forget_gradients)** drops the gradients of the undone steps: none reaches the steps before.
 //! * **[`save`](Memory::save)** and **[`load`](Memory::load)** copy the state of a memory to another one, at the cost of the
 //!   words written.
 

@@ -174,9 +174,9 @@ impl<T: Real> Runner<T> {
     /// Whether gradients are carried from call to call from now on. At first they are not: a [`forward`](Self::forward) takes
     /// the place of the one before it on the tape.
     ///
-    /// With `carry`, `forward` keeps the calls before it on the tape, and [`backward`](Self::backward) goes back through them,
-    /// the latest first: the gradient of the state that a call started from, its controllers' and its memories', is where the
-    /// backward pass of the call before it begins. k calls over pieces of a sequence so have the gradients of one call over the
+    /// With `carry`, `forward` keeps the calls before it on the tape, and each [`backward`](Self::backward) is the backward pass of
+    /// one of them, the latest first. It begins with the gradient of the state that the call after it started from, its
+    /// controllers' and its memories'. k calls over pieces of a sequence so have the gradients of one call over the
     /// whole. The tape grows until [`detach`](Self::detach), or any call but `forward`, empties it. A call with a loss of zero
     /// can be passed over by [`undo`](Self::undo).
     ///
@@ -289,7 +289,8 @@ impl<T: Real> Runner<T> {
     /// Runs the network over sequences and keeps a tape for [`backward`](Self::backward).
     ///
     /// `inputs` has T × rows × I elements (time-major: time step after time step, in each row after row; of a network of tokens
-    /// T × rows, their numbers), `lengths` the length of each row's sequence, at most T. The outputs are written to `outputs`, T × rows × O elements, where O is
+    /// T × rows, their numbers), `lengths` the length of each row's sequence, at most T. The outputs are written to `outputs`,
+    /// T × rows × O elements, where O is
     /// [`output_len`](super::NetworkConfig::output_len).
     ///
     /// # Errors
@@ -613,8 +614,7 @@ impl<T: Real> Runner<T> {
         Ok(())
     }
 
-    /// Calls of [`forward`](Self::forward) that [`backward`](Self::backward) can go back through from here, one after the
-    /// other; see [`carry_gradients`](Self::carry_gradients).
+    /// Calls of [`forward`](Self::forward) on the tape that are in force: as many [`backward`](Self::backward) passes can follow; see [`carry_gradients`](Self::carry_gradients).
     pub fn calls(&self) -> usize {
         self.in_force
     }
@@ -639,8 +639,8 @@ impl<T: Real> Runner<T> {
         Ok(())
     }
 
-    /// The gradients of what the controllers [held](Self::controllers) before the call that [`backward`](Self::backward) went
-    /// back through last; zeros if there was none. Those of the memories are kept inside.
+    /// The gradients of what the controllers [held](Self::controllers) before the call of the latest
+    /// [`backward`](Self::backward); zeros if there was none. Those of the memories are kept inside.
     pub fn controller_gradients(&self) -> Vec<T> {
         if self.carried {
             self.of_controllers(Shard::write_carried)

@@ -403,6 +403,11 @@ impl Reader {
         let width = targets.shape.get(axes.len()).copied();
         arrays.expect(what, &targets, &[axes, width.into_iter().collect()].concat())?;
         let mask = arrays.take("mask");
+        if mask.is_some() && at_the_end {
+            return Err(
+                arrays.wrong("it holds a mask beside target, which counts at the last step alone; leave it out".into())
+            );
+        }
         if let Some(mask) = &mask {
             arrays.expect("a mask", mask, &[count, steps])?;
         }

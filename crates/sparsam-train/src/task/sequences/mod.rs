@@ -110,10 +110,6 @@ impl Options for Sequences {
         true
     }
 
-    fn check(&self) -> Result<(), Error> {
-        Ok(())
-    }
-
     fn build(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error> {
         let data;
         let path = match given.evaluation_files {
@@ -710,6 +706,8 @@ mod tests {
         let target = ("target", "<i8", &[10][..], &[1.0; 10][..]);
         write_npz(&arrays, &[inputs, target, ("targets", "<i8", &[10, 2], &[1.0; 20])]);
         assert!(of(&arrays, Targets::Auto).unwrap_err().to_string().contains("both targets and target"));
+        write_npz(&arrays, &[inputs, target, ("mask", "<i4", &[10, 2], &[1.0; 20])]);
+        assert!(of(&arrays, Targets::Auto).unwrap_err().to_string().contains("a mask beside target"));
         write_npz(&arrays, &[inputs, ("target", "<i8", &[9], &[1.0; 9])]);
         assert!(
             of(&arrays, Targets::Auto).unwrap_err().to_string().contains("a target of the shape [10] were expected")

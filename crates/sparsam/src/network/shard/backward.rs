@@ -38,7 +38,7 @@ impl<T: Real> Shard<T> {
         self.at_end = false;
     }
 
-    /// Undoes what the memories did in these steps, which precede those before, none of which has a gradient.
+    /// Undoes what the memories did in these steps, which precede those undone already. No gradient comes from any of them.
     pub(super) fn undo(&mut self, steps: Range<usize>) {
         let at_start = steps.start == 0;
         let Sizes { interface, read, .. } = self.sizes;
@@ -52,7 +52,7 @@ impl<T: Real> Shard<T> {
             }
         }
         if at_start {
-            // Zero times what is no number is none: only so do the calls before not see what this one held.
+            // 0 · NaN is NaN: without this, a NaN in the undone call would reach the gradients of the calls before it.
             for memory in &mut self.memories {
                 memory.forget_gradients();
             }

@@ -352,7 +352,7 @@ impl<T: Real> Shard<T> {
         }
     }
 
-    /// Takes up the latest call that is in force, to go back through it; there must be one.
+    /// Takes up the latest call that is in force, for its backward pass; there must be one.
     fn take_up_latest(&mut self) {
         if !self.at_end
             && let Some(before) = self.before.pop()
