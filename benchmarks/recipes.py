@@ -18,6 +18,7 @@ import statistics
 import subprocess
 from typing import Any
 
+# In a flag {batches} is how many the run has.
 RECIPES: dict[str, list[str]] = {
     "default": [],
     "uniform values": ["--initial-values", "uniform"],
@@ -26,6 +27,9 @@ RECIPES: dict[str, list[str]] = {
     "faster": ["--learning-rate", "3e-3"],
     "paper": ["--paper"],
     "uniform, rmsprop": ["--initial-values", "uniform", "--optimiser", "rmsprop"],
+    "average": ["--average-decay", "0.999"],
+    "half, falling": ["--learning-rate", "5e-4", "--cooldown", "{batches}"],
+    "half, falling, average": ["--learning-rate", "5e-4", "--cooldown", "{batches}", "--average-decay", "0.999"],
     "layer normalisation": ["--controller", "layer_norm_lstm"],
     "gru": ["--controller", "gru"],
 }
@@ -59,7 +63,8 @@ def command(arguments: argparse.Namespace, task: str, model: str, recipe: str, s
     batches, every = TASKS[task]
     batches = arguments.batches or batches
     flags = ["--batches", str(batches), "--evaluate-every", str(every), "--until", "0", "--seed", str(seed)]
-    return [*start, task, "--model", model, *RECIPES[recipe], *MODELS[model], *flags, "--run", str(folder), *end]
+    changed = [flag.format(batches=batches) for flag in RECIPES[recipe]]
+    return [*start, task, "--model", model, *changed, *MODELS[model], *flags, "--run", str(folder), *end]
 
 
 def result(folder: pathlib.Path) -> dict[str, Any] | None:

@@ -47,6 +47,11 @@ sparsam::options! {
         ///
         /// The mean is the geometric one of [`AdaptiveClip`](sparsam::nn::clip::AdaptiveClip).
         pub clip_factor: f64 = 3.0, in 0.0..=1e6;
+        /// Evaluate and keep a running mean of the weights with this decay a batch; 0: the weights themselves.
+        ///
+        /// The mean is that of [`add_to_average`](sparsam::nn::average::add_to_average); training goes on from the weights.
+        #[serde(default)]
+        pub average_decay: f64 = 0.0, in 0.0..1.0;
         /// Batches between evaluations.
         pub evaluate_every: u64 = task.default_evaluate_every(), in 1..;
         /// Sequences in an evaluation.

@@ -6,9 +6,9 @@
 //! | `task.json` | what networks trained on data know of them, such as the vocabulary, and a sum of the data, which must not have changed when the run goes on; not there for other tasks |
 //! | `metrics.jsonl` | a line of [`Metrics`] for each evaluation |
 //! | `events.out.tfevents.*` | the same for TensorBoard, one file for each time the run was started or resumed |
-//! | `checkpoints/newest.safetensors` | the network as it was last saved |
+//! | `checkpoints/newest.safetensors` | the network as it was last saved; the running mean of its weights if the configuration has an `average_decay` |
 //! | `checkpoints/best.safetensors` | the network that did best, as [`Best`] says |
-//! | `checkpoints/resume.safetensors` | all that resuming takes: parameters, the optimiser's moments, counters; and the configuration, which must not have been edited since |
+//! | `checkpoints/resume.safetensors` | all that resuming takes: parameters, their running mean if there is one, the optimiser's moments, counters; and the configuration, which must not have been edited since |
 //! | `curve.svg` | the learning curve |
 //!
 //! # Why a kill at any moment leaves a run that resumes
@@ -52,6 +52,7 @@ const LOCK: &str = ".lock";
 const PROGRESS: &str = "training.progress";
 const KEPT_CONFIG: &str = "training.config";
 const MOMENTS: &str = "training.optimiser.";
+const AVERAGE: &str = "training.average";
 
 /// The name under which a [`Checkpoint`] keeps how many batches its network was trained for.
 const BATCH: &str = "training.batch";
@@ -325,6 +326,8 @@ pub(crate) struct OpenRun {
 pub(crate) struct Resumed {
     pub network: Network<f32>,
     pub optimiser: Optimiser<f32>,
+    /// The network with the running mean of the weights, if the configuration has one.
+    pub average: Option<Network<f32>>,
     pub progress: Progress,
 }
 
@@ -334,9 +337,7 @@ impl OpenRun {
         path: &Path,
         config: &Config,
         task: &dyn Task,
-        network: &Network<f32>,
-        optimiser: &Optimiser<f32>,
-        progress: &Progress,
+        Resumed { network, optimiser, average, progress }: &Resumed,
     ) -> Result<Self, Error> {
         let checkpoints = path.join(CHECKPOINTS);
         before_operation(&checkpoints)?;
@@ -350,7 +351,7 @@ impl OpenRun {
         before_operation(&metrics_path)?;
         let metrics_file = open_metrics(&metrics_path)?;
         let kept_config = kept_config(config)?;
-        save_resume(path, &kept_config, network, optimiser, progress)?;
+        save_resume(path, &kept_config, network, optimiser, average.as_ref(), progress)?;
         if let Some(kept) = task.kept() {
             replace(path, KEPT, format!("{kept}\n").as_bytes())?;
         }
@@ -489,6 +490,7 @@ impl OpenRun {
         &mut self,
         network: &Network<f32>,
         optimiser: &Optimiser<f32>,
+        average: Option<&Network<f32>>,
         progress: &mut Progress,
     ) -> Result<(), Error> {
         let metrics_path = self.path.join(METRICS);
@@ -496,8 +498,8 @@ impl OpenRun {
         self.restore_metrics(progress)?;
         file::sync(&self.metrics_file, &metrics_path).map_err(Error::at(&metrics_path))?;
         self.events.sync()?;
-        save_resume(&self.path, &self.kept_config, network, optimiser, progress)?;
-        self.save_network(Checkpoint::Newest, network, progress.batch)?;
+        save_resume(&self.path, &self.kept_config, network, optimiser, average, progress)?;
+        self.save_network(Checkpoint::Newest, average.unwrap_or(network), progress.batch)?;
         let curve = draw_curve(&self.metrics, &self.title, self.units);
         replace(&self.path, CURVE, curve.as_bytes())
     }
@@ -594,6 +596,7 @@ fn save_resume(
     kept_config: &str,
     network: &Network<f32>,
     optimiser: &Optimiser<f32>,
+    average: Option<&Network<f32>>,
     progress: &Progress,
 ) -> Result<(), Error> {
     let path = folder.join(RESUME);
@@ -608,6 +611,10 @@ fn save_resume(
             return Err(sparsam::Error::NotFinite { what, value: f64::from(*value) }.into());
         }
         extra.tensors.push((format!("{MOMENTS}{name}"), values.to_vec()));
+    }
+    if let Some(average) = average {
+        average.parameters().check_finite("the running mean of the parameter")?;
+        extra.tensors.push((AVERAGE.into(), average.parameters().values().to_vec()));
     }
     before_operation(&path)?;
     Ok(checkpoint::save(&path, network, &extra)?)
@@ -647,17 +654,28 @@ fn load_resume(folder: &Path, config: &Config, task: &dyn Task) -> Result<Resume
         return Err(Error::damaged(&path, reason));
     }
     let mut optimiser = Optimiser::new(config.optimiser, network.parameters().values().len())?;
-    let names = optimiser.moments().map(|(name, _)| name);
-    let moments = names.map(|name| {
-        let name = format!("{MOMENTS}{name}");
-        extra.tensors.iter().find(|(other, _)| *other == name).map_or(&[][..], |(_, values)| values)
-    });
+    let tensor =
+        |name: &str| extra.tensors.iter().find(|(other, _)| other == name).map_or(&[][..], |(_, values)| values);
+    let moments = optimiser.moments().map(|(name, _)| tensor(&format!("{MOMENTS}{name}")));
     optimiser.restore(progress.updates, moments).map_err(|error| {
         let reason =
             format!("its optimiser is not the one of {CONFIG} ({error}); restore {CONFIG}, or start another run");
         Error::damaged(&path, reason)
     })?;
-    Ok(Resumed { network, optimiser, progress })
+    let mut average = (config.average_decay > 0.0).then(|| network.clone());
+    if let Some(average) = &mut average {
+        let (values, kept) = (average.parameters_mut().values_mut(), tensor(AVERAGE));
+        if kept.len() != values.len() {
+            let reason = format!(
+                "its running mean of the parameters has {} numbers, not {}; restore the file",
+                kept.len(),
+                values.len()
+            );
+            return Err(Error::damaged(&path, reason));
+        }
+        values.copy_from_slice(kept);
+    }
+    Ok(Resumed { network, optimiser, average, progress })
 }
 
 /// Locks a folder for this process, until the file is closed. Some file systems have no locks: training there is still

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use sparsam::network::{ONE_HOT_INPUT_BOUND, input_bound};
+use sparsam::nn::average::add_to_average;
 use sparsam::nn::optimiser::Optimiser;
 use sparsam::{Network, Parameters, Runner};
 
@@ -147,6 +148,8 @@ pub struct Trainer {
     first_level: usize,
     network: Network<f32>,
     optimiser: Optimiser<f32>,
+    /// The network whose weights are the running mean of those; see [`Config::average_decay`].
+    average: Option<Network<f32>>,
     runner: Runner<f32>,
     sampler: Sampler,
     outputs: Vec<f32>,
@@ -181,7 +184,7 @@ impl Trainer {
     pub fn with_task(config: Config, task: Box<dyn Task>, folder: &Path) -> Result<Self, Error> {
         config.validate_with(&*task)?;
         let sizes = config.network_config(&*task);
-        let moments = config.optimiser.moments();
+        let moments = config.optimiser.moments() + usize::from(config.average_decay > 0.0);
         let last = *config.levels(&*task)?.end();
         // Before anything is allocated: an allocation that fails ends the program.
         sizes.check_training::<f32>(config.batch_size, task.steps(last), moments).map_err(|error| match error {
@@ -202,8 +205,10 @@ impl Trainer {
         let optimiser = Optimiser::new(config.optimiser, network.parameters().values().len())?;
         // Before the folder is made: a memory that does not fit should leave nothing behind.
         let runner = Runner::new(&network, config.batch_size)?;
-        let run = OpenRun::create(folder, &config, &*task, &network, &optimiser, &progress)?;
-        Self::assemble(config, task, runner, run, Resumed { network, optimiser, progress })
+        let average = (config.average_decay > 0.0).then(|| network.clone());
+        let state = Resumed { network, optimiser, average, progress };
+        let run = OpenRun::create(folder, &config, &*task, &state)?;
+        Self::assemble(config, task, runner, run, state)
     }
 
     /// Goes on with the run in a folder from its last checkpoint, as if it had never been interrupted.
@@ -234,7 +239,7 @@ impl Trainer {
         run: OpenRun,
         state: Resumed,
     ) -> Result<Self, Error> {
-        let Resumed { network, optimiser, progress } = state;
+        let Resumed { network, optimiser, average, progress } = state;
         let levels = config.levels(&*task)?;
         let first_level = if config.curriculum.on { *config.curriculum.levels(&*task)?.start() } else { *levels.end() };
         Ok(Self {
@@ -252,6 +257,7 @@ impl Trainer {
             task,
             network,
             optimiser,
+            average,
             runner,
             progress,
             run,
@@ -276,9 +282,15 @@ impl Trainer {
         &*self.task
     }
 
-    /// The network as it stands.
+    /// The network that is trained, as it stands.
     pub fn network(&self) -> &Network<f32> {
         &self.network
+    }
+
+    /// The network that is evaluated and kept: the one that is trained, or the running mean of its weights if the
+    /// configuration has an [`average_decay`](Config::average_decay).
+    pub fn evaluated_network(&self) -> &Network<f32> {
+        self.average.as_ref().unwrap_or(&self.network)
     }
 
     /// The run's folder.
@@ -393,6 +405,10 @@ impl Trainer {
         self.optimiser.set_learning_rate(self.config.optimiser.learning_rate() * factor)?;
         if overflows == 0 {
             self.optimiser.update(self.network.parameters_mut().values_mut(), self.gradients.values());
+            if let Some(average) = &mut self.average {
+                let (average, weights) = (average.parameters_mut().values_mut(), self.network.parameters().values());
+                add_to_average(average, weights, self.config.average_decay, self.optimiser.steps());
+            }
         }
 
         let seconds = start.elapsed().as_secs_f64();
@@ -443,8 +459,8 @@ impl Trainer {
         })
     }
 
-    /// Evaluates the network as it stands on fresh sequences: of one level, or of all that training draws from. Training
-    /// is not affected.
+    /// Evaluates the [network](Self::evaluated_network) as it stands on fresh sequences: of one level, or of all that training
+    /// draws from. Training is not affected.
     ///
     /// # Errors
     /// [`Error::Option`] if the level is not possible or there are no sequences; [`Error::NotFinite`].
@@ -465,7 +481,8 @@ impl Trainer {
         // one because it happens to master a fixed few.
         let first = self.progress.sequences;
         let numbers = first..first.saturating_add(sequences);
-        let (network, runner, task) = (&self.network, &mut self.runner, &*self.task);
+        let network = self.average.as_ref().unwrap_or(&self.network);
+        let (runner, task) = (&mut self.runner, &*self.task);
         self.evaluator
             .run(network, runner, task, levels, numbers, self.config.seed, Stream::Validation, &mut |_| (), stop)
             .map_err(|error| in_batch(self.progress.batch, error))
@@ -477,7 +494,7 @@ impl Trainer {
     /// [`Error::Io`], with the last checkpoint kept; [`Error::NotFinite`] if there is a parameter that should not be kept.
     pub fn save(&mut self) -> Result<(), Error> {
         self.run
-            .save(&self.network, &self.optimiser, &mut self.progress)
+            .save(&self.network, &self.optimiser, self.average.as_ref(), &mut self.progress)
             .map_err(|error| in_batch(self.progress.batch, error))?;
         self.saved_at = Some(self.progress.batch);
         Ok(())
@@ -590,7 +607,7 @@ impl Trainer {
         self.progress.since = Sums::default();
         if let Some(evaluation) = &best {
             let batch = self.progress.batch;
-            self.run.save_best(&self.network, batch).map_err(|error| in_batch(batch, error))?;
+            self.run.save_best(self.evaluated_network(), batch).map_err(|error| in_batch(batch, error))?;
             let (level, evaluation) = (metrics.level, evaluation.clone());
             self.progress.best = Some(Best { batch, level, evaluation });
             (self.progress.best_loss, self.progress.best_level) = (None, None);
@@ -623,7 +640,8 @@ impl Trainer {
         let count = self.config.evaluation_sequences.saturating_mul(COMPARED).min(held_out).clamp(1, 1 << 62);
         let (numbers, seed) = (Draw::IN_TURN..Draw::IN_TURN + count, self.config.seed);
         let (levels, stream) = (self.current_levels(), Stream::Validation);
-        let (network, runner, task) = (&self.network, &mut self.runner, &*self.task);
+        let network = self.average.as_ref().unwrap_or(&self.network);
+        let (runner, task) = (&mut self.runner, &*self.task);
         let found = self
             .evaluator
             .run_up_to(most, network, runner, task, levels, numbers, seed, stream, &mut |_| (), stop)
@@ -1077,6 +1095,49 @@ mod tests {
         let without = tempfile::tempdir().unwrap();
         go_on(&mut Trainer::new(Config { clip_factor: 0.0, ..limited() }, without.path()).unwrap()).unwrap();
         assert!(result(without.path()).0 != expected.0);
+    }
+
+    #[test]
+    fn the_mean_of_the_weights_is_evaluated_kept_and_resumed_to_the_bit() {
+        let averaged = || Config { average_decay: 0.9, ..config() };
+        let whole = tempfile::tempdir().unwrap();
+        let mut trainer = Trainer::new(averaged(), whole.path()).unwrap();
+        go_on(&mut trainer).unwrap();
+        let expected = result(whole.path());
+        for batch in [0, 1, 5, 8] {
+            let folder = tempfile::tempdir().unwrap();
+            stop_at(&mut Trainer::new(averaged(), folder.path()).unwrap(), batch);
+            go_on(&mut Trainer::resume(folder.path()).unwrap()).unwrap();
+            assert!(result(folder.path()) == expected, "stopped after batch {batch}");
+        }
+
+        // Training is what it is without a mean; what is kept and told is the mean's.
+        let (plain, mut mean) = (tempfile::tempdir().unwrap(), None::<Vec<f32>>);
+        let mut without = Trainer::new(config(), plain.path()).unwrap();
+        for update in 1..=9 {
+            let before = without.network.parameters().values().to_vec();
+            without.step().unwrap();
+            add_to_average(mean.get_or_insert(before), without.network.parameters().values(), 0.9, update);
+        }
+        assert!(without.network.parameters() == trainer.network().parameters());
+        assert!(trainer.evaluated_network().parameters().values() == mean.unwrap());
+        let run = RunFolder::open(whole.path()).unwrap();
+        for which in [Checkpoint::Newest, Checkpoint::Best] {
+            let network = run.network(which).unwrap();
+            let batch = crate::load_network(&run.checkpoint_path(which)).unwrap().1;
+            assert!(batch != Some(9) || network.parameters() == trainer.evaluated_network().parameters());
+        }
+        let (last, best) = (run.metrics().unwrap().pop().unwrap(), trainer.best().unwrap().evaluation.clone());
+        assert_eq!(compared(&run.network(Checkpoint::Best).unwrap(), &averaged()), best);
+        assert_ne!(last.loss, without.evaluate(None, averaged().evaluation_sequences).unwrap().loss);
+
+        let path = whole.path().join("checkpoints/resume.safetensors");
+        let (network, mut extra) = sparsam::checkpoint::load_with_extra::<f32>(&path).unwrap();
+        extra.tensors.retain(|(name, _)| name != "training.average");
+        sparsam::checkpoint::save(&path, &network, &extra).unwrap();
+        drop(trainer);
+        let error = Trainer::resume(whole.path()).err().unwrap().to_string();
+        assert!(error.contains("its running mean of the parameters has 0 numbers"), "{error}");
     }
 
     /// Makes of a run what a version before these fields would have left: neither its configuration nor its resume file has
