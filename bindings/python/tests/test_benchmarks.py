@@ -41,3 +41,13 @@ def test_it_prints_a_table() -> None:
     for row in table[6:]:
         reason = row[2].strip()
         assert reason.isdigit() or "Error" in reason, reason
+
+
+def test_the_cost_of_a_device_prints_a_table() -> None:
+    options = ["--batches", "2", "3", "--steps", "3", "--repeats", "1", "--device", "cpu"]
+    command = [sys.executable, str(FOLDER / "device.py"), *options]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    rows = [line.split("|")[1:-1] for line in result.stdout.splitlines() if line.startswith("|")][2:]
+    assert [row[0].strip() for row in rows] == ["2", "3"]
+    assert all(float(number) > 0 for row in rows for number in row[1:])

@@ -202,11 +202,11 @@ class _Taped(torch.autograd.Function):
                 None if gradient is None else _array(gradient) for gradient in (output_gradient, held_gradient)
             )
             flat, *over_others = ctx.tape.backward(over_output, over_held, with_input, with_held)
-            device = input.device
             lengths = [parameter.numel() for parameter in ctx.parameters]
-            pieces = torch.split(torch.from_numpy(flat).to(device), lengths)
-            gradients = [None if over is None else torch.from_numpy(over).to(device) for over in over_others] + [
-                piece.view(parameter.shape) if wanted else None
+            # One copy for all parameters, which seldom lie on several devices.
+            pieces = torch.split(torch.from_numpy(flat).to(ctx.parameters[0].device), lengths)
+            gradients = [None if over is None else torch.from_numpy(over).to(input.device) for over in over_others] + [
+                piece.view(parameter.shape).to(parameter.device) if wanted else None
                 for piece, parameter, wanted in zip(pieces, ctx.parameters, with_parameters, strict=True)
             ]
         return None, *_once(gradients, (output_gradient, held_gradient, input, *ctx.parameters))
