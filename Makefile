@@ -7,7 +7,7 @@
 # make page-test   that file is what its sources build, and a browser shows it as it should
 # make python   a Python with the packages that some tests compare with, and that checks Python files
 # make python-package  the Python package's wheel (in target/python-package/wheels), its checks and its tests, with PyTorch
-# make wheels   the Python package for users: wheels for Linux on x86-64 and AArch64, and the sources, in dist
+# make wheels   the Python package for users: wheels for Linux on x86-64 and AArch64 and for Windows, and the sources, in dist
 # make wheels-test  those wheels say what they run on, train without a compiler, and the library's tests pass on AArch64 (in QEMU)
 
 CARGO ?= cargo
@@ -26,7 +26,8 @@ PACKAGE_PYTHON := $(CURDIR)/$(PACKAGE_FOLDER)/bin/python
 
 WHEELS_FOLDER := target/wheels-tools
 WHEELS_PATH := $(CURDIR)/$(WHEELS_FOLDER)/bin
-WHEELS_TARGETS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-musl
+WHEELS_TARGETS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-musl \
+	x86_64-pc-windows-gnu
 
 PYTHON_SOURCES := benchmarks/recipes.py benchmarks/indexes.py crates/sparsam-train/tests/read_events.py \
 	crates/sparsam-cli/tests/terminal.py
@@ -132,16 +133,20 @@ $(PACKAGE_FOLDER)/ready: $(PACKAGE)/tests/requirements.txt
 		|| $(PACKAGE_PYTHON) -m pip install --quiet torch
 	touch $@
 
-# One wheel for each system serves all versions of Python from 3.10. Zig links for all of them: against the glibc of 2014
-# (manylinux2014 is 2.17), and against musl 1.2. None for Windows: maturin 1.16 tells the linker there to export
+# One wheel for each system serves all versions of Python from 3.10. Zig links for Linux: against the glibc of 2014
+# (manylinux2014 is 2.17), and against musl 1.2. MinGW links for Windows: with Zig maturin 1.16 tells the linker to export
 # PyInit_sparsam._core, which is no function of the library, where Python looks for PyInit__core.
 wheels: $(WHEELS_FOLDER)/ready
 	rm -rf dist
 	$(WHEELS_PATH)/maturin sdist --manifest-path $(PACKAGE)/Cargo.toml --out dist
 	for target in $(WHEELS_TARGETS); do \
-		case $$target in *-musl) platform=musllinux_1_2;; *) platform=manylinux2014;; esac; \
-		PATH=$(WHEELS_PATH):$$PATH maturin build --release --locked --quiet --zig --target $$target \
-			--compatibility $$platform --manifest-path $(PACKAGE)/Cargo.toml --out dist || exit 1; \
+		case $$target in \
+			*-windows-*) platform=;; \
+			*-musl) platform="--zig --compatibility musllinux_1_2";; \
+			*) platform="--zig --compatibility manylinux2014";; \
+		esac; \
+		PATH=$(WHEELS_PATH):$$PATH maturin build --release --locked --quiet --target $$target $$platform \
+			--manifest-path $(PACKAGE)/Cargo.toml --out dist || exit 1; \
 	done
 	ls -l dist
 
@@ -151,6 +156,7 @@ wheels-test: $(WHEELS_FOLDER)/ready
 # The targets are those of the toolchain that builds; rustup says so if they are there.
 $(WHEELS_FOLDER)/ready: $(PACKAGE)/wheels/requirements.txt
 	@command -v rustup >/dev/null || { echo "rustup is missing, which brings Rust's libraries for other systems: see https://rustup.rs" >&2; exit 1; }
+	@command -v x86_64-w64-mingw32-gcc >/dev/null || { echo "x86_64-w64-mingw32-gcc is missing, which links for Windows: install it (gcc-mingw-w64-x86-64 in Debian)" >&2; exit 1; }
 	rustup target add $(WHEELS_TARGETS)
 	python3 -m venv --clear $(WHEELS_FOLDER)
 	$(WHEELS_FOLDER)/bin/pip install --quiet --requirement $<

@@ -27,11 +27,22 @@ for platform in musllinux_1_2_x86_64 musllinux_1_2_aarch64; do
   wheel_of "$platform"
 done
 
-# PATH has Python's own folder alone: no compiler, no Rust.
+# For Windows: Python finds the module in it, and needs nothing beside itself and what every Windows has.
+wheel=$(wheel_of win_amd64)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+python3 -m zipfile -e "$wheel" "$folder"
+library=$folder/sparsam/_core.pyd
+tables=$(x86_64-w64-mingw32-objdump -p "$library")
+grep -q '\bPyInit__core$' <<<"$tables" || fail "$wheel has no PyInit__core: Python does not find the module"
+foreign=$(sed -n 's/^\tDLL Name: //p' <<<"$tables" |
+  grep -viE '^(python3|kernel32|ntdll|advapi32|bcrypt|bcryptprimitives|userenv|ws2_32|msvcrt|api-ms-win-[a-z0-9-]+)\.dll$' || true)
+[ -z "$foreign" ] || fail "$wheel needs libraries that Windows does not have: $foreign"
+echo "$wheel: exports PyInit__core, imports Python and Windows alone"
+
+# PATH has Python's own folder alone: no compiler, no Rust.
 wheel=$(wheel_of manylinux_2_17_x86_64)
-python3 -m venv "$folder"
+python3 -m venv --clear "$folder"
 start=$SECONDS
 env PATH="$folder/bin" "$folder/bin/python" -m pip install --quiet --only-binary :all: "$wheel"
 timeout 30 env PATH="$folder/bin" "$folder/bin/python" bindings/python/wheels/train.py

@@ -350,6 +350,9 @@ impl Temporary {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
+        // Elsewhere permissions are those of the folder.
+        #[cfg(not(unix))]
+        let _ = old;
         #[cfg(unix)]
         if let Some(old) = old {
             use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
