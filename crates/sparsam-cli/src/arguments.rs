@@ -11,6 +11,7 @@ use sparsam_train::data_sets::DATA_SETS;
 use sparsam_train::{TaskConfig, task};
 
 use crate::figure::Figure;
+use crate::image::Format;
 use crate::options::{MemoryOptions, Options, with_unit};
 
 /// Recurrent networks with an external memory of millions of words, trained on an ordinary CPU
@@ -256,7 +257,8 @@ pub struct Inspect {
 Examples:
   sparsam compare runs/copy-sam-1 runs/copy-ntm-1
   sparsam compare runs/copy-*            Whatever differs becomes a line of its own
-  sparsam compare runs --output copy.svg
+  sparsam compare runs --output copy.pdf  For a paper, as wide as a column of two
+  sparsam compare runs --output copy.png --size page --x-axis linear
   sparsam compare runs --json
 
 Runs that differ in nothing but their seed are one line: their mean, and the standard deviation
@@ -266,12 +268,42 @@ pub struct Compare {
     /// Folders of runs, or a folder that holds some
     #[arg(value_name = "RUN", required = true)]
     pub runs: Vec<PathBuf>,
-    /// File for the picture, as SVG
-    #[arg(long, value_name = "FILE", default_value = "compare.svg")]
-    pub output: PathBuf,
+    /// File for the picture, whose ending says the format: .svg, .png or .pdf [default: compare.svg]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Format of the picture [default: as the ending of --output says]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// How large the picture is
+    #[arg(long, value_enum, default_value_t = PictureSize::Column)]
+    pub size: PictureSize,
+    /// The axis of sequences [default: logarithmic if some learn in a tenth of the time that others are trained for]
+    #[arg(long, value_name = "SCALE", value_enum)]
+    pub x_axis: Option<AxisScale>,
+    /// The axis of losses or levels [default: log]
+    #[arg(long, value_name = "SCALE", value_enum)]
+    pub y_axis: Option<AxisScale>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// How large a picture is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PictureSize {
+    /// As wide as a column of a paper with two, 90 mm
+    Column,
+    /// As wide as a page, 190 mm
+    Page,
+}
+
+/// How the numbers of an axis are spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AxisScale {
+    /// From 0
+    Linear,
+    /// By powers of ten
+    Log,
 }
 
 /// Arguments of `sparsam runs`.

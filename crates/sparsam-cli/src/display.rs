@@ -10,6 +10,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use sparsam_train::{BatchReport, Best, Event, Metrics, Observer, Outcome, Per, TargetKind, Units};
 
+pub use sparsam_train::plot::grouped;
+
 use crate::failure::{Unprinted, eprintln_if_possible};
 use crate::shell::shell_word;
 use crate::style::Style;
@@ -130,7 +132,8 @@ impl Display {
             }
             Event::Evaluated { metrics, .. } => {
                 self.latest_metrics = Some(metrics.clone());
-                if let (true, Some(report)) = (self.bar.is_hidden(), self.latest_batch) {
+                // On a terminal it stays above the live line.
+                if let Some(report) = self.latest_batch {
                     let errors = metrics.mean_error.map(|mean| {
                         let failed = metrics.failed.map_or_else(String::new, |failed| format!(", {failed} failed"));
                         format!("; mean error {:.1} %{failed}", 100.0 * mean)
@@ -199,13 +202,7 @@ impl Display {
                 json!({"event": "saved", "batch": batch, "path": path.display().to_string()})
             }
             Event::Ended { outcome, batch, sequences, best } => {
-                let outcome = match outcome {
-                    Outcome::Finished => "finished",
-                    Outcome::Learnt => "learnt",
-                    Outcome::NoBetter => "no better",
-                    Outcome::Stopped => "stopped",
-                };
-                json!({"event": "ended", "outcome": outcome, "batch": batch, "sequences": sequences, "best": best})
+                json!({"event": "ended", "outcome": outcome.name(), "batch": batch, "sequences": sequences, "best": best})
             }
         };
         let text = value.take().to_string();
@@ -382,19 +379,6 @@ pub fn percent(share: f64, error: f64) -> String {
 /// Long sequences are fewer than one a second.
 fn rate(per_second: f64) -> String {
     if per_second < 10.0 { format!("{per_second:.2}") } else { format!("{per_second:.0}") }
-}
-
-/// A count with its thousands apart: 20,000.
-pub fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.char_indices() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A length of time in its two largest units: 2m 13s.

@@ -8,11 +8,13 @@ use sparsam::index::IndexKind;
 use sparsam::option::{OptionValue, Value};
 use sparsam_train::data::DataSet;
 use sparsam_train::data_sets::DATA_SETS;
+use sparsam_train::plot::Size;
 use sparsam_train::{Checkpoint, Config, RunFolder, TaskConfig, task};
 
-use crate::arguments::{self, Arguments, Common, DataCheck, DataFetch, Verb, Which};
+use crate::arguments::{self, Arguments, AxisScale, Common, DataCheck, DataFetch, PictureSize, Verb, Which};
 use crate::failure::Mistake;
 use crate::figure::Figure;
+use crate::image::Format;
 use crate::options::{MemoryOptions, Options};
 use crate::shell::shell_word;
 use crate::style::Style;
@@ -104,6 +106,10 @@ pub struct Inspect {
 pub struct Compare {
     pub runs: Vec<PathBuf>,
     pub output: PathBuf,
+    pub format: Format,
+    pub size: Size,
+    /// The scales of the axes; none for what suits the runs.
+    pub axes: [Option<AxisScale>; 2],
     pub json: bool,
 }
 
@@ -211,9 +217,7 @@ impl TryFrom<Arguments> for Settings {
             Verb::Eval(arguments) => evaluate(arguments).map(Self::Evaluate),
             Verb::Predict(arguments) => predict(arguments).map(Self::Predict),
             Verb::Inspect(arguments) => inspect(arguments).map(Self::Inspect),
-            Verb::Compare(arguments::Compare { runs, output, json }) => {
-                Ok(Self::Compare(Compare { runs, output, json }))
-            }
+            Verb::Compare(arguments) => compare(arguments).map(Self::Compare),
             Verb::Runs(arguments::Runs { folder, json }) => Ok(Self::Runs(Runs { folder, json })),
             Verb::Bench(arguments) => bench(arguments).map(Self::Bench),
             Verb::Reproduce(arguments) => reproduce(arguments).map(Self::Reproduce),
@@ -370,6 +374,21 @@ fn inspect(arguments: arguments::Inspect) -> anyhow::Result<Inspect> {
     }
     let json = common.json;
     Ok(Inspect { run, network, file, level, seed, number, failing, test_files, memory, out, json, threads })
+}
+
+fn compare(arguments: arguments::Compare) -> anyhow::Result<Compare> {
+    let arguments::Compare { runs, output, format, size, x_axis, y_axis, json } = arguments;
+    let format = match (format, &output) {
+        (Some(format), _) => format,
+        (None, Some(output)) => Format::of(output)?,
+        (None, None) => Format::Svg,
+    };
+    let output = output.unwrap_or_else(|| PathBuf::from("compare").with_extension(format.ending()));
+    let size = match size {
+        PictureSize::Column => Size::Column,
+        PictureSize::Page => Size::Page,
+    };
+    Ok(Compare { runs, output, format, size, axes: [x_axis, y_axis], json })
 }
 
 fn reproduce(arguments: arguments::Reproduce) -> anyhow::Result<Reproduce> {

@@ -121,6 +121,18 @@ pub enum Outcome {
     Stopped,
 }
 
+impl Outcome {
+    /// In a word or two, as run folders and the command's JSON have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Learnt => "learnt",
+            Self::NoBetter => "no better",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// Watches a run of training. A closure that takes an [`Event`] does.
 pub trait Observer {
     /// Something happened.
@@ -526,6 +538,7 @@ impl Trainer {
         if self.saved_at != Some(self.progress.batch) {
             self.save_and_tell(observer)?;
         }
+        self.run.end(outcome.name(), outcome != Outcome::Stopped)?;
         let Progress { batch, sequences, .. } = self.progress;
         observer.event(Event::Ended { outcome, batch, sequences, best: self.best() });
         Ok(outcome)

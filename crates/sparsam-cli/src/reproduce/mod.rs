@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use sparsam_train::Machine;
 
 use crate::display::{LONGEST_SILENCE, duration, grouped, live_line, print, tick};
 use crate::failure::{OUTPUT_LOST, eprintln_if_possible};
 use crate::figure::Figure;
-use crate::machine::Machine;
 use crate::settings::Reproduce;
 use crate::signals::save_and_end;
 use crate::train::use_threads;
