@@ -18,8 +18,10 @@ mod models;
 mod options;
 mod predict;
 mod reproduce;
+mod seeds;
 mod settings;
 mod shell;
+mod side_by_side;
 mod signals;
 mod style;
 mod table;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match Settings::try_from(arguments)? {
         Settings::Train(settings) => train::run(settings),
+        Settings::Seeds(settings) => seeds::run(&settings),
         Settings::Evaluate(settings) => evaluate::run(&settings),
         Settings::Predict(settings) => predict::run(&settings),
         Settings::Inspect(settings) => inspect::run(&settings),

@@ -16,12 +16,14 @@ use crate::failure::Mistake;
 use crate::figure::Figure;
 use crate::image::Format;
 use crate::options::{MemoryOptions, Options};
+use crate::seeds::{self, Seeds};
 use crate::shell::shell_word;
 use crate::style::Style;
 
 /// What to do.
 pub enum Settings {
     Train(Train),
+    Seeds(Seeds),
     Evaluate(Evaluate),
     Predict(Predict),
     Inspect(Inspect),
@@ -213,6 +215,7 @@ impl TryFrom<Arguments> for Settings {
 
     fn try_from(arguments: Arguments) -> anyhow::Result<Self> {
         match arguments.verb {
+            Verb::Train(arguments) if !arguments.seeds.is_empty() => seeds(&arguments).map(Self::Seeds),
             Verb::Train(arguments) => train(arguments).map(Self::Train),
             Verb::Eval(arguments) => evaluate(arguments).map(Self::Evaluate),
             Verb::Predict(arguments) => predict(arguments).map(Self::Predict),
@@ -227,12 +230,41 @@ impl TryFrom<Arguments> for Settings {
     }
 }
 
-fn train(arguments: arguments::Train) -> anyhow::Result<Train> {
-    let style = match (arguments.common.json, arguments.quiet) {
+fn style(arguments: &arguments::Train) -> Style {
+    match (arguments.common.json, arguments.quiet) {
         (true, _) => Style::Json,
         (_, true) => Style::Quiet,
         _ => Style::Human,
-    };
+    }
+}
+
+fn seeds(arguments: &arguments::Train) -> anyhow::Result<Seeds> {
+    if arguments.options.iter().any(|flag| flag == "seed") {
+        mistake!("--seed is one, and --seeds are several; leave one of the two out");
+    }
+    let config = configure(arguments)?;
+    let (task, model) = (config.task.name(), config.network.memory.name());
+    let base = arguments.run.clone().unwrap_or_else(|| Path::new("runs").join(format!("{task}-{model}")));
+    let mut seeds: Vec<u64> = arguments.seeds.iter().flat_map(|(first, last)| *first..=*last).collect();
+    seeds.sort_unstable();
+    seeds.dedup();
+    let mut runs = Vec::new();
+    for seed in seeds {
+        let mut folder = base.clone().into_os_string();
+        folder.push(format!("-{seed}"));
+        let folder = PathBuf::from(folder);
+        if !can_hold_a_run(&folder) {
+            mistake!("{} is a file; name other folders for the runs with --run", folder.display());
+        }
+        runs.push(seeds::Run { config: Config { seed, ..config.clone() }, folder });
+    }
+    let stop_on_closed_output = arguments.stop_on_closed_output;
+    let (style, threads) = (style(arguments), threads(&arguments.common));
+    Ok(Seeds { runs, jobs: arguments.jobs as usize, threads, style, stop_on_closed_output })
+}
+
+fn train(arguments: arguments::Train) -> anyhow::Result<Train> {
+    let style = style(&arguments);
     let start = match &arguments.resume {
         Some(folder) => resume(folder.clone(), &arguments.options)?,
         None => {
