@@ -564,7 +564,10 @@ impl OpenRun {
         let curve = draw_curve(&self.metrics, &self.title, self.units);
         replace(&self.path, CURVE, curve.as_bytes())?;
         if let Some(session) = self.history.last_mut() {
-            (session.saved, session.to, session.outcome) = (Some(now()), Some(progress.batch), None);
+            if session.to != Some(progress.batch) {
+                session.outcome = None;
+            }
+            (session.saved, session.to) = (Some(now()), Some(progress.batch));
         }
         write_history(&self.path, &self.history)
     }

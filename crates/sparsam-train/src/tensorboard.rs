@@ -299,6 +299,50 @@ mod tests {
     }
 
     #[test]
+    fn hyperparameters_are_the_fields_of_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(folder.path(), None).unwrap();
+        let copy = crate::TaskConfig::by_name("copy").unwrap();
+        let config = Config::default_for(copy, sparsam::Model::by_name("sam").unwrap());
+        writer.hyperparameters(&config).unwrap();
+        writer.end();
+        writer.flush().unwrap();
+        let records = records(&std::fs::read(writer.path()).unwrap());
+        let bytes = |fields: &[Field], number: u64| -> Vec<u8> {
+            let of = |field: &Field| match field {
+                Field::Bytes(other, bytes) if *other == number => Some(bytes.clone()),
+                _ => None,
+            };
+            fields.iter().find_map(of).unwrap()
+        };
+        // Of an event the summary, of it the value, of that the metadata, its plugin, and what that is told.
+        let told = |record: &[Field]| {
+            let value = decode(&bytes(&decode(&bytes(record, 5)), 1));
+            let plugin = decode(&bytes(&decode(&bytes(&value, 9)), 1));
+            assert_eq!(bytes(&plugin, 1), b"hparams");
+            (String::from_utf8(bytes(&value, 1)).unwrap(), decode(&bytes(&plugin, 2)))
+        };
+        let (tag, start) = told(&records[1]);
+        assert_eq!(tag, "_hparams_/session_start_info");
+        let entries: Vec<Field> = decode(&bytes(&start, 3));
+        let entry = |name: &str| {
+            let of = |field: &Field| match field {
+                Field::Bytes(1, entry) if bytes(&decode(entry), 1) == name.as_bytes() => {
+                    Some(decode(&bytes(&decode(entry), 2)))
+                }
+                _ => None,
+            };
+            entries.iter().find_map(of).unwrap()
+        };
+        assert_eq!(entry("batch_size"), [Field::Number(2, (config.batch_size as f64).to_bits())]);
+        assert_eq!(entry("network.memory.model"), [Field::Bytes(3, b"sam".to_vec())]);
+        assert_eq!(entry("curriculum.on"), [Field::Number(4, 0)]);
+        let (tag, end) = told(&records[2]);
+        assert_eq!(tag, "_hparams_/session_end_info");
+        assert_eq!(decode(&bytes(&end, 4))[0], Field::Number(1, 1));
+    }
+
+    #[test]
     fn later_files_come_later_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let names: Vec<_> = (0..3).map(|_| Writer::create(folder.path(), None).unwrap().path().to_owned()).collect();

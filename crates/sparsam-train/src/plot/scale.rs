@@ -155,8 +155,7 @@ impl Scale {
 
     /// Rows of numbers within the axis, the closest first.
     fn choices(&self) -> Vec<Vec<f64>> {
-        let bound = 1e-9 * (self.high - self.low).abs();
-        let inside = |value: &f64| *value >= self.low - bound && *value <= self.high + bound;
+        let inside = |value: &f64| *value >= self.low * (1.0 - 1e-9) && *value <= self.high * (1.0 + 1e-9);
         let steps = |steps: &[f64]| -> Vec<Vec<f64>> {
             let row = |step: f64| (0..64).map(|n| f64::from(n) * step).filter(inside).collect();
             steps.iter().map(|step| row(*step)).collect()
