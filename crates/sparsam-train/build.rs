@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// What the results of training depend on, from the top of the checkout.
-const SOURCES: [&str; 2] = ["crates/sparsam", "crates/sparsam-train"];
+const SOURCES: [&str; 2] = ["crates/sparsam/src", "crates/sparsam-train/src"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -27,12 +27,15 @@ fn main() {
         }
     }
     for folder in SOURCES {
-        println!("cargo::rerun-if-changed={}", top.join(folder).join("src").display());
+        println!("cargo::rerun-if-changed={}", top.join(folder).display());
     }
 }
 
 /// What git answers, if there is one and it does.
 fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
-    let answer = Command::new("git").arg("-C").arg(folder).args(arguments).output().ok()?;
+    // Without a lock, which another command might wait for in vain.
+    let mut command = Command::new("git");
+    command.env("GIT_OPTIONAL_LOCKS", "0").arg("-C").arg(folder).args(arguments);
+    let answer = command.output().ok()?;
     answer.status.success().then(|| String::from_utf8_lossy(&answer.stdout).trim().to_owned())
 }

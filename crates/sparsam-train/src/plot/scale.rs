@@ -87,7 +87,7 @@ impl Scale {
             _ if nothing => (1.0, 10.0),
             Unit::Share => ((low * 20.0 - 0.5).floor().clamp(0.0, 18.0) / 20.0, 1.0),
             Unit::Count => (0.0, 1.04 * high),
-            Unit::Words => (low / 1.25, high * 1.1),
+            Unit::Words => (low / 1.25, high * 1.25),
             Unit::Loss => {
                 let bound = axis.least.unwrap_or(10f64.powf(low.log10().floor()));
                 least = values.iter().any(|value| *value < bound).then_some(bound);
@@ -98,7 +98,7 @@ impl Scale {
             // Room for at least a factor of ten, or no tick would be in sight.
             Unit::Seconds | Unit::Bytes | Unit::Length => {
                 if high / low > 3.2 {
-                    (low / 1.3, high * 1.1)
+                    (low / 1.3, high * 1.4)
                 } else {
                     (low.min(high / 3.2) / 1.5, high.max(low * 3.2) * 1.5)
                 }
