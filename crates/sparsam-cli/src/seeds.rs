@@ -16,28 +16,12 @@ use crate::display::{
     BETWEEN_BATCHES, LONGEST_SILENCE, Voice, grouped, live_line, measured_by, tell_notices, tick, to_json,
 };
 use crate::failure::OUTPUT_LOST;
+use crate::settings::{SeedRun, Seeds};
 use crate::shell::shell_word;
 use crate::side_by_side::side_by_side;
 use crate::signals::save_and_end;
 use crate::style::Style;
 use crate::train::use_threads;
-
-/// A training from one seed.
-pub struct Run {
-    pub config: Config,
-    pub folder: PathBuf,
-}
-
-/// What to train, and how.
-pub struct Seeds {
-    pub runs: Vec<Run>,
-    /// Trained at a time.
-    pub jobs: usize,
-    /// Of each.
-    pub threads: Option<usize>,
-    pub style: Style,
-    pub stop_on_closed_output: bool,
-}
 
 /// Trains them all as far as they are not trained yet, and tells their mean and spread.
 pub fn run(settings: &Seeds) -> anyhow::Result<ExitCode> {
@@ -54,7 +38,7 @@ pub fn run(settings: &Seeds) -> anyhow::Result<ExitCode> {
     let teller = Teller::new(settings, runs.len() - remaining.len(), &stop);
     let asked = save_and_end(&stop, teller.bar.clone(), "finishing the batches, then saving")
         .context("the system does not tell of signals, so that Ctrl-C would save nothing")?;
-    let work = |run: &&Run| {
+    let work = |run: &&SeedRun| {
         let outcome = open(run).and_then(|mut trainer| {
             let units = Units::of(trainer.task());
             trainer.run(&mut |event: Event<'_>| teller.hear(run.config.seed, units, event), &stop)
@@ -94,7 +78,7 @@ pub fn run(settings: &Seeds) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// [`Error::Config`] if the folder holds a run of another configuration.
-fn is_over(run: &Run) -> Result<bool, Error> {
+fn is_over(run: &SeedRun) -> Result<bool, Error> {
     let Ok(folder) = RunFolder::open(&run.folder) else { return Ok(false) };
     let kept = folder.config()?;
     let Config { batches, cooldown, until, patience, .. } = kept;
@@ -113,7 +97,7 @@ fn is_over(run: &Run) -> Result<bool, Error> {
 }
 
 /// Begins a run, or goes on with it.
-fn open(run: &Run) -> Result<Trainer, Error> {
+fn open(run: &SeedRun) -> Result<Trainer, Error> {
     let Ok(folder) = RunFolder::open(&run.folder) else {
         return Trainer::new(run.config.clone(), &run.folder);
     };

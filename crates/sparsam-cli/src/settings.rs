@@ -16,7 +16,6 @@ use crate::failure::Mistake;
 use crate::figure::Figure;
 use crate::image::Format;
 use crate::options::{MemoryOptions, Options};
-use crate::seeds::{self, Seeds};
 use crate::shell::shell_word;
 use crate::style::Style;
 
@@ -43,6 +42,23 @@ pub struct Train {
     pub style: Style,
     pub threads: Option<usize>,
     /// Whether training stops once standard output cannot be written to.
+    pub stop_on_closed_output: bool,
+}
+
+/// A training from one seed.
+pub struct SeedRun {
+    pub config: Config,
+    pub folder: PathBuf,
+}
+
+/// What to train, and how.
+pub struct Seeds {
+    pub runs: Vec<SeedRun>,
+    /// Trained at a time.
+    pub jobs: usize,
+    /// Of each.
+    pub threads: Option<usize>,
+    pub style: Style,
     pub stop_on_closed_output: bool,
 }
 
@@ -256,7 +272,7 @@ fn seeds(arguments: &arguments::Train) -> anyhow::Result<Seeds> {
         if !can_hold_a_run(&folder) {
             mistake!("{} is a file; name other folders for the runs with --run", folder.display());
         }
-        runs.push(seeds::Run { config: Config { seed, ..config.clone() }, folder });
+        runs.push(SeedRun { config: Config { seed, ..config.clone() }, folder });
     }
     let stop_on_closed_output = arguments.stop_on_closed_output;
     let (style, threads) = (style(arguments), threads(&arguments.common));
