@@ -11,6 +11,7 @@ use sparsam_train::data_sets::DATA_SETS;
 use sparsam_train::{TaskConfig, task};
 
 use crate::figure::Figure;
+use crate::image::Format;
 use crate::options::{MemoryOptions, Options, with_unit};
 
 /// Recurrent networks with an external memory of millions of words, trained on an ordinary CPU
@@ -83,6 +84,13 @@ pub struct Train {
     /// Folder for the run [default: runs/TASK-MODEL-SEED, or the next free name]
     #[arg(long, value_name = "FOLDER")]
     pub run: Option<PathBuf>,
+    /// Train from each of these seeds, such as 1..5 or 1,2,7, in folders whose names end in the seed. The same command goes on
+    /// where it stopped, and leaves alone what is trained
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = seeds, conflicts_with = "resume")]
+    pub seeds: Vec<(u64, u64)>,
+    /// Seeds trained at a time, each on one thread unless --threads says more
+    #[arg(long, value_name = "COUNT", default_value_t = 1, requires = "seeds", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub jobs: u64,
     /// Take the configuration from this file; flags overrule it. TASK and --model may then be left out, and must not
     /// contradict it
     #[arg(long, value_name = "FILE")]
@@ -115,6 +123,7 @@ Examples:
   sparsam train --resume runs/copy-sam-1 --until 0 Go on though it has learnt the task
   sparsam train copy --max-length 10 --batches 5000
   sparsam train recall --model sdnc --seed 2
+  sparsam train copy --seeds 1..5 --jobs 2         Five runs, two at a time, their mean and spread
   sparsam train --config runs/copy-sam-1/config.toml
                                                    The same run once more
   sparsam train recall --curriculum                Sequences that grow as it learns
@@ -129,6 +138,18 @@ Ctrl-C, and the signals by which batch systems announce an end (SIGTERM, SIGUSR1
 save and end. Exit status: 0 finished, 1 failed, 2 a mistake in what was asked for, 74 finished but
 its output could not be printed, 75 saved after such a signal, 129 saved when the terminal closed,
 130 saved after Ctrl-C.";
+
+/// A seed, or the first and the last of several: 7 or 1..5.
+fn seeds(text: &str) -> Result<(u64, u64), String> {
+    let told = || format!("seeds are written as 1..5 or 1,2,7, at most {MOST_SEEDS} of them");
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| told());
+    let (first, last) = (number(first)?, number(last.strip_prefix('=').unwrap_or(last))?);
+    if last < first || last - first >= MOST_SEEDS { Err(told()) } else { Ok((first, last)) }
+}
+
+/// More seeds than these are a mistake.
+const MOST_SEEDS: u64 = 1000;
 
 /// Arguments of `sparsam eval`.
 #[derive(Args, Debug)]
@@ -256,7 +277,8 @@ pub struct Inspect {
 Examples:
   sparsam compare runs/copy-sam-1 runs/copy-ntm-1
   sparsam compare runs/copy-*            Whatever differs becomes a line of its own
-  sparsam compare runs --output copy.svg
+  sparsam compare runs --output copy.pdf  For a paper, as wide as a column of two
+  sparsam compare runs --output copy.png --size page --x-axis linear
   sparsam compare runs --json
 
 Runs that differ in nothing but their seed are one line: their mean, and the standard deviation
@@ -266,12 +288,42 @@ pub struct Compare {
     /// Folders of runs, or a folder that holds some
     #[arg(value_name = "RUN", required = true)]
     pub runs: Vec<PathBuf>,
-    /// File for the picture, as SVG
-    #[arg(long, value_name = "FILE", default_value = "compare.svg")]
-    pub output: PathBuf,
+    /// File for the picture, whose ending says the format: .svg, .png or .pdf [default: compare.svg]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Format of the picture [default: as the ending of --output says]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// How large the picture is
+    #[arg(long, value_enum, default_value_t = PictureSize::Column)]
+    pub size: PictureSize,
+    /// The axis of sequences [default: logarithmic if some learn in a tenth of the time that others are trained for]
+    #[arg(long, value_name = "SCALE", value_enum)]
+    pub x_axis: Option<AxisScale>,
+    /// The axis of losses or levels [default: log]
+    #[arg(long, value_name = "SCALE", value_enum)]
+    pub y_axis: Option<AxisScale>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// How large a picture is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PictureSize {
+    /// As wide as a column of a paper with two, 90 mm
+    Column,
+    /// As wide as a page, 190 mm
+    Page,
+}
+
+/// How the numbers of an axis are spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AxisScale {
+    /// From 0
+    Linear,
+    /// By powers of ten
+    Log,
 }
 
 /// Arguments of `sparsam runs`.

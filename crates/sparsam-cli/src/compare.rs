@@ -10,11 +10,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use sparsam_train::plot::{Axis, Line, Panel, Picture, Unit};
 use sparsam_train::{Config, Metrics, Per, RunFolder, Units};
 
+use crate::arguments::AxisScale;
 use crate::display::{amount, duration, grouped, print, tell_notices, told_guessing};
 use crate::failure::Mistake;
-use crate::plot::{Axis, Line, Picture, Unit, draw};
+use crate::image::encode;
 use crate::settings::{Compare, Runs};
 use crate::shell::shell_word;
 use crate::signals::end_at_once;
@@ -32,8 +34,7 @@ struct Run {
 impl Run {
     fn open(folder: &RunFolder) -> anyhow::Result<Self> {
         let config = folder.config()?;
-        let mut fields = BTreeMap::new();
-        flatten("", &toml::Value::try_from(&config)?, &mut fields);
+        let fields = fields(&config)?;
         Ok(Self { folder: folder.path().to_owned(), metrics: folder.metrics()?, config, fields })
     }
 
@@ -63,17 +64,13 @@ impl Run {
     }
 }
 
-fn flatten(place: &str, value: &toml::Value, fields: &mut BTreeMap<String, String>) {
-    match value {
-        toml::Value::Table(table) => {
-            for (name, value) in table {
-                let place = if place.is_empty() { name.clone() } else { format!("{place}.{name}") };
-                flatten(&place, value, fields);
-            }
-        }
-        toml::Value::String(text) => drop(fields.insert(place.to_owned(), text.clone())),
-        value => drop(fields.insert(place.to_owned(), value.to_string())),
-    }
+/// The fields of a configuration as texts.
+fn fields(config: &Config) -> Result<BTreeMap<String, String>, sparsam_train::Error> {
+    let told = |value: toml::Value| match value {
+        toml::Value::String(text) => text,
+        value => value.to_string(),
+    };
+    Ok(config.fields()?.into_iter().map(|(name, value)| (name, told(value))).collect())
 }
 
 /// The runs of these folders, or of the folders in them, in the order in which they are named.
@@ -222,26 +219,22 @@ impl Group {
 
     /// The mean over the seeds, and the lowest and highest, at each number of sequences at which all of them were
     /// evaluated.
-    fn line(&self, value: &dyn Fn(&Metrics) -> Option<f64>, least: f64) -> Line {
+    fn line(&self, value: &dyn Fn(&Metrics) -> Option<f64>) -> Line {
         // One that has just been started has nothing to show, and hides nothing.
         let runs: Vec<&Run> = self.runs.iter().filter(|run| !run.metrics.is_empty()).collect();
         let longest = runs.iter().max_by_key(|run| run.metrics.last().map_or(0, |line| line.sequences));
         let (mut points, mut band) = (Vec::new(), Vec::new());
         for line in longest.map_or(&[][..], |run| &run.metrics) {
-            let values: Option<Vec<f64>> =
-                runs.iter().map(|run| run.at(line.sequences).and_then(value).map(|value| value.max(least))).collect();
+            let values: Option<Vec<f64>> = runs.iter().map(|run| run.at(line.sequences).and_then(value)).collect();
             let Some(values) = values.filter(|values| values.iter().all(|value| value.is_finite())) else { continue };
             points.push((line.sequences as f64, spread(&values).0));
             let extremes = values.iter().fold((f64::INFINITY, 0.0f64), |(low, high), x| (low.min(*x), high.max(*x)));
             band.push(extremes);
         }
         let band = if runs.len() > 1 { band } else { Vec::new() };
-        Line { name: self.name.clone(), points, band, faint: false }
+        Line { band, ..Line::new(self.name.as_str(), points) }
     }
 }
-
-/// The share of guessing below which losses are drawn alike: what is so rarely wrong is learnt.
-const LEAST: f64 = 1e-4;
 
 /// Compares runs.
 pub fn run(settings: &Compare) -> anyhow::Result<ExitCode> {
@@ -267,12 +260,13 @@ pub fn run(settings: &Compare) -> anyhow::Result<ExitCode> {
         .filter_map(|result| result.guessing)
         .fold(None, |most: Option<f64>, value| Some(most.map_or(value, |most| most.max(value))));
     let curriculum = results.iter().any(|result| result.level.is_some());
-    let picture = picture(name, &groups, guessing.filter(|_| !curriculum), curriculum, units);
+    let picture = picture(settings, name, &groups, &results, guessing.filter(|_| !curriculum), units);
     let path = &settings.output;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
-    sparsam::internal::file::replace(path, draw(&picture).as_bytes()).with_context(|| path.display().to_string())?;
+    sparsam::internal::file::replace(path, &encode(&picture, settings.format)?)
+        .with_context(|| path.display().to_string())?;
     tell_notices();
     let text = if settings.json {
         let groups: Vec<Value> = results.iter().map(Summary::to_json).collect();
@@ -286,16 +280,39 @@ pub fn run(settings: &Compare) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn picture(task: &str, groups: &[Group], guessing: Option<f64>, curriculum: bool, units: Option<Units>) -> Picture {
+/// The mean and spread of runs that differ in nothing but their seed, in a line and for a program.
+pub fn spread_of(folders: &[PathBuf]) -> anyhow::Result<(String, Value)> {
+    let units = folders.first().and_then(|folder| RunFolder::open(folder).ok()?.units().ok());
+    let groups = group(open(folders)?);
+    let results: Vec<Summary> = groups.iter().filter_map(Group::summary).collect();
+    let text = results.iter().map(|result| result.line(units)).collect::<Vec<_>>().join("\n");
+    Ok((text, results.iter().map(Summary::to_json).collect()))
+}
+
+fn picture(
+    settings: &Compare,
+    task: &str,
+    groups: &[Group],
+    results: &[Summary],
+    guessing: Option<f64>,
+    units: Option<Units>,
+) -> Picture {
+    let curriculum = results.iter().any(|result| result.level.is_some());
     let loss = |line: &Metrics| Some(line.loss);
     let level = |line: &Metrics| line.level.map(|level| level as f64);
     let value: &dyn Fn(&Metrics) -> Option<f64> = if curriculum { &level } else { &loss };
-    let least = guessing.map_or(0.0, |guessing| LEAST * guessing);
-    let mut lines: Vec<Line> = groups.iter().map(|group| group.line(value, least)).collect();
-    let last = lines.iter().filter_map(|line| line.points.last()).map(|point| point.0).fold(0.0, f64::max);
+    let mut lines: Vec<Line> = groups.iter().map(|group| group.line(value)).collect();
+    let places = || lines.iter().flat_map(|line| &line.points).map(|point| point.0);
+    let (first, last) = (places().fold(f64::INFINITY, f64::min), places().fold(0.0, f64::max));
+    let learnt = results.iter().filter_map(|result| result.tenth).min();
+    let soon = learnt.is_some_and(|sequences| sequences as f64 <= last / 10.0);
+    let x = match settings.axes[0] {
+        Some(AxisScale::Log) => Unit::Length,
+        None if soon && !curriculum => Unit::Length,
+        Some(AxisScale::Linear) | None => Unit::Count,
+    };
     if let Some(guessing) = guessing {
-        let points = vec![(0.0, guessing), (last, guessing)];
-        lines.push(Line { name: "guessing".into(), points, band: Vec::new(), faint: true });
+        lines.push(Line::guessing(guessing, if x == Unit::Count { 0.0 } else { first }, last));
     }
     let seeds = groups.iter().map(|group| group.runs.len()).max().unwrap_or(1);
     let bands = if seeds > 1 { "means over the seeds, bands from the best to the worst" } else { "one seed each" };
@@ -304,17 +321,43 @@ fn picture(task: &str, groups: &[Group], guessing: Option<f64>, curriculum: bool
     } else {
         (units.map_or_else(|| "loss".into(), Units::loss_axis), Unit::Loss)
     };
+    let unit = if settings.axes[1] == Some(AxisScale::Linear) { Unit::Count } else { unit };
+    // What is so rarely wrong is learnt.
+    let least = guessing.map(|guessing| 10f64.powf((1e-4 * guessing).log10().floor()));
     Picture {
         title: format!("{task}: {}", if curriculum { "how far a curriculum comes" } else { "loss of fresh sequences" }),
         subtitle: bands.into(),
-        x: Axis { label: "sequences trained on".into(), unit: Unit::Count },
-        y: Axis { label, unit },
-        lines,
-        marks: Vec::new(),
+        x: Axis::new("sequences trained on", x),
+        panels: vec![Panel { y: Axis { least, ..Axis::new(label, unit) }, lines, marks: Vec::new() }],
+        size: settings.size,
     }
 }
 
 impl Summary {
+    /// "5 seeds: loss 0.0053 ± 0.0031 of 84.0 bits, 0.0120 ± 0.0050 bits wrong, 99.6 ± 0.4 % of sequences right".
+    fn line(&self, units: Option<Units>) -> String {
+        let seeds = self.seeds.len();
+        let mut text = format!("{seeds} seed{}: loss {}", if seeds == 1 { "" } else { "s" }, with_deviation(self.loss));
+        if let Some(units) = units {
+            let guessing = self.guessing.map_or_else(String::new, |loss| format!(" of {}", told_guessing(loss, units)));
+            text.push_str(&format!("{guessing} {}", units.loss()));
+            match self.wrong.zip(units.wrong()) {
+                Some((wrong, what)) if units.per == Per::Sequence => {
+                    text.push_str(&format!(", {} {what} wrong", with_deviation(wrong)));
+                }
+                Some(((share, deviation), what)) => {
+                    text.push_str(&format!(", {} of {what} wrong", with_percent(share, deviation)));
+                }
+                None => {}
+            }
+        }
+        if let Some((share, deviation)) = self.right {
+            text.push_str(&format!(", {} of sequences right", with_percent(share, deviation)));
+        }
+        let spread = if seeds > 1 { " (mean ± standard deviation over the seeds)" } else { "" };
+        text + spread
+    }
+
     fn to_json(&self) -> Value {
         let folders: Vec<String> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
         json!({
@@ -467,8 +510,7 @@ mod tests {
         let copy = sparsam_train::TaskConfig::by_name("copy").unwrap();
         let mut config = Config::default_for(copy, sparsam::Model::by_name(model).unwrap());
         change(&mut config);
-        let mut fields = BTreeMap::new();
-        flatten("", &toml::Value::try_from(&config).unwrap(), &mut fields);
+        let fields = fields(&config).unwrap();
         let line = |(number, loss): (usize, &f64)| {
             let sequences = 100 * (number as u64 + 1);
             let text = format!(
@@ -495,7 +537,7 @@ mod tests {
         let result = groups[0].summary().unwrap();
         assert_eq!((result.loss.0, result.tenth, result.hundredth), (6.0, Some(200), None));
         assert!((result.loss.1.unwrap() - 8f64.sqrt()).abs() < 1e-12);
-        let line = groups[0].line(&|line| Some(line.loss), 0.0);
+        let line = groups[0].line(&|line| Some(line.loss));
         assert_eq!((line.points, line.band), (vec![(100.0, 30.0), (200.0, 6.0)], vec![(20.0, 40.0), (4.0, 8.0)]));
         let alone = group(vec![run("sdnc", |_| (), &[1.0])]);
         assert_eq!(alone[0].name, "SDNC");
@@ -505,7 +547,7 @@ mod tests {
     fn what_has_learnt_its_task_stays_so_and_what_was_stopped_ends() {
         let learnt = run("sam", |config| config.until = 0.1, &[30.0, 0.0, 0.0]);
         let longer = run("sam", |config| (config.until, config.seed) = (0.1, 2), &[30.0, 10.0, 2.0, 0.5]);
-        let of = |runs| group(runs)[0].line(&|line| Some(line.loss), 0.0).points;
+        let of = |runs| group(runs)[0].line(&|line| Some(line.loss)).points;
         assert_eq!(of(vec![learnt, longer])[3], (400.0, 0.25));
         let stopped = run("sam", |config| config.until = 0.1, &[30.0, 10.0]);
         let longer = run("sam", |config| (config.until, config.seed) = (0.1, 2), &[30.0, 10.0, 2.0, 0.5]);

@@ -10,6 +10,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use sparsam_train::{BatchReport, Best, Event, Metrics, Observer, Outcome, Per, TargetKind, Units};
 
+pub use sparsam_train::plot::grouped;
+
 use crate::failure::{Unprinted, eprintln_if_possible};
 use crate::shell::shell_word;
 use crate::style::Style;
@@ -18,7 +20,7 @@ use crate::style::Style;
 pub const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// A program that reads hears of batches this often; every single one would be a flood.
-const BETWEEN_BATCHES: Duration = Duration::from_secs(1);
+pub const BETWEEN_BATCHES: Duration = Duration::from_secs(1);
 
 /// Writes to standard output.
 ///
@@ -36,21 +38,58 @@ pub fn tell_notices() {
     }
 }
 
+/// Standard output, above a live line on standard error. That something could not be printed is told of once.
+pub struct Voice {
+    bar: ProgressBar,
+    /// To be set once nothing more can be printed, if training is to stop then.
+    stop: Option<Arc<AtomicBool>>,
+    unread: AtomicBool,
+}
+
+impl Voice {
+    /// `stop`, if there is one, is set when nobody reads any more.
+    pub fn new(bar: ProgressBar, stop: Option<Arc<AtomicBool>>) -> Self {
+        Self { bar, stop, unread: AtomicBool::new(false) }
+    }
+
+    /// Prints a line, or several.
+    pub fn say(&self, text: &str) {
+        if self.is_unread() {
+            return;
+        }
+        if let Err(error) = self.bar.suspend(|| print(format!("{text}\n").as_bytes())) {
+            self.unread.store(true, Ordering::Relaxed);
+            let then = if self.stop.is_some() { "training saves and stops" } else { "training goes on without it" };
+            self.warn(&format!("{error}; {then}"));
+            if let Some(stop) = &self.stop {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Tells of something on standard error.
+    pub fn warn(&self, text: &str) {
+        self.bar.suspend(|| eprintln_if_possible(&format!("sparsam: {text}")));
+    }
+
+    /// Whether something could not be printed.
+    pub fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+}
+
 /// Tells of a run of training.
 pub struct Display {
     style: Style,
     /// The live line; hidden unless standard error is a terminal.
     bar: ProgressBar,
+    voice: Voice,
     units: Units,
     task: &'static str,
     folder: PathBuf,
     latest_metrics: Option<Metrics>,
     latest_batch: Option<BatchReport>,
     last_word: Instant,
-    /// To be set once nothing more can be printed, if training is to stop then.
-    stop: Option<Arc<AtomicBool>>,
-    /// Nothing more can be printed.
-    unread: bool,
 }
 
 impl Display {
@@ -60,6 +99,7 @@ impl Display {
         let last_word = Instant::now();
         Self {
             style,
+            voice: Voice::new(bar.clone(), stop),
             bar,
             units,
             task,
@@ -67,8 +107,6 @@ impl Display {
             latest_metrics: None,
             latest_batch: None,
             last_word,
-            stop,
-            unread: false,
         }
     }
 
@@ -80,21 +118,12 @@ impl Display {
     /// Ends the live line; whether something could not be printed.
     pub fn close(self) -> bool {
         self.bar.finish_and_clear();
-        self.unread
+        self.voice.is_unread()
     }
 
     fn line(&mut self, text: &str) {
         self.last_word = Instant::now();
-        if !self.unread
-            && let Err(error) = self.bar.suspend(|| print(format!("{text}\n").as_bytes()))
-        {
-            self.unread = true;
-            let then = if self.stop.is_some() { "training saves and stops" } else { "training goes on without it" };
-            self.bar.suspend(|| eprintln_if_possible(&format!("sparsam: {error}; {then}")));
-            if let Some(stop) = &self.stop {
-                stop.store(true, Ordering::Relaxed);
-            }
-        }
+        self.voice.say(text);
     }
 
     fn human(&mut self, event: Event<'_>) {
@@ -130,7 +159,8 @@ impl Display {
             }
             Event::Evaluated { metrics, .. } => {
                 self.latest_metrics = Some(metrics.clone());
-                if let (true, Some(report)) = (self.bar.is_hidden(), self.latest_batch) {
+                // On a terminal it stays above the live line.
+                if let Some(report) = self.latest_batch {
                     let errors = metrics.mean_error.map(|mean| {
                         let failed = metrics.failed.map_or_else(String::new, |failed| format!(", {failed} failed"));
                         format!("; mean error {:.1} %{failed}", 100.0 * mean)
@@ -172,51 +202,46 @@ impl Display {
     }
 
     fn json(&mut self, event: Event<'_>) {
-        let mut value = match event {
-            Event::Started { folder, config, parameters, batch } => json!({
-                "event": "started",
-                "folder": folder.display().to_string(),
-                "task": config.task.name(),
-                "model": config.network.memory.name(),
-                "parameters": parameters,
-                "batch": batch,
-                "batches": config.batches,
-                "resume": format!("sparsam train --resume {}", shell_word(folder)),
-            }),
-            Event::Batch(report) => {
-                if self.last_word.elapsed() < BETWEEN_BATCHES {
-                    return;
-                }
-                with_name("batch", serde_json::to_value(report))
-            }
-            Event::Evaluated { metrics, best } => {
-                let mut value = with_name("evaluated", serde_json::to_value(metrics));
-                value["best"] = best.into();
-                value
-            }
-            Event::Notice { text } => json!({"event": "notice", "text": text}),
-            Event::Saved { batch, path } => {
-                json!({"event": "saved", "batch": batch, "path": path.display().to_string()})
-            }
-            Event::Ended { outcome, batch, sequences, best } => {
-                let outcome = match outcome {
-                    Outcome::Finished => "finished",
-                    Outcome::Learnt => "learnt",
-                    Outcome::NoBetter => "no better",
-                    Outcome::Stopped => "stopped",
-                };
-                json!({"event": "ended", "outcome": outcome, "batch": batch, "sequences": sequences, "best": best})
-            }
-        };
-        let text = value.take().to_string();
-        self.line(&text);
+        if matches!(event, Event::Batch(_)) && self.last_word.elapsed() < BETWEEN_BATCHES {
+            return;
+        }
+        self.line(&to_json(event).to_string());
+    }
+}
+
+/// An event as a program reads it.
+pub fn to_json(event: Event<'_>) -> Value {
+    match event {
+        Event::Started { folder, config, parameters, batch } => json!({
+            "event": "started",
+            "folder": folder.display().to_string(),
+            "task": config.task.name(),
+            "model": config.network.memory.name(),
+            "parameters": parameters,
+            "batch": batch,
+            "batches": config.batches,
+            "resume": format!("sparsam train --resume {}", shell_word(folder)),
+        }),
+        Event::Batch(report) => with_name("batch", serde_json::to_value(report)),
+        Event::Evaluated { metrics, best } => {
+            let mut value = with_name("evaluated", serde_json::to_value(metrics));
+            value["best"] = best.into();
+            value
+        }
+        Event::Notice { text } => json!({"event": "notice", "text": text}),
+        Event::Saved { batch, path } => {
+            json!({"event": "saved", "batch": batch, "path": path.display().to_string()})
+        }
+        Event::Ended { outcome, batch, sequences, best } => {
+            json!({"event": "ended", "outcome": outcome.name(), "batch": batch, "sequences": sequences, "best": best})
+        }
     }
 }
 
 impl Observer for Display {
     fn event(&mut self, event: Event<'_>) {
         if let Event::Notice { text } = event {
-            self.bar.suspend(|| eprintln_if_possible(&format!("sparsam: {text}")));
+            self.voice.warn(text);
         }
         match self.style {
             Style::Human => self.human(event),
@@ -313,7 +338,7 @@ fn plain(report: &BatchReport, text: &str, units: Units) -> String {
 }
 
 /// What an evaluation during training measured.
-fn measured_by(line: &Metrics, units: Units) -> String {
+pub fn measured_by(line: &Metrics, units: Units) -> String {
     measured(line.loss, None, line.guessing, line.wrong, line.right.zip(line.right_error), "sequences", units)
 }
 
@@ -382,19 +407,6 @@ pub fn percent(share: f64, error: f64) -> String {
 /// Long sequences are fewer than one a second.
 fn rate(per_second: f64) -> String {
     if per_second < 10.0 { format!("{per_second:.2}") } else { format!("{per_second:.0}") }
-}
-
-/// A count with its thousands apart: 20,000.
-pub fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.char_indices() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A length of time in its two largest units: 2m 13s.

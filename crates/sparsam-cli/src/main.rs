@@ -12,15 +12,16 @@ mod documentation;
 mod evaluate;
 mod failure;
 mod figure;
+mod image;
 mod inspect;
-mod machine;
 mod models;
 mod options;
-mod plot;
 mod predict;
 mod reproduce;
+mod seeds;
 mod settings;
 mod shell;
+mod side_by_side;
 mod signals;
 mod style;
 mod table;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match Settings::try_from(arguments)? {
         Settings::Train(settings) => train::run(settings),
+        Settings::Seeds(settings) => seeds::run(&settings),
         Settings::Evaluate(settings) => evaluate::run(&settings),
         Settings::Predict(settings) => predict::run(&settings),
         Settings::Inspect(settings) => inspect::run(&settings),

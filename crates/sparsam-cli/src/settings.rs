@@ -8,11 +8,13 @@ use sparsam::index::IndexKind;
 use sparsam::option::{OptionValue, Value};
 use sparsam_train::data::DataSet;
 use sparsam_train::data_sets::DATA_SETS;
+use sparsam_train::plot::Size;
 use sparsam_train::{Checkpoint, Config, RunFolder, TaskConfig, task};
 
-use crate::arguments::{self, Arguments, Common, DataCheck, DataFetch, Verb, Which};
+use crate::arguments::{self, Arguments, AxisScale, Common, DataCheck, DataFetch, PictureSize, Verb, Which};
 use crate::failure::Mistake;
 use crate::figure::Figure;
+use crate::image::Format;
 use crate::options::{MemoryOptions, Options};
 use crate::shell::shell_word;
 use crate::style::Style;
@@ -20,6 +22,7 @@ use crate::style::Style;
 /// What to do.
 pub enum Settings {
     Train(Train),
+    Seeds(Seeds),
     Evaluate(Evaluate),
     Predict(Predict),
     Inspect(Inspect),
@@ -39,6 +42,23 @@ pub struct Train {
     pub style: Style,
     pub threads: Option<usize>,
     /// Whether training stops once standard output cannot be written to.
+    pub stop_on_closed_output: bool,
+}
+
+/// A training from one seed.
+pub struct SeedRun {
+    pub config: Config,
+    pub folder: PathBuf,
+}
+
+/// What to train, and how.
+pub struct Seeds {
+    pub runs: Vec<SeedRun>,
+    /// Trained at a time.
+    pub jobs: usize,
+    /// Of each.
+    pub threads: Option<usize>,
+    pub style: Style,
     pub stop_on_closed_output: bool,
 }
 
@@ -104,6 +124,10 @@ pub struct Inspect {
 pub struct Compare {
     pub runs: Vec<PathBuf>,
     pub output: PathBuf,
+    pub format: Format,
+    pub size: Size,
+    /// The scales of the axes; none for what suits the runs.
+    pub axes: [Option<AxisScale>; 2],
     pub json: bool,
 }
 
@@ -207,13 +231,12 @@ impl TryFrom<Arguments> for Settings {
 
     fn try_from(arguments: Arguments) -> anyhow::Result<Self> {
         match arguments.verb {
+            Verb::Train(arguments) if !arguments.seeds.is_empty() => seeds(&arguments).map(Self::Seeds),
             Verb::Train(arguments) => train(arguments).map(Self::Train),
             Verb::Eval(arguments) => evaluate(arguments).map(Self::Evaluate),
             Verb::Predict(arguments) => predict(arguments).map(Self::Predict),
             Verb::Inspect(arguments) => inspect(arguments).map(Self::Inspect),
-            Verb::Compare(arguments::Compare { runs, output, json }) => {
-                Ok(Self::Compare(Compare { runs, output, json }))
-            }
+            Verb::Compare(arguments) => compare(arguments).map(Self::Compare),
             Verb::Runs(arguments::Runs { folder, json }) => Ok(Self::Runs(Runs { folder, json })),
             Verb::Bench(arguments) => bench(arguments).map(Self::Bench),
             Verb::Reproduce(arguments) => reproduce(arguments).map(Self::Reproduce),
@@ -223,12 +246,41 @@ impl TryFrom<Arguments> for Settings {
     }
 }
 
-fn train(arguments: arguments::Train) -> anyhow::Result<Train> {
-    let style = match (arguments.common.json, arguments.quiet) {
+fn style(arguments: &arguments::Train) -> Style {
+    match (arguments.common.json, arguments.quiet) {
         (true, _) => Style::Json,
         (_, true) => Style::Quiet,
         _ => Style::Human,
-    };
+    }
+}
+
+fn seeds(arguments: &arguments::Train) -> anyhow::Result<Seeds> {
+    if arguments.options.iter().any(|flag| flag == "seed") {
+        mistake!("--seed is one, and --seeds are several; leave one of the two out");
+    }
+    let config = configure(arguments)?;
+    let (task, model) = (config.task.name(), config.network.memory.name());
+    let base = arguments.run.clone().unwrap_or_else(|| Path::new("runs").join(format!("{task}-{model}")));
+    let mut seeds: Vec<u64> = arguments.seeds.iter().flat_map(|(first, last)| *first..=*last).collect();
+    seeds.sort_unstable();
+    seeds.dedup();
+    let mut runs = Vec::new();
+    for seed in seeds {
+        let mut folder = base.clone().into_os_string();
+        folder.push(format!("-{seed}"));
+        let folder = PathBuf::from(folder);
+        if !can_hold_a_run(&folder) {
+            mistake!("{} is a file; name other folders for the runs with --run", folder.display());
+        }
+        runs.push(SeedRun { config: Config { seed, ..config.clone() }, folder });
+    }
+    let stop_on_closed_output = arguments.stop_on_closed_output;
+    let (style, threads) = (style(arguments), threads(&arguments.common));
+    Ok(Seeds { runs, jobs: arguments.jobs as usize, threads, style, stop_on_closed_output })
+}
+
+fn train(arguments: arguments::Train) -> anyhow::Result<Train> {
+    let style = style(&arguments);
     let start = match &arguments.resume {
         Some(folder) => resume(folder.clone(), &arguments.options)?,
         None => {
@@ -370,6 +422,21 @@ fn inspect(arguments: arguments::Inspect) -> anyhow::Result<Inspect> {
     }
     let json = common.json;
     Ok(Inspect { run, network, file, level, seed, number, failing, test_files, memory, out, json, threads })
+}
+
+fn compare(arguments: arguments::Compare) -> anyhow::Result<Compare> {
+    let arguments::Compare { runs, output, format, size, x_axis, y_axis, json } = arguments;
+    let format = match (format, &output) {
+        (Some(format), _) => format,
+        (None, Some(output)) => Format::of(output)?,
+        (None, None) => Format::Svg,
+    };
+    let output = output.unwrap_or_else(|| PathBuf::from("compare").with_extension(format.ending()));
+    let size = match size {
+        PictureSize::Column => Size::Column,
+        PictureSize::Page => Size::Page,
+    };
+    Ok(Compare { runs, output, format, size, axes: [x_axis, y_axis], json })
 }
 
 fn reproduce(arguments: arguments::Reproduce) -> anyhow::Result<Reproduce> {

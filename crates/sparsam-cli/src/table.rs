@@ -1,49 +1,11 @@
-//! Numbers as a person reads them, and tables for programs.
+//! Tables for people and for programs.
 
 use serde_json::Value;
-
-/// Three significant digits and a unit: 1.23 ms.
-pub fn seconds(value: f64) -> String {
-    let (scaled, unit) = match value.abs() {
-        size if size >= 0.9995 => (value, "s"),
-        size if size >= 0.9995e-3 => (value * 1e3, "ms"),
-        size if size >= 0.9995e-6 => (value * 1e6, "µs"),
-        _ => (value * 1e9, "ns"),
-    };
-    format!("{} {unit}", significant(scaled))
-}
-
-/// Three significant digits and a binary unit: 7.80 MiB.
-pub fn bytes(value: f64) -> String {
-    let (mut scaled, mut units) = (value, ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].iter().peekable());
-    while scaled.abs() >= 999.5 && units.len() > 1 {
-        scaled /= 1024.0;
-        units.next();
-    }
-    format!("{} {}", significant(scaled), units.peek().copied().unwrap_or(&"B"))
-}
+use sparsam_train::plot::significant;
 
 /// How many times one is the other: 12,300 or 1.43.
 pub fn ratio(value: f64) -> String {
     if value.abs() >= 999.5 { crate::display::grouped(value.round() as u64) } else { significant(value) }
-}
-
-fn significant(value: f64) -> String {
-    match value.abs() {
-        size if size >= 99.95 || size == 0.0 => format!("{value:.0}"),
-        size if size >= 9.995 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    }
-}
-
-/// A number of words as on the axis: 64, 16k, 1M with k for 1024; those that are none of these are grouped.
-pub fn words(count: usize) -> String {
-    match count {
-        count if count >= 1 << 20 && count.is_multiple_of(1 << 20) => format!("{}M", count >> 20),
-        count if count >= 1 << 10 && count.is_multiple_of(1 << 10) => format!("{}k", count >> 10),
-        count if count >= 1_000_000 && count.is_multiple_of(1_000_000) => format!("{}·10⁶", count / 1_000_000),
-        count => crate::display::grouped(count as u64),
-    }
 }
 
 /// Pads to a width in characters: text to the left, numbers (`right`) to the right.
@@ -110,6 +72,8 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    use sparsam_train::plot::{bytes, seconds, words};
 
     use super::*;
 

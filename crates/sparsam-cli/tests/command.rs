@@ -476,3 +476,63 @@ fn help_and_completions_are_there() {
         assert!(out.contains("memory-size") && out.contains("recall"), "{shell}");
     }
 }
+
+#[test]
+fn seeds_are_trained_side_by_side_as_they_are_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let end = ["--batches", "12", "--evaluate-every", "6", "--checkpoint-every", "6"];
+    let seeds = |more: &[&str]| succeeds(path, &small(&[&end, more].concat()));
+    let shown = seeds(&["--seeds", "1..2,5", "--jobs", "2"]);
+    for part in ["seed 5, batch 12: loss ", "3 seeds: loss ", " ± ", "sparsam compare runs/copy-sam-1 runs/copy-sam-2 "]
+    {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    seeds(&["--seed", "5", "--run", "alone"]);
+    assert!(result(&path.join("runs/copy-sam-5")) == result(&path.join("alone")));
+    // What has ended is left alone, and goes on to another end.
+    let before = fs::read(path.join("runs/copy-sam-1/history.json")).unwrap();
+    let shown = seeds(&["--seeds", "1..2"]);
+    assert!(shown.starts_with("2 seeds: loss "), "{shown}");
+    assert!(fs::read(path.join("runs/copy-sam-1/history.json")).unwrap() == before);
+    let longer = ["--batches", "18", "--evaluate-every", "6", "--checkpoint-every", "6"];
+    let shown = succeeds(path, &small(&[&longer[..], &["--seeds", "5"]].concat()));
+    assert!(shown.contains("training from batch 12 on") && shown.contains("1 seed: loss "), "{shown}");
+    succeeds(path, &small(&[&longer[..], &["--seed", "5", "--run", "longer"]].concat()));
+    assert!(result(&path.join("runs/copy-sam-5")) == result(&path.join("longer")));
+
+    let told = seeds(&["--seeds", "7,8", "--run", "mine/a", "--json"]);
+    let last: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert_eq!((last["event"].as_str(), &last["result"][0]["seeds"]), (Some("seeds"), &serde_json::json!([7, 8])));
+    assert!(path.join("mine/a-7/config.toml").exists());
+
+    is_mistake(path, &small(&["--seeds", "1,9", "--batch-size", "3"]), &["runs/copy-sam-1", "batch_size is 8, not 3"]);
+    assert!(!path.join("runs/copy-sam-9").exists());
+    for (more, told) in [
+        (&["--seeds", "3..1"][..], "1..5 or 1,2,7"),
+        (&["--seeds", "1..x"], "1..5 or 1,2,7"),
+        (&["--seeds", "1..2", "--seed", "3"], "--seed is one"),
+        (&["--jobs", "2"], "--seeds"),
+    ] {
+        is_mistake(path, &small(more), &[told]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn seeds_that_were_stopped_go_on_with_the_same_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let flags = ["--seeds", "1,2", "--jobs", "2", "--batches", "4000", "--evaluate-every", "100", "--until", "0"];
+    let child = start_and_wait(path, &small(&flags), 2);
+    send(&child, "-INT");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(text(&output.stderr).contains("the same command goes on"), "{}", text(&output.stderr));
+    succeeds(path, &small(&flags));
+    succeeds(
+        path,
+        &small(&["--seed", "2", "--batches", "4000", "--evaluate-every", "100", "--until", "0", "--run", "alone"]),
+    );
+    assert!(result(&path.join("runs/copy-sam-2")) == result(&path.join("alone")));
+}

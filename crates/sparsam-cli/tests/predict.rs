@@ -304,4 +304,14 @@ fn runs_are_compared_by_what_differs_and_listed() {
     fs::remove_file(folder.join("mine.jsonl")).unwrap();
     assert!(run(folder, &["compare", "runs/c", "--output", "pictures/c.svg"]).status.success());
     assert!(folder.join("pictures/c.svg").exists());
+    for (more, file, begins) in [
+        (&["--output", "c.png"][..], "c.png", &b"\x89PNG"[..]),
+        (&["--output", "c.pdf", "--size", "page", "--x-axis", "log", "--y-axis", "linear"], "c.pdf", b"%PDF-"),
+        (&["--format", "pdf"], "compare.pdf", b"%PDF-"),
+        (&["--format", "png", "--output", "c.picture"], "c.picture", b"\x89PNG"),
+    ] {
+        assert!(run(folder, &[&["compare", "runs"], more].concat()).status.success(), "{more:?}");
+        assert!(fs::read(folder.join(file)).unwrap().starts_with(begins), "{more:?}");
+    }
+    is_mistake(folder, &["compare", "runs", "--output", "c.jpg"], &[".jpg", ".svg, .png or .pdf"]);
 }

@@ -1,5 +1,6 @@
 //! The configuration of a run: everything that decides its result.
 
+use std::collections::BTreeMap;
 use std::ops::{Bound, RangeInclusive};
 use std::path::Path;
 
@@ -237,14 +238,25 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] if TOML cannot write one of them.
     pub fn difference(&self, other: &Self) -> Result<Option<(String, String, String)>, Error> {
-        let table = |config: &Self| -> Result<Table, Error> {
-            let wrong = |error: toml::ser::Error| Error::Config {
-                source_name: "the configuration".into(),
-                reason: sentence(&error.to_string()),
-            };
-            Table::try_from(config).map_err(wrong)
+        Ok(first_difference(&self.table()?, &other.table()?))
+    }
+
+    fn table(&self) -> Result<Table, Error> {
+        let wrong = |error: toml::ser::Error| Error::Config {
+            source_name: "the configuration".into(),
+            reason: sentence(&error.to_string()),
         };
-        Ok(first_difference(&table(self)?, &table(other)?))
+        Table::try_from(self).map_err(wrong)
+    }
+
+    /// Every field with its value: `network.memory.model`, and "sam".
+    ///
+    /// # Errors
+    /// [`Error::Config`] if TOML cannot write one of them.
+    pub fn fields(&self) -> Result<BTreeMap<String, toml::Value>, Error> {
+        let mut fields = BTreeMap::new();
+        flatten("", self.table()?, &mut fields);
+        Ok(fields)
     }
 
     /// The configuration of the network, whose inputs and outputs are the task's.
@@ -472,6 +484,16 @@ fn overlay(base: &mut Table, given: &Table) {
             _ => {
                 base.insert(key.clone(), value.clone());
             }
+        }
+    }
+}
+
+fn flatten(place: &str, table: Table, fields: &mut BTreeMap<String, toml::Value>) {
+    for (name, value) in table {
+        let place = if place.is_empty() { name } else { format!("{place}.{name}") };
+        match value {
+            toml::Value::Table(table) => flatten(&place, table, fields),
+            value => drop(fields.insert(place, value)),
         }
     }
 }

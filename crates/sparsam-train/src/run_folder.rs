@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `config.toml` | the configuration with nothing left out: it alone starts the same run again |
 //! | `task.json` | what networks trained on data know of them, such as the vocabulary, and a sum of the data, which must not have changed when the run goes on; not there for other tasks |
+//! | `history.json` | every [`Session`], a start or resume with its dates, machine and version; not there for runs of earlier versions until they go on |
 //! | `metrics.jsonl` | a line of [`Metrics`] for each evaluation |
 //! | `events.out.tfevents.*` | the same for TensorBoard, one file for each time the run was started or resumed |
 //! | `checkpoints/newest.safetensors` | the network as it was last saved; the running mean of its weights if the configuration has an `average_decay` |
@@ -34,14 +35,16 @@ use sparsam::nn::optimiser::Optimiser;
 use sparsam::{Network, NetworkConfig};
 
 use crate::curriculum::Curriculum;
+use crate::machine::now;
 use crate::sequence::TargetKind;
 use crate::task::{Given, InputReader, Task};
-use crate::{Config, Error, Evaluation, Metrics, Units, draw_curve, tensorboard};
+use crate::{Config, Error, Evaluation, Machine, Metrics, Units, draw_curve, tensorboard};
 
 const CONFIG: &str = "config.toml";
 const KEPT: &str = "task.json";
 /// The field of [`KEPT`] with the sum of the data.
 const SUM: &str = "sha256";
+const HISTORY: &str = "history.json";
 const METRICS: &str = "metrics.jsonl";
 const CURVE: &str = "curve.svg";
 const CHECKPOINTS: &str = "checkpoints";
@@ -80,6 +83,30 @@ pub struct Best {
     pub level: Option<usize>,
     /// How it did on the sequences that networks are compared on.
     pub evaluation: Evaluation,
+}
+
+/// A part of a run, from when it was started or resumed to when it ended, was stopped or killed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Date and time of its start, of Greenwich.
+    pub started: String,
+    /// Batches that were trained before it.
+    pub from: u64,
+    /// When it was last saved, and so ended if it is not under way; none if it was killed before.
+    pub saved: Option<String>,
+    /// Batches that were trained then.
+    pub to: Option<u64>,
+    /// How it ended: "finished", "learnt", "no better" or "stopped"; none if it is under way or was killed.
+    pub outcome: Option<String>,
+    /// Where it ran, and which version.
+    pub machine: Machine,
+}
+
+impl Session {
+    fn begin(from: u64) -> Self {
+        let machine = Machine::here();
+        Self { started: machine.date.clone(), from, saved: None, to: None, outcome: None, machine }
+    }
 }
 
 /// The network of a checkpoint file of a run, and how many batches it was trained for, which files of earlier versions do
@@ -202,6 +229,14 @@ impl RunFolder {
         Ok(load_network(&path)?.0)
     }
 
+    /// The sessions of the run so far, from the first; none that earlier versions trained.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if they cannot be read.
+    pub fn history(&self) -> Result<Vec<Session>, Error> {
+        read_history(&self.path)
+    }
+
     /// The metrics so far.
     ///
     /// # Errors
@@ -217,6 +252,23 @@ impl RunFolder {
         bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
         parse_metrics(&path, &bytes)
     }
+}
+
+fn read_history(folder: &Path) -> Result<Vec<Session>, Error> {
+    let path = folder.join(HISTORY);
+    let bytes = match file::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.map_err(Error::at(&path))?,
+    };
+    let wrong =
+        |error| Error::damaged(&path, format!("it is no history of a run ({error}); restore or remove the file"));
+    serde_json::from_slice(&bytes).map_err(wrong)
+}
+
+fn write_history(folder: &Path, history: &[Session]) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(history)
+        .map_err(|error| Error::Io { path: folder.join(HISTORY), source: error.into() })?;
+    replace(folder, HISTORY, format!("{text}\n").as_bytes())
 }
 
 /// What the run in a folder keeps of its task's data.
@@ -315,6 +367,8 @@ pub(crate) struct OpenRun {
     metrics_file: File,
     metrics: Vec<Metrics>,
     events: tensorboard::Writer,
+    /// The last one is under way.
+    history: Vec<Session>,
     title: String,
     units: Units,
     /// What [`RESUME`] keeps of the configuration.
@@ -355,14 +409,16 @@ impl OpenRun {
         if let Some(kept) = task.kept() {
             replace(path, KEPT, format!("{kept}\n").as_bytes())?;
         }
+        let history = vec![Session::begin(0)];
+        write_history(path, &history)?;
         replace(path, CONFIG, config.to_toml()?.as_bytes())?;
-        before_operation(&path.join("events"))?;
-        let events = tensorboard::Writer::create(path, None)?;
+        let events = begin_events(path, None, config)?;
         Ok(Self {
             path: path.to_owned(),
             metrics_file,
             metrics: Vec::new(),
             events,
+            history,
             title: title(config),
             units: Units::of(task),
             kept_config,
@@ -412,13 +468,20 @@ impl OpenRun {
         if longer {
             metrics_file.set_len(length).map_err(Error::at(&metrics_path))?;
         }
-        before_operation(&path.join("events"))?;
-        let events = tensorboard::Writer::create(path, Some(resumed.progress.batch))?;
+        // Nothing of the training follows from it.
+        let mut history = read_history(path).unwrap_or_else(|error| {
+            notice::note("history", path, || format!("{error}; it begins anew"));
+            Vec::new()
+        });
+        history.push(Session::begin(resumed.progress.batch));
+        write_history(path, &history)?;
+        let events = begin_events(path, Some(resumed.progress.batch), config)?;
         let run = Self {
             path: path.to_owned(),
             metrics_file,
             metrics,
             events,
+            history,
             title: title(config),
             units: Units::of(task),
             kept_config: kept_config(config)?,
@@ -501,7 +564,28 @@ impl OpenRun {
         save_resume(&self.path, &self.kept_config, network, optimiser, average, progress)?;
         self.save_network(Checkpoint::Newest, average.unwrap_or(network), progress.batch)?;
         let curve = draw_curve(&self.metrics, &self.title, self.units);
-        replace(&self.path, CURVE, curve.as_bytes())
+        replace(&self.path, CURVE, curve.as_bytes())?;
+        if let Some(session) = self.history.last_mut() {
+            if session.to != Some(progress.batch) {
+                session.outcome = None;
+            }
+            (session.saved, session.to) = (Some(now()), Some(progress.batch));
+        }
+        write_history(&self.path, &self.history)
+    }
+
+    /// Keeps how the session ended; `well` if nothing is left to train.
+    pub fn end(&mut self, outcome: &str, well: bool) -> Result<(), Error> {
+        if let Some(session) = self.history.last_mut() {
+            session.outcome = Some(outcome.to_owned());
+        }
+        write_history(&self.path, &self.history)?;
+        if well {
+            self.events.end();
+            before_operation(self.events.path())?;
+            self.events.flush()?;
+        }
+        Ok(())
     }
 
     /// Puts another configuration in the place of the run's.
@@ -533,6 +617,15 @@ impl OpenRun {
         let metadata = [(BATCH.to_owned(), batch.to_string())].into_iter().collect();
         Ok(checkpoint::save(&path, network, &Extra { metadata, ..Extra::default() })?)
     }
+}
+
+/// A new event file that says which configuration this is.
+fn begin_events(folder: &Path, resumed_at: Option<u64>, config: &Config) -> Result<tensorboard::Writer, Error> {
+    before_operation(&folder.join("events"))?;
+    let mut events = tensorboard::Writer::create(folder, resumed_at)?;
+    events.hyperparameters(config)?;
+    events.flush()?;
+    Ok(events)
 }
 
 /// Opens the metrics to add lines. A named pipe would be waited for.

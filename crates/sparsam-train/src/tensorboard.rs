@@ -1,19 +1,20 @@
 //! TensorBoard event files.
 //!
 //! A file is a row of TFRecords, each an `Event` message of TensorFlow's `event.proto`; the first says
-//! `brain.Event:2`. Only what scalars take is written, so the few fields of the messages are encoded by hand. (The
-//! record format: `tensorflow/core/lib/io/record_writer.h`.)
+//! `brain.Event:2`. Only what scalars and hyperparameters take is written, so the few fields of the messages are encoded by
+//! hand. (The record format: `tensorflow/core/lib/io/record_writer.h`; hyperparameters: `plugin_data.proto` of TensorBoard's
+//! plugin `hparams`.)
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::Error;
+use crate::{Config, Error};
 
 const FILE_NAME: &str = "events.out.tfevents.";
 
-/// Writes scalars to an event file.
+/// Writes scalars and hyperparameters to an event file.
 #[derive(Debug)]
 pub struct Writer {
     file: File,
@@ -60,6 +61,69 @@ impl Writer {
         });
     }
 
+    /// Notes a run's configuration for the dashboard of hyperparameters, by the names of its fields: numbers, truths and
+    /// texts. Files of a resumed run may note it again.
+    ///
+    /// # Errors
+    /// As [`Config::fields`].
+    pub fn hyperparameters(&mut self, config: &Config) -> Result<(), Error> {
+        const SESSION_START: u64 = 3;
+        let mut session = Vec::new();
+        for (name, value) in config.fields()? {
+            let mut told = Vec::new();
+            match value {
+                toml::Value::Integer(number) => fixed64_field(&mut told, 2, (number as f64).to_bits()),
+                toml::Value::Float(number) => fixed64_field(&mut told, 2, number.to_bits()),
+                toml::Value::Boolean(truth) => varint_field(&mut told, 4, truth.into()),
+                toml::Value::String(text) => bytes_field(&mut told, 3, text.as_bytes()),
+                other => bytes_field(&mut told, 3, other.to_string().as_bytes()),
+            }
+            let mut entry = Vec::new();
+            bytes_field(&mut entry, 1, name.as_bytes());
+            bytes_field(&mut entry, 2, &told);
+            bytes_field(&mut session, 1, &entry);
+        }
+        fixed64_field(&mut session, 5, seconds_now().to_bits());
+        self.session("_hparams_/session_start_info", SESSION_START, &session);
+        Ok(())
+    }
+
+    /// Notes for the dashboard of hyperparameters that the run has ended well.
+    pub fn end(&mut self) {
+        const SESSION_END: u64 = 4;
+        const SUCCESS: u64 = 1;
+        let mut session = Vec::new();
+        varint_field(&mut session, 1, SUCCESS);
+        fixed64_field(&mut session, 2, seconds_now().to_bits());
+        self.session("_hparams_/session_end_info", SESSION_END, &session);
+    }
+
+    /// A summary whose metadata is what counts; its tensor is a zero.
+    fn session(&mut self, tag: &str, kind: u64, message: &[u8]) {
+        let mut data = Vec::new();
+        bytes_field(&mut data, kind, message);
+        let mut plugin = Vec::new();
+        bytes_field(&mut plugin, 1, b"hparams");
+        bytes_field(&mut plugin, 2, &data);
+        let mut metadata = Vec::new();
+        bytes_field(&mut metadata, 1, &plugin);
+        const FLOAT: u64 = 1;
+        let mut tensor = Vec::new();
+        varint_field(&mut tensor, 1, FLOAT);
+        // Of one dimension, whose size is one.
+        bytes_field(&mut tensor, 2, &[0x12, 2, 0x08, 1]);
+        bytes_field(&mut tensor, 5, &0f32.to_le_bytes());
+        self.event(0, |event| {
+            let mut value = Vec::new();
+            bytes_field(&mut value, 1, tag.as_bytes());
+            bytes_field(&mut value, 8, &tensor);
+            bytes_field(&mut value, 9, &metadata);
+            let mut summary = Vec::new();
+            bytes_field(&mut summary, 1, &value);
+            bytes_field(event, 5, &summary);
+        });
+    }
+
     /// Writes what was noted.
     ///
     /// # Errors
@@ -84,13 +148,16 @@ impl Writer {
     }
 
     fn event(&mut self, step: u64, fill: impl FnOnce(&mut Vec<u8>)) {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
         let mut event = Vec::new();
-        fixed64_field(&mut event, 1, seconds.to_bits());
+        fixed64_field(&mut event, 1, seconds_now().to_bits());
         varint_field(&mut event, 2, step);
         fill(&mut event);
         record(&mut self.buffer, &event);
     }
+}
+
+fn seconds_now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
 /// The time in the name of the latest event file.
@@ -229,6 +296,50 @@ mod tests {
         let [Field::Bytes(1, scalar)] = &decode(summary)[..] else { panic!("{summary:?}") };
         let expected = [Field::Bytes(1, b"loss/training".to_vec()), Field::Number(2, 0.5f32.to_bits().into())];
         assert_eq!(decode(scalar), expected);
+    }
+
+    #[test]
+    fn hyperparameters_are_the_fields_of_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(folder.path(), None).unwrap();
+        let copy = crate::TaskConfig::by_name("copy").unwrap();
+        let config = Config::default_for(copy, sparsam::Model::by_name("sam").unwrap());
+        writer.hyperparameters(&config).unwrap();
+        writer.end();
+        writer.flush().unwrap();
+        let records = records(&std::fs::read(writer.path()).unwrap());
+        let bytes = |fields: &[Field], number: u64| -> Vec<u8> {
+            let of = |field: &Field| match field {
+                Field::Bytes(other, bytes) if *other == number => Some(bytes.clone()),
+                _ => None,
+            };
+            fields.iter().find_map(of).unwrap()
+        };
+        // Of an event the summary, of it the value, of that the metadata, its plugin, and what that is told.
+        let told = |record: &[Field]| {
+            let value = decode(&bytes(&decode(&bytes(record, 5)), 1));
+            let plugin = decode(&bytes(&decode(&bytes(&value, 9)), 1));
+            assert_eq!(bytes(&plugin, 1), b"hparams");
+            (String::from_utf8(bytes(&value, 1)).unwrap(), decode(&bytes(&plugin, 2)))
+        };
+        let (tag, start) = told(&records[1]);
+        assert_eq!(tag, "_hparams_/session_start_info");
+        let entries: Vec<Field> = decode(&bytes(&start, 3));
+        let entry = |name: &str| {
+            let of = |field: &Field| match field {
+                Field::Bytes(1, entry) if bytes(&decode(entry), 1) == name.as_bytes() => {
+                    Some(decode(&bytes(&decode(entry), 2)))
+                }
+                _ => None,
+            };
+            entries.iter().find_map(of).unwrap()
+        };
+        assert_eq!(entry("batch_size"), [Field::Number(2, (config.batch_size as f64).to_bits())]);
+        assert_eq!(entry("network.memory.model"), [Field::Bytes(3, b"sam".to_vec())]);
+        assert_eq!(entry("curriculum.on"), [Field::Number(4, 0)]);
+        let (tag, end) = told(&records[2]);
+        assert_eq!(tag, "_hparams_/session_end_info");
+        assert_eq!(decode(&bytes(&end, 4))[0], Field::Number(1, 1));
     }
 
     #[test]

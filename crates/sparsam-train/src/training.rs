@@ -122,6 +122,18 @@ pub enum Outcome {
     Stopped,
 }
 
+impl Outcome {
+    /// In a word or two, as run folders and the command's JSON have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Learnt => "learnt",
+            Self::NoBetter => "no better",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// Watches a run of training. A closure that takes an [`Event`] does.
 pub trait Observer {
     /// Something happened.
@@ -543,6 +555,7 @@ impl Trainer {
         if self.saved_at != Some(self.progress.batch) {
             self.save_and_tell(observer)?;
         }
+        self.run.end(outcome.name(), outcome != Outcome::Stopped)?;
         let Progress { batch, sequences, .. } = self.progress;
         observer.event(Event::Ended { outcome, batch, sequences, best: self.best() });
         Ok(outcome)
@@ -1229,6 +1242,39 @@ mod tests {
                 assert!(operations > 25, "only {operations} operations in a whole run");
                 return;
             }
+        }
+    }
+
+    #[test]
+    fn a_run_keeps_when_and_where_it_was_trained() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        stop_at(&mut Trainer::new(config(), path).unwrap(), 4);
+        go_on(&mut Trainer::resume(path).unwrap()).unwrap();
+        let run = RunFolder::open(path).unwrap();
+        let told = |of: &crate::Session| (of.from, of.to, of.outcome.clone().unwrap_or_default());
+        let history = run.history().unwrap();
+        let expected = [(0, Some(4), "stopped".to_owned()), (4, Some(9), "finished".to_owned())];
+        assert_eq!(history.iter().map(told).collect::<Vec<_>>(), expected);
+        for session in &history {
+            assert!(session.saved.as_ref().is_some_and(|saved| *saved >= session.started), "{session:?}");
+            assert!(session.machine.threads >= 1 && session.machine.cores >= 1, "{session:?}");
+            assert_eq!(session.machine.sparsam, env!("CARGO_PKG_VERSION"));
+        }
+        // Nothing of the training follows from it: one that is damaged, or was never kept, begins anew.
+        let uninterrupted = result(path);
+        for damage in [Some("[{"), None] {
+            let folder = tempfile::tempdir().unwrap();
+            stop_at(&mut Trainer::new(config(), folder.path()).unwrap(), 4);
+            let file = folder.path().join("history.json");
+            match damage {
+                Some(text) => fs::write(&file, text).unwrap(),
+                None => fs::remove_file(&file).unwrap(),
+            }
+            go_on(&mut Trainer::resume(folder.path()).unwrap()).unwrap();
+            let history = RunFolder::open(folder.path()).unwrap().history().unwrap();
+            assert_eq!(history.iter().map(told).collect::<Vec<_>>(), expected[1..]);
+            assert!(result(folder.path()) == uninterrupted);
         }
     }
 

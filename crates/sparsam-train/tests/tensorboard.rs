@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use sparsam_train::tensorboard::Writer;
+use sparsam_train::{Config, TaskConfig};
 
 /// Needs a Python that has the package `tensorboard`; the environment variable `SPARSAM_PYTHON` names it.
 #[test]
@@ -22,12 +23,17 @@ fn tensorboard_reads_what_was_written() {
         writer.scalar(step, "loss/training", 0.5 * step as f64);
         writer.scalar(step, "wrong/evaluation", 0.25);
     }
+    let copy = TaskConfig::by_name("copy").unwrap();
+    let config = Config::default_for(copy, sparsam::Model::by_name("sam").unwrap());
+    writer.hyperparameters(&config).unwrap();
     writer.flush().unwrap();
     // Resumed at 200: what was said of 300 no longer counts.
     let mut writer = Writer::create(folder.path(), Some(200)).unwrap();
     for step in [300, 400] {
         writer.scalar(step, "loss/training", -0.5 * step as f64);
     }
+    writer.hyperparameters(&config).unwrap();
+    writer.end();
     writer.flush().unwrap();
 
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/read_events.py");
@@ -38,5 +44,11 @@ fn tensorboard_reads_what_was_written() {
         "loss/training": [[100, 50.0], [200, 100.0], [300, -150.0], [400, -200.0]],
         "wrong/evaluation": [[100, 0.25], [200, 0.25]],
     });
-    assert_eq!(read, expected);
+    assert_eq!(read["scalars"], expected);
+    let hyperparameters = &read["hyperparameters"];
+    assert_eq!(hyperparameters["network.memory.model"], "sam");
+    assert_eq!(hyperparameters["batch_size"], config.batch_size as f64);
+    assert_eq!(hyperparameters["curriculum.on"], false);
+    assert_eq!(hyperparameters.as_object().unwrap().len(), config.fields().unwrap().len());
+    assert_eq!(read["status"], 1);
 }

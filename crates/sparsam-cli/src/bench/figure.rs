@@ -1,9 +1,10 @@
 //! What a benchmark shows: a line for each variant over numbers of words, beside the paper's own figures.
 
+use sparsam_train::plot::{Axis, Line, Mark, Panel, Picture, Size, Unit, draw};
+
 use super::WORD_SIZE;
 use crate::display::grouped;
 use crate::models::is_linked;
-use crate::plot::{Axis, Line, Mark, Picture, Unit, draw};
 use crate::table::ratio;
 
 /// Words with which the paper compares DNC and SDNC.
@@ -84,7 +85,7 @@ impl Figure {
     /// The pictures, each after the ending of its file's name.
     pub fn pictures(&self, places: &[Place<'_>]) -> Vec<(String, String)> {
         let all = [(".svg", self.picture(false, places)), ("-dnc.svg", self.picture(true, places))].into_iter();
-        all.filter(|(_, picture)| !picture.lines.is_empty())
+        all.filter(|(_, picture)| picture.panels.iter().any(|panel| !panel.lines.is_empty()))
             .map(|(end, picture)| (end.into(), draw(&picture)))
             .collect()
     }
@@ -95,12 +96,7 @@ impl Figure {
             let point = (place.words as f64, place.value);
             match lines.iter_mut().find(|line| line.name == place.series) {
                 Some(line) => line.points.push(point),
-                None => lines.push(Line {
-                    name: place.series.into(),
-                    points: vec![point],
-                    band: Vec::new(),
-                    faint: !place.full,
-                }),
+                None => lines.push(Line { faint: !place.full, ..Line::new(place.series, vec![point]) }),
             }
         }
         let in_paper = self.paper.iter().filter(|of| lines.iter().any(|line| line.name == of.series));
@@ -115,10 +111,9 @@ impl Figure {
         Picture {
             title: title.into(),
             subtitle: format!("{}{}", self.subtitle, if linked { &in_paper } else { "" }),
-            x: Axis { label: format!("words of {WORD_SIZE} numbers in memory"), unit: Unit::Words },
-            y: Axis { label: label.into(), unit: self.unit },
-            lines,
-            marks,
+            x: Axis::new(format!("words of {WORD_SIZE} numbers in memory"), Unit::Words),
+            panels: vec![Panel { y: Axis::new(label, self.unit), lines, marks }],
+            size: Size::Page,
         }
     }
 }

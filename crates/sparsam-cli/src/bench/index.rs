@@ -8,12 +8,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sparsam::index::{Found, Index, IndexKind};
 use sparsam::internal::{Distribution, Sample};
+use sparsam_train::plot::{Axis, Line, Panel, Picture, Size, Unit, draw, seconds, words as short};
 
 use super::{HEADS, QUICK_SECONDS, READS, Report, Spread, WORD_SIZE, no_room, room, status_bytes};
 use crate::display::grouped;
-use crate::plot::{Axis, Line, Picture, Unit, draw};
 use crate::settings::BenchIndex;
-use crate::table::{ratio, row, seconds, words as short};
+use crate::table::{ratio, row};
 use crate::train::use_threads;
 
 /// Words that a step replaces, one in each head.
@@ -616,7 +616,7 @@ fn pictures(report: &Report<'_>, points: &[Point]) -> Vec<(String, String)> {
             let place = (point.seconds.median, point.recall);
             match lines.iter_mut().find(|line| line.name == name) {
                 Some(line) => line.points.push(place),
-                None => lines.push(Line { name, points: vec![place], band: Vec::new(), faint: point.words < most }),
+                None => lines.push(Line { faint: point.words < most, ..Line::new(name, vec![place]) }),
             }
         }
         for line in &mut lines {
@@ -631,10 +631,13 @@ fn pictures(report: &Report<'_>, points: &[Point]) -> Vec<(String, String)> {
                 REPLACED + MOVED,
                 report.machine.processor
             ),
-            x: Axis { label: "time of a step's load".into(), unit: Unit::Seconds },
-            y: Axis { label: "most similar words that were found (recall@4)".into(), unit: Unit::Share },
-            lines,
-            marks: Vec::new(),
+            x: Axis::new("time of a step's load", Unit::Seconds),
+            panels: vec![Panel {
+                y: Axis::new("most similar words that were found (recall@4)", Unit::Share),
+                lines,
+                marks: Vec::new(),
+            }],
+            size: Size::Page,
         };
         pictures.push((format!("-{distribution}.svg"), draw(&picture)));
     }

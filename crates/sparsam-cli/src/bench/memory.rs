@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sparsam::index::IndexKind;
 use sparsam::{Error, Network, Parameters, Runner};
+use sparsam_train::plot::{Unit, bytes};
 
 use super::figure::{Figure, InPaper, Place, Subject};
 use super::step::{fill, inputs};
@@ -19,9 +20,8 @@ use super::{
 use crate::display::{grouped, print};
 use crate::failure::Mistake;
 use crate::models::is_linked;
-use crate::plot::Unit;
 use crate::settings::{BenchModels, BenchPoint};
-use crate::table::{bytes, ratio, row};
+use crate::table::{ratio, row};
 
 const QUICK_SIZES: &[usize] = &[64, 1 << 10, 1 << 14, 1 << 16];
 
@@ -313,7 +313,7 @@ fn places<'a>(points: &'a [Point]) -> Vec<Place<'a>> {
 }
 
 fn figure(report: &Report<'_>) -> Figure {
-    let version = report.machine.sparsam;
+    let version = &report.machine.sparsam;
     Figure {
         paper: &PAPER,
         subjects: [

@@ -21,10 +21,11 @@ use sparsam::internal::{available_bytes, file};
 use sparsam::memory::Footprint;
 use sparsam::option::{Declared, OptionValue};
 use sparsam::{Model, Network, NetworkConfig};
+use sparsam_train::Machine;
+use sparsam_train::plot::bytes as told_bytes;
 
 use crate::display::{duration, grouped, live_line, print, tick};
 use crate::failure::{INTERRUPTED, Mistake};
-use crate::machine::Machine;
 use crate::models::{has_index, is_linked};
 use crate::settings::{Bench, BenchCommon, BenchModels};
 use crate::shell::shell_word;
@@ -356,11 +357,7 @@ fn room() -> u128 {
 /// "it needs 38.4 GiB and 14.2 GiB are available".
 fn no_room(bytes: u128) -> String {
     let available = available_bytes().unwrap_or(0);
-    format!(
-        "it needs {} ({bytes} bytes), and {} are available",
-        table::bytes(bytes as f64),
-        table::bytes(available as f64)
-    )
+    format!("it needs {} ({bytes} bytes), and {} are available", told_bytes(bytes as f64), told_bytes(available as f64))
 }
 
 /// A number in KiB of what the system accounts to this process, in bytes; none where it does not.

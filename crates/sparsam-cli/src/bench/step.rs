@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sparsam::index::IndexKind;
 use sparsam::internal::{Distribution, Sample};
 use sparsam::{Error, Network, Parameters, Runner};
+use sparsam_train::plot::{Unit, seconds};
 
 use super::figure::{Figure, InPaper, Place, Subject};
 use super::{
@@ -17,9 +18,8 @@ use super::{
 };
 use crate::display::grouped;
 use crate::models::is_linked;
-use crate::plot::Unit;
 use crate::settings::BenchModels;
-use crate::table::{ratio, row, seconds};
+use crate::table::{ratio, row};
 use crate::train::use_threads;
 
 /// Sequences at a time, as in the paper.

@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use sparsam_train::Machine;
 
-use crate::display::{LONGEST_SILENCE, duration, grouped, live_line, print, tick};
-use crate::failure::{OUTPUT_LOST, eprintln_if_possible};
+use crate::display::{LONGEST_SILENCE, Voice, duration, grouped, live_line, tick};
+use crate::failure::OUTPUT_LOST;
 use crate::figure::Figure;
-use crate::machine::Machine;
 use crate::settings::Reproduce;
+use crate::side_by_side::threads_of_its_own;
 use crate::signals::save_and_end;
 use crate::train::use_threads;
 
@@ -71,7 +72,7 @@ pub fn run(settings: &Reproduce) -> anyhow::Result<ExitCode> {
         None if !failures.is_empty() => {
             anyhow::bail!("{} of {} runs failed: {}", failures.len(), plan.runs.len(), failures.join("; "))
         }
-        _ if teller.unread.load(Ordering::Relaxed) => ExitCode::from(OUTPUT_LOST),
+        _ if teller.voice.is_unread() => ExitCode::from(OUTPUT_LOST),
         _ => ExitCode::SUCCESS,
     })
 }
@@ -83,7 +84,7 @@ fn estimate(settings: &Reproduce, runs: &[Run], folder: &Path) -> anyhow::Result
     let scratch = folder.join(format!(".estimate-{}", std::process::id()));
     let mut kinds: BTreeMap<(&str, &str), f64> = BTreeMap::new();
     // A network is trained on one thread.
-    let pool = train::one_thread()?;
+    let pool = threads_of_its_own(1)?;
     // When each of those that train is free again.
     let mut free = vec![0.0; settings.threads.min(runs.len())];
     for run in runs {
@@ -117,10 +118,9 @@ struct Teller {
     json: bool,
     threads: usize,
     bar: indicatif::ProgressBar,
+    voice: Voice,
     /// The command that goes on where this one stops.
     command: String,
-    /// Nothing more can be printed.
-    unread: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -147,22 +147,15 @@ impl Teller {
         Self {
             json: settings.json,
             threads: settings.threads,
+            voice: Voice::new(bar.clone(), None),
             bar,
             command: report::command(settings),
-            unread: AtomicBool::new(false),
             state: Mutex::new(state),
         }
     }
 
     fn say(&self, text: &str, value: Value) {
-        if self.unread.load(Ordering::Relaxed) {
-            return;
-        }
-        let line = if self.json { value.to_string() } else { text.to_owned() };
-        if let Err(error) = self.bar.suspend(|| print(format!("{line}\n").as_bytes())) {
-            self.unread.store(true, Ordering::Relaxed);
-            self.bar.suspend(|| eprintln_if_possible(&format!("sparsam: {error}; training goes on without it")));
-        }
+        if self.json { self.voice.say(&value.to_string()) } else { self.voice.say(text) }
     }
 
     fn begin(&self, plan: &Plan, kept: usize, seconds: f64) {
@@ -210,7 +203,7 @@ impl Teller {
                 None
             }
             News::Notice(text) => {
-                self.bar.suspend(|| eprintln_if_possible(&format!("sparsam: {text}")));
+                self.voice.warn(text);
                 None
             }
             News::Ended { run, result } => {

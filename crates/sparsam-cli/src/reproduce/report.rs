@@ -7,17 +7,20 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::{Value, json};
 use sparsam::internal::file;
-use sparsam_train::Metrics;
+use sparsam_train::plot::{Axis, Line, Mark, Panel, Picture, Size, Unit, draw};
+use sparsam_train::{Machine, Metrics};
 
 use super::paper;
 use super::plan::{MASTERED, Plan, Run};
 use super::train::{Tested, Trained, limit, so_far};
 use crate::display::{duration, grouped};
 use crate::figure::Figure;
-use crate::machine::Machine;
-use crate::plot::{Axis, Line, Mark, Picture, Unit, draw};
 use crate::settings::Reproduce;
 use crate::shell::shell_word;
+
+/// Losses and wrong bits below this are drawn as this.
+const LEAST_LOSS: f64 = 1e-3;
+const LEAST_WRONG: f64 = 1e-2;
 
 /// What came of a figure.
 pub struct Report {
@@ -123,18 +126,10 @@ impl Report {
     }
 
     /// The picture of what changes during training.
-    fn course(
-        &mut self,
-        name: String,
-        title: String,
-        subtitle: String,
-        y: (&str, Unit),
-        lines: Vec<Line>,
-        mark: Option<Mark>,
-    ) {
-        let x = Axis { label: "sequences trained on".into(), unit: Unit::Count };
-        let (y, marks) = (Axis { label: y.0.into(), unit: y.1 }, mark.into_iter().collect());
-        self.picture(name, &Picture { title, subtitle, x, y, lines, marks });
+    fn course(&mut self, name: String, title: String, subtitle: String, y: Axis, lines: Vec<Line>, mark: Option<Mark>) {
+        let x = Axis::new("sequences trained on", Unit::Count);
+        let panels = vec![Panel { y, lines, marks: mark.into_iter().collect() }];
+        self.picture(name, &Picture { title, subtitle, x, panels, size: Size::Page });
     }
 
     /// A table in Markdown.
@@ -160,9 +155,11 @@ impl Report {
             let Some(first) = series.first().and_then(|series| series.runs.first()) else { continue };
             let chance = first.run.chance().unwrap_or(1.0);
             let _ = writeln!(self.text, "## {task}: {chance:.0} bits for guessing\n");
-            let lines = series.iter().map(|series| series.line(|line| line.loss)).collect();
+            let mut lines: Vec<Line> = series.iter().map(|series| series.line(|line| line.loss)).collect();
+            lines.extend(guessing(&lines, chance));
             let (name, title) = (format!("fig2-{task}.svg"), format!("{task}: loss of fresh sequences"));
-            self.course(name, title, seeds_told(&series), ("bits per sequence", Unit::Count), lines, None);
+            let y = Axis { least: Some(LEAST_LOSS), ..Axis::new("loss, bits per sequence", Unit::Loss) };
+            self.course(name, title, seeds_told(&series), y, lines, None);
             let rows: Vec<Vec<String>> = series
                 .iter()
                 .map(|series| {
@@ -208,7 +205,8 @@ impl Report {
                 Some(Mark { of: series.name.into(), text, point: (end, 4000.0) })
             });
             let (name, title) = (format!("fig3-{task}.svg"), format!("{task}: how far the curriculum comes"));
-            self.course(name, title, seeds_told(&series), ("highest level", Unit::Words), lines, mark);
+            let y = Axis::new("highest level", Unit::Words);
+            self.course(name, title, seeds_told(&series), y, lines, mark);
             let rows: Vec<Vec<String>> = series
                 .iter()
                 .map(|series| {
@@ -242,24 +240,23 @@ impl Report {
             paper::FIG8
         );
         let lines = series.iter().flat_map(|series| {
-            series.runs.iter().filter(|found| !found.trained.tests.is_empty()).map(move |found| Line {
-                name: found.run.network(),
-                points: found.trained.tests.iter().map(|test| (test.level.unwrap_or(0) as f64, test.wrong)).collect(),
-                band: Vec::new(),
-                faint: false,
+            series.runs.iter().filter(|found| !found.trained.tests.is_empty()).map(move |found| {
+                let point = |test: &Tested| (test.level.unwrap_or(0) as f64, test.wrong);
+                Line::new(found.run.network(), found.trained.tests.iter().map(point).collect())
             })
         });
-        let lines: Vec<Line> = lines.collect();
+        let mut lines: Vec<Line> = lines.collect();
         if !lines.is_empty() {
+            lines.extend(guessing(&lines, chance / 2.0));
+            let y = Axis { least: Some(LEAST_WRONG), ..Axis::new("wrong bits per answer", Unit::Loss) };
             self.picture(
                 "fig8.svg".into(),
                 &Picture {
                     title: "recall: lists longer than those of training".into(),
                     subtitle: format!("guessing: {:.0} wrong bits", chance / 2.0),
-                    x: Axis { label: "items in the list".into(), unit: Unit::Length },
-                    y: Axis { label: "wrong bits per answer".into(), unit: Unit::Count },
-                    lines,
-                    marks: Vec::new(),
+                    x: Axis::new("items in the list", Unit::Length),
+                    panels: vec![Panel { y, lines, marks: Vec::new() }],
+                    size: Size::Page,
                 },
             );
         }
@@ -307,10 +304,9 @@ impl Report {
             &Picture {
                 title: "Omniglot: error over the number of characters".into(),
                 subtitle: seeds_told(&series),
-                x: Axis { label: "characters in an episode".into(), unit: Unit::Words },
-                y: Axis { label: "wrong labels".into(), unit: Unit::Error },
-                lines,
-                marks: marks.collect(),
+                x: Axis::new("characters in an episode", Unit::Words),
+                panels: vec![Panel { y: Axis::new("wrong labels", Unit::Error), lines, marks: marks.collect() }],
+                size: Size::Page,
             },
         );
         let mut rows = Vec::new();
@@ -343,7 +339,7 @@ impl Report {
         let lines: Vec<Line> = series.iter().map(|series| series.line(|line| line.mean_error.unwrap_or(1.0))).collect();
         let title = "Omniglot: error during training".into();
         let subtitle = "characters held out, as many as in training at that time".into();
-        self.course("fig4-training.svg".into(), title, subtitle, ("wrong labels", Unit::Error), lines, None);
+        self.course("fig4-training.svg".into(), title, subtitle, Axis::new("wrong labels", Unit::Error), lines, None);
     }
 
     fn babi(&mut self, found: &[Found]) {
@@ -356,7 +352,14 @@ impl Report {
         );
         let lines: Vec<Line> = series.iter().map(|series| series.line(|line| line.mean_error.unwrap_or(1.0))).collect();
         let title = "bAbI: mean error of the 20 tasks during training".into();
-        self.course("table1.svg".into(), title, seeds_told(&series), ("wrong answers", Unit::Error), lines, None);
+        self.course(
+            "table1.svg".into(),
+            title,
+            seeds_told(&series),
+            Axis::new("wrong answers", Unit::Error),
+            lines,
+            None,
+        );
         let runs: Vec<(&Found, &Tested)> = series
             .iter()
             .flat_map(|series| series.runs.iter())
@@ -531,7 +534,14 @@ fn mean_line(name: &str, runs: &[Course]) -> Line {
     if runs.len() < 2 {
         band.clear();
     }
-    Line { name: name.to_owned(), points, band, faint: false }
+    Line { band, ..Line::new(name, points) }
+}
+
+/// The line for what guessing comes to, as far as the others go.
+fn guessing(lines: &[Line], value: f64) -> Option<Line> {
+    let places = || lines.iter().flat_map(|line| &line.points).map(|point| point.0);
+    let (first, last) = (places().reduce(f64::min)?, places().reduce(f64::max)?);
+    Some(Line::guessing(value, first, last))
 }
 
 fn extremes(values: &[f64]) -> (f64, f64) {

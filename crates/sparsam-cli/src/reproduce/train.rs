@@ -1,8 +1,7 @@
 //! Trains and tests the networks of a plan, several at a time, each on a thread of its own.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,7 @@ use sparsam_train::{Checkpoint, Config, Error, Event, Metrics, Outcome, RunFolde
 
 use super::plan::Run;
 use crate::figure::{Figure, Test};
+use crate::side_by_side::side_by_side;
 
 /// How a run ended, in its folder.
 const RESULT: &str = "result.json";
@@ -98,49 +98,12 @@ pub fn all(
     workers: usize,
     stop: &AtomicBool,
     news: &(dyn Fn(News<'_>) + Sync),
-) -> anyhow::Result<()> {
-    let next = AtomicUsize::new(0);
-    let failure: Mutex<Option<Error>> = Mutex::new(None);
-    let fail = |error: Error| *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-    std::thread::scope(|scope| {
-        for _ in 0..workers.min(runs.len()) {
-            let worker = || {
-                // One thread for each network: as many are trained at a time as there are cores, and none waits.
-                let pool = match one_thread() {
-                    Ok(pool) => pool,
-                    Err(error) => return fail(error),
-                };
-                while !stop.load(Ordering::Relaxed)
-                    && let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    let result = pool.install(|| one(figure, quick, run, stop, news));
-                    news(News::Ended { run, result: result.as_ref() });
-                }
-            };
-            if std::thread::Builder::new().spawn_scoped(scope, worker).is_err() {
-                fail(no_threads());
-                break;
-            }
-        }
-    });
-    // What some could not do the others did, if there were any.
-    let all_taken = next.into_inner() >= runs.len();
-    let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
-    failure.filter(|_| !all_taken).map_or(Ok(()), |error| Err(error.into()))
-}
-
-/// A thread of its own for a network.
-pub fn one_thread() -> Result<rayon::ThreadPool, Error> {
-    rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|_| no_threads())
-}
-
-fn no_threads() -> Error {
-    sparsam::Error::Threads {
-        wanted: 2,
-        had: sparsam::internal::threads::obtainable(2),
-        limit: sparsam::internal::threads::limit(),
-    }
-    .into()
+) -> Result<(), Error> {
+    // One thread for each network: as many are trained at a time as there are cores, and none waits.
+    side_by_side(runs, workers, 1, stop, &|run| {
+        let result = one(figure, quick, run, stop, news);
+        news(News::Ended { run, result: result.as_ref() });
+    })
 }
 
 /// Trains and tests what remains of one run.

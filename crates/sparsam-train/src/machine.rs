@@ -1,40 +1,52 @@
-//! The machine that something was measured on.
+//! The machine that something was trained or measured on, and the program.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// What is measured on, and when.
-#[derive(Debug, Serialize)]
+/// A machine with the program that ran there, and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
+    /// The processor, as the system names it; its architecture where the system does not.
     pub processor: String,
+    /// Cores that this process may use.
     pub cores: usize,
+    /// Threads that work was shared out over.
     pub threads: usize,
+    /// The instruction set of the kernels.
     pub instruction_set: String,
+    /// Physical memory, in bytes; none where the system does not tell.
     pub memory_bytes: Option<u64>,
-    pub system: &'static str,
-    pub sparsam: &'static str,
+    /// The operating system.
+    pub system: String,
+    /// The version of sparsam.
+    pub sparsam: String,
+    /// The commit that it was built from, with a + behind it if its sources had changed since; none if it was not built from
+    /// a checkout.
+    #[serde(default)]
+    pub commit: Option<String>,
+    /// Date and time of Greenwich.
     pub date: String,
 }
 
 impl Machine {
-    /// This machine, now.
+    /// This machine, now, with the threads of the current rayon pool.
     pub fn here() -> Self {
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let named = |line: &str| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().to_owned());
         let total = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let total = total.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         Self {
             processor: cpu.lines().find_map(named).unwrap_or_else(|| std::env::consts::ARCH.into()),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: sparsam::internal::threads::cores(),
             threads: rayon::current_num_threads(),
             instruction_set: format!("{:?}", sparsam::internal::simd::level()),
             memory_bytes: total.and_then(|kib| kib.trim().parse::<u64>().ok()).map(|kib| kib << 10),
-            system: std::env::consts::OS,
-            sparsam: env!("CARGO_PKG_VERSION"),
-            date: date(seconds),
+            system: std::env::consts::OS.into(),
+            sparsam: env!("CARGO_PKG_VERSION").into(),
+            commit: option_env!("SPARSAM_COMMIT").map(str::to_owned),
+            date: now(),
         }
     }
 
@@ -44,6 +56,11 @@ impl Machine {
         let plural = |count: usize, of: &str| format!("{count} {of}{}", if count == 1 { "" } else { "s" });
         format!("{processor}, {}, {}, {instruction_set}", plural(*cores, "core"), plural(*threads, "thread"))
     }
+}
+
+/// This moment.
+pub(crate) fn now() -> String {
+    date(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()))
 }
 
 /// Seconds since 1970 as a date and time of Greenwich (Hinnant's days from civil, backwards).
