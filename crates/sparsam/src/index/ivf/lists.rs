@@ -1,8 +1,9 @@
 //! Lists of vectors that point the same way, as 8-bit codes that lie side by side.
 
+use super::scored::Scored;
 use crate::Error;
 use crate::kernels::lanes::{LANES, Products};
-use crate::kernels::simd::vector_fn;
+use crate::kernels::simd::{InstructionSet, vector_fn};
 use crate::kernels::vector::dot;
 use crate::system::pages::Pages;
 
@@ -13,7 +14,7 @@ const ROUNDS: usize = 4;
 /// Of some hundred normal numbers the largest lies about three standard deviations out.
 const LUCKIEST: f32 = 3.0;
 /// A member is near the mean of its list if its cosine to it is at least this much of what is usual there.
-const NEAR: f32 = 0.9;
+const NEAR: f32 = 0.98;
 
 /// Members, each with a direction (a vector of norm at most one), in lists.
 ///
@@ -31,11 +32,13 @@ pub(super) struct Lists {
     places: Pages<u64>,
     /// Of members that are lists themselves: how far what they hold may reach. See [`Reach`].
     reaches: Pages<[f32; 2]>,
-    lengths: Vec<usize>,
+    /// Lists that were ever made; some of them are free again.
+    made: usize,
+    lengths: Pages<u32>,
     /// Changes of each list since its mean was last asked for.
-    changes: Vec<usize>,
+    changes: Pages<u32>,
     /// Σ of the directions in each list.
-    sums: Vec<f32>,
+    sums: Pages<f32>,
     free: Vec<u32>,
     scratch: Scratch,
 }
@@ -120,9 +123,10 @@ impl Lists {
             members: Pages::dense(positions)?,
             places: Pages::dense(members)?,
             reaches: Pages::dense(reaches)?,
-            lengths: Vec::new(),
-            changes: Vec::new(),
-            sums: Vec::new(),
+            made: 0,
+            lengths: Pages::dense(lists)?,
+            changes: Pages::dense(lists)?,
+            sums: Pages::dense(lists.saturating_mul(size))?,
             free: Vec::new(),
             scratch: Scratch::default(),
         })
@@ -133,10 +137,8 @@ impl Lists {
         if let Some(list) = self.free.pop() {
             return list;
         }
-        self.lengths.push(0);
-        self.changes.push(0);
-        self.sums.resize(self.sums.len() + self.size, 0.0);
-        self.lengths.len() as u32 - 1
+        self.made += 1;
+        self.made as u32 - 1
     }
 
     /// Gives up an empty list.
@@ -149,18 +151,22 @@ impl Lists {
 
     /// Number of lists.
     pub fn count(&self) -> usize {
-        self.lengths.len() - self.free.len()
+        self.made - self.free.len()
     }
 
     /// Every list, and some that are empty.
     pub fn lists(&self) -> impl Iterator<Item = u32> {
-        0..self.lengths.len() as u32
+        0..self.made as u32
     }
 
     /// The members of a list.
     pub fn members(&self, list: u32) -> &[u32] {
         let start = list as usize * self.capacity;
-        &self.members[start..start + self.lengths[list as usize]]
+        &self.members[start..start + self.length(list)]
+    }
+
+    fn length(&self, list: u32) -> usize {
+        self.lengths[list as usize] as usize
     }
 
     /// A list with fewer members is too short.
@@ -170,7 +176,7 @@ impl Lists {
 
     /// Whether a list is full.
     pub fn is_full(&self, list: u32) -> bool {
-        self.lengths[list as usize] == self.capacity
+        self.length(list) == self.capacity
     }
 
     /// The list that a member is in.
@@ -180,22 +186,23 @@ impl Lists {
 
     /// Removes everything, naming each member to `removed`.
     pub fn clear(&mut self, mut removed: impl FnMut(u32)) {
-        for list in 0..self.lengths.len() {
-            for offset in 0..self.lengths[list] {
+        for list in 0..self.made {
+            for offset in 0..self.length(list as u32) {
                 let member = self.members[list * self.capacity + offset];
                 self.places[member as usize] = 0;
                 removed(member);
             }
         }
-        self.lengths.clear();
-        self.changes.clear();
-        self.sums.clear();
+        self.lengths[..self.made].fill(0);
+        self.changes[..self.made].fill(0);
+        self.sums[..self.made * self.size].fill(0.0);
+        self.made = 0;
         self.free.clear();
     }
 
     /// Adds a member, which is in no list, to one that is not full.
     pub fn insert(&mut self, list: u32, member: u32, direction: &[f32]) {
-        let position = list as usize * self.capacity + self.lengths[list as usize];
+        let position = list as usize * self.capacity + self.length(list);
         self.lengths[list as usize] += 1;
         self.members[position] = member;
         self.places[member as usize] = position as u64 + 1;
@@ -218,7 +225,7 @@ impl Lists {
         self.count_in(position, -1.0);
         self.places[member as usize] = 0;
         self.lengths[list] -= 1;
-        let last = list * self.capacity + self.lengths[list];
+        let last = list * self.capacity + self.length(list as u32);
         if position != last {
             self.copy(last, position);
         }
@@ -244,7 +251,7 @@ impl Lists {
     /// The mean cosine of a list's members to their mean direction.
     fn similarity(&self, list: u32) -> f32 {
         let sum = self.sum(list);
-        (product(sum, sum).sqrt() / self.lengths[list as usize].max(1) as f32).min(1.0)
+        (product(sum, sum).sqrt() / self.length(list).max(1) as f32).min(1.0)
     }
 
     /// How near a direction is to the mean of a list, to compare lists by.
@@ -274,7 +281,7 @@ impl Lists {
 
     /// Changes since the mean was last asked for, and the length of the list.
     pub fn changes(&self, list: u32) -> (usize, usize) {
-        (self.changes[list as usize], self.lengths[list as usize])
+        (self.changes[list as usize] as usize, self.length(list))
     }
 
     /// Writes the mean direction of a list, of norm one, or zero if there is none.
@@ -287,27 +294,47 @@ impl Lists {
         mean.iter_mut().for_each(|number| *number *= scale);
     }
 
-    /// Writes the cosine to a query of each member of a list, in their order; what follows the last is of no meaning.
-    pub fn scores(&self, list: u32, query: &Query, scores: &mut Vec<f32>) {
-        let (start, length) = (list as usize * self.capacity, self.lengths[list as usize].next_multiple_of(BLOCK));
-        scores.resize(length, 0.0);
-        let per_member = self.size.next_multiple_of(2);
-        let codes = &self.codes[start * per_member..(start + length) * per_member];
-        score_codes::<f32>(codes, &self.scales[start..start + length], query, scores);
+    /// Adds to `scored` the members of some lists, each with its cosine to a query.
+    pub fn score(&self, lists: &[(f32, u32)], query: &Query, scored: &mut Scored) {
+        score_lists::<f32>(self, lists, query, false, scored);
     }
 
-    /// As [`scores`](Self::scores), where members are lists: about the cosine of the best member of each.
-    pub fn best_scores(&self, list: u32, query: &Query, scores: &mut Vec<f32>) {
-        self.scores(list, query, scores);
-        let start = list as usize * self.capacity;
-        reach_out::<f32>(&self.reaches[start..start + scores.len()], scores);
+    /// As [`score`](Self::score), where members are lists: each with about the cosine of its best member.
+    pub fn score_best(&self, lists: &[(f32, u32)], query: &Query, scored: &mut Scored) {
+        score_lists::<f32>(self, lists, query, true, scored);
+    }
+
+    /// The codes of a list, block after block, with their scales.
+    #[inline(always)]
+    fn codes_of(&self, list: u32) -> (&[i8], &[f32]) {
+        let (start, length) = (list as usize * self.capacity, self.length(list).next_multiple_of(BLOCK));
+        let per_member = self.size.next_multiple_of(2);
+        (&self.codes[start * per_member..(start + length) * per_member], &self.scales[start..start + length])
+    }
+
+    /// Hands over the members of a list, up to sixteen at a time, with their cosines to a query; what follows the last is
+    /// of no meaning.
+    #[inline(always)]
+    pub fn each_block<I: InstructionSet>(
+        &self,
+        simd: I,
+        list: u32,
+        query: &Query,
+        mut take: impl FnMut(&[u32], &[f32; BLOCK]),
+    ) {
+        let (codes, scales) = self.codes_of(list);
+        let per_block = BLOCK * self.size.next_multiple_of(2);
+        let blocks = codes.chunks_exact(per_block.max(1)).zip(scales.as_chunks::<BLOCK>().0);
+        for ((codes, scales), members) in blocks.zip(self.members(list).chunks(BLOCK)) {
+            take(members, &score_block(simd, codes, scales, query));
+        }
     }
 
     /// Moves members from a full list to a new one, which it names, so that each holds those that are near each other,
     /// and no less than an eighth of them.
     pub fn split(&mut self, list: u32) -> u32 {
         let new = self.create();
-        let (size, length) = (self.size, self.lengths[list as usize]);
+        let (size, length) = (self.size, self.length(list));
         let first = list as usize * self.capacity;
         let Scratch { mut directions, mut means, mut sides } = std::mem::take(&mut self.scratch);
         directions.resize(length * size, 0.0);
@@ -323,13 +350,13 @@ impl Lists {
         // From the back, so that the last of the list, which fills a gap, is never one that is still to move.
         sides[..far].sort_unstable_by_key(|side| std::cmp::Reverse(side.1));
         for (_, offset) in &sides[..far] {
-            let to = new as usize * self.capacity + self.lengths[new as usize];
+            let to = new as usize * self.capacity + self.length(new);
             self.count_in(first + offset, -1.0);
             self.lengths[new as usize] += 1;
             self.lengths[list as usize] -= 1;
             self.copy(first + offset, to);
             self.count_in(to, 1.0);
-            let last = first + self.lengths[list as usize];
+            let last = first + self.length(list);
             if first + offset != last {
                 self.copy(last, first + offset);
             }
@@ -342,7 +369,7 @@ impl Lists {
 
     fn sum_afresh(&mut self, list: u32) {
         self.sum_mut(list).fill(0.0);
-        for offset in 0..self.lengths[list as usize] {
+        for offset in 0..self.length(list) {
             self.count_in(list as usize * self.capacity + offset, 1.0);
         }
     }
@@ -415,28 +442,40 @@ vector_fn! {
     }
 }
 
-vector_fn! {
-    fn score_codes<T, simd: I>(codes: &[i8], scales: &[f32], query: &Query, scores: &mut [f32]) {
-        let (pairs, _) = codes.as_chunks::<{ 2 * BLOCK }>();
-        let (scores, _) = scores.as_chunks_mut::<BLOCK>();
-        let (scales, _) = scales.as_chunks::<BLOCK>();
-        for ((block, scales), scores) in pairs.chunks_exact(query.factors.len().max(1)).zip(scales).zip(scores) {
-            let mut products = simd.zero_products();
-            for (codes, factors) in block.iter().zip(&query.factors) {
-                products = products.add(codes, *factors);
-            }
-            let sums = products.sums();
-            for lane in 0..BLOCK {
-                scores[lane] = sums[lane] as f32 * (scales[lane] * query.scale);
-            }
-        }
+/// The cosines to a query of what the codes of a block stand for.
+#[inline(always)]
+fn score_block<I: InstructionSet>(simd: I, codes: &[i8], scales: &[f32; BLOCK], query: &Query) -> [f32; BLOCK] {
+    let mut products = simd.zero_products();
+    for (codes, factors) in codes.as_chunks::<{ 2 * BLOCK }>().0.iter().zip(&query.factors) {
+        products = products.add(codes, *factors);
     }
+    let sums = products.sums();
+    let mut scores = [0.0; BLOCK];
+    for lane in 0..BLOCK {
+        scores[lane] = sums[lane] as f32 * (scales[lane] * query.scale);
+    }
+    scores
 }
 
 vector_fn! {
-    fn reach_out<T, I>(reaches: &[[f32; 2]], scores: &mut [f32]) {
-        for (score, [similarity, spread]) in scores.iter_mut().zip(reaches) {
-            *score = Reach { similarity: *similarity, spread: *spread }.best(*score);
+    fn score_lists<T, simd: I>(level: &Lists, lists: &[(f32, u32)], query: &Query, best: bool, scored: &mut Scored) {
+        for (_, list) in lists {
+            let mut reaches = &level.reaches[..];
+            if best {
+                reaches = &reaches[*list as usize * level.capacity..];
+            }
+            level.each_block(simd, *list, query, |members, scores| {
+                let mut scores = *scores;
+                if best {
+                    let (now, later) = reaches.split_at(BLOCK);
+                    reaches = later;
+                    for (score, [similarity, spread]) in scores.iter_mut().zip(now) {
+                        *score = Reach { similarity: *similarity, spread: *spread }.best(*score);
+                    }
+                }
+                scored.scores.extend_from_slice(&scores[..members.len()]);
+                scored.numbers.extend_from_slice(members);
+            });
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Words in lists, lists in groups, groups in one last list: each by its direction.
+//! Words in lists, lists in groups, groups in sections, sections in one last list: each by its direction.
 
 use super::lists::{Lists, Of, Query};
+use super::scored::Scored;
 use crate::Error;
 use crate::kernels::lanes::{LANES, Lanes};
 use crate::kernels::simd::vector_fn;
@@ -9,20 +10,24 @@ use crate::kernels::simd::vector_fn;
 const WORDS: usize = 0;
 /// Lists are members of groups here.
 const LISTS: usize = 1;
-/// Groups are members of one list of all groups here.
+/// Groups are members of sections here.
 const GROUPS: usize = 2;
-/// The list of all groups.
+/// Sections are members of one list of all sections here.
+const SECTIONS: usize = 3;
+/// The list of all sections.
 const ALL: u32 = 0;
-/// Words in a list at most.
-const WORDS_IN_LIST: usize = 256;
-/// Lists in a group at most.
-const LISTS_IN_GROUP: usize = 128;
+/// Words in a list, lists in a group, groups in a section at most.
+const CAPACITIES: [usize; SECTIONS] = [16, 32, 128];
 /// A mean is computed anew after one change for this many of its list's members.
-const STALE: usize = 16;
-/// Groups whose lists are looked through at least, and how many more as there are more groups: times the square root
-/// of their number.
-const LEAST_GROUPS: usize = 8;
-const MORE_GROUPS: f32 = 1.25;
+const STALE: usize = 4;
+/// Sections whose groups are looked through at least, and how many more as there are more sections: times the square
+/// root of their number.
+const LEAST_SECTIONS: usize = 8;
+const MORE_SECTIONS: f32 = 1.25;
+/// Groups whose lists are looked through for a new word.
+const GROUPS_FOR_WORD: usize = 8;
+/// The share of groups and of lists, the best of each, that come first: what they hold tells which others are worth a look.
+const FIRST: usize = 8;
 /// A word that has at least this cosine to its code is left as it is: codes are hardly better than that, and what was
 /// found is ranked by the words themselves.
 const SAME: f32 = 0.9995;
@@ -42,14 +47,22 @@ const SLACK: f32 = 1.0;
 #[derive(Debug)]
 pub(super) struct Tree {
     size: usize,
-    levels: [Lists; 3],
+    levels: [Lists; SECTIONS + 1],
     small_moves: usize,
     query: Query,
-    scores: Vec<f32>,
-    groups: Best,
-    lists: Best,
+    search: Search,
     /// Scratch of each level, because a change at one can lead to one at the next.
-    scratch: [Scratch; 3],
+    scratch: [Scratch; SECTIONS + 1],
+}
+
+/// What a search is about to look into.
+#[derive(Debug, Default)]
+struct Search {
+    sections: Scored,
+    groups: Scored,
+    lists: Scored,
+    chosen: Vec<(f32, u32)>,
+    blocks: Vec<Block>,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +107,16 @@ impl Best {
         self.entries[place] = (score, number);
     }
 
+    /// A list or a group whose best word is not likely to be as good as this is not worth a look, once `enough` words
+    /// are found.
+    #[inline(always)]
+    fn worth(&self, enough: usize) -> f32 {
+        match enough.checked_sub(1).and_then(|last| self.entries.get(last)) {
+            Some((last, _)) => last - SLACK * (1.0 - last),
+            None => f32::NEG_INFINITY,
+        }
+    }
+
     /// The numbers kept, best first.
     pub fn numbers(&self) -> impl Iterator<Item = u32> {
         self.entries.iter().map(|entry| entry.1)
@@ -101,25 +124,47 @@ impl Best {
 }
 
 vector_fn! {
-    /// Offers numbers with their scores, of which there may be more than numbers.
-    fn offer_all<T, simd: I>(best: &mut Best, scores: &[f32], numbers: &[u32]) {
-        let (blocks, _) = scores.as_chunks::<LANES>();
-        for (scores, numbers) in blocks.iter().zip(numbers.chunks(LANES)) {
-            let mut bits = simd.load(scores).at_least(best.threshold());
+    /// Offers the words of some lists. Gives the number of words.
+    fn offer_lists<T, simd: I>(
+        words: &Lists, lists: &[(f32, u32)], query: &Query, blocks: &mut Vec<Block>, found: &mut Best,
+    ) -> usize {
+        blocks.clear();
+        // First all scores: nothing depends on them yet, so that the processor fetches the codes of several lists at once.
+        for (_, list) in lists {
+            let mut first = 0;
+            words.each_block(simd, *list, query, |members, scores| {
+                blocks.push(Block { list: *list, first, length: members.len(), scores: *scores });
+                first += members.len();
+            });
+        }
+        for Block { list, first, length, scores } in &*blocks {
+            let mut bits = simd.load(scores).at_least(found.threshold());
             while bits != 0 {
                 let lane = bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                if let Some(number) = numbers.get(lane) && scores[lane] > best.threshold() {
-                    best.offer(scores[lane], *number);
+                if lane < *length && scores[lane] > found.threshold() {
+                    found.offer(scores[lane], words.members(*list)[first + lane]);
                 }
             }
         }
+        blocks.iter().map(|block| block.length).sum()
     }
+}
+
+/// Words that lie side by side in a list, with their scores; what follows the last is of no meaning.
+#[derive(Debug)]
+struct Block {
+    list: u32,
+    first: usize,
+    length: usize,
+    scores: [f32; LANES],
 }
 
 /// How far a search may go.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
+    /// Groups whose lists are compared with it.
+    pub groups: usize,
     /// Lists whose words are compared with it.
     pub lists: usize,
     /// Once this many words are found, lists that are not likely to hold better ones are left out.
@@ -134,21 +179,22 @@ impl Tree {
     /// # Errors
     /// [`Error::MemoryTooLarge`] if there is no address space for them.
     pub fn new(words: usize, size: usize) -> Result<Self, Error> {
+        let [in_list, in_group, in_section] = CAPACITIES;
         // All but one are filled to an eighth, and one is made before another is given up.
-        let lists = words / (WORDS_IN_LIST / 8) + 3;
-        let groups = lists / (LISTS_IN_GROUP / 8) + 3;
+        let lists = words / (in_list / 8) + 3;
+        let groups = lists / (in_group / 8) + 3;
+        let sections = groups / (in_section / 8) + 3;
         Ok(Self {
             size,
             levels: [
-                Lists::new(words, lists, WORDS_IN_LIST, size, Of::Words)?,
-                Lists::new(lists, groups, LISTS_IN_GROUP, size, Of::Lists)?,
-                Lists::new(groups, 1, groups, size, Of::Lists)?,
+                Lists::new(words, lists, in_list, size, Of::Words)?,
+                Lists::new(lists, groups, in_group, size, Of::Lists)?,
+                Lists::new(groups, sections, in_section, size, Of::Lists)?,
+                Lists::new(sections, 1, sections, size, Of::Lists)?,
             ],
             small_moves: 0,
             query: Query::default(),
-            scores: Vec::new(),
-            groups: Best::default(),
-            lists: Best::default(),
+            search: Search::default(),
             scratch: Default::default(),
         })
     }
@@ -167,20 +213,22 @@ impl Tree {
     /// Removes everything, naming each word to `removed`.
     pub fn clear(&mut self, removed: &mut dyn FnMut(u32)) {
         self.levels[WORDS].clear(removed);
-        self.levels[LISTS].clear(|_| ());
-        self.levels[GROUPS].clear(|_| ());
+        for level in &mut self.levels[LISTS..] {
+            level.clear(|_| ());
+        }
         self.small_moves = 0;
     }
 
     /// Adds a word, or changes the direction of one.
     pub fn update(&mut self, word: u32, direction: &[f32]) {
         if self.levels[WORDS].count() == 0 {
-            for (level, member) in self.levels.iter_mut().zip([word, 0, ALL]) {
+            for (level, member) in self.levels.iter_mut().zip([word, 0, 0, ALL]) {
                 let list = level.create();
                 level.insert(list, member, direction);
             }
-            self.refresh(LISTS, 0);
-            self.refresh(WORDS, 0);
+            for level in (WORDS..SECTIONS).rev() {
+                self.refresh(level, 0);
+            }
             return;
         }
         if let Some(list) = self.levels[WORDS].list_of(word) {
@@ -210,57 +258,63 @@ impl Tree {
         self.shrunk(WORDS, list);
     }
 
-    /// The words whose directions are most similar to a query's, as far as codes tell, best first.
-    pub fn search(&mut self, direction: &[f32], limits: Limits, found: &mut Best) {
+    /// The words whose directions are most similar to a query's, as far as codes tell, best first. Gives the number of
+    /// words and means that it was compared with.
+    pub fn search(&mut self, direction: &[f32], limits: Limits, found: &mut Best) -> usize {
         self.query.set(direction);
         found.start(limits.candidates);
-        self.lists.start(limits.lists);
-        self.groups.start(self.groups_to_look_through());
-        let [words, lists, groups] = &self.levels;
-        if groups.count() == 0 {
-            return;
+        let count = self.sections_to_look_through();
+        let [words, lists, groups, sections] = &self.levels;
+        if sections.count() == 0 {
+            return 0;
         }
-        groups.best_scores(ALL, &self.query, &mut self.scores);
-        offer_all::<f32>(&mut self.groups, &self.scores, groups.members(ALL));
-        for group in self.groups.numbers() {
-            lists.best_scores(group, &self.query, &mut self.scores);
-            offer_all::<f32>(&mut self.lists, &self.scores, lists.members(group));
+        let Search { sections: of_sections, groups: of_groups, lists: of_lists, chosen, blocks } = &mut self.search;
+        let mut compared = 0;
+        for scored in [&mut *of_sections, of_groups, of_lists] {
+            scored.clear();
         }
-        for (best, list) in &self.lists.entries {
-            if found.entries.len() >= limits.enough {
-                let last = found.entries[limits.enough - 1].0;
-                if best + SLACK * (1.0 - last) < last {
-                    break;
-                }
-            }
-            words.scores(*list, &self.query, &mut self.scores);
-            offer_all::<f32>(found, &self.scores, words.members(*list));
+        sections.score_best(&[(0.0, ALL)], &self.query, of_sections);
+        compared += of_sections.numbers.len();
+        of_sections.take_best(count, false, chosen);
+        groups.score_best(chosen, &self.query, of_groups);
+        compared += of_groups.numbers.len();
+        for share in [1, FIRST - 1] {
+            of_groups.take_best((limits.groups * share).div_ceil(FIRST), share == 1, chosen);
+            let worth = found.worth(limits.enough);
+            chosen.retain(|(best, _)| *best >= worth);
+            let before = of_lists.numbers.len();
+            lists.score_best(chosen, &self.query, of_lists);
+            compared += of_lists.numbers.len() - before;
+            of_lists.take_best((limits.lists * share).div_ceil(FIRST), share == 1, chosen);
+            chosen.retain(|(best, _)| *best >= worth);
+            compared += offer_lists::<f32>(words, chosen, &self.query, blocks, found);
         }
+        compared
     }
 
-    fn groups_to_look_through(&self) -> usize {
-        let groups = self.levels[LISTS].count();
-        LEAST_GROUPS.max((MORE_GROUPS * (groups as f32).sqrt()) as usize)
+    fn sections_to_look_through(&self) -> usize {
+        let sections = self.levels[GROUPS].count();
+        LEAST_SECTIONS.max((MORE_SECTIONS * (sections as f32).sqrt()) as usize)
     }
 
     /// The list at a level that a direction belongs to.
     fn nearest(&mut self, level: usize, direction: &[f32]) -> u32 {
-        if level == GROUPS {
-            return ALL;
-        }
         self.query.set(direction);
-        self.groups.start(if level == WORDS { self.groups_to_look_through() } else { 1 });
-        self.levels[GROUPS].scores(ALL, &self.query, &mut self.scores);
-        offer_all::<f32>(&mut self.groups, &self.scores, self.levels[GROUPS].members(ALL));
-        if level == LISTS {
-            return self.groups.entries[0].1;
+        let sections = self.sections_to_look_through();
+        let Search { groups: scored, chosen, .. } = &mut self.search;
+        chosen.clear();
+        chosen.push((0.0, ALL));
+        for above in (level + 1..=SECTIONS).rev() {
+            scored.clear();
+            self.levels[above].score(chosen, &self.query, scored);
+            let count = match above {
+                _ if above == level + 1 => return scored.best(),
+                SECTIONS => sections,
+                _ => GROUPS_FOR_WORD,
+            };
+            scored.take_best(count, false, chosen);
         }
-        self.lists.start(1);
-        for group in self.groups.numbers() {
-            self.levels[LISTS].scores(group, &self.query, &mut self.scores);
-            offer_all::<f32>(&mut self.lists, &self.scores, self.levels[LISTS].members(group));
-        }
-        self.lists.entries[0].1
+        ALL
     }
 
     /// Adds a member to a list at a level, which is split first if it is full.
@@ -305,7 +359,7 @@ impl Tree {
         direction.resize(self.size, 0.0);
         for member in &members {
             self.levels[level].direction(*member, &mut direction);
-            // Groups are few; there it is worth asking for all.
+            // There are many words, of which most are where they belong.
             if level > WORDS || !self.levels[level].is_near(list, &direction) {
                 self.move_to_nearest(level, *member, &direction);
             }
@@ -329,7 +383,7 @@ impl Tree {
     /// Takes note that a list has changed.
     fn changed(&mut self, level: usize, list: u32) {
         let (changes, length) = self.levels[level].changes(list);
-        if changes * STALE >= length && level < GROUPS {
+        if changes * STALE >= length && level < SECTIONS {
             self.refresh(level, list);
         }
     }
@@ -344,8 +398,11 @@ impl Tree {
         if let Some(around) = self.levels[level + 1].list_of(list) {
             self.changed(level + 1, around);
         }
-        if level == WORDS {
-            self.move_to_nearest(LISTS, list, &mean);
+        if level + 1 < SECTIONS
+            && let Some(around) = self.levels[level + 1].list_of(list)
+            && !self.levels[level + 1].is_near(around, &mean)
+        {
+            self.move_to_nearest(level + 1, list, &mean);
         }
         self.scratch[level].mean = mean;
     }
@@ -366,7 +423,7 @@ impl Tree {
         }
         let around = self.levels[level + 1].remove(list);
         self.levels[level].give_up(list);
-        if level + 1 < GROUPS {
+        if level + 1 < SECTIONS {
             self.shrunk(level + 1, around);
         }
         for (member, direction) in homeless.iter().zip(directions.chunks_exact(self.size)) {
