@@ -66,7 +66,8 @@ impl Trained {
             sequence.clear();
             let draw = Draw::new(&(self.level..=self.level), SEED, Stream::Evaluation, number);
             self.task.generate(draw, &mut sequence);
-            // All words are different ones: what the last sequence writes in its last steps replaces words of others.
+            // Each head writes a new word at each step. All words are different ones: what the last sequence writes in its
+            // last steps replaces words of others.
             let written = recorder.keys.len() * sequence.steps().saturating_sub(steps);
             let last = number > 0 && recording.words.len() / WORD_SIZE + written >= words;
             let mut memory = recorder.record(&sequence, if last { steps } else { 0 }, &mut recording)?;
@@ -123,11 +124,6 @@ impl Recorder {
         let (weight, bias) = (of("interface.weight"), of("interface.bias"));
         let network = Network::from_parameters(config, parameters)?;
         Ok(Self { runner: Runner::new(&network, 1)?, network, weight, bias, keys, write_words })
-    }
-
-    /// Words that a sequence writes: each head a new one at each step.
-    fn words_of(&self, sequence: &Sequence) -> usize {
-        self.keys.len() * sequence.steps()
     }
 
     /// Runs a sequence, and adds its last `kept` steps to those of `recording`. Gives the words that were written before
@@ -220,8 +216,8 @@ mod tests {
     /// The words and keys are the network's own: an exact search by them finds what the network read.
     #[test]
     fn what_is_recorded_leads_to_the_words_that_the_network_read() {
-        let task = TaskConfig::by_name("recall").unwrap().build(None).unwrap();
-        let mut config = sparsam::NetworkConfig::new(task.channels().inputs, task.channels().outputs);
+        let task = TaskConfig::by_name("recall").unwrap().build().unwrap();
+        let mut config = sparsam::NetworkConfig::new(task.channels().input_size, task.channels().output_size);
         config.memory = Model::by_name("sam").unwrap().with_memory_size(500);
         let network = Network::<f32>::new(config, 3).unwrap();
         let mut sequence = task.sequence();

@@ -501,7 +501,7 @@ mod tests {
             queries.resize(queries.len() + SIZE - ASKED, 0.0);
         }
         let reached = checked.search(&queries, 4);
-        assert!(reached >= 0.9, "{reached}");
+        assert!(reached >= 0.8, "{reached}");
     }
 
     #[test]

@@ -94,6 +94,10 @@ pub(super) struct Reach {
 impl Reach {
     /// From the mean cosine of members with `size` numbers to their mean direction.
     fn new(similarity: f32, size: usize) -> Self {
+        if similarity == 0.0 {
+            // Words of zeros, which networks write as well: they have no direction to spread from.
+            return Self { similarity, spread: 0.0 };
+        }
         let beside = (1.0 - similarity * similarity).max(0.0) / (size.max(2) - 1) as f32;
         Self { similarity, spread: LUCKIEST * beside.sqrt() }
     }
