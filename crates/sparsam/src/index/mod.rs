@@ -504,6 +504,30 @@ mod tests {
         assert!(reached >= 0.8, "{reached}");
     }
 
+    /// A network that does not write a word that it erased leaves zeros, and lists of them are not what anyone looks for.
+    #[test]
+    fn words_of_zeros_do_not_hide_others_from_ivf() {
+        const SIZE: usize = 32;
+        const WORDS: usize = 16_384;
+        let sample = Sample::new(Distribution::Gaussian, WORDS, 11);
+        let mut checked = Checked::new(IndexKind::Ivf, WORDS, SIZE);
+        let mut content = vec![0f32; SIZE];
+        for word in 0..WORDS {
+            content.fill(0.0);
+            if word % 4 == 0 {
+                sample.word(word as u64, &mut content);
+            }
+            checked.update(word as u32, |number| content[number].into());
+        }
+        let mut queries = Vec::new();
+        for query in 0..64 {
+            sample.word((WORDS + query) as u64, &mut content);
+            queries.extend(content.iter().map(|number| f64::from(*number)));
+        }
+        let reached = checked.search(&queries, 4);
+        assert!(reached >= 0.9, "{reached}");
+    }
+
     #[test]
     fn an_index_that_was_cleared_is_as_good_as_new() {
         const SIZE: usize = 8;
