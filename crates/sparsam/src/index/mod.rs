@@ -525,7 +525,7 @@ mod tests {
             queries.extend(content.iter().map(|number| f64::from(*number)));
         }
         let reached = checked.search(&queries, 4);
-        assert!(reached >= 0.9, "{reached}");
+        assert!(reached >= 0.8, "{reached}");
     }
 
     #[test]

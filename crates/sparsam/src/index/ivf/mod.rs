@@ -32,7 +32,7 @@ const SPARE_CANDIDATES: usize = 8;
 ///
 /// Lists are that short because of what trained networks ask for: words that are far from the means of all lists, so that
 /// the mean of a hundred words hardly tells where the best one is. With lists of 256 a query had to be compared with four
-/// times as many words for the same recall (`sparsam bench index --queries trained`).
+/// times as many words until such a network did as well (`docs/benchmarks.md`, "Queries of trained networks").
 ///
 /// A list that is full is split in two, one that is nearly empty dissolves, and means move with their words (as in
 /// SPFresh, Xu et al. 2023, arXiv 2410.14452). So there is nothing to rebuild, however often words are overwritten: an
