@@ -518,15 +518,26 @@ pub struct BenchMemory {
 Examples:
   sparsam bench index --quick
   sparsam bench index --sizes 1M --indexes ivf,linear --rounds 3
+  sparsam bench index --run runs/recall-sam-1 --level 1024 --sizes 64k --indexes linear,ivf
   sparsam bench index --json > index.json
 
 The load of a step: 20 words change (in each of 4 heads one is replaced and four are moved a
 little), then 4 queries for 4 words near stored ones; words of 32 numbers, one thread, every word
-stored. Words lie in clusters, or without structure.")]
+stored. Words lie in clusters, or without structure. With --run, words and queries are those of a
+trained network, and \"wrong\" is what it gets wrong in a sequence with each index.")]
 pub struct BenchIndex {
     /// Times that every word is overwritten before the load is measured again [default: 1, with --quick 0]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=1000))]
     pub rounds: Option<u64>,
+    /// Where words and queries come from [default: clustered,gaussian, with --run trained]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(crate::bench::index::queries()))]
+    pub queries: Vec<String>,
+    /// Folder of a run of sam, whose network's words and queries are taken
+    #[arg(long, value_name = "FOLDER")]
+    pub run: Option<PathBuf>,
+    /// Level of that network's sequences [default: the highest that its training came to]
+    #[arg(long, value_name = "N")]
+    pub level: Option<usize>,
     /// Words that an approximate index compares with a query, about [default: 128 to 8192]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = words)]
     pub checks: Vec<usize>,

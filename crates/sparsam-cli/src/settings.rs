@@ -12,6 +12,7 @@ use sparsam_train::plot::Size;
 use sparsam_train::{Checkpoint, Config, RunFolder, TaskConfig, task};
 
 use crate::arguments::{self, Arguments, AxisScale, Common, DataCheck, DataFetch, PictureSize, Verb, Which};
+use crate::bench::index;
 use crate::failure::Mistake;
 use crate::figure::Figure;
 use crate::image::Format;
@@ -209,6 +210,11 @@ pub struct BenchIndex {
     pub rounds: usize,
     /// In rising order; empty for those that the benchmark chooses.
     pub checks: Vec<usize>,
+    /// Where words and queries come from.
+    pub queries: Vec<&'static str>,
+    /// The run whose network they are of.
+    pub run: Option<PathBuf>,
+    pub level: Option<usize>,
     pub common: BenchCommon,
 }
 
@@ -541,7 +547,23 @@ fn bench(arguments: arguments::Bench) -> anyhow::Result<Bench> {
             checks.sort_unstable();
             checks.dedup();
             let rounds = arguments.rounds.map_or(usize::from(!common.quick), |rounds| rounds as usize);
-            Bench::Index(BenchIndex { rounds, checks, common })
+            let names: Vec<String> = match (&arguments.queries[..], &arguments.run) {
+                ([], None) => index::queries().filter(|name| *name != index::TRAINED).map(str::to_owned).collect(),
+                ([], Some(_)) => vec![index::TRAINED.to_owned()],
+                (chosen, _) => chosen.to_vec(),
+            };
+            let queries: Vec<_> = index::queries().filter(|name| names.iter().any(|chosen| chosen == name)).collect();
+            match (&arguments.run, queries.contains(&index::TRAINED)) {
+                (None, true) => mistake!("--queries trained needs --run and the folder of a run of sam"),
+                (Some(run), true) => check_exists(run)?,
+                (Some(_), false) => mistake!("--run is of use with --queries trained only; leave one of them out"),
+                (None, false) if arguments.level.is_some() => {
+                    mistake!("--level is of use with --run only; leave it out")
+                }
+                (None, false) => {}
+            }
+            let arguments::BenchIndex { run, level, .. } = arguments;
+            Bench::Index(BenchIndex { rounds, checks, queries, run, level, common })
         }
         arguments::Bench::Point(arguments) => {
             let Some(model) = named(std::slice::from_ref(&arguments.model)).pop() else {

@@ -114,6 +114,9 @@ fn mistakes_get_a_sentence_and_leave_nothing() {
     is_mistake(path, &["bench", "index", "--sizes", "2000M"], &["--sizes 2097152000", "it needs", "available"]);
     is_mistake(path, &["bench", "index", "--sizes", "20"], &["--sizes 20", "64"]);
     is_mistake(path, &["bench", "index", "--checks", "0"], &["--checks 0"]);
+    is_mistake(path, &["bench", "index", "--queries", "trained"], &["--queries trained", "--run"]);
+    is_mistake(path, &["bench", "index", "--run", "runs/none"], &["runs/none"]);
+    is_mistake(path, &["bench", "index", "--level", "4"], &["--level", "--run"]);
     is_mistake(path, &["bench", "step", "--repeats", "0"], &["--repeats"]);
     #[cfg(target_os = "linux")]
     is_mistake(path, &["bench", "memory", "--models", "ntm", "--sizes", "2000M"], &["--sizes 2097152000", "it needs"]);

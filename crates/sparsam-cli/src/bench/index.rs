@@ -8,8 +8,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sparsam::index::{Found, Index, IndexKind};
 use sparsam::internal::{Distribution, Sample};
+use sparsam_train::RunFolder;
 use sparsam_train::plot::{Axis, Line, Panel, Picture, Size, Unit, draw, seconds, words as short};
 
+use super::trained::{Recording, Trained};
 use super::{HEADS, QUICK_SECONDS, READS, Report, Spread, WORD_SIZE, no_room, room, status_bytes};
 use crate::display::grouped;
 use crate::settings::BenchIndex;
@@ -36,8 +38,20 @@ const SECONDS_OF_REPEAT: f64 = 1.0;
 const CLOCK_SECONDS: f64 = 3.0;
 const QUICK_CLOCK_SECONDS: f64 = 1.0;
 
-const DISTRIBUTIONS: [(Distribution, &str); 2] =
-    [(Distribution::Clustered, "clustered"), (Distribution::Gaussian, "gaussian")];
+/// Where words and queries come from: their names as arguments, how pictures tell, and how words are made.
+const QUERIES: [(&str, &str, Option<Distribution>); 3] = [
+    ("clustered", "words in clusters", Some(Distribution::Clustered)),
+    ("gaussian", "words without structure", Some(Distribution::Gaussian)),
+    (TRAINED, "words and queries of a trained network", None),
+];
+
+/// Words and queries are those of a trained network.
+pub const TRAINED: &str = "trained";
+
+/// The names of [`QUERIES`].
+pub fn queries() -> impl Iterator<Item = &'static str> {
+    QUERIES.iter().map(|queries| queries.0)
+}
 
 /// One measured point.
 #[derive(Clone, Debug, Serialize)]
@@ -50,6 +64,10 @@ struct Point {
     checks: Option<usize>,
     /// Share of the four most similar words that were found.
     recall: f64,
+    /// Words and means that a query was compared with; none for an index that does not count.
+    compared: Option<f64>,
+    /// Wrong outputs in a sequence, if words and queries are those of a trained network.
+    wrong: Option<f64>,
     /// Of the load of a step.
     seconds: Spread,
     /// Its medians' parts.
@@ -71,9 +89,9 @@ struct Point {
 
 /// What an index is made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Variant {
-    kind: IndexKind,
-    checks: Option<usize>,
+pub struct Variant {
+    pub kind: IndexKind,
+    pub checks: Option<usize>,
 }
 
 impl Variant {
@@ -83,12 +101,15 @@ impl Variant {
 }
 
 /// A step of the load: words with what they become, then queries.
-struct Step {
-    words: [u32; REPLACED + MOVED],
-    contents: Vec<f32>,
-    queries: Vec<f32>,
+#[derive(Clone)]
+pub struct Step {
+    pub words: Vec<u32>,
+    /// Word after word.
+    pub contents: Vec<f32>,
+    /// Query after query.
+    pub queries: Vec<f32>,
     /// The words that are most similar to each query, where they were looked for.
-    exact: Option<Vec<u32>>,
+    pub exact: Option<Vec<u32>>,
 }
 
 /// The steps of a load.
@@ -96,21 +117,28 @@ struct Load {
     steps: Vec<Step>,
 }
 
-/// A memory of words made from their numbers.
+/// Where words come from.
+enum Source {
+    /// They are made from their numbers.
+    Sample(Sample),
+    /// A network wrote them.
+    Trained(Recording),
+}
+
+/// A memory of words.
 struct Words {
-    sample: Sample,
+    source: Source,
     count: usize,
     contents: Vec<f32>,
 }
 
 impl Words {
-    fn new(distribution: Distribution, count: usize) -> Self {
-        Self { sample: Sample::new(distribution, count, 1), count, contents: vec![0.0; count * WORD_SIZE] }
+    fn new(source: Source, count: usize) -> Self {
+        Self { source, count, contents: vec![0.0; count * WORD_SIZE] }
     }
 
-    /// The number, among those of all words ever, of what stands in a word after some rounds of overwriting.
-    fn number(&self, round: usize, word: usize) -> u64 {
-        (round * self.count + word) as u64
+    fn sample(distribution: Distribution, count: usize) -> Self {
+        Self::new(Source::Sample(Sample::new(distribution, count, 1)), count)
     }
 
     fn content(&self, word: usize) -> &[f32] {
@@ -121,10 +149,29 @@ impl Words {
         &mut self.contents[word * WORD_SIZE..][..WORD_SIZE]
     }
 
+    /// Where the words of a network's last sequence stand after some rounds of overwriting: this many words further on.
+    fn shift(&self, round: usize) -> usize {
+        round * (self.count / 3 + 1) % self.count
+    }
+
     /// Writes a word as it is after some rounds.
     fn write(&mut self, round: usize, word: usize) {
-        let (sample, number) = (self.sample, self.number(round, word));
-        sample.word(number, self.content_mut(word));
+        let place = (word + self.count - self.shift(round)) % self.count;
+        let content = &mut self.contents[word * WORD_SIZE..][..WORD_SIZE];
+        match &self.source {
+            // No two words ever have the same number.
+            Source::Sample(sample) => sample.word((round * self.count + word) as u64, content),
+            Source::Trained(Recording { words, first, .. }) => {
+                let written = if place * WORD_SIZE < first.len() {
+                    &first[place * WORD_SIZE..]
+                } else {
+                    let others = words.len() / WORD_SIZE;
+                    // Each round in another order.
+                    &words[(place - first.len() / WORD_SIZE + round * 7919) % others * WORD_SIZE..]
+                };
+                content.copy_from_slice(&written[..WORD_SIZE]);
+            }
+        }
     }
 
     fn write_all(&mut self, round: usize) {
@@ -169,8 +216,12 @@ pub fn run(settings: &BenchIndex) -> anyhow::Result<ExitCode> {
     };
     let options = json!({
         "word_size": WORD_SIZE, "replaced": REPLACED, "moved": MOVED, "queries": HEADS, "limit": READS,
-        "checks": checks, "rounds": settings.rounds, "repeats": common.repeats, "quick": common.quick,
+        "checks": checks, "source": settings.queries, "run": settings.run, "level": settings.level, "rounds": settings.rounds, "repeats": common.repeats, "quick": common.quick,
     });
+    let trained = match &settings.run {
+        Some(run) if settings.queries.contains(&TRAINED) => Some(Trained::new(&RunFolder::open(run)?, settings.level)?),
+        _ => None,
+    };
     let mut report = Report::new("index", common, options)?;
     let mut variants = Vec::new();
     for kind in &common.indexes {
@@ -208,12 +259,22 @@ pub fn run(settings: &BenchIndex) -> anyhow::Result<ExitCode> {
     report.begin(&subject, "every word is stored before the clock starts", total)?;
     let mut points = Vec::new();
     for words in cases {
-        for (distribution, name) in DISTRIBUTIONS {
+        for (name, _, distribution) in QUERIES.iter().filter(|queries| settings.queries.contains(&queries.0)) {
             if report.stopped() {
                 break;
             }
             report.say(&format!("{} words, {name}", grouped(words as u64)))?;
-            measure(&mut report, &variants, (distribution, name), words, settings, &mut points)?;
+            let source = match (distribution, &trained) {
+                (Some(distribution), _) => Source::Sample(Sample::new(*distribution, words, 1)),
+                (None, Some(trained)) => {
+                    report.show(format!("{} words, {name}: running the network", grouped(words as u64)));
+                    let recording = report.at_once(|| trained.record(words, STEPS * (common.repeats + 1) + 1))?;
+                    Source::Trained(recording)
+                }
+                (None, None) => continue,
+            };
+            let words = Words::new(source, words);
+            measure(&mut report, &variants, (name, trained.as_ref()), words, settings, &mut points)?;
             report.say("")?;
         }
     }
@@ -234,7 +295,7 @@ fn estimate(report: &Report<'_>, variants: &[Variant], sizes: &[usize], settings
     report.show("measuring small memories to see how long it will take".into());
     let mut total = 0.0;
     let repeats = settings.common.repeats;
-    let mut words = Words::new(Distribution::Gaussian, WORDS);
+    let mut words = Words::sample(Distribution::Gaussian, WORDS);
     words.write_all(0);
     let loads = [load(&mut words, 0, 20, 0)?];
     let mut of_kinds: Vec<(IndexKind, f64, f64)> = Vec::new();
@@ -266,7 +327,7 @@ fn estimate(report: &Report<'_>, variants: &[Variant], sizes: &[usize], settings
             total += 2.0 * (store + loads * measured + exact);
         }
     }
-    let cases = (sizes.len() * DISTRIBUTIONS.len()) as f64;
+    let cases = (sizes.len() * settings.queries.len()) as f64;
     Ok(total + cases * clock_seconds(settings.common.quick))
 }
 
@@ -288,38 +349,20 @@ fn load(words: &mut Words, round: usize, steps: usize, exact: usize) -> anyhow::
     let mut found = Found::default();
     let mut all = Vec::with_capacity(steps);
     for number in 0..steps {
-        let mut chosen: Vec<u32> = Vec::with_capacity(REPLACED + MOVED);
-        while chosen.len() < REPLACED + MOVED {
-            let word = random.below(words.count) as u32;
-            if !chosen.contains(&word) {
-                chosen.push(word);
+        let mut step = match &words.source {
+            Source::Sample(sample) => made(*sample, words, &mut random, &mut fresh),
+            Source::Trained(Recording { steps, .. }) => {
+                let Some(step) = steps.get(number) else { break };
+                let shift = words.shift(round);
+                let moved = step.words.iter().map(|word| ((*word as usize + shift) % words.count) as u32).collect();
+                Step { words: moved, ..step.clone() }
             }
-        }
-        let mut step = Step {
-            words: std::array::from_fn(|place| chosen[place]),
-            contents: Vec::with_capacity((REPLACED + MOVED) * WORD_SIZE),
-            queries: Vec::with_capacity(HEADS * WORD_SIZE),
-            exact: None,
         };
-        for (place, word) in chosen.iter().enumerate() {
-            fresh += 1;
-            let sample = words.sample;
-            let content = words.content_mut(*word as usize);
-            if place < REPLACED {
-                sample.word(fresh, content);
-            } else {
-                sample.near(fresh, content);
-            }
-            step.contents.extend_from_slice(content);
+        for (word, content) in step.words.iter().zip(step.contents.chunks_exact(WORD_SIZE)) {
+            words.content_mut(*word as usize).copy_from_slice(content);
             if let Some(reference) = &mut reference {
                 reference.update(*word, &words.contents);
             }
-        }
-        for _ in 0..HEADS {
-            fresh += 1;
-            let mut query = words.content(random.below(words.count)).to_vec();
-            words.sample.near(fresh, &mut query);
-            step.queries.extend(query);
         }
         // As many as wanted, evenly over all steps.
         let wanted = (number + 1) * exact / steps > number * exact / steps;
@@ -333,6 +376,39 @@ fn load(words: &mut Words, round: usize, steps: usize, exact: usize) -> anyhow::
         all.push(step);
     }
     Ok(Load { steps: all })
+}
+
+/// A step that replaces and moves words, then asks for others, all chosen at random.
+fn made(sample: Sample, words: &Words, random: &mut Random, fresh: &mut u64) -> Step {
+    let mut step = Step { words: Vec::new(), contents: Vec::new(), queries: Vec::new(), exact: None };
+    while step.words.len() < REPLACED + MOVED {
+        let word = random.below(words.count) as u32;
+        if !step.words.contains(&word) {
+            step.words.push(word);
+        }
+    }
+    for (place, word) in step.words.iter().enumerate() {
+        *fresh += 1;
+        let mut content = words.content(*word as usize).to_vec();
+        if place < REPLACED {
+            sample.word(*fresh, &mut content);
+        } else {
+            sample.near(*fresh, &mut content);
+        }
+        step.contents.extend(content);
+    }
+    for _ in 0..HEADS {
+        *fresh += 1;
+        let word = random.below(words.count) as u32;
+        let content = match step.words.iter().position(|changed| *changed == word) {
+            Some(place) => &step.contents[place * WORD_SIZE..][..WORD_SIZE],
+            None => words.content(word as usize),
+        };
+        let mut query = content.to_vec();
+        sample.near(*fresh, &mut query);
+        step.queries.extend(query);
+    }
+    step
 }
 
 fn clock_seconds(quick: bool) -> f64 {
@@ -404,6 +480,8 @@ struct Ran {
     queries: f64,
     found: usize,
     wanted: usize,
+    /// Words and means that all queries of all steps were compared with.
+    compared: usize,
 }
 
 impl Ran {
@@ -421,14 +499,15 @@ fn run_load(index: &mut dyn Index<f32>, words: &mut Words, steps: &[Step]) -> Ra
             words.content_mut(*word as usize).copy_from_slice(content);
         }
         let started = Instant::now();
-        for word in step.words {
-            index.update(word, &words.contents);
+        for word in &step.words {
+            index.update(*word, &words.contents);
         }
         let updated = Instant::now();
         found.start(HEADS, READS);
         index.search(&words.contents, &step.queries, &mut found);
         ran.queries += updated.elapsed().as_secs_f64();
         ran.updates += (updated - started).as_secs_f64();
+        ran.compared += found.compared();
         if let Some(exact) = &step.exact {
             ran.wanted += exact.len();
             for (query, exact) in exact.chunks_exact(READS).enumerate() {
@@ -446,6 +525,8 @@ struct Outcome {
     updates: f64,
     queries: f64,
     recall: f64,
+    /// Words and means that a query was compared with.
+    compared: f64,
 }
 
 /// Runs a load in repeats, the first without the clock. An index that takes long gets fewer steps in each.
@@ -460,12 +541,14 @@ fn run_repeats(
     let of_repeat = steps_of_repeat(first.total()).min(load.steps.len() / (repeats + 1)).max(1);
     let mut all = Vec::new();
     let (mut found, mut wanted) = (first.found, first.wanted);
+    let (mut compared, mut queries) = (first.compared, HEADS);
     for steps in load.steps[1..].chunks(of_repeat).take(repeats + 1) {
         if stop() && all.len() > 1 {
             break;
         }
         let ran = run_load(index, words, steps);
         (found, wanted) = (found + ran.found, wanted + ran.wanted);
+        (compared, queries) = (compared + ran.compared, queries + HEADS * steps.len());
         all.push(ran);
     }
     if all.len() > 1 {
@@ -478,6 +561,7 @@ fn run_repeats(
         queries: spread(|ran| ran.queries).median,
         // The exact index may not get as far as to the first step that was answered beforehand.
         recall: if wanted == 0 { f64::NAN } else { found as f64 / wanted as f64 },
+        compared: compared as f64 / queries.max(1) as f64,
     }
 }
 
@@ -485,12 +569,13 @@ fn run_repeats(
 fn measure(
     report: &mut Report<'_>,
     variants: &[Variant],
-    (distribution, name): (Distribution, &'static str),
-    count: usize,
+    (name, trained): (&'static str, Option<&Trained>),
+    mut words: Words,
     settings: &BenchIndex,
     points: &mut Vec<Point>,
 ) -> anyhow::Result<()> {
     let BenchIndex { rounds, common, .. } = settings;
+    let count = words.count;
     let stop = report.stop.clone();
     let stopped = move || stop.load(Ordering::Relaxed);
     let steps = STEPS * (common.repeats + 1) + 1;
@@ -501,8 +586,7 @@ fn measure(
         "the machine alone: within {seconds_of_clock:.0} s of nothing but looking at the clock, it paused for up to {}",
         seconds(longest_pause_seconds)
     ))?;
-    report.say(&header(*rounds))?;
-    let mut words = Words::new(distribution, count);
+    report.say(&header(*rounds, trained))?;
     let mut loads = Vec::new();
     // Answers come first and not in between: looking for them would empty the caches.
     for round in if *rounds > 0 { vec![0, *rounds] } else { vec![0] } {
@@ -536,6 +620,13 @@ fn measure(
                 after = Some(run_repeats(&mut *index, &mut words, &loads[1], common.repeats, &stopped));
             }
         }
+        let mut wrong = None;
+        if let Some(trained) = trained
+            && !stopped()
+        {
+            report.show(doing("the network with it"));
+            wrong = report.at_once(|| trained.wrong(*variant))?;
+        }
         if variant.is_exact() {
             exact = Some(outcome.times.median);
         }
@@ -547,6 +638,8 @@ fn measure(
             words: count,
             checks: variant.checks,
             recall: recall(&outcome),
+            compared: Some(outcome.compared).filter(|compared| *compared > 0.0),
+            wrong,
             update_seconds: outcome.updates,
             query_seconds: outcome.queries,
             speedup: exact.map(|exact| exact / outcome.times.median),
@@ -568,17 +661,30 @@ fn measure(
     Ok(())
 }
 
-fn cells(cells: [&str; 10]) -> String {
-    let widths = [10, 7, 8, 9, 19, 9, 9, 8, 16, 12];
+fn cells(cells: [&str; 12]) -> String {
+    let widths = [10, 7, 8, 9, 9, 19, 9, 9, 8, 16, 12, 7];
     let cells: Vec<_> = cells.iter().zip(widths).enumerate().map(|(n, (text, width))| (*text, width, n > 0)).collect();
     row(&cells)
 }
 
-fn header(rounds: usize) -> String {
+fn header(rounds: usize, trained: Option<&Trained>) -> String {
     let after = if rounds == 1 { "after a round".into() } else { format!("after {rounds} rounds") };
     let after = if rounds == 0 { "" } else { &after };
-    let names =
-        ["index", "checks", "recall@4", "a load", "deciles", "updates", "queries", "linear ÷", after, "worst update"];
+    let wrong = if trained.is_some() { "wrong" } else { "" };
+    let names = [
+        "index",
+        "checks",
+        "recall@4",
+        "compared",
+        "a load",
+        "deciles",
+        "updates",
+        "queries",
+        "linear ÷",
+        after,
+        "worst update",
+        wrong,
+    ];
     cells(names)
 }
 
@@ -595,6 +701,7 @@ fn line(point: &Point) -> String {
         &point.series,
         &checks,
         &share(point.recall),
+        &point.compared.map_or_else(|| "-".into(), |compared| grouped(compared.round() as u64)),
         &seconds(spread.median),
         &format!("{} to {}", seconds(spread.first_decile), seconds(spread.last_decile)),
         &seconds(point.update_seconds),
@@ -602,12 +709,13 @@ fn line(point: &Point) -> String {
         &point.speedup.map_or_else(|| "-".into(), ratio),
         &after.map_or_else(String::new, |(recall, time)| format!("{} {}", share(recall), seconds(time))),
         &seconds(point.worst_update_seconds),
+        &point.wrong.map_or_else(String::new, |wrong| format!("{wrong:.2}")),
     ])
 }
 
 fn pictures(report: &Report<'_>, points: &[Point]) -> Vec<(String, String)> {
     let mut pictures = Vec::new();
-    for (_, distribution) in DISTRIBUTIONS {
+    for (distribution, how, _) in QUERIES {
         let here: Vec<_> = points.iter().filter(|point| point.distribution == distribution).collect();
         let Some(most) = here.iter().map(|point| point.words).max() else { continue };
         let mut lines: Vec<Line> = Vec::new();
@@ -623,7 +731,6 @@ fn pictures(report: &Report<'_>, points: &[Point]) -> Vec<(String, String)> {
             // In the order of effort, which finds more; times vary.
             line.points.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.total_cmp(&b.0)));
         }
-        let how = if distribution == "clustered" { "words in clusters" } else { "words without structure" };
         let picture = Picture {
             title: format!("What an index finds, and how long a step's load takes it: {how}"),
             subtitle: format!(
@@ -659,7 +766,7 @@ mod tests {
 
     #[test]
     fn the_exact_index_finds_everything_that_a_load_asks_for() {
-        let mut words = Words::new(Distribution::Clustered, 300);
+        let mut words = Words::sample(Distribution::Clustered, 300);
         words.write_all(2);
         let load = load(&mut words, 2, 30, 10).unwrap();
         assert_eq!(load.steps.iter().filter(|step| step.exact.is_some()).count(), 10);
@@ -672,7 +779,7 @@ mod tests {
 
     #[test]
     fn overwriting_leaves_the_words_that_the_load_after_it_starts_from() {
-        let mut words = Words::new(Distribution::Gaussian, 100);
+        let mut words = Words::sample(Distribution::Gaussian, 100);
         words.write_all(0);
         let (mut index, _) = built(Variant { kind: IndexKind::Ivf, checks: None }, &words).unwrap();
         overwrite(&mut *index, &mut words, 3, &|| false);

@@ -4,6 +4,7 @@ mod figure;
 pub mod index;
 pub mod memory;
 pub mod step;
+mod trained;
 
 use std::fs;
 use std::path::{Path, PathBuf};

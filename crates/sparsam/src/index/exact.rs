@@ -29,6 +29,7 @@ vector_fn! {
         let epsilon = T::from_f64(EPSILON);
         let scale = T::ONE / (dot(simd, query, query) + epsilon).sqrt();
         for word in words {
+            found.compared += 1;
             let (product, square) = dot_and_square(simd, query, word_of(contents, word, query.len()));
             found.offer(number, word, product * scale / (square + epsilon).sqrt());
         }

@@ -128,6 +128,7 @@ impl<T: Real> Index<T> for Linear<T> {
     }
 
     fn search(&mut self, _contents: &[T], queries: &[T], found: &mut Found<T>) {
+        found.compared += queries.len() / self.word_size * self.words.len();
         let mut first = 0;
         for group in queries.chunks(QUERIES * self.word_size) {
             match group.len() / self.word_size {

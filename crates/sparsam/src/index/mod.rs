@@ -213,6 +213,7 @@ pub struct Found<T> {
     words: Vec<u32>,
     cosines: Vec<T>,
     counts: Vec<usize>,
+    compared: usize,
 }
 
 impl<T: Real> Found<T> {
@@ -225,6 +226,13 @@ impl<T: Real> Found<T> {
         self.cosines.resize(queries * limit, T::NEG_INFINITY);
         self.counts.clear();
         self.counts.resize(queries, 0);
+        self.compared = 0;
+    }
+
+    /// Vectors that the queries were compared with since [`start`](Self::start), all queries together: words, codes of
+    /// words, and means of lists. What a search costs, but for the order in which they lie; `hnsw` does not count.
+    pub fn compared(&self) -> usize {
+        self.compared
     }
 
     /// The largest number of words kept for a query.
@@ -463,6 +471,31 @@ mod tests {
         }
         let reached = checked.search(&queries, 4);
         assert!(reached >= 0.7, "{reached}");
+    }
+
+    /// A network that does not write a word that it erased leaves zeros, and lists of them are not what anyone looks for.
+    #[test]
+    fn words_of_zeros_do_not_hide_others_from_ivf() {
+        const SIZE: usize = 32;
+        const WORDS: usize = 4096;
+        let sample = Sample::new(Distribution::Gaussian, WORDS, 11);
+        let mut content = vec![0f32; SIZE];
+        let mut queries = Vec::new();
+        for query in 0..64 {
+            sample.word((WORDS + query) as u64, &mut content);
+            queries.extend(content.iter().map(|number| f64::from(*number)));
+        }
+        let mut reached = |zeros: usize| {
+            let mut checked = Checked::new(IndexKind::Ivf, WORDS * (1 + zeros), SIZE);
+            for word in 0..WORDS * (1 + zeros) {
+                sample.word(word as u64, &mut content);
+                let of_zeros = word % (1 + zeros) > 0;
+                checked.update(word as u32, |number| if of_zeros { 0.0 } else { content[number].into() });
+            }
+            checked.search(&queries, 4)
+        };
+        let (without, with) = (reached(0), reached(3));
+        assert!(with >= without - 0.05, "{with} with words of zeros, {without} without");
     }
 
     #[test]

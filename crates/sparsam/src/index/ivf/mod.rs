@@ -2,8 +2,10 @@
 
 mod lists;
 mod tree;
+mod zeros;
 
 use self::tree::{Best, Limits, Tree};
+use self::zeros::Zeros;
 use super::exact::{direction, offer, word_of};
 use super::{Found, Index};
 use crate::{Error, Real};
@@ -28,6 +30,8 @@ const SPARE_CANDIDATES: usize = 4;
 /// update costs one descent through the means, and now and then a split of 256. A word that has moved only a little
 /// stays in its list and costs no descent.
 ///
+/// Words of zeros lie in no list; some of them are among what a query finds if nothing is more similar.
+///
 /// Of the four words most similar to a query near a stored word, at least 95 in 100 are found where words lie in
 /// clusters, up to a million of them and however often they were overwritten. Where they lie without any structure,
 /// every index has to look at a good part of them all: more checks help.
@@ -37,6 +41,8 @@ pub struct Ivf<T> {
     checks: usize,
     held: usize,
     tree: Tree,
+    /// Words that are held beside the tree.
+    zeros: Zeros,
     direction: Vec<f32>,
     candidates: Best,
     numbers: std::marker::PhantomData<T>,
@@ -54,6 +60,7 @@ impl<T: Real> Ivf<T> {
             checks,
             held: 0,
             tree: Tree::new(memory_size, word_size)?,
+            zeros: Zeros::new(memory_size)?,
             direction: vec![0.0; word_size],
             candidates: Best::default(),
             numbers: std::marker::PhantomData,
@@ -64,7 +71,16 @@ impl<T: Real> Ivf<T> {
 impl<T: Real> Index<T> for Ivf<T> {
     fn update(&mut self, word: u32, contents: &[T]) {
         direction(word_of(contents, word, self.size), &mut self.direction);
-        self.held += usize::from(!self.tree.contains(word));
+        if self.direction.iter().all(|number| *number == 0.0) {
+            self.held += usize::from(!self.contains(word));
+            if self.tree.contains(word) {
+                self.tree.remove(word);
+            }
+            self.zeros.insert(word);
+            return;
+        }
+        let held = self.zeros.remove(word) || self.tree.contains(word);
+        self.held += usize::from(!held);
         self.tree.update(word, &self.direction);
     }
 
@@ -72,11 +88,13 @@ impl<T: Real> Index<T> for Ivf<T> {
         if self.tree.contains(word) {
             self.held -= 1;
             self.tree.remove(word);
+        } else if self.zeros.remove(word) {
+            self.held -= 1;
         }
     }
 
     fn contains(&self, word: u32) -> bool {
-        self.tree.contains(word)
+        self.tree.contains(word) || self.zeros.contains(word)
     }
 
     fn len(&self) -> usize {
@@ -86,6 +104,7 @@ impl<T: Real> Index<T> for Ivf<T> {
     fn clear(&mut self, forgotten: &mut dyn FnMut(u32)) {
         self.held = 0;
         self.tree.clear(forgotten);
+        self.zeros.clear(forgotten);
     }
 
     fn search(&mut self, contents: &[T], queries: &[T], found: &mut Found<T>) {
@@ -93,8 +112,9 @@ impl<T: Real> Index<T> for Ivf<T> {
         let limits = Limits { lists, enough: found.limit(), candidates: found.limit() + SPARE_CANDIDATES };
         for (number, query) in queries.chunks_exact(self.size).enumerate() {
             direction(query, &mut self.direction);
-            self.tree.search(&self.direction, limits, &mut self.candidates);
-            offer(contents, query, number, &mut self.candidates.numbers(), found);
+            found.compared += self.tree.search(&self.direction, limits, &mut self.candidates);
+            let zeros = self.zeros.words().iter().copied().take(found.limit());
+            offer(contents, query, number, &mut self.candidates.numbers().chain(zeros), found);
             if found.words(number).len() < found.limit().min(self.held) {
                 // The lists looked into hold too few words; so all lists do, nearly.
                 let candidates: Vec<u32> = self.candidates.numbers().collect();

@@ -210,19 +210,22 @@ impl Tree {
         self.shrunk(WORDS, list);
     }
 
-    /// The words whose directions are most similar to a query's, as far as codes tell, best first.
-    pub fn search(&mut self, direction: &[f32], limits: Limits, found: &mut Best) {
+    /// The words whose directions are most similar to a query's, as far as codes tell, best first. Gives the number of means and
+    /// words that it was compared with.
+    pub fn search(&mut self, direction: &[f32], limits: Limits, found: &mut Best) -> usize {
         self.query.set(direction);
         found.start(limits.candidates);
         self.lists.start(limits.lists);
         self.groups.start(self.groups_to_look_through());
         let [words, lists, groups] = &self.levels;
         if groups.count() == 0 {
-            return;
+            return 0;
         }
+        let mut compared = groups.members(ALL).len();
         groups.best_scores(ALL, &self.query, &mut self.scores);
         offer_all::<f32>(&mut self.groups, &self.scores, groups.members(ALL));
         for group in self.groups.numbers() {
+            compared += lists.members(group).len();
             lists.best_scores(group, &self.query, &mut self.scores);
             offer_all::<f32>(&mut self.lists, &self.scores, lists.members(group));
         }
@@ -233,9 +236,11 @@ impl Tree {
                     break;
                 }
             }
+            compared += words.members(*list).len();
             words.scores(*list, &self.query, &mut self.scores);
             offer_all::<f32>(found, &self.scores, words.members(*list));
         }
+        compared
     }
 
     fn groups_to_look_through(&self) -> usize {
