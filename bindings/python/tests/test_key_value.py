@@ -68,7 +68,9 @@ def test_outputs_and_gradients_are_those_of_plain_pytorch(index: str) -> None:
     torch.testing.assert_close([queries.grad, strengths.grad], list(theirs[:2]), rtol=0, atol=1e-12)
     touched, over_keys, over_values = memory.gradients()
     assert touched.tolist() == sorted(set(words.flatten().tolist()))
-    dense = [torch.zeros_like(rows).index_copy(0, touched, over) for rows, over in ((keys, over_keys), (values, over_values))]
+    dense = [
+        torch.zeros_like(rows).index_copy(0, touched, over) for rows, over in ((keys, over_keys), (values, over_values))
+    ]
     torch.testing.assert_close(dense, list(theirs[2:]), rtol=0, atol=1e-12)
     memory.zero_gradients()
     assert [len(rows) for rows in memory.gradients()] == [0, 0, 0]
@@ -95,7 +97,7 @@ def test_the_gradient_is_that_of_the_entries_as_they_were_read() -> None:
     lost = memory.write(torch.randn(10, 4, dtype=torch.float64), torch.randn(10, 3, dtype=torch.float64))
     assert lost.tolist() == [15, 16, 17, 18, 19, *everywhere[:5]]
     torch.testing.assert_close(torch.autograd.grad(read.sum(), queries, retain_graph=True), expected, rtol=0, atol=0)
-    read.sum().backward()
+    torch.autograd.backward(read.sum())
     # Those that were overwritten are gone, and so is their gradient; those that were updated have it.
     assert memory.gradients()[0].tolist() == sorted(set(words.flatten().tolist()) - set(lost.tolist()))
 
@@ -108,16 +110,16 @@ def test_entries_have_gradients_where_nothing_else_has() -> None:
     assert read.requires_grad
     assert weights.requires_grad
     assert not words.requires_grad
-    read.sum().backward(retain_graph=True)
+    torch.autograd.backward(read.sum(), retain_graph=True)
     once = memory.gradients()
-    read.sum().backward()
+    torch.autograd.backward(read.sum())
     torch.testing.assert_close(memory.gradients(), (once[0], 2 * once[1], 2 * once[2]))
     with pytest.raises(RuntimeError, match="backward through the graph a second time"):
-        read.sum().backward()
+        torch.autograd.backward(read.sum())
     with pytest.raises(RuntimeError, match="no gradients of gradients"):
         query = queries.requires_grad_()
         (gradient,) = torch.autograd.grad(memory.read(query, 3).square().sum(), query, create_graph=True)
-        gradient.sum().backward()
+        torch.autograd.backward(gradient.sum())
 
 
 def test_entries_are_learnt_by_their_gradients() -> None:
@@ -127,7 +129,7 @@ def test_entries_are_learnt_by_their_gradients() -> None:
     losses = []
     for _ in range(300):
         loss = (memory.read(queries, 4, 3.0) - wanted).square().mean()
-        loss.backward()
+        torch.autograd.backward(loss)
         words, keys, values = memory.gradients()
         memory.update(words, memory.keys(words) - keys, memory.values(words) - values)
         memory.zero_gradients()
@@ -213,7 +215,12 @@ def test_what_is_kept_goes_on_to_the_bit(dtype: torch.dtype) -> None:
         file.seek(0)
     inside = torch.nn.ModuleDict({"memory": small(30, dtype=dtype), "layer": torch.nn.Linear(2, 2)})
     inside.load_state_dict(torch.load(files[0]))
-    kept: list[Any] = [inside["memory"], torch.load(files[1]), copy.deepcopy(memory), pickle.loads(pickle.dumps(memory))]
+    kept: list[Any] = [
+        inside["memory"],
+        torch.load(files[1]),
+        copy.deepcopy(memory),
+        pickle.loads(pickle.dumps(memory)),
+    ]
     queries, rows = torch.randn(3, 4, dtype=dtype), (torch.randn(9, 4, dtype=dtype), torch.randn(9, 3, dtype=dtype))
 
     def go_on(one: KeyValueMemory) -> list[Tensor]:
@@ -248,7 +255,8 @@ def test_half_precision_is_cast_and_zero_keys_are_like_nothing() -> None:
     torch.testing.assert_close(memory.keys(range(6)), keys.float(), rtol=0, atol=0)
     query = torch.randn(2, 4).half().requires_grad_()
     read = memory.read(query, 3)
-    read.sum().backward()
+    torch.autograd.backward(read.sum())
+    assert query.grad is not None
     assert (read.dtype, query.grad.dtype) == (torch.float32, torch.float16)
     memory.update([2], torch.zeros(1, 4))
     words, similarities = memory.search(torch.randn(3, 4), 6)
@@ -264,28 +272,56 @@ def test_half_precision_is_cast_and_zero_keys_are_like_nothing() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "sentence"),
     [
-        (lambda m, x: m.write(x(21, 4), x(21, 3)), ValueError, "21 entries were to be written at once to a memory of 20 w"),
+        (
+            lambda m, x: m.write(x(21, 4), x(21, 3)),
+            ValueError,
+            "21 entries were to be written at once to a memory of 20 w",
+        ),
         (lambda m, x: m.write(x(2, 4), x(3, 3)), ValueError, "values has 3 rows, where keys has 2"),
         (lambda m, x: m.write(x(2, 5), x(2, 3)), ValueError, r"keys has shape \(2, 5\), where \(n, 4\) was expected"),
         (lambda m, x: m.write(x(4), x(3)), ValueError, r"keys has shape \(4,\), where \(n, 4\) was expected"),
-        (lambda m, x: m.write(x(2, 4).float(), x(2, 3)), TypeError, r"keys has dtype torch.float32, where the memory's"),
+        (
+            lambda m, x: m.write(x(2, 4).float(), x(2, 3)),
+            TypeError,
+            r"keys has dtype torch.float32, where the memory's",
+        ),
         (lambda m, x: m.write([[1.0]], x(2, 3)), TypeError, "keys is a list, where a Tensor was expected"),
         (lambda m, x: m.write(x(2, 4) / 0, x(2, 3)), ValueError, "the square of key 0 is inf, where a finite number"),
-        (lambda m, x: m.write(x(2, 4), x(2, 3) * float("nan")), ValueError, "number 0 of value 0 is NaN, where a finite"),
-        (lambda m, x: m.update([3, 15, 17], x(3, 4)), ValueError, "words 15 and 17 were never written: the memory holds"),
+        (
+            lambda m, x: m.write(x(2, 4), x(2, 3) * float("nan")),
+            ValueError,
+            "number 0 of value 0 is NaN, where a finite",
+        ),
+        (
+            lambda m, x: m.update([3, 15, 17], x(3, 4)),
+            ValueError,
+            "words 15 and 17 were never written: the memory holds",
+        ),
         (lambda m, x: m.update([-1], x(1, 4)), ValueError, "words has -1, where the number of a word was expected"),
         (lambda m, x: m.update([1 << 40]), ValueError, "words has 1099511627776, where the number of a word was"),
         (lambda m, x: m.update([0.5], x(1, 4)), TypeError, "words has dtype torch.float32, where the numbers of words"),
         (lambda m, x: m.update([True], x(1, 4)), TypeError, "words has dtype torch.bool"),
         (lambda m, x: m.update([[1]], x(1, 4)), ValueError, r"words has shape \(1, 1\), where \(n,\) was expected"),
         (lambda m, x: m.update([1], x(2, 4)), ValueError, "keys has 2 rows, where words has 1"),
-        (lambda m, x: m.values([15]), ValueError, "word 15 was never written: the memory holds entries in words 0 to 14"),
+        (
+            lambda m, x: m.values([15]),
+            ValueError,
+            "word 15 was never written: the memory holds entries in words 0 to 14",
+        ),
         (lambda m, x: m.search(x(2, 4), 0), ValueError, "k is 0, where at least 1 was expected"),
         (lambda m, x: m.search(x(2, 4), 1.5), TypeError, "k is 1.5, where an integer was expected"),
-        (lambda m, x: m.read(x(2, 4), 1, x(3)), ValueError, r"strength has shape \(3,\), where a number, \(\) or \(2,\)"),
+        (
+            lambda m, x: m.read(x(2, 4), 1, x(3)),
+            ValueError,
+            r"strength has shape \(3,\), where a number, \(\) or \(2,\)",
+        ),
         (lambda m, x: m.read(x(2, 4), 1, float("inf")), ValueError, "strength 0 is inf, where a finite number was exp"),
         (lambda m, x: m.read(x(2, 4) * float("nan"), 1), ValueError, "the square of query 0 is NaN, where a finite"),
-        (lambda m, x: KeyValueMemory(0, 3, 20), ValueError, "key_size = 0 does not work: it must be a whole number from 1"),
+        (
+            lambda m, x: KeyValueMemory(0, 3, 20),
+            ValueError,
+            "key_size = 0 does not work: it must be a whole number from 1",
+        ),
         (lambda m, x: KeyValueMemory(4, 3, 20, index="best"), ValueError, "index is 'best', where one of auto, linear"),
         (lambda m, x: KeyValueMemory(4, 3, 20, dtype=torch.half), TypeError, "dtype is torch.float16, where"),
     ],
@@ -317,7 +353,7 @@ def test_threads_take_turns() -> None:
             for _ in range(100):
                 words = memory.write(torch.randn(3, 4, generator=generator), torch.full((3, 3), float(seed)))
                 memory.update(words, torch.randn(3, 4, generator=generator))
-                memory.read(torch.randn(2, 4, generator=generator), 5).sum().backward()
+                torch.autograd.backward(memory.read(torch.randn(2, 4, generator=generator), 5).sum())
                 memory.state_dict()
         except Exception as error:  # whatever it is, the test shows it
             failures.append(error)
@@ -331,7 +367,9 @@ def test_threads_take_turns() -> None:
     assert len(memory) == 500
     everything, similarities = memory.search(torch.randn(1, 4), 500)
     assert sorted(everything[0].tolist()) == list(range(500))
-    torch.testing.assert_close(reloaded_as(memory).search(memory.keys([7]), 500)[1], memory.search(memory.keys([7]), 500)[1])
+    torch.testing.assert_close(
+        reloaded_as(memory).search(memory.keys([7]), 500)[1], memory.search(memory.keys([7]), 500)[1]
+    )
     assert similarities.isfinite().all()
 
 

@@ -343,7 +343,8 @@ fn what_does_not_fit_is_named_and_changes_nothing() {
     let read = memory.read(&[1.0; 3], &[1.0], 1, false, false).unwrap();
     assert!(matches!(read.backward(None, None), Err(Error::Order(_))));
     assert!(key_value::to_bytes(&memory).unwrap() == before);
-    for config in [Config { key_size: 0, ..Default::default() }, Config { memory_size: 1 << 40, ..Default::default() }] {
+    for config in [Config { key_size: 0, ..Default::default() }, Config { memory_size: 1 << 40, ..Default::default() }]
+    {
         assert!(matches!(KeyValueMemory::<f32>::new(config), Err(Error::Config { .. })));
     }
 }
@@ -362,9 +363,24 @@ fn states_that_do_not_fit_leave_the_memory_as_it_is() {
         assert_eq!(reason, sentence);
         assert!(key_value::to_bytes(&memory).unwrap() == before);
     };
-    refused("keys", &[2, 3], Values::Real(vec![1.0; 6]), "`values` has numbers of shape [3, 2], where shape [2, 2] was expected");
-    refused("keys", &[3, 3], Values::Real(vec![1e200; 9]), "the square of key 0 is inf, where a finite number was expected");
-    refused("order", &[4], Values::Whole(vec![0, 2, 3, 4]), "`order` does not begin with the words from 3 on, which hold no entry");
+    refused(
+        "keys",
+        &[2, 3],
+        Values::Real(vec![1.0; 6]),
+        "`values` has numbers of shape [3, 2], where shape [2, 2] was expected",
+    );
+    refused(
+        "keys",
+        &[3, 3],
+        Values::Real(vec![1e200; 9]),
+        "the square of key 0 is inf, where a finite number was expected",
+    );
+    refused(
+        "order",
+        &[4],
+        Values::Whole(vec![0, 2, 3, 4]),
+        "`order` does not begin with the words from 3 on, which hold no entry",
+    );
     refused("order", &[2], Values::Whole(vec![0, 3]), "`order` is not an order of all 5 words");
     refused("more", &[0], Values::Whole(vec![]), "there is no place for `more`");
 
@@ -374,6 +390,48 @@ fn states_that_do_not_fit_leave_the_memory_as_it_is() {
     // Another index, and another precision, will do.
     let loaded = key_value::from_bytes::<f32>(&before, &config(5, IndexKind::Lsh)).unwrap();
     assert_eq!(loaded.len(), 3);
+}
+
+/// Where keys lie in many small clusters that all change, lists keep traces of what they held. More checks find the keys.
+#[test]
+fn more_checks_find_more() {
+    const WORDS: usize = 20_000;
+    let mut state = 1u64;
+    let mut normal = move || {
+        let mut unit = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1 << 24) as f32
+        };
+        (0..12).map(|_| unit()).sum::<f32>() - 6.0
+    };
+    let mut draw = |count: usize| -> Vec<f32> {
+        let centres: Vec<f32> = (0..WORDS / 50 * 32).map(|_| normal()).collect();
+        let centre = |place: usize| centres[place / 32 * 7919 % (WORDS / 50) * 32 + place % 32];
+        (0..count * 32).map(|place| centre(place) + 0.3 * normal()).collect()
+    };
+    let rounds = [draw(WORDS), draw(WORDS), draw(WORDS)];
+    let queries: Vec<f32> = rounds[2].chunks_exact(32).step_by(197).flatten().map(|x| 1.02 * x + 0.02).collect();
+    let find = |index, index_checks| {
+        let config = Config { key_size: 32, value_size: 1, memory_size: WORDS, index, index_checks };
+        let mut memory = KeyValueMemory::<f32>::new(config).unwrap();
+        for keys in &rounds {
+            memory.write(keys, &[0.0; WORDS]).unwrap();
+        }
+        memory.search(&queries, 4, false).unwrap().clone()
+    };
+    let best = find(IndexKind::Linear, 0);
+    let recall = |checks| {
+        let found = find(IndexKind::Ivf, checks);
+        let count = queries.len() / 32;
+        let right = (0..count).flat_map(|query| {
+            let words = best.words(query);
+            found.words(query).iter().filter(move |word| words.contains(word))
+        });
+        right.count() as f64 / (4 * count) as f64
+    };
+    let (usual, more) = (recall(0), recall(4 * 2048));
+    println!("{usual:.3} by default, {more:.3} with four times the checks");
+    assert!(more >= 0.95 && more >= usual, "{usual:.3}, {more:.3}");
 }
 
 #[test]

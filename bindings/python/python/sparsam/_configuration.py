@@ -64,8 +64,8 @@ def _declared() -> tuple[tuple[str, ...], dict[str, dict[str, Option]], dict[str
 
 
 CONTROLLERS, OPTIONS, KEY_VALUE_OPTIONS = _declared()
-"""The names of controllers, the default first; the options of every model's memory by their names; and those of a key-value
-memory."""
+"""The names of controllers, the default first; the options of every model's memory by their names; and those of a
+key-value memory."""
 
 
 def given(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

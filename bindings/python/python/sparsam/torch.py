@@ -6,8 +6,8 @@
     output, state = model(input, state=None, lengths=None, starts=None)
     trace = model.trace(input)  # what the memory did
 
-:class:`SparseMemory` is the memory of the sparse ones, for a controller of your own; :class:`KeyValueMemory` holds entries
-that are found by their keys, for episodic memories and nearest neighbours.
+:class:`SparseMemory` is the memory of the sparse ones, for a controller of your own; :class:`KeyValueMemory` holds
+entries that are found by their keys, for episodic memories and nearest neighbours.
 
 Work is done on the CPU, without the interpreter's lock. Tensors on another device are accepted; they are copied to the
 CPU, and results are copied back to the module's device.
@@ -1270,19 +1270,19 @@ class _Read(torch.autograd.Function):
 
 
 class KeyValueMemory(nn.Module):
-    """Entries of a key and a value, found by their keys, as an index of FAISS beside a tensor of values would hold them; but
-    the index follows every change of a key, and what is read has gradients. It is what neural episodic control calls a
-    differentiable neural dictionary (Pritzel et al. 2017), what a kNN language model looks up (Khandelwal et al. 2020), and
-    what memorising transformers attend to (Wu et al. 2022).
+    """Entries of a key and a value, found by their keys, as an index of FAISS beside a tensor of values would hold
+    them; but the index follows every change of a key, and what is read has gradients. It is what neural episodic
+    control calls a differentiable neural dictionary (Pritzel et al. 2017), what a kNN language model looks up
+    (Khandelwal et al. 2020), and what memorising transformers attend to (Wu et al. 2022).
 
     Every entry stands in a word, a number from 0 on. A full memory overwrites the entries least recently used: written,
     updated, or found by a read. The similarity of a query and a key is their cosine, u·v / (√(u·u + ε) √(v·v + ε)) with
     ε = 10⁻⁶, so that a key of zeros has similarity 0 to every query.
 
-    A module without parameters: its entries are in ``state_dict``, and in that of a module that it is a part of. Pickles,
-    files and :func:`copy.deepcopy` cost the entries that there are, and hold no gradients. Numbers are kept on the CPU as
-    ``dtype``; tensors in half precision are cast to it, and tensors on another device copied. One call at a time uses a
-    memory; it runs on the calling thread, without the interpreter's lock.
+    A module without parameters: its entries are in ``state_dict``, and in that of a module that it is a part of.
+    Pickles, files and :func:`copy.deepcopy` cost the entries that there are, and hold no gradients. Numbers are kept on
+    the CPU as ``dtype``; tensors in half precision are cast to it, and tensors on another device copied. One call at a
+    time uses a memory; it runs on the calling thread, without the interpreter's lock.
 
     Args:
         key_size: numbers in a key, K.
@@ -1381,8 +1381,8 @@ class KeyValueMemory(nn.Module):
         return _array(tensor.long()), tensor.device
 
     def write(self, keys: Tensor, values: Tensor) -> Tensor:
-        """Writes entries: to words that hold none, from 0 on, then to those least recently used, whose entries are lost.
-        No gradient flows from a read to what was written.
+        """Writes entries: to words that hold none, from 0 on, then to those least recently used, whose entries are
+        lost. No gradient flows from a read to what was written.
 
         Args:
             keys: of shape (n, K).
@@ -1393,8 +1393,8 @@ class KeyValueMemory(nn.Module):
 
         Raises:
             TypeError: another dtype than the memory's, or half precision.
-            ValueError: shapes that do not fit; more entries than words; a number that is not finite, or a key whose square
-                is not. Nothing is then written.
+            ValueError: shapes that do not fit; more entries than words; a number that is not finite, or a key whose
+                square is not. Nothing is then written.
         """
         _refuse_tracing()
         keys = self._numbers("keys", keys, self.key_size)
@@ -1403,11 +1403,9 @@ class KeyValueMemory(nn.Module):
             raise ValueError(f"values has {len(values)} rows, where keys has {len(keys)}")
         return torch.from_numpy(self._memory.write(_array(keys), _array(values))).to(keys.device)
 
-    def update(
-        self, words: Tensor | Iterable[int], keys: Tensor | None = None, values: Tensor | None = None
-    ) -> None:
-        """Changes the keys, the values, or both, of entries, which count as used. The index follows. Of a word that is named
-        twice the last content stays. Gradients that the entries have stay until :meth:`zero_gradients`.
+    def update(self, words: Tensor | Iterable[int], keys: Tensor | None = None, values: Tensor | None = None) -> None:
+        """Changes the keys, the values, or both, of entries, which count as used. The index follows. Of a word that is
+        named twice the last content stays. Gradients that the entries have stay until :meth:`zero_gradients`.
 
         Args:
             words: (n,), as :meth:`write` and :meth:`read` give them.
@@ -1429,8 +1427,8 @@ class KeyValueMemory(nn.Module):
         self._memory.update(numbers, *arrays)
 
     def search(self, queries: Tensor, k: int, *, count_as_use: bool = False) -> tuple[Tensor, Tensor]:
-        """The ``k`` entries most similar to each query, most similar first, ties to the lower word; fewer if there are not
-        so many entries. No gradients.
+        """The ``k`` entries most similar to each query, most similar first, ties to the lower word; fewer if there are
+        not so many entries. No gradients.
 
         Args:
             queries: of shape (q, K).
@@ -1484,9 +1482,9 @@ class KeyValueMemory(nn.Module):
         """Reads: for each query Σ w(i) value(i) over the ``k`` entries i most similar to it, with the weights
         w = softmax(strength · similarity(i)), as SAM reads its words. What an empty memory gives is zero.
 
-        While gradients are enabled a read has a backward pass, which reaches the queries, the strengths, and the entries that
-        were read (:meth:`gradients`). It is that of the keys and values at the time of the read, whatever was written or
-        updated since. No gradient flows through the choice of entries.
+        While gradients are enabled a read has a backward pass, which reaches the queries, the strengths, and the
+        entries that were read (:meth:`gradients`). It is that of the keys and values at the time of the read, whatever
+        was written or updated since. No gradient flows through the choice of entries.
 
         Args:
             queries: of shape (q, K).
@@ -1525,8 +1523,8 @@ class KeyValueMemory(nn.Module):
         """The gradients that backward passes brought to entries since :meth:`zero_gradients`, summed.
 
         Returns:
-            The words of these entries, (m,), rising; the gradients of their keys, (m, K), and of their values, (m, V). An
-            entry that was overwritten is not among them, even if the backward pass came afterwards.
+            The words of these entries, (m,), rising; the gradients of their keys, (m, K), and of their values, (m, V).
+            An entry that was overwritten is not among them, even if the backward pass came afterwards.
         """
         words, keys, values = (torch.from_numpy(array) for array in self._memory.gradients())
         return words, keys, values
@@ -1564,8 +1562,8 @@ class KeyValueMemory(nn.Module):
         return torch.frombuffer(bytearray(self._memory.bytes()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Takes over the entries of a memory of the same sizes, in the place of what there is; ``load_state_dict`` calls it.
-        The index may be another; an approximate one is built anew from the keys.
+        """Takes over the entries of a memory of the same sizes, in the place of what there is; ``load_state_dict``
+        calls it. The index may be another; an approximate one is built anew from the keys.
 
         Raises:
             ValueError: it is of a memory of other sizes, or damaged. The memory then stays as it is.
@@ -1578,7 +1576,7 @@ class KeyValueMemory(nn.Module):
         return {**self.__dict__, "_memory": self._memory.bytes()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         kept, self._memory = state["_memory"], self._empty()
         self._memory.load(kept)
 
