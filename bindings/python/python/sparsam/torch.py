@@ -1271,9 +1271,9 @@ class _Read(torch.autograd.Function):
 
 class KeyValueMemory(nn.Module):
     """Entries of a key and a value, found by their keys, as an index of FAISS beside a tensor of values would hold
-    them; but the index follows every change of a key, and what is read has gradients. It is what neural episodic
-    control calls a differentiable neural dictionary (Pritzel et al. 2017), what a kNN language model looks up
-    (Khandelwal et al. 2020), and what memorising transformers attend to (Wu et al. 2022).
+    them; but the index is never trained or built anew, however the keys change, and what is read has gradients. It is
+    what neural episodic control calls a differentiable neural dictionary (Pritzel et al. 2017), what a kNN language
+    model looks up (Khandelwal et al. 2020), and what memorising transformers attend to (Wu et al. 2022).
 
     Every entry stands in a word, a number from 0 on. A full memory overwrites the entries least recently used: written,
     updated, or found by a read. The similarity of a query and a key is their cosine, u·v / (√(u·u + ε) √(v·v + ε)) with
@@ -1404,8 +1404,9 @@ class KeyValueMemory(nn.Module):
         return torch.from_numpy(self._memory.write(_array(keys), _array(values))).to(keys.device)
 
     def update(self, words: Tensor | Iterable[int], keys: Tensor | None = None, values: Tensor | None = None) -> None:
-        """Changes the keys, the values, or both, of entries, which count as used. The index follows. Of a word that is
-        named twice the last content stays. Gradients that the entries have stay until :meth:`zero_gradients`.
+        """Changes the keys, the values, or both, of entries, which count as used; with neither they merely count so. The
+        index follows. Of a word that is named twice the last content stays. Gradients that the entries have stay until
+        :meth:`zero_gradients`.
 
         Args:
             words: (n,), as :meth:`write` and :meth:`read` give them.
