@@ -121,7 +121,7 @@ pub(super) struct Limits {
     /// Once this many words are found, lists that are not likely to hold better ones are left out.
     pub enough: usize,
     /// How much better than its mean and spread let expect a list's best word may be, as a share of what is missing to a
-    /// cosine of 1.
+    /// cosine of 1; and how many times as many groups as usual are looked through.
     pub slack: f32,
     /// Words that are named.
     pub candidates: usize,
@@ -214,7 +214,7 @@ impl Tree {
         self.query.set(direction);
         found.start(limits.candidates);
         self.lists.start(limits.lists);
-        self.groups.start(self.groups_to_look_through());
+        self.groups.start((limits.slack * self.groups_to_look_through() as f32) as usize);
         let [words, lists, groups] = &self.levels;
         if groups.count() == 0 {
             return;
