@@ -1404,9 +1404,9 @@ class KeyValueMemory(nn.Module):
         return torch.from_numpy(self._memory.write(_array(keys), _array(values))).to(keys.device)
 
     def update(self, words: Tensor | Iterable[int], keys: Tensor | None = None, values: Tensor | None = None) -> None:
-        """Changes the keys, the values, or both, of entries, which count as used; with neither they merely count so. The
-        index follows. Of a word that is named twice the last content stays. Gradients that the entries have stay until
-        :meth:`zero_gradients`.
+        """Changes the keys, the values, or both, of entries, which count as used; with neither they merely count so.
+        The index follows. Of a word that is named twice the last content stays. Gradients that the entries have stay
+        until :meth:`zero_gradients`.
 
         Args:
             words: (n,), as :meth:`write` and :meth:`read` give them.
