@@ -5,6 +5,7 @@
 
 mod array;
 mod failure;
+mod key_value;
 mod memory;
 mod network;
 mod number;
@@ -19,6 +20,8 @@ use pyo3::prelude::*;
 /// What the Python files of `sparsam` call.
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::key_value::{KeyValueMemory, KeyValueRead};
     #[pymodule_export]
     use super::memory::{Memory, MemoryState, MemoryStep};
     #[pymodule_export]

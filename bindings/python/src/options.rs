@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use serde_json::{Value, json};
+use sparsam::memory::key_value;
 use sparsam::option::{ConfigOption, Declared, Kind};
 use sparsam::{ControllerKind, Model};
 
@@ -33,7 +34,8 @@ fn declaration(option: &ConfigOption) -> Value {
     })
 }
 
-/// The names of the controllers, the default first; and of every model its name and the options of its memory: as JSON.
+/// The names of the controllers, the default first; of every model its name and the options of its memory; and the options of a
+/// key-value memory: as JSON.
 #[pyfunction]
 pub fn declarations() -> String {
     let options = |name: &str| Model::by_name(name).map_or_else(Vec::new, |model| model.options());
@@ -41,5 +43,7 @@ pub fn declarations() -> String {
         let options: Vec<_> = options(name).iter().map(declaration).collect();
         json!({ "name": name, "options": options })
     });
-    json!({ "controllers": ControllerKind::NAMES, "models": models.collect::<Vec<_>>() }).to_string()
+    let key_value: Vec<_> = key_value::Config::default().options().iter().map(declaration).collect();
+    json!({ "controllers": ControllerKind::NAMES, "models": models.collect::<Vec<_>>(), "key_value": key_value })
+        .to_string()
 }

@@ -51,3 +51,13 @@ def test_the_cost_of_a_device_prints_a_table() -> None:
     rows = [line.split("|")[1:-1] for line in result.stdout.splitlines() if line.startswith("|")][2:]
     assert [row[0].strip() for row in rows] == ["2", "3"]
     assert all(float(number) > 0 for row in rows for number in row[1:])
+
+
+def test_the_cost_of_an_episodic_memory_prints_a_table() -> None:
+    options = ["--sizes", "500", "--steps", "10"]
+    command = [sys.executable, str(FOLDER / "key_value.py"), *options]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    rows = [line.split("|")[1:-1] for line in result.stdout.splitlines() if line.startswith("|")][2:]
+    assert rows[0][0].strip() == "sparsam"
+    assert all(float(row[3]) > 0.9 and float(row[4]) > 0 for row in rows)

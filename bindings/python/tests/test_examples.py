@@ -49,6 +49,12 @@ def test_the_latest_state_of_sensors_is_told() -> None:
     assert "180 reports: " in text
 
 
+def test_neighbours_are_better_with_keys_in_step() -> None:
+    right = [float(share) for share in re.findall(r"sparsam, keys .*: (\S+) % right", run("episodic_memory.py"))]
+    assert len(right) == 2
+    assert right[1] > right[0] + 3
+
+
 def test_a_stream_survives_restarts(tmp_path: Path) -> None:
     def stream(name: str, steps: int) -> list[str]:
         options = ["--folder", str(tmp_path / name), "--steps", str(steps), "--save-every", "200"]

@@ -151,6 +151,22 @@ pub enum Error {
         /// Time steps given.
         steps: usize,
     },
+    /// More entries at once than a memory has words.
+    #[error("{entries} entries were to be written at once to a memory of {memory_size} words; write fewer at a time")]
+    TooManyEntries {
+        /// As many as were given.
+        entries: usize,
+        /// Words that there are.
+        memory_size: usize,
+    },
+    /// Words that hold no entry yet.
+    #[error("{} never written: the memory holds {written}; name words that a write gave", were(words))]
+    NotWritten {
+        /// The words.
+        words: Vec<u32>,
+        /// The words that hold one.
+        written: String,
+    },
     /// A call in the wrong order.
     #[error("{0}")]
     Order(&'static str),
@@ -201,6 +217,20 @@ impl Error {
     }
 }
 
+/// "word 7 was", "words 7, 8 and 9 were", and no more than the first ten by number.
+fn were(words: &[u32]) -> String {
+    const NAMED: usize = 10;
+    let mut names: Vec<String> = words.iter().take(NAMED).map(u32::to_string).collect();
+    if words.len() > NAMED {
+        names.push(format!("{} more", words.len() - NAMED));
+    }
+    match names.split_last() {
+        Some((last, [])) => format!("word {last} was"),
+        Some((last, others)) => format!("words {} and {last} were", others.join(", ")),
+        None => "no words were".into(),
+    }
+}
+
 /// Bytes as a person reads them: "39.2 GiB".
 pub fn size(bytes: u128) -> String {
     let (mut scaled, mut units) = (bytes as f64, ["KiB", "MiB", "GiB", "TiB"].iter().peekable());
@@ -215,6 +245,18 @@ pub fn size(bytes: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_named_up_to_ten() {
+        let sentence = |words: std::ops::Range<u32>| {
+            let written = "none".into();
+            Error::NotWritten { words: words.collect(), written }.to_string()
+        };
+        let end = "never written: the memory holds none; name words that a write gave";
+        assert_eq!(sentence(7..8), format!("word 7 was {end}"));
+        assert_eq!(sentence(7..10), format!("words 7, 8 and 9 were {end}"));
+        assert_eq!(sentence(0..13), format!("words 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 3 more were {end}"));
+    }
 
     #[test]
     fn sizes_have_a_unit_that_suits() {

@@ -11,8 +11,9 @@
 //! | controllers | [`ControllerKind`] |
 //! | indexes | [`index`] |
 //! | losses, optimisers, gradient clipping | [`nn`] |
-//! | files | [`checkpoint`], [`state`] |
+//! | files | [`checkpoint`], [`state`], [`key_value`] |
 //! | a memory without a network | [`memory`] |
+//! | entries of keys and values, found by their keys | [`memory::KeyValueMemory`] |
 //!
 //! The folder `examples` has `train`, `stream`, `save_and_resume` and `memory_alone`.
 //!
@@ -44,7 +45,7 @@ mod system;
 pub use arrays::{Array, Arrays, NO_WORD, Values};
 pub use controller::ControllerKind;
 pub use error::Error;
-pub use format::{checkpoint, state};
+pub use format::{checkpoint, key_value, state};
 pub use kernels::Real;
 pub use memory::Model;
 pub use network::{Network, NetworkConfig, Parameters, Runner, Sequences};

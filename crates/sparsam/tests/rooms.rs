@@ -16,6 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["memory::gates", "memory::interface", "memory::options", "memory::softmax", "memory::trace"],
     &["memory::sharpen"],
     &["memory::dense", "memory::sparse"],
+    &["memory::key_value"],
     // The trait, the registry and the models.
     &["memory"],
     &["controller"],

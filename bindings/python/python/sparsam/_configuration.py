@@ -53,16 +53,19 @@ class Option:
         return value
 
 
-def _declared() -> tuple[tuple[str, ...], dict[str, dict[str, Option]]]:
+def _declared() -> tuple[tuple[str, ...], dict[str, dict[str, Option]], dict[str, Option]]:
     declared = json.loads(_core.declarations())
-    models = {
-        model["name"]: {option["name"]: Option(**option) for option in model["options"]} for model in declared["models"]
-    }
-    return tuple(declared["controllers"]), models
+
+    def by_name(options: list[dict[str, Any]]) -> dict[str, Option]:
+        return {option["name"]: Option(**option) for option in options}
+
+    models = {model["name"]: by_name(model["options"]) for model in declared["models"]}
+    return tuple(declared["controllers"]), models, by_name(declared["key_value"])
 
 
-CONTROLLERS, OPTIONS = _declared()
-"""The names of controllers, the default first; and the options of every model's memory by their names."""
+CONTROLLERS, OPTIONS, KEY_VALUE_OPTIONS = _declared()
+"""The names of controllers, the default first; the options of every model's memory by their names; and those of a
+key-value memory."""
 
 
 def given(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@
     output, state = model(input, state=None, lengths=None, starts=None)
     trace = model.trace(input)  # what the memory did
 
-:class:`SparseMemory` is the memory of the sparse ones, for a controller of your own.
+:class:`SparseMemory` is the memory of the sparse ones, for a controller of your own; :class:`KeyValueMemory` holds
+entries that are found by their keys, for episodic memories and nearest neighbours.
 
 Work is done on the CPU, without the interpreter's lock. Tensors on another device are accepted; they are copied to the
 CPU, and results are copied back to the module's device.
@@ -23,11 +24,12 @@ Example:
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from os import PathLike
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +47,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from sparsam import _core
-from sparsam._configuration import Configuration, check_lengths, checked_bound, given
+from sparsam._configuration import KEY_VALUE_OPTIONS, Configuration, check_lengths, checked_bound, given, integer
 from sparsam._core import State
 from sparsam._network import Trace, Traced
 
@@ -56,6 +58,7 @@ __all__ = [
     "SAM",
     "SDNC",
     "AdaptiveClip",
+    "KeyValueMemory",
     "MemoryState",
     "SparseMemory",
     "State",
@@ -1200,6 +1203,391 @@ class SparseMemory(nn.Module):
         raise RuntimeError(_UNTRACED.format("scripted by torch.jit.script", _TO_FILES))
 
 
+class _Rows(torch.autograd.Function):
+    """Where the gradients of the keys and values that a read took end: in the memory, and not in a tensor.
+
+    It hands a number to the read, which the engine therefore goes back through first. Where only the gradients of other
+    inputs are asked for (``torch.autograd.grad``) the engine leaves it out, and the memory gets none.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, memory: _core.KeyValueMemory, left: list[Any], anchor: Tensor) -> Tensor:
+        ctx.memory, ctx.left = memory, left
+        return anchor.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> tuple[None, None, None]:
+        if ctx.left:
+            ctx.memory.accumulate(*ctx.left)
+            ctx.left.clear()
+        return None, None, None
+
+
+class _Read(torch.autograd.Function):
+    """A read of a key-value memory that has a backward pass. It keeps the keys and values as they were."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        memory: _core.KeyValueMemory,
+        left: list[Any],
+        k: int,
+        count_as_use: bool,
+        queries: Tensor,
+        strengths: Tensor,
+        rows: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        *given, ctx.read = memory.read(_array(queries), _array(strengths), k, count_as_use, True)
+        ctx.left = left
+        ctx.sources = (queries, strengths)
+        # PyTorch then raises at a second backward pass over a graph that was not retained.
+        ctx.save_for_backward(rows)
+        ctx.set_materialize_grads(False)
+        read, words, weights = (torch.from_numpy(array).to(queries.device) for array in given)
+        ctx.mark_non_differentiable(words)
+        return read, words, weights
+
+    @staticmethod
+    def backward(
+        ctx: Any, read_gradient: Tensor | None, _: None, weight_gradient: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        (rows,) = ctx.saved_tensors
+        with torch.no_grad():
+            over_read, over_weights = (
+                None if gradient is None else _array(gradient) for gradient in (read_gradient, weight_gradient)
+            )
+            over_queries, over_strengths, over_keys, over_values = ctx.read.backward(over_read, over_weights)
+            # Of a pass before this one that did not come for them nothing stays.
+            ctx.left[:] = [ctx.read, over_keys, over_values]
+            gradients = [
+                torch.from_numpy(over).view(source.shape).to(source.device) if wanted else None
+                for over, source, wanted in zip(
+                    (over_queries, over_strengths), ctx.sources, ctx.needs_input_grad[4:6], strict=True
+                )
+            ]
+        over = _once(gradients, (read_gradient, weight_gradient, *ctx.sources))
+        return None, None, None, None, *over, torch.ones_like(rows)
+
+
+class KeyValueMemory(nn.Module):
+    """Entries of a key and a value, found by their keys, as an index of FAISS beside a tensor of values would hold
+    them; but the index is never trained or built anew, however the keys change, and what is read has gradients. It is
+    what neural episodic control calls a differentiable neural dictionary (Pritzel et al. 2017), what a kNN language
+    model looks up (Khandelwal et al. 2020), and what memorising transformers attend to (Wu et al. 2022).
+
+    Every entry stands in a word, a number from 0 on. A full memory overwrites the entries least recently used: written,
+    updated, or found by a read. The similarity of a query and a key is their cosine, u·v / (√(u·u + ε) √(v·v + ε)) with
+    ε = 10⁻⁶, so that a key of zeros has similarity 0 to every query.
+
+    A module without parameters: its entries are in ``state_dict``, and in that of a module that it is a part of.
+    Pickles, files and :func:`copy.deepcopy` cost the entries that there are, and hold no gradients. Numbers are kept on
+    the CPU as ``dtype``; tensors in half precision are cast to it, and tensors on another device copied. One call at a
+    time uses a memory; it runs on the calling thread, without the interpreter's lock.
+
+    Args:
+        key_size: numbers in a key, K.
+        value_size: numbers in a value, V.
+        memory_size: entries that there is room for, N. Room that is not used costs nothing.
+        index: how similar keys are found, as in :class:`SAM`.
+        index_checks: keys that an approximate index compares with a query, about; 0 leaves it to the index.
+        dtype: ``torch.float32`` or ``torch.float64``; PyTorch's default if none is given.
+
+    Example:
+        >>> import torch
+        >>> from sparsam.torch import KeyValueMemory
+        >>> memory = KeyValueMemory(key_size=16, value_size=4, memory_size=100_000)
+        >>> words = memory.write(torch.randn(50, 16), torch.randn(50, 4))
+        >>> queries = torch.randn(8, 16, requires_grad=True)
+        >>> memory.read(queries, k=5).square().mean().backward()
+        >>> words, keys, values = memory.gradients()  # of the entries that were read
+        >>> memory.update(words, memory.keys(words) - 0.1 * keys, memory.values(words) - 0.1 * values)
+        >>> memory.zero_gradients()
+    """
+
+    def __init__(
+        self,
+        key_size: int,
+        value_size: int,
+        memory_size: int,
+        *,
+        index: str = "auto",
+        index_checks: int = 0,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        given = locals()
+        super().__init__()
+        self._options = {name: option.checked(given[name]) for name, option in KEY_VALUE_OPTIONS.items()}
+        self._dtype = _checked_dtype(dtype)
+        self._memory = self._empty()
+        # Reads hang on it, so that they have a backward pass where nothing but the entries has gradients.
+        self._anchor = torch.zeros((), requires_grad=True)
+
+    def _empty(self) -> _core.KeyValueMemory:
+        return _core.KeyValueMemory(json.dumps(self._options), self._dtype == torch.float64)
+
+    @property
+    def key_size(self) -> int:
+        """Numbers in a key, K."""
+        size: int = self._options["key_size"]
+        return size
+
+    @property
+    def value_size(self) -> int:
+        """Numbers in a value, V."""
+        size: int = self._options["value_size"]
+        return size
+
+    @property
+    def memory_size(self) -> int:
+        """Entries that there is room for, N."""
+        size: int = self._options["memory_size"]
+        return size
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What keys and values are kept in."""
+        return self._dtype
+
+    def __len__(self) -> int:
+        """Entries that there are. They stand in words 0 to one less than that."""
+        return len(self._memory)
+
+    def __bool__(self) -> bool:
+        """True, as of any module: an empty memory is one too."""
+        return True
+
+    def _numbers(self, name: str, tensor: Tensor, size: int) -> Tensor:
+        """The tensor in the memory's dtype, of two dimensions."""
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} is a {type(tensor).__name__}, where a Tensor was expected")
+        tensor = _half(tensor, self._dtype)
+        if tensor.dtype != self._dtype:
+            raise TypeError(
+                f"{name} has dtype {tensor.dtype}, where the memory's {self._dtype} was expected; "
+                f"{name}.to(memory.dtype) has it"
+            )
+        if tensor.dim() != 2 or tensor.shape[1] != size:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, where (n, {size}) was expected")
+        return tensor
+
+    def _words(self, words: Tensor | Iterable[int]) -> tuple[NDArray[Any], torch.device]:
+        tensor = words if isinstance(words, Tensor) else torch.as_tensor(words)
+        if tensor.numel() == 0:
+            tensor = tensor.long()
+        if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+            raise TypeError(f"words has dtype {tensor.dtype}, where the numbers of words, torch.int64, were expected")
+        if tensor.dim() != 1:
+            raise ValueError(f"words has shape {tuple(tensor.shape)}, where (n,) was expected")
+        return _array(tensor.long()), tensor.device
+
+    def write(self, keys: Tensor, values: Tensor) -> Tensor:
+        """Writes entries: to words that hold none, from 0 on, then to those least recently used, whose entries are
+        lost. No gradient flows from a read to what was written.
+
+        Args:
+            keys: of shape (n, K).
+            values: of shape (n, V).
+
+        Returns:
+            The word of each, (n,), ``torch.int64``.
+
+        Raises:
+            TypeError: another dtype than the memory's, or half precision.
+            ValueError: shapes that do not fit; more entries than words; a number that is not finite, or a key whose
+                square is not. Nothing is then written.
+        """
+        _refuse_tracing()
+        keys = self._numbers("keys", keys, self.key_size)
+        values = self._numbers("values", values, self.value_size)
+        if len(values) != len(keys):
+            raise ValueError(f"values has {len(values)} rows, where keys has {len(keys)}")
+        return torch.from_numpy(self._memory.write(_array(keys), _array(values))).to(keys.device)
+
+    def update(self, words: Tensor | Iterable[int], keys: Tensor | None = None, values: Tensor | None = None) -> None:
+        """Changes the keys, the values, or both, of entries, which count as used; with neither they merely count so.
+        The index follows. Of a word that is named twice the last content stays. Gradients that the entries have stay
+        until :meth:`zero_gradients`.
+
+        Args:
+            words: (n,), as :meth:`write` and :meth:`read` give them.
+            keys: of shape (n, K).
+            values: of shape (n, V).
+
+        Raises:
+            TypeError: as :meth:`write`.
+            ValueError: a word that holds no entry; otherwise as :meth:`write`. Nothing is then changed.
+        """
+        _refuse_tracing()
+        numbers, _ = self._words(words)
+        arrays = []
+        for name, rows, size in (("keys", keys, self.key_size), ("values", values, self.value_size)):
+            rows = None if rows is None else self._numbers(name, rows, size)
+            if rows is not None and len(rows) != len(numbers):
+                raise ValueError(f"{name} has {len(rows)} rows, where words has {len(numbers)}")
+            arrays.append(None if rows is None else _array(rows))
+        self._memory.update(numbers, *arrays)
+
+    def search(self, queries: Tensor, k: int, *, count_as_use: bool = False) -> tuple[Tensor, Tensor]:
+        """The ``k`` entries most similar to each query, most similar first, ties to the lower word; fewer if there are
+        not so many entries. No gradients.
+
+        Args:
+            queries: of shape (q, K).
+            k: entries for each.
+            count_as_use: whether they count as used: query after query, the least similar of each first.
+
+        Returns:
+            Words, ``torch.int64``, and similarities, each of shape (q, min(k, len(memory))).
+
+        Raises:
+            TypeError: as :meth:`write`.
+            ValueError: shapes that do not fit, or a number that is not finite.
+        """
+        _refuse_tracing()
+        queries = self._numbers("queries", queries, self.key_size)
+        found = self._memory.search(_array(queries), integer("k", k, 1), count_as_use)
+        words, similarities = (torch.from_numpy(array).to(queries.device) for array in found)
+        return words, similarities
+
+    @overload
+    def read(
+        self,
+        queries: Tensor,
+        k: int,
+        strength: float | Tensor = ...,
+        *,
+        count_as_use: bool = ...,
+        with_words: Literal[False] = ...,
+    ) -> Tensor: ...
+
+    @overload
+    def read(
+        self,
+        queries: Tensor,
+        k: int,
+        strength: float | Tensor = ...,
+        *,
+        count_as_use: bool = ...,
+        with_words: Literal[True],
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
+
+    def read(
+        self,
+        queries: Tensor,
+        k: int,
+        strength: float | Tensor = 10.0,
+        *,
+        count_as_use: bool = True,
+        with_words: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        """Reads: for each query Σ w(i) value(i) over the ``k`` entries i most similar to it, with the weights
+        w = softmax(strength · similarity(i)), as SAM reads its words. What an empty memory gives is zero.
+
+        While gradients are enabled a read has a backward pass, which reaches the queries, the strengths, and the
+        entries that were read (:meth:`gradients`). It is that of the keys and values at the time of the read, whatever
+        was written or updated since. No gradient flows through the choice of entries.
+
+        Args:
+            queries: of shape (q, K).
+            k: entries for each; all if there are fewer.
+            strength: how much more weight a more similar entry has: a number, or a tensor of shape (q,) or ().
+            count_as_use: as in :meth:`search`.
+            with_words: whether to return the words and weights too.
+
+        Returns:
+            What was read, (q, V), in the memory's dtype. With ``with_words`` also the words, ``torch.int64``, and their
+            weights, which have gradients as well, each of shape (q, min(k, len(memory))).
+
+        Raises:
+            TypeError: as :meth:`write`.
+            ValueError: shapes that do not fit, or a number that is not finite.
+        """
+        _refuse_tracing()
+        queries = self._numbers("queries", queries, self.key_size)
+        k = integer("k", k, 1)
+        strengths = torch.as_tensor(strength, dtype=self._dtype, device=queries.device)
+        if strengths.shape not in ((), (len(queries),)):
+            raise ValueError(
+                f"strength has shape {tuple(strengths.shape)}, where a number, () or ({len(queries)},) was expected"
+            )
+        strengths = strengths.expand(len(queries))
+        if torch.is_grad_enabled():
+            left: list[Any] = []
+            rows = _Rows.apply(self._memory, left, self._anchor)
+            read, words, weights = _Read.apply(self._memory, left, k, count_as_use, queries, strengths, rows)
+        else:
+            *given, _ = self._memory.read(_array(queries), _array(strengths), k, count_as_use, False)
+            read, words, weights = (torch.from_numpy(array).to(queries.device) for array in given)
+        return (read, words, weights) if with_words else read
+
+    def gradients(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The gradients that backward passes brought to entries since :meth:`zero_gradients`, summed.
+
+        Returns:
+            The words of these entries, (m,), rising; the gradients of their keys, (m, K), and of their values, (m, V).
+            An entry that was overwritten is not among them, even if the backward pass came afterwards.
+        """
+        words, keys, values = (torch.from_numpy(array) for array in self._memory.gradients())
+        return words, keys, values
+
+    def zero_gradients(self) -> None:
+        """Forgets the gradients of entries."""
+        self._memory.zero_gradients()
+
+    def keys(self, words: Tensor | Iterable[int]) -> Tensor:
+        """The keys in these words, (n, K).
+
+        Raises:
+            TypeError: what is no whole number.
+            ValueError: a word that holds no entry.
+        """
+        numbers, device = self._words(words)
+        return torch.from_numpy(self._memory.rows(numbers, False)).to(device)
+
+    def values(self, words: Tensor | Iterable[int]) -> Tensor:
+        """The values in these words, (n, V).
+
+        Raises:
+            TypeError: what is no whole number.
+            ValueError: a word that holds no entry.
+        """
+        numbers, device = self._words(words)
+        return torch.from_numpy(self._memory.rows(numbers, True)).to(device)
+
+    def clear(self) -> None:
+        """Removes all entries and gradients."""
+        self._memory.clear()
+
+    def get_extra_state(self) -> Tensor:
+        """What ``state_dict`` has of it: the bytes of a safetensors file with the entries and their order of use."""
+        return torch.frombuffer(bytearray(self._memory.bytes()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Takes over the entries of a memory of the same sizes, in the place of what there is; ``load_state_dict``
+        calls it. The index may be another; an approximate one is built anew from the keys.
+
+        Raises:
+            ValueError: it is of a memory of other sizes, or damaged. The memory then stays as it is.
+        """
+        if not isinstance(state, Tensor) or state.dtype != torch.uint8:
+            raise ValueError("the state is not that of a KeyValueMemory, which is a tensor of torch.uint8")
+        self._memory.load(_array(state).tobytes())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_memory": self._memory.bytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        kept, self._memory = state["_memory"], self._empty()
+        self._memory.load(kept)
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self._options.items())
+
+    def __prepare_scriptable__(self) -> None:
+        raise RuntimeError(_UNTRACED.format("scripted by torch.jit.script", _TO_FILES))
+
+
 class AdaptiveClip:
     """Limits the norm of a gradient to a few times what it has been of late, as ``torch.nn.utils.clip_grad_norm_``
     limits it to a fixed number.
@@ -1284,7 +1672,7 @@ class AdaptiveClip:
 
 
 # What torch.load may make of a file that nobody vouches for: their bytes are checked as those of any file are.
-torch.serialization.add_safe_globals([State, MemoryState])
+torch.serialization.add_safe_globals([State, MemoryState, KeyValueMemory])
 
 _MODULES: dict[str, type[SAM | SDNC | DAM | NTM | DNC]] = {"sam": SAM, "sdnc": SDNC, "dam": DAM, "ntm": NTM, "dnc": DNC}
 

@@ -21,20 +21,14 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use safetensors::Dtype;
-
-use super::tensors::{self, Fault, Numbers, Placed, read_header, read_numbers, read_whole, refuse};
+use super::tensors::{self, Fault, Numbers, check_version, read_array, read_header, refuse, text, version};
 use crate::system::file;
-use crate::{Array, Arrays, Error, NetworkConfig, Real, Runner, Values};
+use crate::{Arrays, Error, NetworkConfig, Real, Runner};
 
 /// The metadata's key for the configuration of the network.
 const STATE: &str = "sparsam.state";
 /// The metadata's key for the number of rows.
 const ROWS: &str = "sparsam.rows";
-/// The metadata's key for the version of this format.
-const VERSION: &str = "sparsam.version";
-/// The version written and read here.
-const CURRENT_VERSION: &str = "1";
 
 /// Writes the state of all rows, as it stands, in the place of any older file. Nothing in the runner changes, its tape
 /// included.
@@ -79,20 +73,13 @@ fn unusable(path: String, reason: String) -> Error {
 
 fn encode<T: Real>(runner: &mut Runner<T>) -> Result<Vec<u8>, Fault> {
     let config = serde_json::to_string(runner.config()).map_err(|error| Fault::Reason(error.to_string()))?;
-    let metadata =
-        [(STATE, config), (ROWS, runner.rows().to_string()), (VERSION, CURRENT_VERSION.into())].map(text).into();
+    let metadata = [(STATE, config), (ROWS, runner.rows().to_string()), version()].map(text).into();
     let rows: Vec<Arrays<T>> = (0..runner.rows()).map(|row| runner.save_row(row)).collect();
     for (row, arrays) in rows.iter().enumerate() {
         arrays.check_finite().map_err(|error| of_row(row, error))?;
     }
     let arrays = rows.iter().enumerate().flat_map(|(row, arrays)| {
-        arrays.iter().map(move |(name, array)| {
-            let numbers = match array.values() {
-                Values::Real(values) => Numbers::Real(values),
-                Values::Whole(values) => Numbers::Whole(values),
-            };
-            (format!("{row}.{name}"), array.shape().to_vec(), numbers)
-        })
+        arrays.iter().map(move |(name, array)| (format!("{row}.{name}"), array.shape().to_vec(), Numbers::of(array)))
     });
     tensors::encode(metadata, arrays)
 }
@@ -103,10 +90,6 @@ fn of_row(row: usize, error: Error) -> Fault {
         Error::State { reason, .. } => Fault::Reason(format!("in row {row} {reason}")),
         error => Fault::Other(error),
     }
-}
-
-fn text((key, text): (&str, String)) -> (String, String) {
-    (key.into(), text)
 }
 
 fn decode<T: Real>(
@@ -143,11 +126,7 @@ fn check_metadata(metadata: &BTreeMap<String, String>, config: &NetworkConfig) -
     let (Some(json), Some(rows)) = (metadata.get(STATE), metadata.get(ROWS)) else {
         refuse!("its metadata has no `{STATE}` or no `{ROWS}`; it is no saved state");
     };
-    match metadata.get(VERSION).map(String::as_str) {
-        Some(CURRENT_VERSION) => {}
-        Some(version) => refuse!("it has format {version}, and this sparsam reads format {CURRENT_VERSION}"),
-        None => refuse!("its metadata has no `{VERSION}`, where format {CURRENT_VERSION} was expected"),
-    }
+    check_version(metadata)?;
     match serde_json::from_str::<NetworkConfig>(json) {
         Ok(found) if found == *config => {}
         Ok(_) => {
@@ -162,26 +141,6 @@ fn check_metadata(metadata: &BTreeMap<String, String>, config: &NetworkConfig) -
     }
 }
 
-/// The array of a tensor, whose bytes are known to be there.
-fn read_array<T: Real>(file: &mut impl Read, tensor: &Placed) -> Result<Array<T>, Fault> {
-    let Placed { name, info, .. } = tensor;
-    let length = info.shape.iter().product();
-    let values = match info.dtype {
-        Dtype::U32 => {
-            let mut values = vec![0; length];
-            read_whole(file, tensor, &mut values)?;
-            Values::Whole(values)
-        }
-        Dtype::F32 | Dtype::F64 => {
-            let mut values = vec![T::ZERO; length];
-            read_numbers(file, tensor, &mut values)?;
-            Values::Real(values)
-        }
-        other => refuse!("tensor `{name}` has type {other}, where F32, F64 or U32 was expected"),
-    };
-    Ok(Array::new(info.shape.clone(), values))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -189,7 +148,7 @@ mod tests {
     use super::*;
     use crate::memory::{sam, sdnc};
     use crate::option::{Declared, Value};
-    use crate::{ControllerKind, Model, Network};
+    use crate::{Array, ControllerKind, Model, Network, Values};
 
     /// A small memory, with those of the sizes that it has.
     fn model(name: &str) -> Model {

@@ -16,7 +16,7 @@ use safetensors::tensor::TensorInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::system::{file, notice};
-use crate::{Error, Real};
+use crate::{Array, Error, Real, Values};
 
 /// The longest header that is read. A real one has a few kilobytes; parsing takes a multiple of its length.
 const LONGEST_HEADER: u64 = 16 << 20;
@@ -24,6 +24,11 @@ const LONGEST_HEADER: u64 = 16 << 20;
 const PREFIX: u64 = 8;
 /// Bytes read at a time. A multiple of the length of every number.
 const BLOCK: usize = 1 << 16;
+
+/// The metadata's key for the version of the format of a state.
+const VERSION: &str = "sparsam.version";
+/// The version of states that is written and read here.
+const CURRENT_VERSION: &str = "1";
 
 /// The metadata's key for the checksums of the tensors, as JSON: by name, in hexadecimal.
 const SUMS: &str = "sparsam.checksums";
@@ -113,6 +118,25 @@ fn header_sum_place(json: &[u8]) -> Option<usize> {
     (place + NO_SUM.len() <= json.len()).then_some(place)
 }
 
+/// A text and its key, as metadata holds them.
+pub fn text((key, text): (&str, String)) -> (String, String) {
+    (key.into(), text)
+}
+
+/// What the metadata of a state says of its format.
+pub fn version() -> (&'static str, String) {
+    (VERSION, CURRENT_VERSION.into())
+}
+
+/// Checks that the metadata of a state names the format that is read here.
+pub fn check_version(metadata: &BTreeMap<String, String>) -> Result<(), Fault> {
+    match metadata.get(VERSION).map(String::as_str) {
+        Some(CURRENT_VERSION) => Ok(()),
+        Some(version) => refuse!("it has format {version}, and this sparsam reads format {CURRENT_VERSION}"),
+        None => refuse!("its metadata has no `{VERSION}`, where format {CURRENT_VERSION} was expected"),
+    }
+}
+
 /// What is wrong, before it is known with which file.
 pub enum Fault {
     /// With what it holds.
@@ -150,7 +174,15 @@ pub enum Numbers<'a, T> {
     Whole(&'a [u32]),
 }
 
-impl<T: Real> Numbers<'_, T> {
+impl<'a, T: Real> Numbers<'a, T> {
+    /// Those of an array.
+    pub fn of(array: &'a Array<T>) -> Self {
+        match array.values() {
+            Values::Real(values) => Self::Real(values),
+            Values::Whole(values) => Self::Whole(values),
+        }
+    }
+
     fn dtype(self) -> Dtype {
         match self {
             Self::Real(_) => T::DTYPE,
@@ -326,6 +358,26 @@ pub fn read_whole(file: &mut impl Read, tensor: &Placed, values: &mut [u32]) -> 
         }
     }
     tensor.check(sum)
+}
+
+/// The array of a tensor, whose bytes are known to be there.
+pub fn read_array<T: Real>(file: &mut impl Read, tensor: &Placed) -> Result<Array<T>, Fault> {
+    let Placed { name, info, .. } = tensor;
+    let length = info.shape.iter().product();
+    let values = match info.dtype {
+        Dtype::U32 => {
+            let mut values = vec![0; length];
+            read_whole(file, tensor, &mut values)?;
+            Values::Whole(values)
+        }
+        Dtype::F32 | Dtype::F64 => {
+            let mut values = vec![T::ZERO; length];
+            read_numbers(file, tensor, &mut values)?;
+            Values::Real(values)
+        }
+        other => refuse!("tensor `{name}` has type {other}, where F32, F64 or U32 was expected"),
+    };
+    Ok(Array::new(info.shape.clone(), values))
 }
 
 /// The file as an earlier version would have written it.

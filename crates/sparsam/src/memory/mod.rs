@@ -20,6 +20,8 @@
 //! # }
 //! ```
 //!
+//! [`KeyValueMemory`] is another kind: no controller drives it, and entries are written and read by whoever has it.
+//!
 //! # The order of calls
 //!
 //! * **New, or after [`reset`](Memory::reset)**: every word is zero (or the model's first content), nothing was read, and
@@ -47,6 +49,7 @@ mod conformance;
 mod dense;
 mod gates;
 pub mod interface;
+pub mod key_value;
 mod models;
 mod options;
 mod sharpen;
@@ -54,6 +57,7 @@ mod softmax;
 pub(crate) mod sparse;
 mod trace;
 
+pub use key_value::KeyValueMemory;
 pub use models::*;
 pub use options::{Footprint, Sizes};
 

@@ -109,7 +109,9 @@ impl<T: Real> Index<T> for Ivf<T> {
 
     fn search(&mut self, contents: &[T], queries: &[T], found: &mut Found<T>) {
         let lists = self.checks.div_ceil(WORDS_IN_LIST);
-        let limits = Limits { lists, enough: found.limit(), candidates: found.limit() + SPARE_CANDIDATES };
+        // Whoever asks for more comparisons than usual wants fewer lists and groups left out, too.
+        let slack = (self.checks as f32 / CHECKS as f32).max(1.0);
+        let limits = Limits { lists, slack, enough: found.limit(), candidates: found.limit() + SPARE_CANDIDATES };
         for (number, query) in queries.chunks_exact(self.size).enumerate() {
             direction(query, &mut self.direction);
             found.compared += self.tree.search(&self.direction, limits, &mut self.candidates);

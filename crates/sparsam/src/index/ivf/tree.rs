@@ -30,10 +30,6 @@ const SAME: f32 = 0.9995;
 const LITTLE: f32 = 0.95;
 /// One in this many small moves of words far from the mean of their list is a reason to look for another list.
 const SMALL_MOVES: usize = 8;
-/// How much better than its mean and spread let expect a list's best word may be, as a share of what is missing to a
-/// cosine of 1.
-const SLACK: f32 = 1.0;
-
 /// Words by direction: what [`Ivf`](super::Ivf) searches.
 ///
 /// Every list's mean is told to the level above when enough of its members have changed. A list that is full is split;
@@ -124,6 +120,9 @@ pub(super) struct Limits {
     pub lists: usize,
     /// Once this many words are found, lists that are not likely to hold better ones are left out.
     pub enough: usize,
+    /// How much better than its mean and spread let expect a list's best word may be, as a share of what is missing to a
+    /// cosine of 1; and how many times as many groups as usual are looked through.
+    pub slack: f32,
     /// Words that are named.
     pub candidates: usize,
 }
@@ -216,7 +215,7 @@ impl Tree {
         self.query.set(direction);
         found.start(limits.candidates);
         self.lists.start(limits.lists);
-        self.groups.start(self.groups_to_look_through());
+        self.groups.start((limits.slack * self.groups_to_look_through() as f32) as usize);
         let [words, lists, groups] = &self.levels;
         if groups.count() == 0 {
             return 0;
@@ -232,7 +231,7 @@ impl Tree {
         for (best, list) in &self.lists.entries {
             if found.entries.len() >= limits.enough {
                 let last = found.entries[limits.enough - 1].0;
-                if best + SLACK * (1.0 - last) < last {
+                if best + limits.slack * (1.0 - last) < last {
                     break;
                 }
             }

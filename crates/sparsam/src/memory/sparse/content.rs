@@ -2,18 +2,28 @@
 //!
 //! Forward and backward stand side by side. Symbols: q key, β strength, M(i) word, w weight, r read vector.
 
-use super::words::Words;
 use crate::Real;
 use crate::index::EPSILON;
 use crate::kernels::simd::InstructionSet;
 use crate::kernels::vector::{axpby, axpy, dot, dot_and_square};
 use crate::memory::softmax::{norm, softmax, softmax_back};
 
+/// Words that are addressed by their content.
+pub trait Contents<T> {
+    /// The content of a word.
+    fn content(&self, word: u32) -> &[T];
+
+    /// The content of a word and the gradient of its content, if it has one.
+    fn content_and_gradient(&mut self, word: u32) -> (&[T], Option<&mut [T]>) {
+        (self.content(word), None)
+    }
+}
+
 /// The cosines of the `chosen` words to the key, and w = softmax(β cos) over just those words.
 #[inline(always)]
 pub fn address<T: Real, I: InstructionSet>(
     simd: I,
-    words: &Words<T>,
+    words: &impl Contents<T>,
     chosen: &[u32],
     key: &[T],
     strength: T,
@@ -34,7 +44,7 @@ pub fn address<T: Real, I: InstructionSet>(
 #[inline(always)]
 pub fn address_back<T: Real, I: InstructionSet>(
     simd: I,
-    words: &mut Words<T>,
+    words: &mut impl Contents<T>,
     chosen: &[u32],
     key: &[T],
     strength: T,
@@ -68,7 +78,7 @@ pub fn address_back<T: Real, I: InstructionSet>(
 /// section 3.1). `squares` holds m ⊙ m, which is all that the cosine needs of the mask.
 #[inline(always)]
 pub fn address_masked<T: Real>(
-    words: &Words<T>,
+    words: &impl Contents<T>,
     chosen: &[u32],
     key: &[T],
     squares: &[T],
@@ -88,7 +98,7 @@ pub fn address_masked<T: Real>(
 #[inline(always)]
 pub fn address_masked_back<T: Real, I: InstructionSet>(
     simd: I,
-    words: &mut Words<T>,
+    words: &mut impl Contents<T>,
     chosen: &[u32],
     key: &[T],
     squares: &[T],
@@ -136,7 +146,13 @@ fn masked_products<T: Real>(key: &[T], content: &[T], squares: &[T]) -> (T, T, T
 
 /// r = Σ w(i) M(i).
 #[inline(always)]
-pub fn read<T: Real, I: InstructionSet>(simd: I, words: &Words<T>, chosen: &[u32], weights: &[T], read: &mut [T]) {
+pub fn read<T: Real, I: InstructionSet>(
+    simd: I,
+    words: &impl Contents<T>,
+    chosen: &[u32],
+    weights: &[T],
+    read: &mut [T],
+) {
     read.fill(T::ZERO);
     for (word, weight) in chosen.iter().zip(weights) {
         axpy(simd, read, *weight, words.content(*word));
@@ -147,7 +163,7 @@ pub fn read<T: Real, I: InstructionSet>(simd: I, words: &Words<T>, chosen: &[u32
 #[inline(always)]
 pub fn read_back<T: Real, I: InstructionSet>(
     simd: I,
-    words: &mut Words<T>,
+    words: &mut impl Contents<T>,
     chosen: &[u32],
     weights: &[T],
     read_gradient: &[T],

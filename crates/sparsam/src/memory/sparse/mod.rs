@@ -4,6 +4,6 @@ pub mod content;
 pub mod links;
 pub mod ring;
 pub mod segments;
-mod slots;
+pub mod slots;
 pub mod store;
 pub mod words;

@@ -1,5 +1,6 @@
 //! The words of a sparse memory: their contents, their journal, and the gradients of those that an episode touched.
 
+use super::content::Contents;
 use super::slots::Slots;
 use crate::index::{Found, Index};
 use crate::kernels::simd::InstructionSet;
@@ -391,10 +392,24 @@ impl<T: Real> Words<T> {
         }
     }
 
-    /// The content of a word and the gradient of its content. Words that the episode never wrote have no gradient:
-    /// nothing that they hold came from it.
+    /// The gradient of the content of a word that the episode wrote.
     #[inline(always)]
-    pub fn content_and_gradient(&mut self, word: u32) -> (&[T], Option<&mut [T]>) {
+    pub fn gradient(&mut self, word: u32) -> &mut [T] {
+        let slot = self.tape.slots.get(word).expect("only words that the episode wrote are asked for");
+        let start = slot * self.word_size;
+        &mut self.tape.gradients[start..start + self.word_size]
+    }
+}
+
+impl<T: Real> Contents<T> for Words<T> {
+    #[inline(always)]
+    fn content(&self, word: u32) -> &[T] {
+        self.content(word)
+    }
+
+    /// Words that the episode never wrote have no gradient: nothing that they hold came from it.
+    #[inline(always)]
+    fn content_and_gradient(&mut self, word: u32) -> (&[T], Option<&mut [T]>) {
         let start = word as usize * self.word_size;
         let content = &self.contents[start..start + self.word_size];
         let gradient = self.tape.slots.get(word).map(|slot| {
@@ -402,13 +417,5 @@ impl<T: Real> Words<T> {
             &mut self.tape.gradients[start..start + self.word_size]
         });
         (content, gradient)
-    }
-
-    /// The gradient of the content of a word that the episode wrote.
-    #[inline(always)]
-    pub fn gradient(&mut self, word: u32) -> &mut [T] {
-        let slot = self.tape.slots.get(word).expect("only words that the episode wrote are asked for");
-        let start = slot * self.word_size;
-        &mut self.tape.gradients[start..start + self.word_size]
     }
 }
