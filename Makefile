@@ -154,7 +154,7 @@ wheels-test: $(WHEELS_FOLDER)/ready
 	PATH=$(WHEELS_PATH):$$PATH bash $(PACKAGE)/wheels/test.sh
 
 # The targets are those of the toolchain that builds; rustup says so if they are there.
-$(WHEELS_FOLDER)/ready: $(PACKAGE)/wheels/requirements.txt
+$(WHEELS_FOLDER)/ready: $(PACKAGE)/wheels/requirements.txt Makefile
 	@command -v rustup >/dev/null || { echo "rustup is missing, which brings Rust's libraries for other systems: see https://rustup.rs" >&2; exit 1; }
 	@command -v x86_64-w64-mingw32-gcc >/dev/null || { echo "x86_64-w64-mingw32-gcc is missing, which links for Windows: install it (gcc-mingw-w64-x86-64 in Debian)" >&2; exit 1; }
 	rustup target add $(WHEELS_TARGETS)

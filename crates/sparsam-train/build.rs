@@ -11,7 +11,9 @@ fn main() {
     let Some(top) = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2) else { return };
     // A package that was unpacked within somebody else's checkout is of none of its commits.
     let said = git(top, &["rev-parse", "--show-toplevel"]);
-    if said.and_then(|said| Path::new(&said).canonicalize().ok()) != top.canonicalize().ok() {
+    if said.and_then(|said| Path::new(&said).canonicalize().ok()) != top.canonicalize().ok()
+        || SOURCES.iter().any(|folder| !top.join(folder).is_dir())
+    {
         return;
     }
     let Some(commit) = git(top, &["rev-parse", "HEAD"]) else { return };

@@ -66,6 +66,8 @@ def main() -> None:
     arguments.add_argument("--device", default="cuda")
     given = arguments.parse_args()
     device = given.device
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
     name = torch.cuda.get_device_name() if device.startswith("cuda") else device
     print(f"PyTorch {torch.__version__}, {name}, {torch.get_num_threads()} threads, {given.steps} steps\n")
     print("| batch | all on the CPU, ms | all on the GPU, ms | GPU ÷ CPU | copies alone, ms |\n|---|---|---|---|---|")

@@ -326,7 +326,10 @@ fn picture(
     let least = guessing.map(|guessing| 10f64.powf((1e-4 * guessing).log10().floor()));
     Picture {
         title: format!("{task}: {}", if curriculum { "how far a curriculum comes" } else { "loss of fresh sequences" }),
-        subtitle: bands.into(),
+        subtitle: match groups {
+            [group] => format!("{}; {bands}", group.name),
+            _ => bands.into(),
+        },
         x: Axis::new("sequences trained on", x),
         panels: vec![Panel { y: Axis { least, ..Axis::new(label, unit) }, lines, marks: Vec::new() }],
         size: settings.size,

@@ -27,7 +27,10 @@ use crate::train::use_threads;
 pub fn run(settings: &Seeds) -> anyhow::Result<ExitCode> {
     let Seeds { runs, jobs, threads, style, .. } = settings;
     use_threads(if *jobs > 1 { Some(1) } else { *threads })?;
-    // What a folder holds that is another run is told of before anything is trained.
+    // What cannot be trained, and what a folder holds that is another run, is told of before anything is trained.
+    if let Some(run) = runs.first() {
+        run.config.validate_with(&*run.config.task.build()?)?;
+    }
     let mut remaining = Vec::new();
     for run in runs {
         if !is_over(run)? {
@@ -55,8 +58,8 @@ pub fn run(settings: &Seeds) -> anyhow::Result<ExitCode> {
 
     let state = teller.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     let folders: Vec<PathBuf> = runs.iter().map(|run| run.folder.clone()).collect();
-    if !state.failures.is_empty() {
-        anyhow::bail!("{} of {} runs failed: {}", state.failures.len(), runs.len(), state.failures.join("; "));
+    if let Some(first) = state.failures.first() {
+        anyhow::bail!("{} of {} runs failed; the first of them: {first}", state.failures.len(), runs.len());
     }
     if state.ended < runs.len() {
         let done = format!("stopped with {} of {} runs done, all saved", state.ended, runs.len());
@@ -77,7 +80,7 @@ pub fn run(settings: &Seeds) -> anyhow::Result<ExitCode> {
 /// Whether nothing is left to train.
 ///
 /// # Errors
-/// [`Error::Config`] if the folder holds a run of another configuration.
+/// [`Error::Config`] if the folder holds a run of another configuration, or one that can no longer become what this one is.
 fn is_over(run: &SeedRun) -> Result<bool, Error> {
     let Ok(folder) = RunFolder::open(&run.folder) else { return Ok(false) };
     let kept = folder.config()?;
@@ -88,6 +91,23 @@ fn is_over(run: &SeedRun) -> Result<bool, Error> {
         let reason = format!(
             "its {field} is {here}, not {wanted}: it is a run of another configuration; name other folders with --run, or \
              remove it"
+        );
+        return Err(Error::Config { source_name: run.folder.display().to_string(), reason });
+    }
+    // A learning rate that has begun to fall towards one end cannot have fallen towards another.
+    let other_end = (kept.batches, kept.cooldown) != (run.config.batches, run.config.cooldown);
+    let trained = folder.metrics()?.last().map_or(0, |line| line.batch);
+    if other_end
+        && trained
+            > kept
+                .batches
+                .saturating_sub(kept.cooldown)
+                .min(run.config.batches - run.config.cooldown.min(run.config.batches))
+    {
+        let reason = format!(
+            "it was trained for {trained} batches with batches = {} and cooldown = {}, and is no longer the same training as \
+             one with {} and {}; name other folders with --run, or go on with it by --resume",
+            kept.batches, kept.cooldown, run.config.batches, run.config.cooldown
         );
         return Err(Error::Config { source_name: run.folder.display().to_string(), reason });
     }
@@ -144,7 +164,8 @@ impl Teller {
 
     fn hear(&self, seed: u64, units: Units, event: Event<'_>) {
         if let Event::Notice { text } = event {
-            self.voice.warn(&format!("seed {seed}: {text}"));
+            // Whichever run hears of it; a text that concerns a run names its folder.
+            self.voice.warn(text);
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let text = match self.style {

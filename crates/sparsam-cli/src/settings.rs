@@ -267,6 +267,8 @@ fn seeds(arguments: &arguments::Train) -> anyhow::Result<Seeds> {
     let config = configure(arguments)?;
     let (task, model) = (config.task.name(), config.network.memory.name());
     let base = arguments.run.clone().unwrap_or_else(|| Path::new("runs").join(format!("{task}-{model}")));
+    // Without a slash at its end, to which a number could not be added.
+    let base: PathBuf = base.components().collect();
     let mut seeds: Vec<u64> = arguments.seeds.iter().flat_map(|(first, last)| *first..=*last).collect();
     seeds.sort_unstable();
     seeds.dedup();

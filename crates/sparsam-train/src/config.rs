@@ -52,7 +52,7 @@ sparsam::options! {
         ///
         /// The mean is that of [`add_to_average`](sparsam::nn::average::add_to_average); training goes on from the weights.
         #[serde(default)]
-        pub average_decay: f64 = 0.0, in 0.0..1.0;
+        pub average_decay: f64 = 0.0, in 0.0..=0.9999;
         /// Batches between evaluations.
         pub evaluate_every: u64 = task.default_evaluate_every(), in 1..;
         /// Sequences in an evaluation.

@@ -469,10 +469,15 @@ impl OpenRun {
             metrics_file.set_len(length).map_err(Error::at(&metrics_path))?;
         }
         // Nothing of the training follows from it.
-        let mut history = read_history(path).unwrap_or_else(|error| {
-            notice::note("history", path, || format!("{error}; it begins anew"));
-            Vec::new()
-        });
+        let mut history = match read_history(path) {
+            Err(error @ Error::Damaged { .. }) => {
+                let (there, kept) = (path.join(HISTORY), path.join(HISTORY).with_extension("json.old"));
+                fs::rename(&there, &kept).map_err(Error::at(&there))?;
+                notice::note("history", path, || format!("{error}; it begins anew, and stays as {}", kept.display()));
+                Vec::new()
+            }
+            read => read?,
+        };
         history.push(Session::begin(resumed.progress.batch));
         write_history(path, &history)?;
         let events = begin_events(path, Some(resumed.progress.batch), config)?;

@@ -59,7 +59,7 @@ impl Trained {
 
     /// Runs sequences, with exact search, until they have written `words` words, and keeps the last `steps` steps.
     pub fn record(&self, words: usize, steps: usize) -> anyhow::Result<Recording> {
-        let mut recorder = Recorder::new(&self.network)?;
+        let mut recorder = Recorder::new(&self.network, self.task.steps(self.level))?;
         let mut recording = Recording { words: Vec::new(), first: Vec::new(), steps: Vec::new() };
         let mut sequence = self.task.sequence();
         for number in 0.. {
@@ -69,6 +69,13 @@ impl Trained {
             // Each head writes a new word at each step. All words are different ones: what the last sequence writes in its
             // last steps replaces words of others.
             let written = recorder.keys.len() * sequence.steps().saturating_sub(steps);
+            if written >= words {
+                let text = format!(
+                    "a sequence of level {} writes {written} words, more than the {words} of --sizes: ask for more words, or for a lower --level",
+                    self.level
+                );
+                return Err(Mistake(text).into());
+            }
             let last = number > 0 && recording.words.len() / WORD_SIZE + written >= words;
             let mut memory = recorder.record(&sequence, if last { steps } else { 0 }, &mut recording)?;
             if last {
@@ -105,9 +112,12 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn new(network: &Network<f32>) -> anyhow::Result<Self> {
+    /// For sequences of at most `steps` steps.
+    fn new(network: &Network<f32>, steps: usize) -> anyhow::Result<Self> {
         let mut config = network.config().clone();
         config.memory.set_option("index", &IndexKind::Linear.to_value());
+        // So that every word that is written is a new one.
+        config.memory = config.memory.with_memory_size(config.memory.memory_size().max(HEADS * steps));
         config.output_size = 0;
         let mut parameters = Parameters::zeros(config.tensors());
         for tensor in config.tensors() {
@@ -222,7 +232,7 @@ mod tests {
         let network = Network::<f32>::new(config, 3).unwrap();
         let mut sequence = task.sequence();
         task.generate(Draw::new(&(20..=20), 1, Stream::Evaluation, 0), &mut sequence);
-        let mut recorder = Recorder::new(&network).unwrap();
+        let mut recorder = Recorder::new(&network, sequence.steps()).unwrap();
         let mut recording = Recording { words: Vec::new(), first: Vec::new(), steps: Vec::new() };
         recorder.record(&sequence, usize::MAX, &mut recording).unwrap();
         assert_eq!(recording.steps.len(), sequence.steps());

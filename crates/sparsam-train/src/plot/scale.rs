@@ -84,6 +84,11 @@ impl Scale {
         let (low, high) = match unit {
             Unit::Count if nothing => (0.0, 1.0),
             Unit::Error => (0.0, 1.0),
+            Unit::Loss if nothing && !values.is_empty() => {
+                let bound = axis.least.unwrap_or(1e-4);
+                least = Some(bound);
+                (bound / 1.3, 10.0 * bound)
+            }
             _ if nothing => (1.0, 10.0),
             Unit::Share => ((low * 20.0 - 0.5).floor().clamp(0.0, 18.0) / 20.0, 1.0),
             Unit::Count => (0.0, 1.04 * high),
