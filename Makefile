@@ -3,8 +3,8 @@
 # make docs     the library's documentation, in target/doc
 # make recipes  what each model needs to learn copy and recall, five seeds each (an hour; goes on where it was stopped)
 # make fuzz     damaged files for FUZZ_SECONDS seconds a target
-# make page     the page of `sparsam inspect`, built from its sources into one file, which is committed
-# make page-test   that file is what its sources build, and a browser shows it as it should
+# make page     the pages of `sparsam inspect`, built from their sources into one file each, which are committed
+# make page-test   those files are what their sources build, and a browser shows them as it should
 # make python   a Python with the packages that some tests compare with, and that checks Python files
 # make python-package  the Python package's wheel (in target/python-package/wheels), its checks and its tests, with PyTorch
 # make wheels   the Python package for users: wheels for Linux on x86-64 and AArch64 and for Windows, and the sources, in dist

@@ -234,6 +234,7 @@ Examples:
                                                A sequence with a wrong output, and why it is wrong
   sparsam inspect runs/recall-sam-1 --seed 2 --number 7 --out seventh.html
   sparsam inspect runs/sequences-sam-1 new.jsonl --number 3
+  sparsam inspect runs/copy-sam-1 --serve      Follows the training: a page that this machine serves to itself
 
 The page is one file that needs no network access. It shows what came in and out, what each head wrote
 and read, and which step wrote what another reads. It tells what it summarises of long sequences.")]
@@ -260,7 +261,10 @@ pub struct Inspect {
     /// File for the page [default: inspect.html in the run's folder]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Which checkpoint [default: best]
+    /// Follow the run's training in a page at this port of 127.0.0.1, or at a free one, until Ctrl-C; nothing is written
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "0", conflicts_with = "out", value_parser = port)]
+    pub serve: Option<u16>,
+    /// Which checkpoint [default: best, with --serve newest]
     #[arg(long, value_enum)]
     pub checkpoint: Option<Which>,
     /// The memory to run with.
@@ -269,6 +273,11 @@ pub struct Inspect {
     /// How to run.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// A port to serve at.
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "a port is a number up to 65535; the page is served at 127.0.0.1 and nowhere else".into())
 }
 
 /// Arguments of `sparsam compare`.

@@ -8,14 +8,14 @@ use anyhow::Context;
 use serde_json::json;
 use sparsam::internal::file::replace;
 use sparsam::{Arrays, Model, Network, Parameters, Runner};
-use sparsam_page::{About, LARGEST, OutputKind, Page, Recording, Targets};
+use sparsam_page::{About, Errors, LARGEST, OutputKind, Page, Recording, Targets};
 use sparsam_train::{
     Batch, ChannelNames, Draw, Given, RunFolder, Sequence, Stream, TargetKind, Task, TaskConfig, load_network,
 };
 
-use crate::display::{grouped, print, tell_notices};
+use crate::display::{amount, grouped, print, tell_notices};
 use crate::failure::{Mistake, eprintln_if_possible};
-use crate::settings::Inspect;
+use crate::settings::{Inspect, Shown};
 use crate::signals::end_at_once;
 use crate::train::use_threads;
 
@@ -39,41 +39,20 @@ struct Found {
     wanted: u64,
 }
 
+/// A page, and what it is of.
+pub struct Made {
+    pub page: Page,
+    found: Found,
+    kind: TargetKind,
+    task: &'static str,
+    model: &'static str,
+}
+
 /// Writes the page, and prints where it is.
 pub fn run(settings: &Inspect) -> anyhow::Result<ExitCode> {
     end_at_once(|| ());
     use_threads(settings.threads)?;
-    let config = settings.run.config()?;
-    let (network, batch) = load_network(&settings.network)?;
-    tell_notices();
-    let mut asked = config.clone();
-    asked.network.memory = network.config().memory.clone();
-    let network = network.with_memory(settings.memory.apply(asked)?.network.memory)?;
-    let kind = settings.run.units()?.kind;
-    let mut runner = Runner::new(&network, 1)?;
-    let found = match &settings.file {
-        Some(file) => of_file(settings, file, &network, kind, &mut runner)?,
-        None => of_task(settings, &network, &mut runner)?,
-    };
-
-    let model = network.config().memory.name();
-    let task = config.task.name();
-    let outputs = match kind {
-        TargetKind::Bits => OutputKind::Bits,
-        TargetKind::Classes => OutputKind::Classes,
-        TargetKind::Numbers => OutputKind::Numbers,
-    };
-    let mut about = About::new(format!("{} on {task}", model.to_uppercase()), network.config(), outputs);
-    let checkpoint = settings.network.file_stem().unwrap_or_default().to_string_lossy();
-    about.facts =
-        vec![("run".into(), settings.run.path().display().to_string()), ("checkpoint".into(), checkpoint.into())];
-    if let Some(batch) = batch {
-        about.facts.push(("batches trained".into(), grouped(batch)));
-    }
-    about.facts.extend(found.facts.iter().cloned());
-    about.facts.push(("steps".into(), grouped(found.sequence.steps() as u64)));
-    (about.input_names, about.output_names) = (found.names.inputs.clone(), found.names.outputs.clone());
-    let page = show(&network, &mut runner, &found, about, kind)?;
+    let Made { page, found, kind, task, model } = make(&settings.run, &settings.network, &settings.shown)?;
     let unwritable = || format!("{} cannot be written; name another file with --out", settings.out.display());
     if let Some(folder) = settings.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).with_context(unwritable)?;
@@ -95,13 +74,21 @@ pub fn run(settings: &Inspect) -> anyhow::Result<ExitCode> {
             "steps": steps,
             "wrong": page.wrong,
             "wanted": found.wanted,
+            "largest_error": page.errors.map(|errors| errors.largest),
+            "largest_error_step": page.errors.map(|errors| errors.step),
+            "mean_squared_error": page.errors.map(|errors| errors.mean_squared),
         });
         format!("{value}\n")
     } else {
-        let wrong = match page.wrong {
-            Some(wrong) => format!("{} of {} {} wrong", grouped(wrong), grouped(found.wanted), kind.unit()),
-            None if kind == TargetKind::Numbers => "whose outputs are numbers, none of them right or wrong".into(),
-            None => "what its outputs should be is not known".into(),
+        let measured = match (page.wrong, page.errors) {
+            (Some(wrong), _) => format!("{} of {} {} wrong", grouped(wrong), grouped(found.wanted), kind.unit()),
+            (_, Some(Errors { largest, step, mean_squared })) => format!(
+                "largest error {} at step {}, mean squared error {}",
+                amount(largest),
+                grouped(step as u64),
+                amount(mean_squared)
+            ),
+            _ => "what its outputs should be is not known".into(),
         };
         let summarised = match page.summarised.join("; ") {
             none if none.is_empty() => none,
@@ -109,7 +96,7 @@ pub fn run(settings: &Inspect) -> anyhow::Result<ExitCode> {
         };
         let number = found.number;
         format!(
-            "{model} on {task}, sequence {number}: {} time steps, {wrong}\n{summarised}{path}\n",
+            "{model} on {task}, sequence {number}: {} time steps, {measured}\n{summarised}{path}\n",
             grouped(steps as u64)
         )
     };
@@ -117,29 +104,64 @@ pub fn run(settings: &Inspect) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The page of a sequence through the network of a checkpoint of a run.
+pub fn make(run: &RunFolder, checkpoint: &Path, shown: &Shown) -> anyhow::Result<Made> {
+    let config = run.config()?;
+    let (network, batch) = load_network(checkpoint)?;
+    tell_notices();
+    let mut asked = config.clone();
+    asked.network.memory = network.config().memory.clone();
+    let network = network.with_memory(shown.memory.apply(asked)?.network.memory)?;
+    let kind = run.units()?.kind;
+    let mut runner = Runner::new(&network, 1)?;
+    let found = match &shown.file {
+        Some(file) => of_file(run, shown, file, &network, kind, &mut runner)?,
+        None => of_task(run, shown, &network, &mut runner)?,
+    };
+
+    let model = network.config().memory.name();
+    let task = config.task.name();
+    let outputs = match kind {
+        TargetKind::Bits => OutputKind::Bits,
+        TargetKind::Classes => OutputKind::Classes,
+        TargetKind::Numbers => OutputKind::Numbers,
+    };
+    let mut about = About::new(format!("{} on {task}", model.to_uppercase()), network.config(), outputs);
+    let name = checkpoint.file_stem().unwrap_or_default().to_string_lossy();
+    about.facts = vec![("run".into(), run.path().display().to_string()), ("checkpoint".into(), name.into())];
+    if let Some(batch) = batch {
+        about.facts.push(("batches trained".into(), grouped(batch)));
+    }
+    about.facts.extend(found.facts.iter().cloned());
+    about.facts.push(("steps".into(), grouped(found.sequence.steps() as u64)));
+    (about.input_names, about.output_names) = (found.names.inputs.clone(), found.names.outputs.clone());
+    let page = show(&network, &mut runner, &found, about, kind)?;
+    Ok(Made { page, found, kind, task, model })
+}
+
 /// A sequence of the run's task.
-fn of_task(settings: &Inspect, network: &Network<f32>, runner: &mut Runner<f32>) -> anyhow::Result<Found> {
-    let task = settings.run.task(settings.test_files.as_deref())?;
-    let levels = match settings.level {
+fn of_task(run: &RunFolder, shown: &Shown, network: &Network<f32>, runner: &mut Runner<f32>) -> anyhow::Result<Found> {
+    let task = run.task(shown.test_files.as_deref())?;
+    let levels = match shown.level {
         Some(level) => level..=level,
-        None => settings.run.levels(&*task)?,
+        None => run.levels(&*task)?,
     };
     task.check_levels(&levels)?;
     task.check_batch(&levels, 1)?;
     // How many there are may depend on the level.
     let held_out = task.evaluation_sequences_of(*levels.end());
-    if let Some(count) = held_out.filter(|count| settings.number >= *count) {
+    if let Some(count) = held_out.filter(|count| shown.number >= *count) {
         return Err(Mistake(format!(
             "--number {} is not there: {} sequences are held out, numbered from 0 on",
-            settings.number,
+            shown.number,
             grouped(count)
         ))
         .into());
     }
-    let draw = |number| Draw::new(&levels, settings.seed, Stream::Evaluation, number);
-    let (mut found, level) = choose(settings, network, runner, &*task, held_out, draw)?;
+    let draw = |number| Draw::new(&levels, shown.seed, Stream::Evaluation, number);
+    let (mut found, level) = choose(shown, network, runner, &*task, held_out, draw)?;
     found.names = task.channel_names();
-    found.facts = vec![("seed".into(), settings.seed.to_string()), ("number".into(), found.number.to_string())];
+    found.facts = vec![("seed".into(), shown.seed.to_string()), ("number".into(), found.number.to_string())];
     if task.possible_levels().count() > 1 {
         found.facts.insert(0, ("level".into(), format!("{} {}", grouped(level as u64), task.level_unit())));
     }
@@ -148,21 +170,23 @@ fn of_task(settings: &Inspect, network: &Network<f32>, runner: &mut Runner<f32>)
 
 /// The sequence of the number that is asked for, or the first from there on that fails; and its level.
 fn choose(
-    settings: &Inspect,
+    shown: &Shown,
     network: &Network<f32>,
     runner: &mut Runner<f32>,
     task: &dyn Task,
     count: Option<u64>,
     draw: impl Fn(u64) -> Draw,
 ) -> anyhow::Result<(Found, usize)> {
-    let first = settings.number;
-    if settings.failing && !task.target_kind().has_wrong() {
+    let first = shown.number;
+    if shown.failing && !task.target_kind().has_wrong() {
         return Err(Mistake(
-            "--failing looks for wrong outputs, and numbers are neither right nor wrong; leave it out".into(),
+            "--failing looks for wrong outputs, and numbers are neither right nor wrong; leave it out: the page opens at the \
+             largest error"
+                .into(),
         )
         .into());
     }
-    let end = count.unwrap_or(u64::MAX).min(first.saturating_add(if settings.failing { TRIED } else { 1 }));
+    let end = count.unwrap_or(u64::MAX).min(first.saturating_add(if shown.failing { TRIED } else { 1 }));
     let mut batch = Batch::new(1, network.config().input_len(), network.config().output_len(), task.target_kind());
     let mut sequence = task.sequence();
     for number in first..end {
@@ -171,7 +195,7 @@ fn choose(
         let level = draw.level;
         task.generate(draw, &mut sequence);
         batch.fill(std::slice::from_ref(&sequence));
-        let fails = if settings.failing {
+        let fails = if shown.failing {
             let mut outputs = vec![0.0; sequence.steps() * network.config().output_len()];
             runner.reset();
             runner.infer(network, batch.inputs(), batch.lengths(), &mut outputs)?;
@@ -194,7 +218,8 @@ fn choose(
 
 /// A sequence of a file, with its targets if it has some that fit.
 fn of_file(
-    settings: &Inspect,
+    run: &RunFolder,
+    shown: &Shown,
     file: &Path,
     network: &Network<f32>,
     kind: TargetKind,
@@ -202,47 +227,47 @@ fn of_file(
 ) -> anyhow::Result<Found> {
     let (inputs, outputs) = (network.config().input_len(), network.config().output_len());
     // The inputs alone come first, so that an error is of these.
-    let rows = settings.run.input_reader(network.config())?.file(file)?;
+    let rows = run.input_reader(network.config())?.file(file)?;
     let count = rows.count() as u64;
-    if settings.number >= count {
+    if shown.number >= count {
         let text = format!(
             "--number {} is not in {}, which holds {count} sequences, numbered from 0 on",
-            settings.number,
+            shown.number,
             file.display()
         );
         return Err(Mistake(text).into());
     }
     let facts =
         |number: u64| vec![("file".to_owned(), file.display().to_string()), ("number".to_owned(), number.to_string())];
-    let names = names_of(&settings.run, inputs);
+    let names = names_of(run, inputs);
     // The run's own task knows what its files mean; the others read none of this kind.
-    let own = matches!(settings.run.config()?.task.name(), "sequences" | "text");
+    let own = matches!(run.config()?.task.name(), "sequences" | "text");
     let kept = json!({"inputs": inputs, "outputs": outputs, "targets": kind.unit()});
     let given = Given { kept: Some(&kept), evaluation_files: Some(file), ..Given::default() };
     let with_targets = if own {
-        Some(settings.run.task(Some(file)))
+        Some(run.task(Some(file)))
     } else {
         TaskConfig::by_name("sequences").map(|sequences| sequences.build_with(given))
     };
     match with_targets {
         Some(Ok(task)) => {
             let levels = task.default_levels();
-            let draw = |number| Draw::new(&levels, settings.seed, Stream::Evaluation, number);
-            let (found, _) = choose(settings, network, runner, &*task, Some(count), draw)?;
+            let draw = |number| Draw::new(&levels, shown.seed, Stream::Evaluation, number);
+            let (found, _) = choose(shown, network, runner, &*task, Some(count), draw)?;
             Ok(Found { facts: facts(found.number), names, ..found })
         }
         unusable => {
             let reason = unusable.and_then(Result::err).map(|error| format!(": {error}")).unwrap_or_default();
-            if settings.failing {
+            if shown.failing {
                 let text = format!("--failing needs targets, and there are none that can be used{reason}");
                 return Err(Mistake(text).into());
             }
             eprintln_if_possible(&format!("sparsam: the page has no targets{reason}"));
             let mut sequence = Sequence::new(inputs, outputs, kind);
-            for input in rows.sequence(settings.number as usize).chunks_exact(inputs) {
+            for input in rows.sequence(shown.number as usize).chunks_exact(inputs) {
                 sequence.step().copy_from_slice(input);
             }
-            let number = settings.number;
+            let number = shown.number;
             Ok(Found { sequence, names, number, facts: facts(number), has_targets: false, wanted: 0 })
         }
     }
@@ -266,14 +291,15 @@ fn show(
     let sequence = &found.sequence;
     let steps = sequence.steps();
     let inputs: Vec<f32> = (0..steps).flat_map(|step| sequence.input(step)).copied().collect();
-    let mask: Vec<bool> = (0..steps).map(|step| sequence.bits(step).is_some()).collect();
     let none = vec![0.0; width];
-    let bits: Vec<f32> = (0..steps).flat_map(|step| sequence.bits(step).unwrap_or(&none)).copied().collect();
+    let vector = |step| sequence.bits(step).or_else(|| sequence.numbers(step));
+    let mask: Vec<bool> = (0..steps).map(|step| vector(step).is_some()).collect();
+    let values: Vec<f32> = (0..steps).flat_map(|step| vector(step).unwrap_or(&none)).copied().collect();
     let classes: Vec<Option<usize>> = (0..steps).map(|step| sequence.class(step)).collect();
     let targets = match kind {
         _ if !found.has_targets => Targets::None,
-        TargetKind::Numbers => Targets::None,
-        TargetKind::Bits => Targets::Bits { values: &bits, mask: &mask },
+        TargetKind::Numbers => Targets::Numbers { values: &values, mask: &mask },
+        TargetKind::Bits => Targets::Bits { values: &values, mask: &mask },
         TargetKind::Classes => Targets::Classes(&classes),
     };
     let mut recording = Recording::new(about, sparsam_page::Sequence { inputs: &inputs, targets }, steps)?;

@@ -19,6 +19,7 @@ mod options;
 mod predict;
 mod reproduce;
 mod seeds;
+mod serve;
 mod settings;
 mod shell;
 mod side_by_side;
@@ -49,6 +50,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Settings::Evaluate(settings) => evaluate::run(&settings),
         Settings::Predict(settings) => predict::run(&settings),
         Settings::Inspect(settings) => inspect::run(&settings),
+        Settings::Serve(settings) => serve::run(settings),
         Settings::Compare(settings) => compare::run(&settings),
         Settings::Runs(settings) => compare::list(&settings),
         Settings::Bench(settings) => bench::run(settings),

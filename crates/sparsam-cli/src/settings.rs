@@ -27,6 +27,7 @@ pub enum Settings {
     Evaluate(Evaluate),
     Predict(Predict),
     Inspect(Inspect),
+    Serve(Serve),
     Compare(Compare),
     Runs(Runs),
     Bench(Bench),
@@ -107,6 +108,14 @@ pub struct Predict {
 pub struct Inspect {
     pub run: RunFolder,
     pub network: PathBuf,
+    pub shown: Shown,
+    pub out: PathBuf,
+    pub json: bool,
+    pub threads: Option<usize>,
+}
+
+/// A sequence to show, and the memory to run it with.
+pub struct Shown {
     /// None for a sequence of the run's task.
     pub file: Option<PathBuf>,
     pub level: Option<usize>,
@@ -116,7 +125,17 @@ pub struct Inspect {
     pub failing: bool,
     pub test_files: Option<PathBuf>,
     pub memory: MemoryOptions,
-    pub out: PathBuf,
+}
+
+/// Which run to follow, and where.
+pub struct Serve {
+    /// There may be no run in it as yet.
+    pub folder: PathBuf,
+    /// The one whose sequence is shown.
+    pub checkpoint: Checkpoint,
+    pub shown: Shown,
+    /// 0 for a free one.
+    pub port: u16,
     pub json: bool,
     pub threads: Option<usize>,
 }
@@ -241,7 +260,7 @@ impl TryFrom<Arguments> for Settings {
             Verb::Train(arguments) => train(arguments).map(Self::Train),
             Verb::Eval(arguments) => evaluate(arguments).map(Self::Evaluate),
             Verb::Predict(arguments) => predict(arguments).map(Self::Predict),
-            Verb::Inspect(arguments) => inspect(arguments).map(Self::Inspect),
+            Verb::Inspect(arguments) => inspect(arguments),
             Verb::Compare(arguments) => compare(arguments).map(Self::Compare),
             Verb::Runs(arguments::Runs { folder, json }) => Ok(Self::Runs(Runs { folder, json })),
             Verb::Bench(arguments) => bench(arguments).map(Self::Bench),
@@ -415,21 +434,46 @@ fn predict(arguments: arguments::Predict) -> anyhow::Result<Predict> {
     Ok(Predict { run, network, file, state, logits, threads: threads.map(|threads| threads as usize) })
 }
 
-fn inspect(arguments: arguments::Inspect) -> anyhow::Result<Inspect> {
-    let (run, network) = find_network(arguments.run, arguments.checkpoint)?;
+fn inspect(arguments: arguments::Inspect) -> anyhow::Result<Settings> {
     let threads = threads(&arguments.common);
-    let arguments::Inspect { file, level, seed, number, failing, test_files, out, memory, common, .. } = arguments;
+    let arguments::Inspect {
+        run,
+        file,
+        level,
+        seed,
+        number,
+        failing,
+        test_files,
+        out,
+        serve,
+        checkpoint,
+        memory,
+        common,
+        ..
+    } = arguments;
     if file.is_some() && level.is_some() {
         mistake!(
             "--level is of a task's sequences, and those of a file are as they are; leave --level or the file out"
         );
     }
+    let shown = Shown { file, level, seed, number, failing, test_files, memory };
+    let json = common.json;
+    if let Some(port) = serve {
+        if run.is_file() {
+            mistake!("--serve follows a run, and {} is a file; name the run's folder", run.display());
+        }
+        let checkpoint = match checkpoint {
+            Some(Which::Best) => Checkpoint::Best,
+            Some(Which::Newest) | None => Checkpoint::Newest,
+        };
+        return Ok(Settings::Serve(Serve { folder: run, checkpoint, shown, port, json, threads }));
+    }
+    let (run, network) = find_network(run, checkpoint)?;
     let out = out.unwrap_or_else(|| run.path().join("inspect.html"));
     if out.is_dir() {
         mistake!("{} is a folder; name a file for the page with --out", out.display());
     }
-    let json = common.json;
-    Ok(Inspect { run, network, file, level, seed, number, failing, test_files, memory, out, json, threads })
+    Ok(Settings::Inspect(Inspect { run, network, shown, out, json, threads }))
 }
 
 fn compare(arguments: arguments::Compare) -> anyhow::Result<Compare> {

@@ -72,6 +72,18 @@ fn text_and_numbers_have_pages_too() {
     fs::write(folder.join("numbers.jsonl"), format!("{numbers}\n").repeat(20)).unwrap();
     succeeds(folder, &[&["train", "--data", "numbers.jsonl", "--run", "numbers"], &small[..]].concat());
     let printed = succeeds(folder, &["inspect", "numbers"]);
-    assert!(printed.contains("2 time steps, whose outputs are numbers, none of them right or wrong"), "{printed}");
-    is_mistake(folder, &["inspect", "numbers", "--failing"], &["--failing", "neither right nor wrong"]);
+    assert!(printed.contains("2 time steps, largest error ") && printed.contains(", mean squared error "), "{printed}");
+    // That of an evaluation, which is of sequences that are all the same.
+    let told = json(&["inspect", "numbers", "--json"]);
+    let evaluated = json(&["eval", "numbers", "--json"]);
+    let [mean, loss] = [&told["mean_squared_error"], &evaluated["loss"]].map(|value| value.as_f64().unwrap());
+    assert!((mean - loss).abs() < 1e-6 * loss, "{mean} and {loss}");
+    let [largest, step] = ["largest_error", "largest_error_step"].map(|name| told[name].as_f64().unwrap());
+    assert!(largest * largest >= mean && largest * largest <= 2.0 * mean && step < 2.0, "{told}");
+    assert_eq!((&told["wrong"], &told["wanted"]), (&Value::Null, &json!(2)));
+    is_mistake(
+        folder,
+        &["inspect", "numbers", "--failing"],
+        &["--failing", "neither right nor wrong", "largest error"],
+    );
 }

@@ -35,6 +35,10 @@ use arrays::Columns;
 /// The page as `make page` built it, with marks where the numbers go.
 const TEMPLATE: &str = include_str!("../page/built/page.html");
 
+/// A page that follows a run: it asks the server that it comes from for `run.json`, which has the run's metrics, and shows its
+/// `sequence.html`, a [`Page`]. See `sparsam inspect --serve`.
+pub const LIVE: &str = include_str!("../page/built/live.html");
+
 /// The most bytes of a page.
 pub const LARGEST: usize = 20_000_000;
 
@@ -141,6 +145,13 @@ pub enum Targets<'a> {
     },
     /// The class of each step that has one, T.
     Classes(&'a [Option<usize>]),
+    /// Numbers: T × O, and for each step whether they count.
+    Numbers {
+        /// T × O numbers.
+        values: &'a [f32],
+        /// Whether those of a step count, T.
+        mask: &'a [bool],
+    },
 }
 
 /// What goes in, and what should come out.
@@ -159,8 +170,21 @@ pub struct Page {
     pub html: String,
     /// How the sequence was summarised, in phrases; none if all its numbers are there as they are.
     pub summarised: Vec<String>,
-    /// Bits or classes that are wrong; none if nothing is known of what they should be.
+    /// Bits or classes that are wrong; none if nothing is known of what they should be, or if they are numbers.
     pub wrong: Option<u64>,
+    /// How far outputs that are numbers are from their targets; none of others, and if no step has a target.
+    pub errors: Option<Errors>,
+}
+
+/// How far numbers are from their targets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Errors {
+    /// The largest error, |output − target|.
+    pub largest: f64,
+    /// The first step that has it, from 0 on.
+    pub step: usize,
+    /// The mean of the squared errors over all numbers wanted.
+    pub mean_squared: f64,
 }
 
 /// A sequence's numbers as they come, piece by piece. All that a page may show is held, four bytes a number; dense weights
@@ -173,8 +197,10 @@ pub struct Recording {
     /// Steps that were added.
     added: usize,
     wrong: u64,
+    /// Numbers wanted in the steps that were added, the sum of their squared errors, and the largest error with its step.
+    errors: (u64, f64, Option<(f64, usize)>),
     columns: Columns,
-    /// Whether something is wanted at each step, and there the target bits or the class.
+    /// Whether something is wanted at each step, and there the target bits or numbers, or the class.
     wanted: Wanted,
 }
 
@@ -183,6 +209,7 @@ enum Wanted {
     Nothing,
     Bits { values: Vec<f32>, mask: Vec<bool> },
     Classes(Vec<Option<usize>>),
+    Numbers { values: Vec<f32>, mask: Vec<bool> },
 }
 
 impl Recording {
@@ -199,12 +226,16 @@ impl Recording {
         columns.put_real("inputs", &[about.input_size], sequence.inputs.to_vec());
         let wanted = match sequence.targets {
             Targets::None => Wanted::Nothing,
-            Targets::Bits { values, mask } => {
+            Targets::Bits { values, mask } | Targets::Numbers { values, mask } => {
                 check("the target", values.len(), steps * about.output_size)?;
                 check("the mask of the target", mask.len(), steps)?;
                 columns.put_real("targets", &[about.output_size], values.to_vec());
                 columns.put_real("wanted", &[], mask.iter().map(|used| f32::from(u8::from(*used))).collect());
-                Wanted::Bits { values: values.to_vec(), mask: mask.to_vec() }
+                let (values, mask) = (values.to_vec(), mask.to_vec());
+                match sequence.targets {
+                    Targets::Numbers { .. } => Wanted::Numbers { values, mask },
+                    _ => Wanted::Bits { values, mask },
+                }
             }
             Targets::Classes(classes) => {
                 check("the target", classes.len(), steps)?;
@@ -214,7 +245,7 @@ impl Recording {
             }
         };
         let has_targets = !matches!(wanted, Wanted::Nothing);
-        Ok(Self { about, has_targets, steps, added: 0, wrong: 0, columns, wanted })
+        Ok(Self { about, has_targets, steps, added: 0, wrong: 0, errors: (0, 0.0, None), columns, wanted })
     }
 
     /// Adds the next time steps: a trace of one row (see [`sparsam::Runner::trace`]), the outputs as the network puts them out
@@ -232,6 +263,7 @@ impl Recording {
             let wrong = self.wrong(self.added + number, output);
             self.columns.push_whole("wrong", &[], &[wrong]);
             self.wrong += u64::from(wrong);
+            self.note_error(self.added + number, output);
         }
         self.columns.push_real("outputs", &[width], self.probabilities(outputs));
         if let Some(hidden) = hidden.filter(|_| steps > 0) {
@@ -239,6 +271,31 @@ impl Recording {
         }
         self.columns.push_trace(arrays, steps);
         self.added += steps;
+    }
+
+    /// Notes how far an output of numbers is from its target, before anything is rounded; 0 where nothing is wanted.
+    fn note_error(&mut self, step: usize, output: &[f32]) {
+        let Wanted::Numbers { values, mask } = &self.wanted else { return };
+        let mut farthest = 0.0_f64;
+        if mask[step] {
+            let (count, squares, largest) = &mut self.errors;
+            for (output, target) in output.iter().zip(&values[step * output.len()..]) {
+                let error = (f64::from(*output) - f64::from(*target)).abs();
+                farthest = farthest.max(error);
+                *squares += error * error;
+            }
+            *count += output.len() as u64;
+            if largest.is_none_or(|(largest, _)| farthest > largest) {
+                *largest = Some((farthest, step));
+            }
+        }
+        self.columns.push_real("errors", &[], vec![farthest as f32]);
+    }
+
+    /// How far all numbers are from their targets.
+    fn errors(&self) -> Option<Errors> {
+        let (count, squares, largest) = self.errors;
+        largest.map(|(largest, step)| Errors { largest, step, mean_squared: squares / count as f64 })
     }
 
     /// How many bits of an output are wrong, or whether its class is; 0 where nothing is wanted.
@@ -288,7 +345,9 @@ impl Recording {
         if html.len() > limit {
             return Err(Error::TooLarge { bytes: html.len(), limit });
         }
-        Ok(Page { html, summarised: encoded.summarised, wrong: self.has_targets.then_some(self.wrong) })
+        let has_wrong = matches!(self.wanted, Wanted::Bits { .. } | Wanted::Classes(_));
+        let (wrong, errors) = (has_wrong.then_some(self.wrong), self.errors());
+        Ok(Page { html, summarised: encoded.summarised, wrong, errors })
     }
 
     /// An object of JSON that can stand in HTML: without a `<`, nothing in it ends its element.
@@ -313,6 +372,9 @@ impl Recording {
             "steps": self.steps,
             "outputs": outputs.name(),
             "targets": self.has_targets.then(|| outputs.name()),
+            "errors": self.errors().map(|Errors { largest, step, mean_squared }| {
+                json!({"largest": largest, "step": step, "mean_squared": mean_squared})
+            }),
             "input_names": input_names,
             "output_names": output_names,
             "memory_size": memory_size,
@@ -492,6 +554,36 @@ mod tests {
                 assert_eq!(of_head[words[8 * head] as usize], largest);
             }
         }
+    }
+
+    #[test]
+    fn numbers_have_errors_and_none_is_wrong() {
+        let config = NetworkConfig::new(3, 2).with_hidden_size(8).with_memory(small());
+        let network = Network::<f32>::new(config, 1).unwrap();
+        let (inputs, mut outputs) = ([0.25; 4 * 3], [0.0; 4 * 2]);
+        let arrays = Runner::new(&network, 1).unwrap().trace(&network, &inputs, &[4], &mut outputs).unwrap();
+        // Off by 0.5 and 0 at step 0, by 0.25 and 3 at step 2; nothing is wanted at the others.
+        let mask = [true, false, true, false];
+        let off = [0.5, 0.0, 9.0, 9.0, 0.25, -3.0, 9.0, 9.0];
+        let values: Vec<f32> = outputs.iter().zip(off).map(|(output, off)| output + off).collect();
+        let page = |mask: &[bool]| {
+            let about = About::new("", network.config(), OutputKind::Numbers);
+            let targets = Targets::Numbers { values: &values, mask };
+            let mut recording = Recording::new(about, Sequence { inputs: &inputs, targets }, 4).unwrap();
+            recording.add(&arrays, &outputs, None);
+            recording.page(LARGEST).unwrap()
+        };
+        let told = page(&mask);
+        let Errors { largest, step, mean_squared } = told.errors.unwrap();
+        assert!((largest - 3.0).abs() < 1e-6 && step == 2);
+        assert!((mean_squared - (0.25 + 0.0625 + 9.0) / 4.0).abs() < 1e-6);
+        assert_eq!(told.wrong, None);
+        let errors = read(&told.html, "errors");
+        let near = |step: usize, error: f64| (errors[step] - error).abs() < 1e-6;
+        assert!(near(0, 0.5) && near(1, 0.0) && near(2, 3.0) && near(3, 0.0), "{errors:?}");
+        let about: Value = serde_json::from_str(part(&told.html, "about")).unwrap();
+        assert_eq!((&about["targets"], &about["errors"]["step"]), (&json!("numbers"), &json!(2)));
+        assert_eq!(page(&[false; 4]).errors, None);
     }
 
     #[test]

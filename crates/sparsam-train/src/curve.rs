@@ -70,6 +70,7 @@ mod tests {
             training_wrong: Some(0.6 * loss),
             gradient_norm: 1.0,
             gradient_overflows: 0,
+            learning_rate: None,
             gradient_limit: None,
             clipped: 0,
             loss,

@@ -25,6 +25,9 @@ pub struct Metrics {
     /// Batches among them whose gradient was infinite or not a number, so that nothing was learnt from them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub gradient_overflows: u64,
+    /// The learning rate of the batch before, at the level below; none in lines of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
     /// What the norm of the next batch's gradient is limited to; none if it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_limit: Option<f64>,

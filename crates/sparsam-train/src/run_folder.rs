@@ -535,6 +535,7 @@ impl OpenRun {
             ("loss/guessing", metrics.guessing),
             ("right/evaluation", metrics.right),
             ("right/evaluation_error", metrics.right_error),
+            ("learning_rate", metrics.learning_rate),
             ("gradient_limit", metrics.gradient_limit),
             ("error/mean", metrics.mean_error),
         ] {

@@ -408,13 +408,7 @@ impl Trainer {
                 .unwrap_or_else(|| sparsam::Error::NotFinite { what: "the norm of the gradient".into(), value: norm });
             return Err(in_batch(self.progress.batch + 1, error.into()));
         }
-        let by_level = self
-            .progress
-            .curriculum
-            .as_ref()
-            .map_or(1.0, |curriculum| curriculum.learning_rate_factor(&self.config.curriculum, self.first_level));
-        let factor = by_level * self.config.cooldown_factor(self.progress.batch);
-        self.optimiser.set_learning_rate(self.config.optimiser.learning_rate() * factor)?;
+        self.optimiser.set_learning_rate(self.learning_rate(self.progress.batch))?;
         if overflows == 0 {
             self.optimiser.update(self.network.parameters_mut().values_mut(), self.gradients.values());
             if let Some(average) = &mut self.average {
@@ -571,6 +565,17 @@ impl Trainer {
         self.save_and_tell(observer)
     }
 
+    /// The learning rate of the batch after so many, at the level as it now is.
+    fn learning_rate(&self, batch: u64) -> f64 {
+        let by_level = self
+            .progress
+            .curriculum
+            .as_ref()
+            .map_or(1.0, |curriculum| curriculum.learning_rate_factor(&self.config.curriculum, self.first_level));
+        let factor = by_level * self.config.cooldown_factor(batch);
+        self.config.optimiser.learning_rate() * factor
+    }
+
     /// Whether something is to be done after the batch that was trained last: after every so many, and after the last.
     fn is_due(&self, every: u64) -> bool {
         let batch = self.progress.batch;
@@ -597,6 +602,7 @@ impl Trainer {
             training_wrong: kind.has_wrong().then_some(since.wrong as f64 / count),
             gradient_norm: since.gradient_norm / (since.batches - since.overflows).max(1) as f64,
             gradient_overflows: since.overflows,
+            learning_rate: Some(self.learning_rate(self.progress.batch.saturating_sub(1))),
             gradient_limit: Some(limit).filter(|limit| limit.is_finite()),
             clipped: since.clipped,
             loss: evaluation.loss,
@@ -1604,6 +1610,8 @@ mod tests {
         let (whole, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         go_on(&mut Trainer::new(cooled.clone(), whole.path()).unwrap()).unwrap();
         assert!(result(whole.path()) != uninterrupted());
+        let rate = result(whole.path()).2.pop().unwrap().learning_rate.unwrap();
+        assert!((rate - config().optimiser.learning_rate() / 5.0).abs() < 1e-15, "{rate}");
         stop_at(&mut Trainer::new(cooled, stopped.path()).unwrap(), 6);
         go_on(&mut Trainer::resume(stopped.path()).unwrap()).unwrap();
         assert!(result(stopped.path()) == result(whole.path()));

@@ -4,14 +4,12 @@ import { scaleLinear } from "d3-scale";
 import { interpolateInferno, interpolatePuOr, interpolateViridis } from "d3-scale-chromatic";
 
 import { NOTABLE } from "./model.js";
+import { GUTTER, Picture } from "./picture.js";
 
-/** Pixels left of the time axis, for names. */
-export const GUTTER = 150;
 /** With no more steps than this in view, only the words used in view have a row. */
 const FEW_STEPS = 500;
 /** A frame draws no more events than this while somebody zooms or moves; what is left out follows when they rest. */
 const EVENTS_IN_MOTION = 150_000;
-const FONT = "11px system-ui, sans-serif";
 
 function lookUp(interpolate) {
   const table = new Uint32Array(256);
@@ -33,18 +31,6 @@ const COLOURS = {
   diverging: lookUp(interpolatePuOr),
   errors: lookUp(interpolateInferno),
 };
-
-/** What the theme says, read anew when it changes. */
-export function readTheme() {
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
-  return Object.fromEntries(
-    ["paper", "ink", "soft", "line", "panel", "wrong", "write", "read", "wanted", "accent"].map((name) => [
-      name,
-      colour(name),
-    ]),
-  );
-}
 
 /** The steps in view, and where they are on a canvas of a width. */
 export class View {
@@ -70,52 +56,6 @@ export class View {
 
   stepAt(x) {
     return Math.max(0, Math.min(this.steps - 1, Math.floor(this.scale().invert(x))));
-  }
-}
-
-/** Common to all pictures: a canvas with a name that fits its width to the page. */
-class Picture {
-  constructor(parent, label, height) {
-    this.canvas = document.createElement("canvas");
-    this.canvas.setAttribute("role", "img");
-    this.canvas.setAttribute("aria-label", label);
-    this.height = height;
-    parent.append(this.canvas);
-    this.isSeen = true;
-  }
-
-  start(view) {
-    const ratio = window.devicePixelRatio || 1;
-    const { canvas, height } = this;
-    const [across, down] = [Math.round(view.width * ratio), Math.round(height * ratio)];
-    if (canvas.width !== across || canvas.height !== down) {
-      canvas.width = across;
-      canvas.height = down;
-      canvas.style.height = `${height}px`;
-    }
-    const context = canvas.getContext("2d");
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, view.width, height);
-    context.font = FONT;
-    context.textBaseline = "middle";
-    return context;
-  }
-
-  markSelected(context, view, selected, theme) {
-    const scale = view.scale();
-    const [from, to] = [scale(selected), scale(selected + 1)];
-    if (to < GUTTER || from > view.width) return;
-    context.strokeStyle = theme.wrong;
-    context.lineWidth = 1.5;
-    const left = Math.max(from, GUTTER);
-    context.strokeRect(left, 0.75, Math.max(1.5, to - left), this.height - 1.5);
-  }
-
-  clip(context, view) {
-    context.save();
-    context.beginPath();
-    context.rect(GUTTER, 0, view.width - GUTTER, this.height);
-    context.clip();
   }
 }
 

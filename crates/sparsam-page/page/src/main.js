@@ -3,10 +3,12 @@
 import { select } from "d3-selection";
 import { zoom, zoomIdentity } from "d3-zoom";
 
-import { Axis, COLOURS, GUTTER, Ring, Strip, View, Words, readTheme } from "./draw.js";
+import { Axis, COLOURS, Ring, Strip, View, Words } from "./draw.js";
 import { Model } from "./model.js";
 import { read } from "./numbers.js";
+import { GUTTER } from "./picture.js";
 import { Teller, element, grouped, number, ofHeads, partNames, verdict } from "./tell.js";
+import { followTheme, readTheme } from "./theme.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -17,7 +19,8 @@ class Page {
   constructor(model) {
     this.model = model;
     this.view = new View(model.steps);
-    this.selected = model.wrong.length > 0 ? model.wrong[0] : firstWanted(model);
+    this.opensAt = model.firstNotable() >= 0 ? model.firstNotable() : firstWanted(model);
+    this.selected = this.opensAt;
     this.word = -1;
     this.pictures = [];
     this.theme = readTheme();
@@ -49,6 +52,12 @@ class Page {
     byId("sequence-about").textContent = about.targets
       ? `Time runs from left to right: what came in, what was wanted, ${put}, and how far off it was.`
       : `Time runs from left to right: what came in, and ${put}.`;
+    if (this.model.hasNumbers) {
+      byId("first-notable").textContent = "Largest error";
+      byId("previous-notable").textContent = "Larger error";
+      byId("next-notable").textContent = "Smaller error";
+      byId("notable").textContent = "n and p next smaller and larger error";
+    }
     byId("of-steps").textContent = `of 0 to ${grouped(this.model.steps - 1)}`;
     byId("step-number").max = this.model.steps - 1;
   }
@@ -91,6 +100,9 @@ class Page {
     if (model.has("inputs"))
       strip(sequence, "Inputs", "inputs", { names: names(about.input_names, model.inputSize, "input") });
     if (about.targets === "bits") strip(sequence, "Targets", "targets", { names: outputs, ranges: [0, 1] });
+    // Of one range, so that equal numbers have equal colours.
+    const both = model.hasNumbers ? extents(range(arrays.targets.values), range(arrays.outputs.values)) : null;
+    if (model.hasNumbers) strip(sequence, "Targets", "targets", { names: outputs, ranges: both });
     if (about.targets === "classes") {
       const values = new Float32Array(model.steps * model.outputSize);
       arrays.classes.values.forEach((wanted, step) => {
@@ -103,8 +115,17 @@ class Page {
       });
     }
     const what = model.areProbabilities ? "Outputs, as probabilities" : "Outputs";
-    strip(sequence, what, "outputs", { names: outputs, ...(model.areProbabilities ? { ranges: [0, 1] } : {}) });
-    if (about.targets) {
+    const ofOutputs = model.areProbabilities ? [0, 1] : both;
+    strip(sequence, what, "outputs", { names: outputs, ...(ofOutputs ? { ranges: ofOutputs } : {}) });
+    if (model.hasNumbers) {
+      strip(sequence, "Errors: how far the output farthest off is from its target", "errors", {
+        array: { values: model.errors, width: 1 },
+        names: [`0 to ${number(about.errors?.largest ?? 0)}`],
+        ranges: [0, about.errors?.largest || 1],
+        colours: COLOURS.errors,
+        rowHeight: 24,
+      });
+    } else if (about.targets) {
       const isWrong = Float32Array.from(model.wrongBits, (count) => (count > 0 ? 1 : 0));
       const values = new Float32Array(2 * model.steps);
       for (let step = 0; step < model.steps; step++) values.set([model.errors[step], isWrong[step]], 2 * step);
@@ -129,8 +150,13 @@ class Page {
       const entries = [
         ["write", "write"],
         ["read", "read, and the line to the step that wrote the word"],
-        ["wanted", "what should have been read: the word that the step wrote whose input equals the target"],
       ];
+      if (!model.hasNumbers) {
+        entries.push([
+          "wanted",
+          "what should have been read: the word that the step wrote whose input equals the target",
+        ]);
+      }
       if (model.has("forward_words")) {
         entries.push([
           "write",
@@ -197,9 +223,9 @@ class Page {
   #listen() {
     const { model } = this;
     const on = (id, act) => byId(id).addEventListener("click", act);
-    on("first-wrong", () => this.#toWrong(model.wrong[0] ?? -1));
-    on("previous-wrong", () => this.#toWrong(model.previousWrong(this.selected)));
-    on("next-wrong", () => this.#toWrong(model.nextWrong(this.selected)));
+    on("first-notable", () => this.#toNotable(model.firstNotable()));
+    on("previous-notable", () => this.#toNotable(model.previousNotable(this.selected)));
+    on("next-notable", () => this.#toNotable(model.nextNotable(this.selected)));
     on("back", () => this.select(this.selected - 1, true));
     on("on", () => this.select(this.selected + 1, true));
     on("zoom-in", () => this.zoomBy(2));
@@ -214,8 +240,8 @@ class Page {
       const act = {
         ArrowLeft: () => this.select(this.selected - 1, true),
         ArrowRight: () => this.select(this.selected + 1, true),
-        n: () => this.#toWrong(model.nextWrong(this.selected)),
-        p: () => this.#toWrong(model.previousWrong(this.selected)),
+        n: () => this.#toNotable(model.nextNotable(this.selected)),
+        p: () => this.#toNotable(model.previousNotable(this.selected)),
         "+": () => this.zoomBy(2),
         "=": () => this.zoomBy(2),
         "-": () => this.zoomBy(0.5),
@@ -253,23 +279,9 @@ class Page {
     );
     for (const picture of this.pictures) seen.observe(picture.canvas);
     new ResizeObserver(() => this.#resize()).observe(byId("sequence"));
-    const newTheme = () => {
+    followTheme("theme", () => {
       this.theme = readTheme();
       this.draw();
-    };
-    const system = window.matchMedia("(prefers-color-scheme: dark)");
-    const button = byId("theme");
-    const isDark = () => (document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
-    const show = () => button.setAttribute("aria-pressed", `${isDark()}`);
-    show();
-    system.addEventListener("change", () => {
-      show();
-      newTheme();
-    });
-    button.addEventListener("click", () => {
-      document.documentElement.dataset.theme = isDark() ? "light" : "dark";
-      show();
-      newTheme();
     });
   }
 
@@ -299,7 +311,7 @@ class Page {
     byId("readout").textContent = text;
   }
 
-  #toWrong(step) {
+  #toNotable(step) {
     if (step >= 0) this.select(step, true);
   }
 
@@ -313,9 +325,9 @@ class Page {
     byId("why").replaceChildren(...this.teller.why(now));
     byId("tables").replaceChildren(...this.teller.tables(now));
     byId("live").textContent = this.teller.headline(now);
-    byId("first-wrong").disabled = model.wrong.length === 0;
-    byId("previous-wrong").disabled = model.previousWrong(now) < 0;
-    byId("next-wrong").disabled = model.nextWrong(now) < 0;
+    byId("first-notable").disabled = model.firstNotable() < 0;
+    byId("previous-notable").disabled = model.previousNotable(now) < 0;
+    byId("next-notable").disabled = model.nextNotable(now) < 0;
     byId("back").disabled = now === 0;
     byId("on").disabled = now === model.steps - 1;
     const strongest = model.hasMemory ? model.pairs("read", now).toSorted((a, b) => b.weight - a.weight)[0] : undefined;
@@ -421,6 +433,12 @@ class Page {
 function firstWanted(model) {
   for (let step = 0; step < model.steps; step++) if (model.isWanted(step)) return step;
   return 0;
+}
+
+/** The least and the largest of two ranges. */
+function extents([least, largest], [otherLeast, otherLargest]) {
+  const [from, to] = [Math.min(least, otherLeast), Math.max(largest, otherLargest)];
+  return from < 0 ? [-Math.max(to, -from), Math.max(to, -from)] : [from, to];
 }
 
 /** The least and the largest of a row's values. */

@@ -87,7 +87,7 @@ export class Model {
 
   /** Whether something is wanted at a step. */
   isWanted(step) {
-    if (this.about.targets === "bits") return this.arrays.wanted.values[step] > 0;
+    if (this.about.targets === "bits" || this.about.targets === "numbers") return this.arrays.wanted.values[step] > 0;
     if (this.about.targets === "classes") return this.arrays.classes.values[step] !== NO_WORD;
     return false;
   }
@@ -107,8 +107,11 @@ export class Model {
     const wrong = [];
     for (let step = 0; step < steps; step++) {
       if (!this.isWanted(step)) continue;
-      this.wanted += about.targets === "bits" ? outputSize : 1;
-      if (about.targets === "bits") {
+      this.wanted += about.targets === "classes" ? 1 : outputSize;
+      if (about.targets === "numbers") {
+        // Taken before anything was rounded.
+        this.errors[step] = arrays.errors.values[step];
+      } else if (about.targets === "bits") {
         for (let bit = 0; bit < outputSize; bit++) {
           const place = step * outputSize + bit;
           const target = arrays.targets.values[place];
@@ -125,15 +128,53 @@ export class Model {
     this.wrongTotal = this.wrongBits.reduce((sum, count) => sum + count, 0);
   }
 
-  /** The first wrong output after a step, or the last before it; -1 if there is none. */
-  nextWrong(step) {
+  /** Whether the targets are numbers, of which none is right or wrong. */
+  get hasNumbers() {
+    return this.about.targets === "numbers";
+  }
+
+  /** Steps at which numbers are wanted, by falling error, and the place of each step in this order. */
+  get byError() {
+    if (!this.#byError) {
+      const steps = Array.from({ length: this.steps }, (_, step) => step).filter((step) => this.isWanted(step));
+      const order = Uint32Array.from(steps).sort((a, b) => this.errors[b] - this.errors[a] || a - b);
+      // What was rounded may hide which error is the largest.
+      const first = order.indexOf(this.about.errors.step);
+      order.copyWithin(1, 0, first);
+      order[0] = this.about.errors.step;
+      const placeOf = new Int32Array(this.steps).fill(-1);
+      order.forEach((step, place) => (placeOf[step] = place));
+      this.#byError = { order, placeOf };
+    }
+    return this.#byError;
+  }
+
+  #byError;
+
+  /** What to look at first: the first wrong output or, of numbers, the largest error; -1 if there is none. */
+  firstNotable() {
+    if (this.hasNumbers) return this.about.errors ? this.about.errors.step : -1;
+    return this.wrong.length > 0 ? this.wrong[0] : -1;
+  }
+
+  /** The first wrong output after a step or, of numbers, the next smaller error; -1 if there is none. */
+  nextNotable(step) {
+    if (this.hasNumbers) return this.#besideByError(step, 1);
     const place = above(this.wrong, step);
     return place < this.wrong.length ? this.wrong[place] : -1;
   }
 
-  previousWrong(step) {
+  /** The last wrong output before a step or, of numbers, the next larger error; -1 if there is none. */
+  previousNotable(step) {
+    if (this.hasNumbers) return this.#besideByError(step, -1);
     const place = above(this.wrong, step - 1);
     return place > 0 ? this.wrong[place - 1] : -1;
+  }
+
+  #besideByError(step, by) {
+    if (!this.about.errors) return -1;
+    const { order, placeOf } = this.byError;
+    return placeOf[step] < 0 ? order[0] : (order[placeOf[step] + by] ?? -1);
   }
 
   /** Words with weights at a step, `kind` being read, write, content, forward or backward: the strongest first. */

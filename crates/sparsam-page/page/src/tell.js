@@ -20,16 +20,23 @@ const several = (count, one) => `${grouped(count)} ${one}${count === 1 ? "" : "s
 const joined = (parts) =>
   parts.length < 2 ? parts.join("") : `${parts.slice(0, -1).join(", ")} and ${parts[parts.length - 1]}`;
 
+/** Numbers in a row, no more than a line has room for. */
+const someNumbers = (values) => [...values.subarray(0, 8)].map(number).join(" ") + (values.length > 8 ? " …" : "");
+
 /** What is told of a whole sequence. */
 export function verdict(model) {
   const { about, wrong, wrongTotal, wanted, errors } = model;
   const unit = about.targets === "bits" ? "bit" : "class";
   const units = about.targets === "bits" ? "bits" : "classes";
   if (!about.targets || wanted === 0) return "Nothing is known of what the outputs should be.";
+  if (about.errors) {
+    const { largest, step, mean_squared: squared } = about.errors;
+    return `Of ${several(wanted, "number")} wanted the largest error is ${number(largest)}, at step ${grouped(step)}; the mean squared error is ${number(squared)}.`;
+  }
   if (wrong.length === 0) {
     const most = errors.reduce((most, error) => Math.max(most, error), 0);
     const all = `All ${several(wanted, unit)} wanted are right`.replace("classs", "classes");
-    return `${all}; the largest error of ${about.outputs === "numbers" ? "an output" : "a probability"} is ${number(most)}.`;
+    return `${all}; the largest error of a probability is ${number(most)}.`;
   }
   const of = `${grouped(wrongTotal)} of ${grouped(wanted)} ${units} are wrong`;
   return `${of}, at ${several(wrong.length, "step")}; the first is step ${grouped(wrong[0])}.`;
@@ -94,6 +101,7 @@ export class Teller {
     const { model } = this;
     if (!model.isWanted(step)) return null;
     if (model.about.targets === "classes") return this.outputName(model.arrays.classes.values[step]);
+    if (model.hasNumbers) return someNumbers(model.at("targets", step));
     return [...model.at("targets", step)].map((bit) => (bit > 0.5 ? "1" : "0")).join("");
   }
 
@@ -106,7 +114,7 @@ export class Teller {
       const best = model.answer(step);
       return `${this.outputName(best)} (${number(values[best])})`;
     }
-    return [...values.subarray(0, 8)].map(number).join(" ") + (values.length > 8 ? " …" : "");
+    return someNumbers(values);
   }
 
   /** One sentence for the live region. */
@@ -121,6 +129,7 @@ export class Teller {
 
   judgement(step) {
     const { model } = this;
+    if (model.hasNumbers) return `off by ${number(model.errors[step])}${model.outputSize > 1 ? " at most" : ""}`;
     const wrong = model.wrongBits[step];
     if (wrong === 0) return "right";
     return model.about.targets === "classes" ? "wrong" : `${several(wrong, "bit")} wrong`;
@@ -139,7 +148,7 @@ export class Teller {
       const wrong = model.wrongBits[step] > 0;
       line(
         `Wanted ${target}, put out ${this.output(step)}: `,
-        element("span", { class: wrong ? "wrong" : "right" }, this.judgement(step)),
+        element("span", { class: model.hasNumbers ? undefined : wrong ? "wrong" : "right" }, this.judgement(step)),
         wrong ? ` (${this.wrongOnes(step)}).` : ".",
       );
     }
@@ -179,7 +188,8 @@ export class Teller {
       });
     if (of.length > 0) parts.push(element("ul", {}, ...of));
     else line(`No word is read with a notable weight (${NOTABLE} or more).`);
-    if (target === null) return parts;
+    // Where to read a number from is not told by inputs that equal it.
+    if (target === null || model.hasNumbers) return parts;
     if (origin < 0) {
       const why = model.isZeroTarget(step)
         ? "The target is all zero, which cannot be told from no input"

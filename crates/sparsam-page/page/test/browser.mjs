@@ -1,11 +1,12 @@
 // A browser, and runs and pages for it to open.
 
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { constants, existsSync } from "node:fs";
 import { access, mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { chromium } from "playwright-core";
@@ -100,12 +101,20 @@ export async function workplace() {
       const [user, system] = stderr.trim().split("\n").pop().split(" ");
       return Number(user) + Number(system);
     },
+    /** Starts a command that goes on: its process, what it says first, and its end. */
+    start: async (...args) => {
+      const process = spawn(command, args, { cwd: folder, stdio: ["ignore", "pipe", "inherit"] });
+      const ended = new Promise((resolve) => process.on("exit", resolve));
+      const lines = createInterface({ input: process.stdout });
+      const first = await Promise.race([new Promise((resolve) => lines.once("line", resolve)), ended]);
+      return { process, first, ended };
+    },
     remove: () => rm(folder, { recursive: true }),
   };
 }
 
-/** Opens a page, or one whose frame of the address `ready` is a page; what it asks for and complains of is kept. */
-export async function open(browser, path, { ready, ...options } = {}) {
+/** A new tab, of which what it asks for and complains of is kept. */
+export async function newTab(browser, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const page = await context.newPage();
   const [requests, complaints] = [[], []];
@@ -114,11 +123,17 @@ export async function open(browser, path, { ready, ...options } = {}) {
     if (["error", "warning"].includes(message.type())) complaints.push(message.text());
   });
   page.on("pageerror", (error) => complaints.push(String(error)));
+  return { page, requests, complaints, close: () => context.close() };
+}
+
+/** Opens a page, or one whose frame of the address `ready` is a page. */
+export async function open(browser, path, { ready, ...options } = {}) {
+  const { page, requests, complaints, close } = await newTab(browser, options);
   const started = Date.now();
   await page.goto(pathToFileURL(path).href);
   const frame = ready ? page.frames().find((frame) => frame.url() === ready) : page;
   await frame.evaluate(() => window.sparsam.ready.then(() => true));
-  return { page, requests, complaints, milliseconds: Date.now() - started, close: () => context.close() };
+  return { page, requests, complaints, milliseconds: Date.now() - started, close };
 }
 
 // Run by itself this sets the browser up, and says why if there is none.

@@ -137,6 +137,76 @@ test("outputs that are numbers are not called probabilities", async () => {
   });
 });
 
+test("numbers have errors in the place of wrong outputs, the largest first", async () => {
+  // What came in a step before, and nothing at first; of every tenth sequence the test holds out.
+  const sequence = (number) => {
+    const inputs = Array.from({ length: 9 }, (_, step) => [Math.sin(number + step), Math.cos(2 * number + 3 * step)]);
+    return { inputs, targets: inputs.map((_, step) => (step === 0 ? null : inputs[step - 1])) };
+  };
+  const lines = Array.from({ length: 40 }, (_, number) => `${JSON.stringify(sequence(number))}\n`);
+  await writeFile(join(place.folder, "numbers.jsonl"), lines.join(""));
+  const small = [...SMALL.slice(2), "--memory-size", "64"];
+  await place.sparsam(
+    "train",
+    "--data",
+    "numbers.jsonl",
+    "--targets",
+    "numbers",
+    "--run",
+    "real",
+    "--batches",
+    "5",
+    ...small,
+  );
+  const told = JSON.parse(await place.sparsam("inspect", "real", "--number", "1", "--out", "real.html", "--json"));
+  const { about, arrays } = await numbers(join(place.folder, "real.html"));
+  assert.equal(told.wrong, null);
+  // Slowly, from the numbers alone.
+  const errors = arrays.wanted.map((wanted, step) =>
+    wanted
+      ? Math.max(...[0, 1].map((row) => Math.abs(arrays.outputs[2 * step + row] - arrays.targets[2 * step + row])))
+      : 0,
+  );
+  const order = errors.map((_, step) => step).filter((step) => arrays.wanted[step]);
+  order.sort((a, b) => errors[b] - errors[a]);
+  assert.equal(about.errors.step, order[0]);
+  assert.ok(Math.abs(about.errors.largest - errors[order[0]]) < 1e-6 && told.largest_error === about.errors.largest);
+  await visit(join(place.folder, "real.html"), async (page) => {
+    const selected = () => page.evaluate(() => window.sparsam.page.selected);
+    assert.equal(await selected(), order[0], "the page opens at the largest error");
+    const sentence = `Of 16 numbers wanted the largest error is ${errors[order[0]].toFixed(2)}, at step ${order[0]}; the mean squared error is `;
+    assert.ok((await page.textContent("#verdict")).startsWith(sentence), await page.textContent("#verdict"));
+    assert.match(
+      await page.textContent("#why"),
+      /Wanted -?[\d.]+ -?[\d.]+, put out -?[\d.]+ -?[\d.]+: off by [\d.]+ at most/,
+    );
+    assert.equal(await page.textContent("#first-notable"), "Largest error");
+    assert.doesNotMatch(await page.innerText("body"), /wrong output|probabilit|should have been read/);
+    for (const step of order.slice(1)) {
+      await page.keyboard.press("n");
+      assert.equal(await selected(), step);
+    }
+    assert.ok(await page.isDisabled("#next-notable"));
+    await page.keyboard.press("p");
+    assert.equal(await selected(), order[order.length - 2]);
+    // From a step at which nothing is wanted, back to the largest.
+    await page.evaluate(() => window.sparsam.page.select(0));
+    assert.match(await page.textContent("#why"), /No output is wanted here/);
+    await page.keyboard.press("n");
+    assert.equal(await selected(), order[0]);
+    // The brightest error is the largest, and equal numbers of targets and outputs have equal colours.
+    const [bright, dark] = [await colour(page, "Errors", order[0], 0.5), await colour(page, "Errors", 0, 0.5)];
+    assert.ok(bright[0] + bright[1] > 400 && dark[0] + dark[1] < 20, `${bright}, ${dark}`);
+    const ranges = await page.evaluate(() =>
+      window.sparsam.page.pictures
+        .filter(({ label }) => /^(Targets|Outputs)/.test(label ?? ""))
+        .map(({ ranges }) => ranges[0]),
+    );
+    assert.equal(ranges.length, 2);
+    assert.deepEqual(ranges[0], ranges[1]);
+  });
+});
+
 test("a page of a trace that goes on from a state does not tell what it cannot know", async () => {
   const html = await readFile(pages.sam, "utf8");
   const path = join(place.folder, "continued.html");
@@ -360,7 +430,7 @@ test("a wrong output is explained, and steps lead on to each other", async () =>
     assert.deepEqual(origin.input, origin.target);
     await page.click(`#why button:text-is("step ${origin.step}") >> nth=0`);
     assert.equal((await state()).selected, origin.step);
-    await page.click("#first-wrong");
+    await page.click("#first-notable");
     assert.equal((await state()).selected, selected);
     await page.evaluate((step) => window.sparsam.page.select(step), explained);
     await page.click("#tables button:has-text('word') >> nth=0");
@@ -410,7 +480,7 @@ test("the keyboard does what the mouse does", async () => {
       await page.keyboard.press("Tab");
       reached.add(await page.evaluate(() => document.activeElement.id));
     }
-    for (const id of ["first-wrong", "back", "step-number", "on", "zoom-in", "zoom-out", "zoom-all"])
+    for (const id of ["first-notable", "back", "step-number", "on", "zoom-in", "zoom-out", "zoom-all"])
       assert.ok(reached.has(id), id);
   });
 });
@@ -586,3 +656,25 @@ test("a hundred thousand steps are made, opened and moved through at once", asyn
     assert.match(await page.textContent("#ring-text"), /\d/);
   });
 });
+
+test(
+  "a hundred thousand steps through a million words are made and opened at once",
+  { skip: process.env.SPARSAM_LONG_TESTS ? false : "SPARSAM_LONG_TESTS is not set" },
+  async () => {
+    // The network of `sparsam train copy`, whose memory has 1,000,000 words; how long it is trained makes no difference.
+    await place.sparsam("train", "copy", "--run", "large", "--batches", "20", "--threads", "1", "--quiet");
+    const path = join(place.folder, "large.html");
+    const made = await place.seconds("inspect", "large", "--level", "49999", "--out", "large.html", "--threads", "1");
+    const { size } = await stat(path);
+    let opened = Infinity;
+    for (let number = 0; number < 3 && opened >= 3000; number++) {
+      await visit(path, (_, milliseconds) => {
+        opened = Math.min(opened, milliseconds);
+      });
+    }
+    console.log(`made in ${made.toFixed(1)} s, ${(size / 1e6).toFixed(1)} MB, opened in ${opened} ms`);
+    assert.ok(made <= 10, `made in ${made} s`);
+    assert.ok(size < 20e6, `${size} bytes`);
+    assert.ok(opened <= 3000, `opened in ${opened} ms`);
+  },
+);
