@@ -295,7 +295,7 @@ def test_half_precision_is_cast_and_zero_keys_are_like_nothing() -> None:
         (
             lambda m, x: m.update([3, 15, 17], x(3, 4)),
             ValueError,
-            "words 15 and 17 were never written: the memory holds",
+            "words 15 and 17 hold no entry: the memory holds",
         ),
         (lambda m, x: m.update([-1], x(1, 4)), ValueError, "words has -1, where the number of a word was expected"),
         (lambda m, x: m.update([1 << 40]), ValueError, "words has 1099511627776, where the number of a word was"),
@@ -411,3 +411,30 @@ def test_what_cannot_see_into_it_says_so() -> None:
         torch.func.vmap(lambda query: memory.read(query[None], 2))(queries)
     compiled = torch.compile(lambda q: memory.read(q * 1.0, 2) + 1, backend="eager")
     torch.testing.assert_close(compiled(queries), memory.read(queries, 2) + 1)
+
+
+def test_entries_get_no_gradients_where_none_are_asked_for() -> None:
+    memory = KeyValueMemory(4, 2, 20)
+    memory.write(torch.randn(5, 4), torch.randn(5, 2))
+    queries = torch.randn(3, 4, requires_grad=True)
+    memory.read(queries, 2, entry_gradients=False).sum().backward()
+    assert queries.grad is not None
+    assert len(memory.gradients()[0]) == 0
+    memory.read(queries, 2).sum().backward()
+    assert len(memory.gradients()[0]) > 0
+
+
+def test_many_words_for_many_queries_are_found_or_refused_and_never_end_the_interpreter() -> None:
+    torch.manual_seed(0)
+    memory = KeyValueMemory(8, 1, 40_000, index="ivf")
+    keys = torch.randn(40_000, 8)
+    memory.write(keys, torch.zeros(40_000, 1))
+    queries = torch.randn(4, 8)
+    found, _ = memory.search(queries, 1000)
+    best = (torch.nn.functional.normalize(queries) @ torch.nn.functional.normalize(keys).T).topk(1000).indices
+    right = [len(set(one.tolist()) & set(other.tolist())) / 1000 for one, other in zip(found, best, strict=True)]
+    assert min(right) > 0.8
+    assert memory.search(queries, 2**70)[0].shape == (4, 40_000)
+    with pytest.raises(MemoryError, match="the words found"):
+        memory.search(torch.randn(1, 8).expand(1_000_000, 8), 40_000)
+    assert memory.keys({0, 1}).shape == (2, 8)

@@ -160,7 +160,7 @@ pub enum Error {
         memory_size: usize,
     },
     /// Words that hold no entry yet.
-    #[error("{} never written: the memory holds {written}; name words that a write gave", were(words))]
+    #[error("{} no entry: the memory holds {written}; name words that a write gave", hold(words))]
     NotWritten {
         /// The words.
         words: Vec<u32>,
@@ -218,16 +218,16 @@ impl Error {
 }
 
 /// "word 7 was", "words 7, 8 and 9 were", and no more than the first ten by number.
-fn were(words: &[u32]) -> String {
+fn hold(words: &[u32]) -> String {
     const NAMED: usize = 10;
     let mut names: Vec<String> = words.iter().take(NAMED).map(u32::to_string).collect();
     if words.len() > NAMED {
         names.push(format!("{} more", words.len() - NAMED));
     }
     match names.split_last() {
-        Some((last, [])) => format!("word {last} was"),
-        Some((last, others)) => format!("words {} and {last} were", others.join(", ")),
-        None => "no words were".into(),
+        Some((last, [])) => format!("word {last} holds"),
+        Some((last, others)) => format!("words {} and {last} hold", others.join(", ")),
+        None => "no words hold".into(),
     }
 }
 
@@ -252,7 +252,7 @@ mod tests {
             let written = "none".into();
             Error::NotWritten { words: words.collect(), written }.to_string()
         };
-        let end = "never written: the memory holds none; name words that a write gave";
+        let end = "no entry: the memory holds none; name words that a write gave";
         assert_eq!(sentence(7..8), format!("word 7 was {end}"));
         assert_eq!(sentence(7..10), format!("words 7, 8 and 9 were {end}"));
         assert_eq!(sentence(0..13), format!("words 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 3 more were {end}"));

@@ -326,7 +326,7 @@ fn what_does_not_fit_is_named_and_changes_nothing() {
     );
     assert_eq!(
         sentence(memory.update(&[0, 2, 9], None, None).unwrap_err()),
-        "words 2 and 9 were never written: the memory holds entries in words 0 to 1; name words that a write gave"
+        "words 2 and 9 hold no entry: the memory holds entries in words 0 to 1; name words that a write gave"
     );
     assert_eq!(
         sentence(memory.search(&[f64::NAN; 3], 1, true).unwrap_err()),

@@ -1252,13 +1252,18 @@ class _Read(torch.autograd.Function):
         ctx: Any, read_gradient: Tensor | None, _: None, weight_gradient: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         (rows,) = ctx.saved_tensors
+        # Of a pass before this one that did not come for them nothing stays.
+        ctx.left.clear()
+        if read_gradient is None and weight_gradient is None:
+            return (None,) * len(ctx.needs_input_grad)
+        of_entries = ctx.needs_input_grad[6]
         with torch.no_grad():
             over_read, over_weights = (
                 None if gradient is None else _array(gradient) for gradient in (read_gradient, weight_gradient)
             )
             over_queries, over_strengths, over_keys, over_values = ctx.read.backward(over_read, over_weights)
-            # Of a pass before this one that did not come for them nothing stays.
-            ctx.left[:] = [ctx.read, over_keys, over_values]
+            if of_entries:
+                ctx.left[:] = [ctx.read, over_keys, over_values]
             gradients = [
                 torch.from_numpy(over).view(source.shape).to(source.device) if wanted else None
                 for over, source, wanted in zip(
@@ -1266,14 +1271,16 @@ class _Read(torch.autograd.Function):
                 )
             ]
         over = _once(gradients, (read_gradient, weight_gradient, *ctx.sources))
-        return None, None, None, None, *over, torch.ones_like(rows)
+        return None, None, None, None, *over, torch.ones_like(rows) if of_entries else None
 
 
 class KeyValueMemory(nn.Module):
     """Entries of a key and a value, found by their keys, as an index of FAISS beside a tensor of values would hold
-    them; but the index is never trained or built anew, however the keys change, and what is read has gradients. It is
-    what neural episodic control calls a differentiable neural dictionary (Pritzel et al. 2017), what a kNN language
-    model looks up (Khandelwal et al. 2020), and what memorising transformers attend to (Wu et al. 2022).
+    them; but the index is never trained or built anew, however the keys change, and what is read has gradients. It can
+    stand where neural episodic control has a differentiable neural dictionary (Pritzel et al. 2017), a kNN language
+    model its datastore (Khandelwal et al. 2020), and a memorising transformer its memory (Wu et al. 2022). They measure
+    by distance or by product, and this by the cosine: of vectors of norm 1 the order is the same, and with d² = 2 - 2 cos
+    a weight of exp(-d² / t) is that of ``strength`` 2 / t.
 
     Every entry stands in a word, a number from 0 on. A full memory overwrites the entries least recently used: written,
     updated, or found by a read. The similarity of a query and a key is their cosine, u·v / (√(u·u + ε) √(v·v + ε)) with
@@ -1371,7 +1378,7 @@ class KeyValueMemory(nn.Module):
         return tensor
 
     def _words(self, words: Tensor | Iterable[int]) -> tuple[NDArray[Any], torch.device]:
-        tensor = words if isinstance(words, Tensor) else torch.as_tensor(words)
+        tensor = torch.as_tensor(words if isinstance(words, (Tensor, np.ndarray)) else list(words))
         if tensor.numel() == 0:
             tensor = tensor.long()
         if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
@@ -1405,7 +1412,8 @@ class KeyValueMemory(nn.Module):
 
     def update(self, words: Tensor | Iterable[int], keys: Tensor | None = None, values: Tensor | None = None) -> None:
         """Changes the keys, the values, or both, of entries, which count as used; with neither they merely count so.
-        The index follows. Of a word that is named twice the last content stays. Gradients that the entries have stay
+        The index follows. A word that was overwritten since it was given holds another entry, which is changed then. Of a
+        word that is named twice the last content stays. Gradients that the entries have stay
         until :meth:`zero_gradients`.
 
         Args:
@@ -1428,8 +1436,8 @@ class KeyValueMemory(nn.Module):
         self._memory.update(numbers, *arrays)
 
     def search(self, queries: Tensor, k: int, *, count_as_use: bool = False) -> tuple[Tensor, Tensor]:
-        """The ``k`` entries most similar to each query, most similar first, ties to the lower word; fewer if there are
-        not so many entries. No gradients.
+        """The ``k`` entries most similar to each query, most similar first, with an exact index ties to the lower word;
+        fewer if there are not so many entries. No gradients.
 
         Args:
             queries: of shape (q, K).
@@ -1445,7 +1453,7 @@ class KeyValueMemory(nn.Module):
         """
         _refuse_tracing()
         queries = self._numbers("queries", queries, self.key_size)
-        found = self._memory.search(_array(queries), integer("k", k, 1), count_as_use)
+        found = self._memory.search(_array(queries), min(integer("k", k, 1), self.memory_size), count_as_use)
         words, similarities = (torch.from_numpy(array).to(queries.device) for array in found)
         return words, similarities
 
@@ -1458,6 +1466,7 @@ class KeyValueMemory(nn.Module):
         *,
         count_as_use: bool = ...,
         with_words: Literal[False] = ...,
+        entry_gradients: bool = ...,
     ) -> Tensor: ...
 
     @overload
@@ -1469,6 +1478,7 @@ class KeyValueMemory(nn.Module):
         *,
         count_as_use: bool = ...,
         with_words: Literal[True],
+        entry_gradients: bool = ...,
     ) -> tuple[Tensor, Tensor, Tensor]: ...
 
     def read(
@@ -1479,6 +1489,7 @@ class KeyValueMemory(nn.Module):
         *,
         count_as_use: bool = True,
         with_words: bool = False,
+        entry_gradients: bool = True,
     ) -> Tensor | tuple[Tensor, Tensor, Tensor]:
         """Reads: for each query Σ w(i) value(i) over the ``k`` entries i most similar to it, with the weights
         w = softmax(strength · similarity(i)), as SAM reads its words. What an empty memory gives is zero.
@@ -1493,6 +1504,8 @@ class KeyValueMemory(nn.Module):
             strength: how much more weight a more similar entry has: a number, or a tensor of shape (q,) or ().
             count_as_use: as in :meth:`search`.
             with_words: whether to return the words and weights too.
+            entry_gradients: whether the backward pass brings gradients to the entries, which add up in the memory until
+                :meth:`zero_gradients`; an optimiser's ``zero_grad`` does not reach them.
 
         Returns:
             What was read, (q, V), in the memory's dtype. With ``with_words`` also the words, ``torch.int64``, and their
@@ -1504,7 +1517,7 @@ class KeyValueMemory(nn.Module):
         """
         _refuse_tracing()
         queries = self._numbers("queries", queries, self.key_size)
-        k = integer("k", k, 1)
+        k = min(integer("k", k, 1), self.memory_size)
         strengths = torch.as_tensor(strength, dtype=self._dtype, device=queries.device)
         if strengths.shape not in ((), (len(queries),)):
             raise ValueError(
@@ -1513,7 +1526,7 @@ class KeyValueMemory(nn.Module):
         strengths = strengths.expand(len(queries))
         if torch.is_grad_enabled():
             left: list[Any] = []
-            rows = _Rows.apply(self._memory, left, self._anchor)
+            rows = _Rows.apply(self._memory, left, self._anchor) if entry_gradients else torch.zeros(())
             read, words, weights = _Read.apply(self._memory, left, k, count_as_use, queries, strengths, rows)
         else:
             *given, _ = self._memory.read(_array(queries), _array(strengths), k, count_as_use, False)
@@ -1521,7 +1534,8 @@ class KeyValueMemory(nn.Module):
         return (read, words, weights) if with_words else read
 
     def gradients(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The gradients that backward passes brought to entries since :meth:`zero_gradients`, summed.
+        """The gradients that backward passes brought to entries since :meth:`zero_gradients`, summed. With
+        ``torch.amp.GradScaler`` they are those of the scaled loss: divide them by ``scaler.get_scale()``.
 
         Returns:
             The words of these entries, (m,), rising; the gradients of their keys, (m, K), and of their values, (m, V).

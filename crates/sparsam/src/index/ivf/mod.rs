@@ -15,6 +15,8 @@ use crate::{Error, Real};
 pub const CHECKS: usize = 2048;
 /// Words in a list, about: lists are full at 256 and are halved then.
 const WORDS_IN_LIST: usize = 180;
+/// Words that a query is compared with for each that is asked for, at least.
+const CHECKS_FOR_WORD: usize = 16;
 /// Words beyond those asked for whose exact cosines are taken, because codes are not exact.
 const SPARE_CANDIDATES: usize = 4;
 
@@ -108,9 +110,11 @@ impl<T: Real> Index<T> for Ivf<T> {
     }
 
     fn search(&mut self, contents: &[T], queries: &[T], found: &mut Found<T>) {
-        let lists = self.checks.div_ceil(WORDS_IN_LIST);
+        // Whoever asks for many words finds few of them in few lists.
+        let checks = self.checks.max(CHECKS_FOR_WORD * found.limit());
+        let lists = checks.div_ceil(WORDS_IN_LIST);
         // Whoever asks for more comparisons than usual wants fewer lists and groups left out, too.
-        let slack = (self.checks as f32 / CHECKS as f32).max(1.0);
+        let slack = (checks as f32 / CHECKS as f32).max(1.0);
         let limits = Limits { lists, slack, enough: found.limit(), candidates: found.limit() + SPARE_CANDIDATES };
         for (number, query) in queries.chunks_exact(self.size).enumerate() {
             direction(query, &mut self.direction);
@@ -119,8 +123,9 @@ impl<T: Real> Index<T> for Ivf<T> {
             offer(contents, query, number, &mut self.candidates.numbers().chain(zeros), found);
             if found.words(number).len() < found.limit().min(self.held) {
                 // The lists looked into hold too few words; so all lists do, nearly.
-                let candidates: Vec<u32> = self.candidates.numbers().collect();
-                let mut others = self.tree.words().filter(|word| !candidates.contains(word));
+                let mut candidates: Vec<u32> = self.candidates.numbers().collect();
+                candidates.sort_unstable();
+                let mut others = self.tree.words().filter(|word| candidates.binary_search(word).is_err());
                 offer(contents, query, number, &mut others, found);
             }
         }

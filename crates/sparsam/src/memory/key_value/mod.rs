@@ -42,6 +42,7 @@ use crate::kernels::simd::vector_fn;
 use crate::kernels::vector::dot;
 use crate::memory::sparse::ring::{self, Ring};
 use crate::option::Declared;
+use crate::system::available_bytes;
 use crate::system::pages::Pages;
 use crate::{Arrays, Error, Real};
 
@@ -192,15 +193,18 @@ impl<T: Real> KeyValueMemory<T> {
     }
 
     /// The entries most similar to each of the queries, which lie one after another: `limit` of them, or all if there are
-    /// fewer, with their similarities. Most similar first, ties to the lower word. With `use_found` they count as used, query
+    /// fewer, with their similarities. Most similar first; with an exact index ties to the lower word. With `use_found` they count as used, query
     /// after query, the least similar of each first.
     ///
     /// # Errors
     /// [`Error::Shape`] if the numbers are no whole number of queries, [`Error::NotFinite`] if the square of one is not
-    /// finite.
+    /// finite, [`Error::NoRoom`] if this machine has none for so many words.
     pub fn search(&mut self, queries: &[T], limit: usize, use_found: bool) -> Result<&Found<T>, Error> {
         let count = check_keys("query", "queries", queries, self.config.key_size)?;
-        self.found.start(count, limit.min(self.index.len()));
+        let limit = limit.min(self.index.len());
+        // A word and its similarity, and both once more for whoever takes them out.
+        check_room("the words found", count, limit, 2 * (size_of::<u32>() + size_of::<T>()))?;
+        self.found.start(count, limit);
         if self.found.limit() > 0 {
             self.index.search(&self.keys, queries, &mut self.found);
         }
@@ -233,6 +237,11 @@ impl<T: Real> KeyValueMemory<T> {
         let count = check_keys("query", "queries", queries, self.config.key_size)?;
         check_length("strengths", strengths, count, 1)?;
         check_finite("strength", strengths, 1)?;
+        if record {
+            let Config { key_size, value_size, .. } = self.config;
+            let row = size_of::<T>().saturating_mul(key_size.saturating_add(value_size));
+            check_room("a read that is recorded", count, limit.min(self.index.len()), row)?;
+        }
         self.search(queries, limit, use_found)?;
         Ok(Read::new(self, queries, strengths, record))
     }
@@ -379,6 +388,18 @@ fn check_keys<T: Real>(one: &str, what: &'static str, rows: &[T], size: usize) -
 fn check_values<T: Real>(values: &[T], count: usize, size: usize) -> Result<(), Error> {
     check_length("values", values, count, size)?;
     check_finite("value", values, size)
+}
+
+/// Checks that this machine has room for `limit` rows of so many bytes for each of the queries: an allocation that fails
+/// would end the program.
+fn check_room(what: &'static str, queries: usize, limit: usize, row: usize) -> Result<(), Error> {
+    /// Below, the system is not asked.
+    const SMALL: u128 = 1 << 24;
+    let bytes = queries as u128 * limit as u128 * row as u128;
+    match available_bytes() {
+        Some(available) if bytes > SMALL && bytes > available => Err(Error::NoRoom { what, bytes, available }),
+        _ => Ok(()),
+    }
 }
 
 fn check_length<T>(what: &'static str, numbers: &[T], count: usize, size: usize) -> Result<(), Error> {
