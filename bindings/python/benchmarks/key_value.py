@@ -8,7 +8,7 @@ whose search must see every change at once.
 (``pip install faiss-cpu usearch``), with a tensor of values beside each:
 
 - ``faiss-ivf``: ``IndexIVFFlat``; ``remove_ids``, which passes over all lists, then ``add_with_ids``. (In an
-  ``IndexIDMap2`` around it ``remove_ids`` shifts what the ids stand for, and then ends the process; faiss-cpu 1.15.1.)
+  ``IndexIDMap2`` around it ``remove_ids`` shifts what the ids stand for; faiss-cpu 1.15.1.)
 - ``faiss-ivf-hashtable``: the same with a ``DirectMap.Hashtable``, which knows where what is to be removed lies;
 - ``faiss-ivf-update``: the same with a ``DirectMap.Array``; ``update_vectors``, which changes keys in place;
 - ``faiss-hnsw``: ``IndexHNSWFlat``, which cannot remove: new keys are added, old ones stay, and it grows;
