@@ -1279,8 +1279,8 @@ class KeyValueMemory(nn.Module):
     them; but the index is never trained or built anew, however the keys change, and what is read has gradients. It can
     stand where neural episodic control has a differentiable neural dictionary (Pritzel et al. 2017), a kNN language
     model its datastore (Khandelwal et al. 2020), and a memorising transformer its memory (Wu et al. 2022). They measure
-    by distance or by product, and this by the cosine: of vectors of norm 1 the order is the same, and with d² = 2 - 2 cos
-    a weight of exp(-d² / t) is that of ``strength`` 2 / t.
+    by distance or by product, and this by the cosine: of vectors of norm 1 the order is the same, and with
+    d² = 2 - 2 cos a weight of exp(-d² / t) is that of ``strength`` 2 / t.
 
     Every entry stands in a word, a number from 0 on. A full memory overwrites the entries least recently used: written,
     updated, or found by a read. The similarity of a query and a key is their cosine, u·v / (√(u·u + ε) √(v·v + ε)) with
@@ -1412,9 +1412,9 @@ class KeyValueMemory(nn.Module):
 
     def update(self, words: Tensor | Iterable[int], keys: Tensor | None = None, values: Tensor | None = None) -> None:
         """Changes the keys, the values, or both, of entries, which count as used; with neither they merely count so.
-        The index follows. A word that was overwritten since it was given holds another entry, which is changed then. Of a
-        word that is named twice the last content stays. Gradients that the entries have stay
-        until :meth:`zero_gradients`.
+        The index follows. A word that was overwritten since it was given holds another entry, which is changed then. Of
+        a word that is named twice the last content stays. Gradients that the entries have stay until
+        :meth:`zero_gradients`.
 
         Args:
             words: (n,), as :meth:`write` and :meth:`read` give them.
