@@ -253,9 +253,9 @@ mod tests {
             Error::NotWritten { words: words.collect(), written }.to_string()
         };
         let end = "no entry: the memory holds none; name words that a write gave";
-        assert_eq!(sentence(7..8), format!("word 7 was {end}"));
-        assert_eq!(sentence(7..10), format!("words 7, 8 and 9 were {end}"));
-        assert_eq!(sentence(0..13), format!("words 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 3 more were {end}"));
+        assert_eq!(sentence(7..8), format!("word 7 holds {end}"));
+        assert_eq!(sentence(7..10), format!("words 7, 8 and 9 hold {end}"));
+        assert_eq!(sentence(0..13), format!("words 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 3 more hold {end}"));
     }
 
     #[test]
