@@ -14,6 +14,12 @@ use crate::figure::Figure;
 use crate::image::Format;
 use crate::options::{MemoryOptions, Options, with_unit};
 
+/// Words and queries of `bench index` are those of a trained network.
+pub const TRAINED: &str = "trained";
+
+/// Where words and queries of `bench index` may come from.
+pub const QUERIES: [&str; 3] = ["clustered", "gaussian", TRAINED];
+
 /// Recurrent networks with an external memory of millions of words, trained on an ordinary CPU
 #[derive(Debug, Parser)]
 #[command(name = "sparsam", version, arg_required_else_help = true, after_help = EXAMPLES, max_term_width = 100)]
@@ -539,7 +545,7 @@ pub struct BenchIndex {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=1000))]
     pub rounds: Option<u64>,
     /// Where words and queries come from [default: clustered,gaussian, with --run trained]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(crate::bench::index::queries()))]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(QUERIES))]
     pub queries: Vec<String>,
     /// Folder of a run of sam, whose network's words and queries are taken
     #[arg(long, value_name = "FOLDER")]

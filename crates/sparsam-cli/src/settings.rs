@@ -12,7 +12,6 @@ use sparsam_train::plot::Size;
 use sparsam_train::{Checkpoint, Config, RunFolder, TaskConfig, task};
 
 use crate::arguments::{self, Arguments, AxisScale, Common, DataCheck, DataFetch, PictureSize, Verb, Which};
-use crate::bench::index;
 use crate::failure::Mistake;
 use crate::figure::Figure;
 use crate::image::Format;
@@ -594,12 +593,17 @@ fn bench(arguments: arguments::Bench) -> anyhow::Result<Bench> {
             checks.dedup();
             let rounds = arguments.rounds.map_or(usize::from(!common.quick), |rounds| rounds as usize);
             let names: Vec<String> = match (&arguments.queries[..], &arguments.run) {
-                ([], None) => index::queries().filter(|name| *name != index::TRAINED).map(str::to_owned).collect(),
-                ([], Some(_)) => vec![index::TRAINED.to_owned()],
+                ([], None) => arguments::QUERIES
+                    .into_iter()
+                    .filter(|name| *name != arguments::TRAINED)
+                    .map(str::to_owned)
+                    .collect(),
+                ([], Some(_)) => vec![arguments::TRAINED.to_owned()],
                 (chosen, _) => chosen.to_vec(),
             };
-            let queries: Vec<_> = index::queries().filter(|name| names.iter().any(|chosen| chosen == name)).collect();
-            match (&arguments.run, queries.contains(&index::TRAINED)) {
+            let queries: Vec<_> =
+                arguments::QUERIES.into_iter().filter(|name| names.iter().any(|chosen| chosen == name)).collect();
+            match (&arguments.run, queries.contains(&arguments::TRAINED)) {
                 (None, true) => mistake!("--queries trained needs --run and the folder of a run of sam"),
                 (Some(run), true) => check_exists(run)?,
                 (Some(_), false) => mistake!("--run is of use with --queries trained only; leave one of them out"),

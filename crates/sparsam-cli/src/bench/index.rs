@@ -13,6 +13,7 @@ use sparsam_train::plot::{Axis, Line, Panel, Picture, Size, Unit, draw, seconds,
 
 use super::trained::{Recording, Trained};
 use super::{HEADS, QUICK_SECONDS, READS, Report, Spread, WORD_SIZE, no_room, room, status_bytes};
+use crate::arguments::TRAINED;
 use crate::display::grouped;
 use crate::settings::BenchIndex;
 use crate::table::{ratio, row};
@@ -44,14 +45,6 @@ const QUERIES: [(&str, &str, Option<Distribution>); 3] = [
     ("gaussian", "words without structure", Some(Distribution::Gaussian)),
     (TRAINED, "words and queries of a trained network", None),
 ];
-
-/// Words and queries are those of a trained network.
-pub const TRAINED: &str = "trained";
-
-/// The names of [`QUERIES`].
-pub fn queries() -> impl Iterator<Item = &'static str> {
-    QUERIES.iter().map(|queries| queries.0)
-}
 
 /// One measured point.
 #[derive(Clone, Debug, Serialize)]

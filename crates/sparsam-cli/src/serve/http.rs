@@ -256,12 +256,14 @@ fn is_own(host: &[u8], port: u16) -> bool {
 fn send(stream: &mut TcpStream, response: &Response, within: Duration) -> io::Result<()> {
     let Response { status, kind, tag, body } = response;
     let mut head = format!(
-        "HTTP/1.1 {}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\nCache-Control: no-store\r\n\
+        "HTTP/1.1 {}\r\nContent-Type: {kind}\r\nConnection: close\r\nCache-Control: no-store\r\n\
          X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin\r\n\
          Content-Security-Policy: frame-ancestors 'self'\r\n",
-        status.line(),
-        body.len()
+        status.line()
     );
+    if *status != Status::NotModified {
+        head += &format!("Content-Length: {}\r\n", body.len());
+    }
     if *status == Status::MethodNotAllowed {
         head += "Allow: GET\r\n";
     }

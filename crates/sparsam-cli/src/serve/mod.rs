@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use sparsam_page::LIVE;
@@ -38,7 +38,7 @@ pub fn run(settings: Serve) -> anyhow::Result<ExitCode> {
     if RunFolder::open(&settings.folder).is_err() {
         eprintln_if_possible(&format!("sparsam: there is no run in {folder} yet; the page waits for it"));
     }
-    let followed = Followed { settings, made: Mutex::default() };
+    let followed = Followed { settings, made: Mutex::default(), units: Mutex::default() };
     server.run(move |request| followed.answer(request))
 }
 
@@ -56,12 +56,15 @@ fn unbound(port: u16, error: io::Error) -> anyhow::Error {
 struct Followed {
     settings: Serve,
     made: Mutex<Option<Sequence>>,
+    /// What the quantities of the task are counted in, with the stamp of what tells it: to find out may take reading the data.
+    units: Mutex<Option<(String, Option<Units>)>>,
 }
 
-/// The page of a sequence, or why there is none.
+/// The page of a sequence.
 struct Sequence {
     /// Of the files that it was made from.
     stamp: String,
+    finished: Instant,
     response: Response,
 }
 
@@ -70,23 +73,30 @@ impl Followed {
         // Nothing else has a name here: no path leads to a file.
         match request.path.as_str() {
             "/" => Response::new("text/html; charset=utf-8", LIVE),
-            "/run.json" => self.run(),
+            "/run.json" => self.run(request),
             "/sequence.html" => self.sequence(),
             _ => Response::refusal(Status::NotFound, "there is nothing of this name"),
         }
     }
 
     /// What is known of the run by now.
-    fn run(&self) -> Response {
+    fn run(&self, request: &Request) -> Response {
         let folder = &self.settings.folder;
         // Before the files are read: what changes meanwhile is read again.
         let names = ["config.toml", "metrics.jsonl", "history.json"].map(|name| folder.join(name));
         let checkpoint = RunFolder::open(folder).ok().map(|run| run.checkpoint_path(self.settings.checkpoint));
         let files: Vec<&Path> = names.iter().chain(&checkpoint).map(PathBuf::as_path).collect();
         let tag = format!("\"{}\"", stamp(&files));
-        let told = self.tell(checkpoint.as_deref(), &files);
-        let value = told.unwrap_or_else(|error| json!({"state": "unreadable", "problem": format!("{error:#}")}));
-        Response { tag: Some(tag), ..Response::new("application/json", value.to_string()) }
+        let response = |value: String| Response::new("application/json", value);
+        if request.has.as_ref() == Some(&tag) {
+            // Who asks has it.
+            return Response { tag: Some(tag), ..response(String::new()) };
+        }
+        match self.tell(checkpoint.as_deref(), &files) {
+            Ok(value) => Response { tag: Some(tag), ..response(value.to_string()) },
+            // Without a tag: what was in the way may go without a change of the files.
+            Err(error) => response(json!({"state": "unreadable", "problem": format!("{error:#}")}).to_string()),
+        }
     }
 
     fn tell(&self, checkpoint: Option<&Path>, files: &[&Path]) -> anyhow::Result<Value> {
@@ -95,13 +105,14 @@ impl Followed {
             return Ok(json!({"state": "absent", "folder": folder.display().to_string()}));
         };
         let config = run.config()?;
-        let sessions = run.history()?;
+        // Nothing of the training follows from it, and earlier versions kept none.
+        let sessions = run.history().unwrap_or_default();
         let outcome = sessions.last().and_then(|session| session.outcome.as_deref());
         // The data of a task may be gone; its losses are shown all the same.
-        let units = run.units().ok();
+        let units = self.units(&run);
         let changed = files.iter().filter_map(|file| file.metadata().ok()?.modified().ok()).max();
         Ok(json!({
-            "state": if outcome.is_some() { "ended" } else { "training" },
+            "state": if outcome.is_some() { "ended" } else if sessions.is_empty() { "unknown" } else { "training" },
             "outcome": outcome,
             "folder": folder.display().to_string(),
             "title": format!("{} on {}", config.network.memory.name().to_uppercase(), config.task.name()),
@@ -115,8 +126,23 @@ impl Followed {
         }))
     }
 
+    fn units(&self, run: &RunFolder) -> Option<Units> {
+        let stamp =
+            stamp(&["config.toml", "task.json"].map(|name| run.path().join(name)).each_ref().map(PathBuf::as_path));
+        let mut known = self.units.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((of, units)) if *of == stamp => *units,
+            _ => {
+                let units = run.units().ok();
+                *known = Some((stamp, units));
+                units
+            }
+        }
+    }
+
     /// The page of the sequence, made anew if the checkpoint has changed. Several may ask at once: one makes it.
     fn sequence(&self) -> Response {
+        let asked = Instant::now();
         let unavailable = |sentence: &str| Response::refusal(Status::ServiceUnavailable, sentence);
         let Serve { folder, checkpoint, shown, .. } = &self.settings;
         let run = match RunFolder::open(folder) {
@@ -130,16 +156,20 @@ impl Followed {
         // A panic in between has left the page before.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = stamp(&[&path, &folder.join("config.toml")]);
-        if let Some(made) = made.as_ref().filter(|made| made.stamp == stamp) {
+        // What was finished while this one waited is new enough, even if the run has been saved since.
+        if let Some(made) = made.as_ref().filter(|made| made.stamp == stamp || made.finished > asked) {
             return made.response.clone();
         }
-        let response = match make(&run, &path, shown) {
-            Ok(made) => Response::new("text/html; charset=utf-8", made.page.html),
-            Err(error) => unavailable(&format!("{error:#}")),
-        };
+        let page = make(&run, &path, shown);
         tell_notices();
-        *made = Some(Sequence { stamp, response: response.clone() });
-        response
+        match page {
+            Ok(page) => {
+                let response = Response::new("text/html; charset=utf-8", page.page.html);
+                *made = Some(Sequence { stamp, finished: Instant::now(), response: response.clone() });
+                response
+            }
+            Err(error) => unavailable(&format!("{error:#}")),
+        }
     }
 }
 

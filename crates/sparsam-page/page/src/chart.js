@@ -25,13 +25,13 @@ export class Chart extends Picture {
 
   #scales(width) {
     const x = scaleLinear()
-      .domain([0, Math.max(1, ...this.metrics.map(({ sequences }) => sequences))])
+      .domain([0, this.metrics.reduce((most, { sequences }) => Math.max(most, sequences), 1)])
       .range([GUTTER, width - MARGIN.right]);
     const values = this.lines.flatMap(({ of }) => this.metrics.map(of)).filter(isNumber);
     const down = [HEIGHT - MARGIN.bottom, MARGIN.top];
     if (this.isLogarithmic && values.some((value) => value > 0)) {
       const shown = values.map((value) => Math.max(value, LEAST));
-      const [least, largest] = [Math.min(...shown), Math.max(...shown)];
+      const [least, largest] = extent(shown, Infinity, -Infinity);
       return {
         x,
         y: scaleLog()
@@ -40,7 +40,7 @@ export class Chart extends Picture {
           .clamp(true),
       };
     }
-    const [least, largest] = [Math.min(0, ...values), Math.max(0, ...values)];
+    const [least, largest] = extent(values, 0, 0);
     return {
       x,
       y: scaleLinear()
@@ -117,4 +117,9 @@ function dot(context, across, down) {
   context.beginPath();
   context.arc(across, down, 3, 0, 2 * Math.PI);
   context.fill();
+}
+
+/** The least and the largest of values and two others. As arguments, too many values would be an error. */
+function extent(values, least, largest) {
+  return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [least, largest]);
 }

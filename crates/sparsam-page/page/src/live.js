@@ -8,6 +8,8 @@ const byId = (id) => document.getElementById(id);
 
 /** Milliseconds from an answer to the next question. */
 const PAUSE = 1000;
+/** Milliseconds after which a sequence that could not be had is asked for again. */
+const AGAIN = 10_000;
 
 /** What the table has of a line of metrics: what it is called, and how it is written. */
 const COLUMNS = [
@@ -18,7 +20,7 @@ const COLUMNS = [
   ["by guessing", ({ guessing }) => exact(guessing)],
   ["learning rate", ({ learning_rate: rate }) => exact(rate)],
   ["gradient's norm", ({ gradient_norm: norm }) => exact(norm)],
-  ["its limit", ({ gradient_limit: limit }) => exact(limit)],
+  ["limit of the norm", ({ gradient_limit: limit }) => exact(limit)],
   ["level", ({ level }) => (level === undefined ? "-" : grouped(level))],
   ["sequences a second", ({ sequences_per_second: rate }) => exact(rate)],
 ];
@@ -48,20 +50,30 @@ class Page {
 
   /** Asks for what is new, again and again. */
   async ask() {
-    try {
-      const headers = this.tag ? { "If-None-Match": this.tag } : {};
-      const answer = await fetch("run.json", { headers });
-      if (answer.status !== 304) {
-        this.show(await answer.json());
-        this.tag = answer.headers.get("ETag");
-      }
-      this.tellState();
-    } catch {
+    setTimeout(() => this.ask(), await this.#askOnce());
+  }
+
+  /** Milliseconds until the next question. */
+  async #askOnce() {
+    const headers = this.tag ? { "If-None-Match": this.tag } : {};
+    const answer = await fetch("run.json", { headers }).catch(() => null);
+    if (!answer) {
       this.tag = null;
       const since = this.answered ? ` What is shown was so at ${this.answered}.` : "";
-      tell("state", `The server does not answer: it has been ended, with its command. Start it again.${since}`);
+      tell("state", `The server does not answer: it was probably stopped; start the command again.${since}`);
+      return PAUSE;
     }
-    setTimeout(() => this.ask(), PAUSE);
+    if (answer.status !== 304) {
+      const text = await answer.text().catch(() => "");
+      if (!answer.ok || text === "") {
+        tell("state", text);
+        return PAUSE;
+      }
+      this.tag = answer.headers.get("ETag");
+      this.show(JSON.parse(text));
+    } else if (this.again && Date.now() > this.again) this.#showSequence();
+    this.tellState();
+    return PAUSE;
   }
 
   /** Shows what was answered. */
@@ -100,6 +112,7 @@ class Page {
     if (run.state === "ended") {
       return tell("state", `Training has ended: ${OUTCOMES[run.outcome] ?? run.outcome}${trained}${resumed}.`);
     }
+    if (run.state === "unknown") return tell("state", `How its training stands is not known${trained}.`);
     const minutes = Math.floor((Date.now() - run.changed) / 60_000);
     const quiet =
       minutes >= 5 ? ` Nothing has been written for ${grouped(minutes)} minutes: it may have been killed.` : "";
@@ -217,22 +230,31 @@ class Page {
   async #showSequence() {
     const { sequence } = this.run;
     byId("no-sequence").hidden = sequence !== null || this.shown !== undefined;
-    if (sequence === null || sequence === this.shown || (!byId("follow").checked && this.shown)) return;
+    // One that is on its way is waited for: the server would make it to its end all the same.
+    if (this.loading || sequence === null || sequence === this.shown) return;
+    if (!byId("follow").checked && this.shown) return;
     const frame = byId("sequence");
-    const before = frame.contentWindow?.sparsam?.page;
+    // What the browser shows where a page could not be had is of another origin, and has no document here.
+    const before = frame.contentDocument && frame.contentWindow.sparsam?.page;
     const wasMoved = before && before.selected !== before.opensAt;
     const stood = before && { selected: before.selected, span: before.view.span(), all: before.model.steps };
-    this.shown = sequence;
+    [this.shown, this.loading, this.again] = [sequence, true, undefined];
     frame.hidden = false;
     frame.src = "sequence.html";
     frame.onload = async () => {
+      this.loading = false;
       // What the server said instead of a page stands in the frame.
-      const page = await frame.contentWindow.sparsam?.ready;
-      if (!page) return;
+      const page = frame.contentDocument && (await frame.contentWindow.sparsam?.ready);
+      if (!page) {
+        [this.shown, this.again] = [undefined, Date.now() + AGAIN];
+        return;
+      }
       this.#passTheme();
-      if (stood?.all !== page.model.steps) return;
-      page.zoomTo(...stood.span);
-      if (wasMoved) page.select(stood.selected);
+      if (stood?.all === page.model.steps) {
+        page.zoomTo(...stood.span);
+        if (wasMoved) page.select(stood.selected);
+      }
+      this.#showSequence();
     };
   }
 
@@ -257,8 +279,8 @@ class Page {
     document.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches?.("input[type=number]")) return;
       const act = {
-        ArrowLeft: () => this.select(this.selected - 1),
-        ArrowRight: () => this.select(this.selected + 1),
+        ArrowLeft: () => this.selected > 0 && this.select(this.selected - 1),
+        ArrowRight: () => this.selected < this.metrics.length - 1 && this.select(this.selected + 1),
         n: newest,
       }[event.key];
       if (!act) return;
