@@ -306,7 +306,7 @@ def test_half_precision_is_cast_and_zero_keys_are_like_nothing() -> None:
         (
             lambda m, x: m.values([15]),
             ValueError,
-            "word 15 was never written: the memory holds entries in words 0 to 14",
+            "word 15 holds no entry: the memory holds entries in words 0 to 14",
         ),
         (lambda m, x: m.search(x(2, 4), 0), ValueError, "k is 0, where at least 1 was expected"),
         (lambda m, x: m.search(x(2, 4), 1.5), TypeError, "k is 1.5, where an integer was expected"),
