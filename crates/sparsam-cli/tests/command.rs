@@ -501,10 +501,25 @@ fn seeds_are_trained_side_by_side_as_they_are_alone() {
     succeeds(path, &small(&[&longer[..], &["--seed", "5", "--run", "longer"]].concat()));
     assert!(result(&path.join("runs/copy-sam-5")) == result(&path.join("longer")));
 
-    let told = seeds(&["--seeds", "7,8", "--run", "mine/a", "--json"]);
+    // A learning rate that has fallen towards one end has not fallen towards another.
+    let falling = |more: [&'static str; 4]| {
+        let mut flags = small(&[&["--evaluate-every", "6", "--run", "falling"], &more[..]].concat());
+        let place = flags.iter().position(|flag| *flag == "--cooldown").unwrap();
+        flags[place + 1] = "6";
+        flags
+    };
+    succeeds(path, &falling(["--batches", "12", "--seeds", "3"]));
+    let trained = result(&path.join("falling-3"));
+    for batches in ["18", "6"] {
+        let told = ["falling-3", "12 batches", "--resume"];
+        is_mistake(path, &falling(["--batches", batches, "--seeds", "3,4"]), &told);
+    }
+    assert!(result(&path.join("falling-3")) == trained && !path.join("falling-4").exists());
+
+    let told = seeds(&["--seeds", "7,8", "--run", "mine/a/", "--json"]);
     let last: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
     assert_eq!((last["event"].as_str(), &last["result"][0]["seeds"]), (Some("seeds"), &serde_json::json!([7, 8])));
-    assert!(path.join("mine/a-7/config.toml").exists());
+    assert!(path.join("mine/a-7/config.toml").exists() && !path.join("mine/a").exists());
 
     is_mistake(path, &small(&["--seeds", "1,9", "--batch-size", "3"]), &["runs/copy-sam-1", "batch_size is 8, not 3"]);
     assert!(!path.join("runs/copy-sam-9").exists());

@@ -195,6 +195,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn losses_of_0_alone_stand_at_the_least_and_say_so() {
+        let axis = Axis { least: Some(1e-3), ..Axis::new("wrong bits", Unit::Loss) };
+        let scale = Scale::new(&axis, [0.0, 0.0].into_iter(), 300.0, 0.0);
+        let labels: Vec<String> = scale.ticks(|_, _| 20.0).into_iter().map(|tick| tick.1).collect();
+        assert!(labels[0].starts_with('≤') && scale.position(0.0) > 250.0, "{labels:?} {}", scale.position(0.0));
+    }
+
+    #[test]
     fn ticks_are_easy_to_read() {
         let labels = |unit, low, high| -> Vec<String> {
             let scale = Scale { unit, low, high, least: None, from: 0.0, to: 400.0 };
