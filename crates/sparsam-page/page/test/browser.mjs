@@ -85,6 +85,12 @@ export async function launch() {
   }
 }
 
+/** A command that goes on, and its end. */
+function begin(command, args, folder, output) {
+  const process = spawn(command, args, { cwd: folder, stdio: ["ignore", output, "inherit"] });
+  return { process, ended: new Promise((resolve) => process.on("exit", resolve)) };
+}
+
 /** A folder for runs, and the command in it. */
 export async function workplace() {
   const command = process.env.SPARSAM;
@@ -101,13 +107,13 @@ export async function workplace() {
       const [user, system] = stderr.trim().split("\n").pop().split(" ");
       return Number(user) + Number(system);
     },
-    /** Starts a command that goes on: its process, what it says first, and its end. */
+    begin: (...args) => begin(command, args, folder, "ignore"),
+    /** Starts a command that goes on and waits for what it says first. */
     start: async (...args) => {
-      const process = spawn(command, args, { cwd: folder, stdio: ["ignore", "pipe", "inherit"] });
-      const ended = new Promise((resolve) => process.on("exit", resolve));
-      const lines = createInterface({ input: process.stdout });
-      const first = await Promise.race([new Promise((resolve) => lines.once("line", resolve)), ended]);
-      return { process, first, ended };
+      const started = begin(command, args, folder, "pipe");
+      const lines = createInterface({ input: started.process.stdout });
+      const first = await Promise.race([new Promise((resolve) => lines.once("line", resolve)), started.ended]);
+      return { ...started, first };
     },
     remove: () => rm(folder, { recursive: true }),
   };
