@@ -1,9 +1,10 @@
 //! Words in lists, lists in groups, groups in one last list: each by its direction.
 
-use super::lists::{Lists, Of, Query};
+use super::lists::{Lists, Of};
 use crate::Error;
+use crate::kernels::bytes::Query;
 use crate::kernels::lanes::{LANES, Lanes};
-use crate::kernels::simd::vector_fn;
+use crate::kernels::simd::{InstructionSet, vector_fn};
 
 /// Words are members of lists here.
 const WORDS: usize = 0;
@@ -41,7 +42,9 @@ pub(super) struct Tree {
     levels: [Lists; 3],
     small_moves: usize,
     query: Query,
-    scores: Vec<f32>,
+    /// Scores and numbers of what is compared with a query, by blocks.
+    scores: Vec<[f32; LANES]>,
+    numbers: Vec<[u32; LANES]>,
     groups: Best,
     lists: Best,
     /// Scratch of each level, because a change at one can lead to one at the next.
@@ -62,6 +65,8 @@ struct Scratch {
 pub(super) struct Best {
     limit: usize,
     entries: Vec<(f32, u32)>,
+    /// Scratch of [`offer_all`].
+    largest: Vec<f32>,
 }
 
 impl Best {
@@ -96,17 +101,51 @@ impl Best {
     }
 }
 
+/// The largest score in each lane, of every so many blocks.
+#[inline(always)]
+fn largest<I: InstructionSet>(simd: I, scores: &[[f32; LANES]], step: usize) -> I::Lanes<f32> {
+    let mut largest = simd.splat(f32::NEG_INFINITY);
+    for scores in scores.iter().step_by(step) {
+        largest = simd.load(scores).larger(largest);
+    }
+    largest
+}
+
 vector_fn! {
-    /// Offers numbers with their scores, of which there may be more than numbers.
-    fn offer_all<T, simd: I>(best: &mut Best, scores: &[f32], numbers: &[u32]) {
-        let (blocks, _) = scores.as_chunks::<LANES>();
-        for (scores, numbers) in blocks.iter().zip(numbers.chunks(LANES)) {
-            let mut bits = simd.load(scores).at_least(best.threshold());
+    /// Offers numbers with their scores, sixteen by sixteen; those with the score -∞ are no numbers.
+    ///
+    /// What is offered is little more than what is kept: nothing is that is smaller than as many other scores as are kept, the
+    /// largest of each lane among them. A branch that is taken for one number in a hundred costs more than many comparisons.
+    fn offer_all<T, simd: I>(best: &mut Best, scores: &[[f32; LANES]], numbers: &[[u32; LANES]]) {
+        let mut bound = best.threshold();
+        let lanes = largest(simd, scores, 1);
+        let above = lanes.at_least(bound).count_ones() as usize;
+        if above == 0 {
+            return;
+        }
+        if above >= best.limit {
+            bound = bound.max(lanes.kth_largest(best.limit));
+        } else if best.limit > LANES && scores.len() > 1 {
+            // More lanes than are kept, by a third.
+            let sets = (best.limit.div_ceil(LANES * 3 / 4)).min(scores.len());
+            best.largest.clear();
+            for set in 0..sets {
+                let mut lanes = [0.0; LANES];
+                largest(simd, &scores[set..], sets).store(&mut lanes);
+                best.largest.extend(lanes);
+            }
+            if best.largest.len() >= best.limit {
+                let (_, kth, _) = best.largest.select_nth_unstable_by(best.limit - 1, |a, b| b.total_cmp(a));
+                bound = bound.max(*kth);
+            }
+        }
+        for (scores, numbers) in scores.iter().zip(numbers) {
+            let mut bits = simd.load(scores).at_least(bound);
             while bits != 0 {
                 let lane = bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                if let Some(number) = numbers.get(lane) && scores[lane] > best.threshold() {
-                    best.offer(scores[lane], *number);
+                if scores[lane] > best.threshold() {
+                    best.offer(scores[lane], numbers[lane]);
                 }
             }
         }
@@ -146,6 +185,7 @@ impl Tree {
             small_moves: 0,
             query: Query::default(),
             scores: Vec::new(),
+            numbers: Vec::new(),
             groups: Best::default(),
             lists: Best::default(),
             scratch: Default::default(),
@@ -221,13 +261,17 @@ impl Tree {
             return 0;
         }
         let mut compared = groups.members(ALL).len();
+        self.scores.clear();
         groups.best_scores(ALL, &self.query, &mut self.scores);
-        offer_all::<f32>(&mut self.groups, &self.scores, groups.members(ALL));
+        offer_all::<f32>(&mut self.groups, &self.scores, groups.blocks(ALL));
+        self.scores.clear();
+        self.numbers.clear();
         for group in self.groups.numbers() {
             compared += lists.members(group).len();
             lists.best_scores(group, &self.query, &mut self.scores);
-            offer_all::<f32>(&mut self.lists, &self.scores, lists.members(group));
+            self.numbers.extend_from_slice(lists.blocks(group));
         }
+        offer_all::<f32>(&mut self.lists, &self.scores, &self.numbers);
         for (best, list) in &self.lists.entries {
             if found.entries.len() >= limits.enough {
                 let last = found.entries[limits.enough - 1].0;
@@ -236,8 +280,9 @@ impl Tree {
                 }
             }
             compared += words.members(*list).len();
+            self.scores.clear();
             words.scores(*list, &self.query, &mut self.scores);
-            offer_all::<f32>(found, &self.scores, words.members(*list));
+            offer_all::<f32>(found, &self.scores, words.blocks(*list));
         }
         compared
     }
@@ -254,16 +299,21 @@ impl Tree {
         }
         self.query.set(direction);
         self.groups.start(if level == WORDS { self.groups_to_look_through() } else { 1 });
-        self.levels[GROUPS].scores(ALL, &self.query, &mut self.scores);
-        offer_all::<f32>(&mut self.groups, &self.scores, self.levels[GROUPS].members(ALL));
+        let [_, lists, groups] = &self.levels;
+        self.scores.clear();
+        groups.scores(ALL, &self.query, &mut self.scores);
+        offer_all::<f32>(&mut self.groups, &self.scores, groups.blocks(ALL));
         if level == LISTS {
             return self.groups.entries[0].1;
         }
-        self.lists.start(1);
+        self.scores.clear();
+        self.numbers.clear();
         for group in self.groups.numbers() {
-            self.levels[LISTS].scores(group, &self.query, &mut self.scores);
-            offer_all::<f32>(&mut self.lists, &self.scores, self.levels[LISTS].members(group));
+            lists.scores(group, &self.query, &mut self.scores);
+            self.numbers.extend_from_slice(lists.blocks(group));
         }
+        self.lists.start(1);
+        offer_all::<f32>(&mut self.lists, &self.scores, &self.numbers);
         self.lists.entries[0].1
     }
 
