@@ -56,6 +56,20 @@ pub(crate) fn nearest(number: f32) -> f32 {
     (number + 12_582_912.0) - 12_582_912.0
 }
 
+/// Asks for numbers before they are needed, where the processor can be told to.
+#[inline(always)]
+pub(crate) fn prefetch<T>(numbers: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..size_of_val(numbers)).step_by(64) {
+        // SAFETY: no access, whatever the address; it is within the slice.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
+                numbers.as_ptr().cast::<i8>().add(line),
+            )
+        }
+    }
+}
+
 /// Writes the product of a query with each vector of some blocks of sixteen. `codes` holds block after block, each with the quads
 /// of a whole vector; `scales` what a vector's codes have to be multiplied by.
 pub(crate) fn scores(codes: &[Quads], scales: &[[f32; LANES]], query: &Query, scores: &mut [[f32; LANES]]) {

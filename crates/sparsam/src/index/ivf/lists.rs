@@ -275,11 +275,11 @@ impl Lists {
         self.end_scores(list, scores);
     }
 
-    /// The members of a list by blocks, as scores are; those beyond the last are of no meaning.
-    pub fn blocks(&self, list: u32) -> &[[u32; BLOCK]] {
-        let start = list as usize * self.capacity;
-        let length = self.lengths[list as usize].next_multiple_of(BLOCK);
-        self.members[start..start + length].as_chunks().0
+    /// Asks for the codes of a list, which will be compared with a query soon.
+    pub fn prefetch(&self, list: u32) {
+        let (first, blocks) = (list as usize * self.capacity / BLOCK, self.lengths[list as usize].div_ceil(BLOCK));
+        bytes::prefetch(&self.codes[first * self.quads()..(first + blocks) * self.quads()]);
+        bytes::prefetch(&self.scales[first * BLOCK..(first + blocks) * BLOCK]);
     }
 
     fn add_scores(&self, list: u32, query: &Query, scores: &mut Vec<[f32; BLOCK]>) {

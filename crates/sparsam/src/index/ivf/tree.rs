@@ -42,9 +42,7 @@ pub(super) struct Tree {
     levels: [Lists; 3],
     small_moves: usize,
     query: Query,
-    /// Scores and numbers of what is compared with a query, by blocks.
-    scores: Vec<[f32; LANES]>,
-    numbers: Vec<[u32; LANES]>,
+    scores: Scores,
     groups: Best,
     lists: Best,
     /// Scratch of each level, because a change at one can lead to one at the next.
@@ -60,45 +58,66 @@ struct Scratch {
     directions: Vec<f32>,
 }
 
-/// The best of what was offered, best first; of equal ones those offered first.
+/// How similar the members of some lists are to a query, list after list.
+#[derive(Debug, Default)]
+struct Scores {
+    scores: Vec<[f32; LANES]>,
+    /// Each list, and the place of its first score.
+    lists: Vec<(usize, u32)>,
+}
+
+impl Scores {
+    fn clear(&mut self) {
+        self.scores.clear();
+        self.lists.clear();
+    }
+
+    /// Takes note of a list whose scores are appended next.
+    fn of(&mut self, list: u32) -> &mut Vec<[f32; LANES]> {
+        self.lists.push((self.scores.len() * LANES, list));
+        &mut self.scores
+    }
+
+    /// The member that the score at a place is of.
+    fn member(&self, level: &Lists, place: usize) -> u32 {
+        let (first, list) = self.lists[self.lists.partition_point(|(first, _)| *first <= place) - 1];
+        level.members(list)[place - first]
+    }
+}
+
+/// Members with the highest scores, best first; of equal ones those whose scores come first.
 #[derive(Debug, Default)]
 pub(super) struct Best {
-    limit: usize,
     entries: Vec<(f32, u32)>,
-    /// Scratch of [`offer_all`].
+    /// Scratch.
+    keys: Vec<u64>,
     largest: Vec<f32>,
 }
 
 impl Best {
-    fn start(&mut self, limit: usize) {
-        self.limit = limit.max(1);
+    /// Takes the best `limit` members, one at least.
+    fn take(&mut self, limit: usize, level: &Lists, scores: &Scores) {
+        take_best::<f32>(limit.max(1), &scores.scores, &mut self.largest, &mut self.keys);
         self.entries.clear();
+        self.entries.extend(self.keys.iter().map(|key| {
+            let place = *key as u32 as usize;
+            (scores.scores[place / LANES][place % LANES], scores.member(level, place))
+        }));
     }
 
-    /// What must be exceeded to be kept.
-    #[inline(always)]
-    fn threshold(&self) -> f32 {
-        if self.entries.len() < self.limit { f32::NEG_INFINITY } else { self.entries[self.limit - 1].0 }
-    }
-
-    #[inline(always)]
-    fn offer(&mut self, score: f32, number: u32) {
-        if self.entries.len() == self.limit {
-            self.entries.pop();
-        }
-        let mut place = self.entries.len();
-        self.entries.push((score, number));
-        while place > 0 && score > self.entries[place - 1].0 {
-            self.entries[place] = self.entries[place - 1];
-            place -= 1;
-        }
-        self.entries[place] = (score, number);
-    }
-
-    /// The numbers kept, best first.
+    /// The numbers of the members, best first.
     pub fn numbers(&self) -> impl Iterator<Item = u32> {
         self.entries.iter().map(|entry| entry.1)
     }
+}
+
+/// Orders scores at places, the best first, equal ones by their places. The lower half is the place.
+#[inline(always)]
+fn key(score: f32, place: usize) -> u64 {
+    let bits = score.to_bits();
+    // The bits of positive numbers are in the order of the numbers, those of negative ones in reverse.
+    let descending = if bits >> 31 == 0 { !bits ^ 1 << 31 } else { bits };
+    u64::from(descending) << 32 | place as u64
 }
 
 /// The largest score in each lane, of every so many blocks.
@@ -112,43 +131,52 @@ fn largest<I: InstructionSet>(simd: I, scores: &[[f32; LANES]], step: usize) -> 
 }
 
 vector_fn! {
-    /// Offers numbers with their scores, sixteen by sixteen; those with the score -∞ are no numbers.
+    /// Writes the [keys](key) of the best `limit` scores, in order; those of -∞ are no scores.
     ///
-    /// What is offered is little more than what is kept: nothing is that is smaller than as many other scores as are kept, the
-    /// largest of each lane among them. A branch that is taken for one number in a hundred costs more than many comparisons.
-    fn offer_all<T, simd: I>(best: &mut Best, scores: &[[f32; LANES]], numbers: &[[u32; LANES]]) {
-        let mut bound = best.threshold();
-        let lanes = largest(simd, scores, 1);
-        let above = lanes.at_least(bound).count_ones() as usize;
-        if above == 0 {
-            return;
-        }
-        if above >= best.limit {
-            bound = bound.max(lanes.kth_largest(best.limit));
-        } else if best.limit > LANES && scores.len() > 1 {
-            // More lanes than are kept, by a third.
-            let sets = (best.limit.div_ceil(LANES * 3 / 4)).min(scores.len());
-            best.largest.clear();
-            for set in 0..sets {
-                let mut lanes = [0.0; LANES];
-                largest(simd, &scores[set..], sets).store(&mut lanes);
-                best.largest.extend(lanes);
+    /// No more than a third more than these are sorted: whatever is smaller than as many others, the largest of each lane, is
+    /// left out before. A branch taken for one score in a hundred costs more than many comparisons.
+    fn take_best<T, simd: I>(
+        limit: usize, scores: &[[f32; LANES]], lanes: &mut Vec<f32>, keys: &mut Vec<u64>,
+    ) {
+        let bound = if limit <= LANES {
+            largest(simd, scores, 1).kth_largest(limit)
+        } else {
+            // More lanes than are to be kept, by a third.
+            let sets = limit.div_ceil(LANES * 3 / 4).clamp(1, scores.len().max(1));
+            lanes.clear();
+            for set in 0..sets.min(scores.len()) {
+                let mut of_set = [0.0; LANES];
+                largest(simd, &scores[set..], sets).store(&mut of_set);
+                lanes.extend(of_set);
             }
-            if best.largest.len() >= best.limit {
-                let (_, kth, _) = best.largest.select_nth_unstable_by(best.limit - 1, |a, b| b.total_cmp(a));
-                bound = bound.max(*kth);
+            if lanes.len() < limit {
+                f32::NEG_INFINITY
+            } else {
+                *lanes.select_nth_unstable_by(limit - 1, |a, b| b.total_cmp(a)).1
             }
-        }
-        for (scores, numbers) in scores.iter().zip(numbers) {
+        };
+        keys.clear();
+        for (block, scores) in scores.iter().enumerate() {
             let mut bits = simd.load(scores).at_least(bound);
             while bits != 0 {
                 let lane = bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                if scores[lane] > best.threshold() {
-                    best.offer(scores[lane], numbers[lane]);
+                if scores[lane] > f32::NEG_INFINITY {
+                    keys.push(key(scores[lane], block * LANES + lane));
                 }
             }
         }
+        keys.sort_unstable();
+        keys.truncate(limit);
+    }
+}
+
+vector_fn! {
+    /// Raises the largest score of each lane, and gives the `count`th largest of these: at least `count` scores are not smaller.
+    fn raise<T, simd: I>(scores: &[[f32; LANES]], lanes: &mut [f32; LANES], count: usize) -> f32 {
+        let raised = largest(simd, scores, 1).larger(simd.load(lanes));
+        raised.store(lanes);
+        raised.kth_largest(count)
     }
 }
 
@@ -184,8 +212,7 @@ impl Tree {
             ],
             small_moves: 0,
             query: Query::default(),
-            scores: Vec::new(),
-            numbers: Vec::new(),
+            scores: Scores::default(),
             groups: Best::default(),
             lists: Best::default(),
             scratch: Default::default(),
@@ -253,37 +280,36 @@ impl Tree {
     /// words that it was compared with.
     pub fn search(&mut self, direction: &[f32], limits: Limits, found: &mut Best) -> usize {
         self.query.set(direction);
-        found.start(limits.candidates);
-        self.lists.start(limits.lists);
-        self.groups.start((limits.slack * self.groups_to_look_through() as f32) as usize);
+        found.entries.clear();
         let [words, lists, groups] = &self.levels;
         if groups.count() == 0 {
             return 0;
         }
         let mut compared = groups.members(ALL).len();
         self.scores.clear();
-        groups.best_scores(ALL, &self.query, &mut self.scores);
-        offer_all::<f32>(&mut self.groups, &self.scores, groups.blocks(ALL));
+        groups.best_scores(ALL, &self.query, self.scores.of(ALL));
+        self.groups.take((limits.slack * self.groups_to_look_through() as f32) as usize, groups, &self.scores);
         self.scores.clear();
-        self.numbers.clear();
         for group in self.groups.numbers() {
             compared += lists.members(group).len();
-            lists.best_scores(group, &self.query, &mut self.scores);
-            self.numbers.extend_from_slice(lists.blocks(group));
+            lists.best_scores(group, &self.query, self.scores.of(group));
         }
-        offer_all::<f32>(&mut self.lists, &self.scores, &self.numbers);
-        for (best, list) in &self.lists.entries {
-            if found.entries.len() >= limits.enough {
-                let last = found.entries[limits.enough - 1].0;
-                if best + limits.slack * (1.0 - last) < last {
-                    break;
-                }
+        self.lists.take(limits.lists, lists, &self.scores);
+        self.scores.clear();
+        let (mut largest, mut last) = ([f32::NEG_INFINITY; LANES], f32::NEG_INFINITY);
+        for (place, (best, list)) in self.lists.entries.iter().enumerate() {
+            if best + limits.slack * (1.0 - last) < last {
+                break;
+            }
+            if let Some((_, next)) = self.lists.entries.get(place + 1) {
+                words.prefetch(*next);
             }
             compared += words.members(*list).len();
-            self.scores.clear();
-            words.scores(*list, &self.query, &mut self.scores);
-            offer_all::<f32>(found, &self.scores, words.blocks(*list));
+            let first = self.scores.scores.len();
+            words.scores(*list, &self.query, self.scores.of(*list));
+            last = raise::<f32>(&self.scores.scores[first..], &mut largest, limits.enough);
         }
+        found.take(limits.candidates, words, &self.scores);
         compared
     }
 
@@ -298,22 +324,18 @@ impl Tree {
             return ALL;
         }
         self.query.set(direction);
-        self.groups.start(if level == WORDS { self.groups_to_look_through() } else { 1 });
         let [_, lists, groups] = &self.levels;
         self.scores.clear();
-        groups.scores(ALL, &self.query, &mut self.scores);
-        offer_all::<f32>(&mut self.groups, &self.scores, groups.blocks(ALL));
+        groups.scores(ALL, &self.query, self.scores.of(ALL));
+        self.groups.take(if level == WORDS { self.groups_to_look_through() } else { 1 }, groups, &self.scores);
         if level == LISTS {
             return self.groups.entries[0].1;
         }
         self.scores.clear();
-        self.numbers.clear();
         for group in self.groups.numbers() {
-            lists.scores(group, &self.query, &mut self.scores);
-            self.numbers.extend_from_slice(lists.blocks(group));
+            lists.scores(group, &self.query, self.scores.of(group));
         }
-        self.lists.start(1);
-        offer_all::<f32>(&mut self.lists, &self.scores, &self.numbers);
+        self.lists.take(1, lists, &self.scores);
         self.lists.entries[0].1
     }
 
