@@ -68,6 +68,8 @@ pub(crate) fn prefetch<T>(numbers: &[T]) {
             )
         }
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = numbers;
 }
 
 /// Writes the product of a query with each vector of some blocks of sixteen. `codes` holds block after block, each with the quads
