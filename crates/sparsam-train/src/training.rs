@@ -1125,6 +1125,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_dropped_is_the_same_on_any_threads_and_after_a_resume() {
+        let dropping = || Config { bypass_dropout: 0.3, ..config() };
+        let whole = tempfile::tempdir().unwrap();
+        with_threads(1, || go_on(&mut Trainer::new(dropping(), whole.path()).unwrap()).unwrap());
+        let expected = result(whole.path());
+        assert!(expected.0 != uninterrupted().0);
+        let folder = tempfile::tempdir().unwrap();
+        with_threads(2, || stop_at(&mut Trainer::new(dropping(), folder.path()).unwrap(), 4));
+        with_threads(2, || go_on(&mut Trainer::resume(folder.path()).unwrap()).unwrap());
+        assert!(result(folder.path()) == expected);
+    }
+
+    #[test]
     fn the_mean_of_the_weights_is_evaluated_kept_and_resumed_to_the_bit() {
         let averaged = || Config { average_decay: 0.9, ..config() };
         let whole = tempfile::tempdir().unwrap();
