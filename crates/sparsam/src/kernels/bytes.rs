@@ -13,6 +13,10 @@ pub(crate) const BIAS: i32 = 128;
 /// The largest factor of a query. Two products of a factor up to it with a byte without a sign have a sum of at most 32,130,
 /// within the 16 bits that AVX2's instruction has for it.
 const LARGEST_FACTOR: usize = 63;
+/// A vector without a number of this size counts as zeros: the scale that brings such numbers to whole ones may be none.
+pub(crate) const SMALLEST: f32 = 1e-30;
+/// Bytes that are asked for at once. The processor goes on by itself, and more would drive out what is being compared.
+const ASKED_FOR: usize = 8192;
 /// Blocks that share the loads of a query's factors.
 const RUN: usize = 4;
 
@@ -35,8 +39,9 @@ impl Query {
         let largest = vector.iter().fold(0f32, |largest, number| largest.max(number.abs()));
         // The sum of all products has to stay within 32 bits.
         let top = LARGEST_FACTOR.min(i32::MAX as usize / (255 * vector.len().next_multiple_of(QUAD).max(1))) as f32;
-        let per_number = if largest > 0.0 { top / largest } else { 0.0 };
-        self.scale = if largest > 0.0 && top > 0.0 { largest / top } else { 0.0 };
+        let is_some = largest >= SMALLEST && top > 0.0;
+        let (per_number, scale) = if is_some { (top / largest, largest / top) } else { (0.0, 0.0) };
+        self.scale = scale;
         self.factors.clear();
         self.factors.extend(vector.chunks(QUAD).map(|numbers| {
             let mut factors = [0; QUAD];
@@ -56,11 +61,11 @@ pub(crate) fn nearest(number: f32) -> f32 {
     (number + 12_582_912.0) - 12_582_912.0
 }
 
-/// Asks for numbers before they are needed, where the processor can be told to.
+/// Asks for the first of some numbers before they are needed, where the processor can be told to.
 #[inline(always)]
 pub(crate) fn prefetch<T>(numbers: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    for line in (0..size_of_val(numbers)).step_by(64) {
+    for line in (0..size_of_val(numbers).min(ASKED_FOR)).step_by(64) {
         // SAFETY: no access, whatever the address; it is within the slice.
         unsafe {
             std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
@@ -363,6 +368,8 @@ mod tests {
                 std::array::from_fn(|i| match (quads + i / 16) % 5 {
                     0 => 255,
                     1 => 1,
+                    // Where no code was written yet.
+                    2 => 0,
                     _ => ((quads * 64 + i) * 7919 % 255 + 1) as u8,
                 })
             })
@@ -400,7 +407,9 @@ mod tests {
 
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
-        for (size, blocks) in [(1, 1), (4, 3), (6, 9), (32, 4), (33, 7), (200, 5)] {
+        let small = (1..10).flat_map(|size| (0..10).map(move |blocks| (size, blocks)));
+        // The sums of the largest words stay within 32 bits.
+        for (size, blocks) in small.chain([(32, 4), (33, 7), (200, 6), (65_536, 1)]) {
             let codes = codes(blocks, size);
             let scales: Vec<[f32; LANES]> =
                 (0..blocks).map(|block| std::array::from_fn(|i| (block * LANES + i) as f32 / 777.0)).collect();
@@ -444,7 +453,9 @@ mod tests {
         }
         assert_eq!(factors[0], 63);
         assert_eq!(query.sum, factors.iter().map(|factor| i32::from(*factor)).sum::<i32>());
-        query.set(&[0.0; 3]);
-        assert_eq!(query.scale, 0.0);
+        for tiny in [0.0, 1e-45, 1e-41, 1e-31] {
+            query.set(&[tiny, -tiny, tiny]);
+            assert_eq!((query.scale, query.sum, query.factors.as_flattened()), (0.0, 0, &[0; 4][..]));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Lists of vectors that point the same way, as 8-bit codes that lie side by side.
 
 use crate::Error;
-use crate::kernels::bytes::{self, BIAS, QUAD, Quads, Query, nearest};
+use crate::kernels::bytes::{self, BIAS, QUAD, Quads, Query, SMALLEST, nearest};
 use crate::kernels::lanes::LANES;
 use crate::kernels::simd::{InstructionSet, vector_fn};
 use crate::kernels::vector::dot;
@@ -423,7 +423,7 @@ vector_fn! {
     /// Writes the code of a direction, and gives its scale.
     fn encode<T, I>(direction: &[f32], codes: &mut [Quads], lane: usize) -> f32 {
         let largest = direction.iter().fold(0f32, |largest, number| largest.max(number.abs()));
-        let per_number = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+        let (per_number, scale) = if largest >= SMALLEST { (127.0 / largest, largest / 127.0) } else { (0.0, 0.0) };
         let (quads, rest) = direction.as_chunks::<QUAD>();
         for (codes, numbers) in codes.iter_mut().zip(quads) {
             let code = quad_mut(codes, lane);
@@ -438,7 +438,7 @@ vector_fn! {
                 *code = byte(number * per_number);
             }
         }
-        largest / 127.0
+        scale
     }
 }
 
@@ -529,6 +529,37 @@ vector_fn! {
                     *mean += scale * *number;
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_right_to_a_half_of_its_last_place() {
+        for size in 1..10 {
+            for lane in 0..LANES {
+                let direction: Vec<f32> = (0..size).map(|i| ((i * 5 + lane) as f32 * 1.3).sin()).collect();
+                let mut codes = vec![[0; QUAD * LANES]; size.div_ceil(QUAD)];
+                let scale = encode::<f32>(&direction, &mut codes, lane);
+                let mut decoded = vec![0.0; size];
+                add_code::<f32>(&codes, lane, scale, &mut decoded);
+                for (number, code) in direction.iter().zip(&decoded) {
+                    assert!((number - code).abs() <= scale / 2.0 * 1.0001, "{number} {code}");
+                }
+                let product: f32 = direction.iter().zip(&decoded).map(|(a, b)| a * b).sum();
+                assert!((product_with_code::<f32>(&codes, lane, &direction) * scale - product).abs() < 1e-5);
+                // Nothing else was written.
+                let others = (0..LANES).filter(|other| *other != lane);
+                assert!(others.into_iter().all(|other| codes.iter().all(|quads| quad_of(quads, other) == [0; QUAD])));
+            }
+        }
+        for tiny in [0.0, 1e-45, 1e-41, 1e-31] {
+            let mut codes = vec![[0; QUAD * LANES]];
+            assert_eq!(encode::<f32>(&[tiny, -tiny], &mut codes, 3), 0.0);
+            assert_eq!(quad_of(&codes[0], 3), [BIAS as u8; QUAD]);
         }
     }
 }

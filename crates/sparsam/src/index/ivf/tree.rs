@@ -45,6 +45,8 @@ pub(super) struct Tree {
     scores: Scores,
     groups: Best,
     lists: Best,
+    /// The scores of the best words that a search has found.
+    enough: Vec<f32>,
     /// Scratch of each level, because a change at one can lead to one at the next.
     scratch: [Scratch; 3],
 }
@@ -114,7 +116,8 @@ impl Best {
 /// Orders scores at places, the best first, equal ones by their places. The lower half is the place.
 #[inline(always)]
 fn key(score: f32, place: usize) -> u64 {
-    let bits = score.to_bits();
+    // There is one zero.
+    let bits = (score + 0.0).to_bits();
     // The bits of positive numbers are in the order of the numbers, those of negative ones in reverse.
     let descending = if bits >> 31 == 0 { !bits ^ 1 << 31 } else { bits };
     u64::from(descending) << 32 | place as u64
@@ -133,8 +136,8 @@ fn largest<I: InstructionSet>(simd: I, scores: &[[f32; LANES]], step: usize) -> 
 vector_fn! {
     /// Writes the [keys](key) of the best `limit` scores, in order; those of -∞ are no scores.
     ///
-    /// No more than a third more than these are sorted: whatever is smaller than as many others, the largest of each lane, is
-    /// left out before. A branch taken for one score in a hundred costs more than many comparisons.
+    /// Whatever is smaller than as many others, the largest of each lane, is left out before: a branch taken for one score in a
+    /// hundred costs more than many comparisons.
     fn take_best<T, simd: I>(
         limit: usize, scores: &[[f32; LANES]], lanes: &mut Vec<f32>, keys: &mut Vec<u64>,
     ) {
@@ -166,17 +169,39 @@ vector_fn! {
                 }
             }
         }
+        // Where many scores are alike, many are left.
+        if keys.len() > limit {
+            keys.select_nth_unstable(limit - 1);
+            keys.truncate(limit);
+        }
         keys.sort_unstable();
-        keys.truncate(limit);
     }
 }
 
 vector_fn! {
-    /// Raises the largest score of each lane, and gives the `count`th largest of these: at least `count` scores are not smaller.
-    fn raise<T, simd: I>(scores: &[[f32; LANES]], lanes: &mut [f32; LANES], count: usize) -> f32 {
-        let raised = largest(simd, scores, 1).larger(simd.load(lanes));
-        raised.store(lanes);
-        raised.kth_largest(count)
+    /// Keeps in `best` the `count` largest of those that it has and of these scores; gives the smallest of so many, -∞ while there
+    /// are fewer.
+    fn keep_largest<T, simd: I>(scores: &[[f32; LANES]], best: &mut Vec<f32>, count: usize) -> f32 {
+        let before = if best.len() < count { f32::NEG_INFINITY } else { best[count - 1] };
+        // As many of these scores are not smaller.
+        let bound = largest(simd, scores, 1).kth_largest(count);
+        let bound = if bound > before { bound } else { before };
+        for scores in scores {
+            let mut bits = simd.load(scores).at_least(bound);
+            while bits != 0 {
+                let score = scores[bits.trailing_zeros() as usize];
+                bits &= bits - 1;
+                if score > f32::NEG_INFINITY {
+                    best.push(score);
+                }
+            }
+        }
+        if best.len() < count {
+            return f32::NEG_INFINITY;
+        }
+        best.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
+        best.truncate(count);
+        best[count - 1]
     }
 }
 
@@ -215,6 +240,7 @@ impl Tree {
             scores: Scores::default(),
             groups: Best::default(),
             lists: Best::default(),
+            enough: Vec::new(),
             scratch: Default::default(),
         })
     }
@@ -296,7 +322,8 @@ impl Tree {
         }
         self.lists.take(limits.lists, lists, &self.scores);
         self.scores.clear();
-        let (mut largest, mut last) = ([f32::NEG_INFINITY; LANES], f32::NEG_INFINITY);
+        self.enough.clear();
+        let mut last = f32::NEG_INFINITY;
         for (place, (best, list)) in self.lists.entries.iter().enumerate() {
             if best + limits.slack * (1.0 - last) < last {
                 break;
@@ -307,7 +334,7 @@ impl Tree {
             compared += words.members(*list).len();
             let first = self.scores.scores.len();
             words.scores(*list, &self.query, self.scores.of(*list));
-            last = raise::<f32>(&self.scores.scores[first..], &mut largest, limits.enough);
+            last = keep_largest::<f32>(&self.scores.scores[first..], &mut self.enough, limits.enough.max(1));
         }
         found.take(limits.candidates, words, &self.scores);
         compared
@@ -451,5 +478,66 @@ impl Tree {
         }
         self.scratch[level].homeless = homeless;
         self.scratch[level].directions = directions;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Blocks of scores, many of them alike or none.
+    fn blocks() -> impl Strategy<Value = Vec<[f32; LANES]>> {
+        let score = prop_oneof![
+            Just(f32::NEG_INFINITY),
+            (-3i8..4).prop_map(|tenths| f32::from(tenths) / 10.0),
+            Just(-0.0f32),
+            -1.0f32..1.0,
+        ];
+        prop::collection::vec(prop::collection::vec(score, LANES).prop_map(|scores| scores.try_into().unwrap()), 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn the_best_are_those_of_a_sort(blocks in blocks(), limit in 1usize..65) {
+            let (mut lanes, mut keys) = (Vec::new(), Vec::new());
+            take_best::<f32>(limit, &blocks, &mut lanes, &mut keys);
+            let found: Vec<usize> = keys.iter().map(|key| *key as u32 as usize).collect();
+            let scores = blocks.as_flattened();
+            let mut expected: Vec<usize> = (0..scores.len()).filter(|place| scores[*place] > f32::NEG_INFINITY).collect();
+            // Stable: of equal ones the first; and there is one zero.
+            expected.sort_by(|a, b| (scores[*b] + 0.0).total_cmp(&(scores[*a] + 0.0)));
+            expected.truncate(limit);
+            prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn the_largest_are_kept_over_lists(lists in prop::collection::vec(blocks(), 1..5), count in 1usize..40) {
+            let (mut best, mut all) = (Vec::new(), Vec::new());
+            for blocks in lists {
+                let last = keep_largest::<f32>(&blocks, &mut best, count);
+                all.extend(blocks.as_flattened().iter().filter(|score| **score > f32::NEG_INFINITY));
+                all.sort_by(|a: &f32, b| b.total_cmp(a));
+                prop_assert_eq!(last, *all.get(count - 1).unwrap_or(&f32::NEG_INFINITY));
+            }
+        }
+    }
+
+    #[test]
+    fn a_score_is_of_the_member_at_its_place() {
+        let mut level = Lists::new(100, 3, 32, 2, Of::Words).unwrap();
+        for (list, count) in [(0, 20), (1, 0), (2, 3)] {
+            assert_eq!(level.create(), list);
+            (0..count).for_each(|word| level.insert(list, 30 * list + word, &[1.0, 0.0]));
+        }
+        let (mut scores, query) = (Scores::default(), Query::default());
+        for list in [2, 1, 0] {
+            level.scores(list, &query, scores.of(list));
+        }
+        // Three words fill a block, twenty fill two.
+        assert_eq!(scores.scores.len(), 3);
+        for (place, word) in [(0, 60), (2, 62), (16, 0), (35, 19)] {
+            assert_eq!(scores.member(&level, place), word);
+        }
     }
 }
