@@ -205,7 +205,7 @@ vector_fn! {
             let count = words.len().div_ceil(BLOCK);
             for q in 0..Q {
                 let query = first_query + q;
-                let threshold = found.threshold(query).max(kth_largest::<T, I>(largest[q], found.limit()));
+                let threshold = found.threshold(query).max(largest[q].kth_largest(found.limit()));
                 // No branch for each block: the processor could not predict it.
                 let (mut places, mut length) = ([(0u16, 0u16); RUN], 0);
                 for (block, kept) in index.cosines.chunks_exact(Q).take(count).enumerate() {
@@ -224,30 +224,6 @@ vector_fn! {
             }
         }
     }
-}
-
-/// The `count`th largest of sixteen numbers, none of which is NaN; -∞ if `count` is above sixteen. Where each of them is the
-/// largest of its lane, at least `count` numbers of all lanes are not smaller.
-#[inline(always)]
-fn kth_largest<T: Real, I: InstructionSet>(lanes: I::Lanes<T>, count: usize) -> T {
-    if count > BLOCK {
-        return T::NEG_INFINITY;
-    }
-    let mut values = [T::ZERO; BLOCK];
-    lanes.store(&mut values);
-    let mut larger = [0u32; BLOCK];
-    for other in values {
-        for (larger, value) in larger.iter_mut().zip(&values) {
-            *larger += u32::from(other > *value);
-        }
-    }
-    // Fewer than `count` numbers are larger than each of the `count` largest, and the smallest of these is the result.
-    let mut smallest = -T::NEG_INFINITY;
-    for (larger, value) in larger.iter().zip(values) {
-        let value = if *larger < count as u32 { value } else { -T::NEG_INFINITY };
-        smallest = if value < smallest { value } else { smallest };
-    }
-    smallest
 }
 
 #[inline(always)]
@@ -281,7 +257,6 @@ fn cosines_of_block<T: Real, I: InstructionSet, const Q: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::simd::Plain;
 
     #[test]
     fn equal_words_tie_to_the_lower_number_wherever_they_stand() {
@@ -293,18 +268,6 @@ mod tests {
         found.start(1, 4);
         index.search(&[], &[0.3, 0.3, 0.3], &mut found);
         assert_eq!(found.words(0), [0, 1, 2, 3]);
-    }
-
-    #[test]
-    fn the_kth_largest_of_sixteen() {
-        let mut values: [f64; BLOCK] = std::array::from_fn(|i| ((i * 7) % 5) as f64);
-        values[3] = f64::NEG_INFINITY;
-        let mut sorted = values;
-        sorted.sort_by(|a, b| b.total_cmp(a));
-        for count in 1..=BLOCK + 1 {
-            let expected = sorted.get(count - 1).copied().unwrap_or(f64::NEG_INFINITY);
-            assert_eq!(kth_largest::<f64, Plain>(Plain.load(&values), count), expected, "{count}");
-        }
     }
 
     #[test]

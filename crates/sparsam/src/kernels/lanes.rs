@@ -64,6 +64,33 @@ pub(crate) trait Lanes<T, I>: Copy {
         }
         lanes[0]
     }
+
+    /// The `count`th largest of all lanes, where none is NaN; -∞ if `count` is above sixteen. Where each lane has the largest of
+    /// some numbers, at least `count` of all of these are not smaller.
+    #[inline(always)]
+    fn kth_largest(self, count: usize) -> T
+    where
+        T: Real,
+    {
+        if count > LANES {
+            return T::NEG_INFINITY;
+        }
+        let mut values = [T::ZERO; LANES];
+        self.store(&mut values);
+        let mut larger = [0u32; LANES];
+        for other in values {
+            for (larger, value) in larger.iter_mut().zip(&values) {
+                *larger += u32::from(other > *value);
+            }
+        }
+        // Fewer than `count` numbers are larger than each of the `count` largest, and the smallest of these is the result.
+        let mut smallest = -T::NEG_INFINITY;
+        for (larger, value) in larger.iter().zip(values) {
+            let value = if *larger < count as u32 { value } else { -T::NEG_INFINITY };
+            smallest = if value < smallest { value } else { smallest };
+        }
+        smallest
+    }
 }
 
 /// Sixteen numbers in an array: what every processor can do.
@@ -112,39 +139,6 @@ impl<T: Real, I: InstructionSet> Lanes<T, I> for Portable<T> {
     #[inline(always)]
     fn at_least(self, bound: T) -> u16 {
         self.0.iter().enumerate().fold(0, |bits, (lane, value)| bits | (u16::from(*value >= bound) << lane))
-    }
-}
-
-/// Sixteen sums of products of whole numbers. As of [`Lanes`], the first value is made with an [`InstructionSet`] at hand.
-pub(crate) trait Products<I>: Copy {
-    /// Sixteen zeros.
-    fn zero(simd: I) -> Self;
-    /// Adds `codes[2 i] · factors[0] + codes[2 i + 1] · factors[1]` to sum i. Sums must stay within 32 bits.
-    fn add(self, codes: &[i8; 2 * LANES], factors: [i16; 2]) -> Self;
-    /// The sums.
-    fn sums(self) -> [i32; LANES];
-}
-
-/// Sixteen sums in an array.
-#[derive(Clone, Copy, Debug)]
-pub struct PortableProducts([i32; LANES]);
-
-impl<I: InstructionSet> Products<I> for PortableProducts {
-    #[inline(always)]
-    fn zero(_: I) -> Self {
-        Self([0; LANES])
-    }
-    #[inline(always)]
-    fn add(mut self, codes: &[i8; 2 * LANES], factors: [i16; 2]) -> Self {
-        let (pairs, _) = codes.as_chunks::<2>();
-        for (sum, [first, second]) in self.0.iter_mut().zip(pairs) {
-            *sum += i32::from(*first) * i32::from(factors[0]) + i32::from(*second) * i32::from(factors[1]);
-        }
-        self
-    }
-    #[inline(always)]
-    fn sums(self) -> [i32; LANES] {
-        self.0
     }
 }
 
@@ -259,73 +253,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::super::simd::{Avx2, Avx512};
-    use super::{LANES, Lanes, Products};
-
-    /// Two factors side by side, as instructions that multiply pairs want them.
-    #[inline(always)]
-    fn pair(factors: [i16; 2]) -> i32 {
-        i32::from(factors[0]) & 0xffff | i32::from(factors[1]) << 16
-    }
-
-    /// One register of AVX-512.
-    #[derive(Clone, Copy)]
-    pub struct Avx512Products(__m512i);
-
-    impl Products<Avx512> for Avx512Products {
-        #[inline(always)]
-        fn zero(_: Avx512) -> Self {
-            // SAFETY: AVX-512 is there: `zero` took the proof.
-            Self(unsafe { _mm512_setzero_si512() })
-        }
-        #[inline(always)]
-        fn add(self, codes: &[i8; 2 * LANES], factors: [i16; 2]) -> Self {
-            // SAFETY: AVX-512 (BW) is there: `zero` took the proof; the pointer is to 32 bytes, which is what is loaded.
-            unsafe {
-                let codes = _mm512_cvtepi8_epi16(_mm256_loadu_si256(codes.as_ptr().cast()));
-                Self(_mm512_add_epi32(self.0, _mm512_madd_epi16(codes, _mm512_set1_epi32(pair(factors)))))
-            }
-        }
-        #[inline(always)]
-        fn sums(self) -> [i32; LANES] {
-            let mut sums = [0; LANES];
-            // SAFETY: AVX-512 is there: `zero` took the proof; the pointer is to sixteen numbers of 32 bits.
-            unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), self.0) }
-            sums
-        }
-    }
-
-    /// Two registers of AVX2.
-    #[derive(Clone, Copy)]
-    pub struct Avx2Products([__m256i; 2]);
-
-    impl Products<Avx2> for Avx2Products {
-        #[inline(always)]
-        fn zero(_: Avx2) -> Self {
-            // SAFETY: AVX2 is there: `zero` took the proof.
-            Self([unsafe { _mm256_setzero_si256() }; 2])
-        }
-        #[inline(always)]
-        fn add(self, codes: &[i8; 2 * LANES], factors: [i16; 2]) -> Self {
-            let mut sums = self.0;
-            for (half, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: AVX2 is there: `zero` took the proof; half i of the 32 bytes starts at byte 16 i.
-                unsafe {
-                    let codes = _mm256_cvtepi8_epi16(_mm_loadu_si128(codes.as_ptr().add(half * LANES).cast()));
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(codes, _mm256_set1_epi32(pair(factors))));
-                }
-            }
-            Self(sums)
-        }
-        #[inline(always)]
-        fn sums(self) -> [i32; LANES] {
-            let mut sums = [0; LANES];
-            for (half, sum) in self.0.iter().enumerate() {
-                // SAFETY: AVX2 is there: `zero` took the proof; half i of the numbers starts at number 8 i.
-                unsafe { _mm256_storeu_si256(sums.as_mut_ptr().add(half * LANES / 2).cast(), *sum) }
-            }
-            sums
-        }
-    }
+    use super::{LANES, Lanes};
 
     registers!(
         /// One register of AVX-512.
@@ -372,7 +300,7 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::simd::{Level, best_level, level, vector_fn};
+    use super::super::simd::{Level, Plain, best_level, level, vector_fn};
     use super::*;
 
     vector_fn! {
@@ -410,27 +338,16 @@ mod tests {
         assert_eq!(results[6][0].to_f64(), f64::from(bits));
     }
 
-    vector_fn! {
-        fn sums_of_products<T, simd: I>(codes: &[[i8; 2 * LANES]], factors: &[[i16; 2]]) -> [i32; LANES] {
-            let mut products = simd.zero_products();
-            for (codes, factors) in codes.iter().zip(factors) {
-                products = products.add(codes, *factors);
-            }
-            products.sums()
-        }
-    }
-
     #[test]
-    fn products_of_whole_numbers_are_exact_up_to_the_largest() {
-        let codes: [[i8; 32]; 3] = [[-127; 32], [127; 32], std::array::from_fn(|i| (i as i8).wrapping_mul(37) ^ 5)];
-        let factors = [[16383, -16383], [16383, 16383], [-7, 300]];
-        let expected: [i32; LANES] = std::array::from_fn(|lane| {
-            let of = |block: usize| {
-                (0..2).map(|i| i32::from(codes[block][2 * lane + i]) * i32::from(factors[block][i])).sum::<i32>()
-            };
-            of(0) + of(1) + of(2)
-        });
-        assert_eq!(sums_of_products::<f32>(&codes, &factors), expected);
+    fn the_kth_largest_of_sixteen() {
+        let mut values: [f64; LANES] = std::array::from_fn(|i| ((i * 7) % 5) as f64);
+        values[3] = f64::NEG_INFINITY;
+        let mut sorted = values;
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        for count in 1..=LANES + 1 {
+            let expected = sorted.get(count - 1).copied().unwrap_or(f64::NEG_INFINITY);
+            assert_eq!(Lanes::<f64, Plain>::kth_largest(Portable(values), count), expected, "{count}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! `f64` are the standard library's.
 
 pub(crate) mod both;
+pub(crate) mod bytes;
 pub(crate) mod lanes;
 pub mod matrix;
 pub mod simd;

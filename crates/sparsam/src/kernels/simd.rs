@@ -10,15 +10,13 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::Real;
-use super::lanes::{self, LANES, Lanes, Portable, Products};
+use super::lanes::{LANES, Lanes, Portable};
 
 /// What a kernel's body may know of the instruction set that it is compiled for. A value proves that the processor has
 /// it.
 pub(crate) trait InstructionSet: Copy {
     /// Sixteen numbers in its registers.
     type Lanes<T: Real>: Lanes<T, Self>;
-    /// Sixteen sums of products of small whole numbers in its registers.
-    type Products: Products<Self>;
     /// A multiplication and an addition are one instruction.
     const FUSED: bool;
     /// Registers hold 16 `f32` numbers, and there are 32 of them.
@@ -34,11 +32,6 @@ pub(crate) trait InstructionSet: Copy {
     fn load<T: Real>(self, values: &[T; LANES]) -> Self::Lanes<T> {
         Self::Lanes::<T>::load(self, values)
     }
-    /// Sixteen sums of no products yet.
-    #[inline(always)]
-    fn zero_products(self) -> Self::Products {
-        Self::Products::zero(self)
-    }
 }
 
 /// AVX-512: 32 registers of 512 bits. The field is private so that [`chosen`] alone makes it.
@@ -49,33 +42,37 @@ pub(crate) struct Avx512(());
 #[derive(Clone, Copy)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other processor has it"))]
 pub(crate) struct Avx2(());
+/// AVX-512 with its instruction for products of bytes. Made by [`Avx512::vnni`] alone.
+#[derive(Clone, Copy)]
+#[cfg(target_arch = "x86_64")]
+pub(crate) struct Vnni(());
 /// What every processor of the target has (SSE2 on x86-64, NEON on AArch64).
 #[derive(Clone, Copy)]
 pub(crate) struct Plain;
 
 impl InstructionSet for Avx512 {
     type Lanes<T: Real> = T::Avx512;
-    #[cfg(target_arch = "x86_64")]
-    type Products = lanes::Avx512Products;
-    #[cfg(not(target_arch = "x86_64"))]
-    type Products = lanes::PortableProducts;
     const FUSED: bool = true;
     const WIDE: bool = true;
 }
 impl InstructionSet for Avx2 {
     type Lanes<T: Real> = T::Avx2;
-    #[cfg(target_arch = "x86_64")]
-    type Products = lanes::Avx2Products;
-    #[cfg(not(target_arch = "x86_64"))]
-    type Products = lanes::PortableProducts;
     const FUSED: bool = true;
     const WIDE: bool = false;
 }
 impl InstructionSet for Plain {
     type Lanes<T: Real> = Portable<T>;
-    type Products = lanes::PortableProducts;
     const FUSED: bool = cfg!(target_arch = "aarch64");
     const WIDE: bool = false;
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Avx512 {
+    /// The same with VNNI, where the processor has it.
+    #[inline(always)]
+    pub fn vnni(self) -> Option<Vnni> {
+        is_x86_feature_detected!("avx512vnni").then_some(Vnni(()))
+    }
 }
 
 /// An instruction set by name, best last.
@@ -113,6 +110,18 @@ pub(crate) fn chosen() -> Chosen {
         Level::Avx2 => Chosen::Avx2(Avx2(())),
         _ => Chosen::Plain(Plain),
     }
+}
+
+/// AVX-512, where the processor has it, whatever is in use.
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) fn avx512() -> Option<Avx512> {
+    (best_level() >= Level::Avx512).then_some(Avx512(()))
+}
+
+/// AVX2, where the processor has it, whatever is in use.
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) fn avx2() -> Option<Avx2> {
+    (best_level() >= Level::Avx2).then_some(Avx2(()))
 }
 
 /// The instruction set in use: the best that this processor has, unless [`use_level`] chose a lesser one.

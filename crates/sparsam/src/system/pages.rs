@@ -17,7 +17,7 @@ unsafe impl Zeroed for f32 {}
 // SAFETY: as above.
 unsafe impl Zeroed for f64 {}
 // SAFETY: as above.
-unsafe impl Zeroed for i8 {}
+unsafe impl Zeroed for [u8; 64] {}
 // SAFETY: as above.
 unsafe impl Zeroed for u32 {}
 // SAFETY: as above.

@@ -1,8 +1,9 @@
 //! Lists of vectors that point the same way, as 8-bit codes that lie side by side.
 
 use crate::Error;
-use crate::kernels::lanes::{LANES, Products};
-use crate::kernels::simd::vector_fn;
+use crate::kernels::bytes::{self, BIAS, QUAD, Quads, Query, SMALLEST, nearest};
+use crate::kernels::lanes::LANES;
+use crate::kernels::simd::{InstructionSet, vector_fn};
 use crate::kernels::vector::dot;
 use crate::system::pages::Pages;
 
@@ -18,13 +19,14 @@ const NEAR: f32 = 0.9;
 /// Members, each with a direction (a vector of norm at most one), in lists.
 ///
 /// A direction is kept as whole numbers from -127 to 127 and a scale, which is right to about 1/500 of its largest
-/// number. Blocks of 16 codes lie pair of numbers by pair of numbers, so that one vector instruction multiplies two
-/// numbers of all sixteen.
+/// number. Blocks of 16 codes lie four numbers by four numbers, so that one vector instruction multiplies four numbers of
+/// all sixteen.
 #[derive(Debug)]
 pub(super) struct Lists {
     size: usize,
     capacity: usize,
-    codes: Pages<i8>,
+    /// Block after block, each [`quads`](Self::quads) long.
+    codes: Pages<Quads>,
     scales: Pages<f32>,
     members: Pages<u32>,
     /// One more than each member's position; 0 for those in no list. Position p is in list p / capacity.
@@ -45,28 +47,6 @@ struct Scratch {
     directions: Vec<f32>,
     means: Vec<f32>,
     sides: Vec<(f32, usize)>,
-}
-
-/// A direction to compare with: rounded to 16 bits, pair by pair.
-#[derive(Debug, Default)]
-pub(super) struct Query {
-    factors: Vec<[i16; 2]>,
-    scale: f32,
-}
-
-impl Query {
-    /// Takes the direction.
-    pub fn set(&mut self, direction: &[f32]) {
-        let largest = direction.iter().fold(0f32, |largest, number| largest.max(number.abs()));
-        // The sum of all products has to stay within 32 bits.
-        let top = (i32::MAX as usize / (127 * direction.len().max(1))).min(i16::MAX as usize / 2) as f32;
-        let per_number = if largest > 0.0 { top / largest } else { 0.0 };
-        self.scale = if largest > 0.0 { largest / top } else { 0.0 };
-        let whole = |number: &f32| (number * per_number) as i16;
-        self.factors.clear();
-        let pairs = direction.chunks(2).map(|pair| [whole(&pair[0]), pair.get(1).map_or(0, whole)]);
-        self.factors.extend(pairs);
-    }
 }
 
 /// What the members of lists are.
@@ -115,7 +95,7 @@ impl Lists {
         Ok(Self {
             size,
             capacity,
-            codes: Pages::dense(positions.saturating_mul(size.next_multiple_of(2)))?,
+            codes: Pages::dense((positions / BLOCK).saturating_mul(size.div_ceil(QUAD)))?,
             scales: Pages::dense(positions)?,
             members: Pages::dense(positions)?,
             places: Pages::dense(members)?,
@@ -261,15 +241,7 @@ impl Lists {
     /// The cosine of a direction to that of a member.
     pub fn cosine(&self, member: u32, direction: &[f32]) -> f32 {
         let position = self.places[member as usize] as usize - 1;
-        let (first, scale) = (self.pair(position), self.scales[position]);
-        let (pairs, _) = self.codes.as_chunks::<2>();
-        let mut product = 0.0;
-        for (pair, numbers) in pairs[first..].iter().step_by(BLOCK).zip(direction.chunks(2)) {
-            for (code, number) in pair.iter().zip(numbers) {
-                product += f32::from(*code) * scale * number;
-            }
-        }
-        product
+        product_with_code::<f32>(self.code(position), position % BLOCK, direction) * self.scales[position]
     }
 
     /// Changes since the mean was last asked for, and the length of the list.
@@ -287,20 +259,40 @@ impl Lists {
         mean.iter_mut().for_each(|number| *number *= scale);
     }
 
-    /// Writes the cosine to a query of each member of a list, in their order; what follows the last is of no meaning.
-    pub fn scores(&self, list: u32, query: &Query, scores: &mut Vec<f32>) {
-        let (start, length) = (list as usize * self.capacity, self.lengths[list as usize].next_multiple_of(BLOCK));
-        scores.resize(length, 0.0);
-        let per_member = self.size.next_multiple_of(2);
-        let codes = &self.codes[start * per_member..(start + length) * per_member];
-        score_codes::<f32>(codes, &self.scales[start..start + length], query, scores);
+    /// Appends the cosine to a query of each member of a list, in their order, and -∞ to the end of the last block.
+    pub fn scores(&self, list: u32, query: &Query, scores: &mut Vec<[f32; BLOCK]>) {
+        let first = scores.len();
+        self.add_scores(list, query, scores);
+        self.end_scores(list, &mut scores[first..]);
     }
 
     /// As [`scores`](Self::scores), where members are lists: about the cosine of the best member of each.
-    pub fn best_scores(&self, list: u32, query: &Query, scores: &mut Vec<f32>) {
-        self.scores(list, query, scores);
-        let start = list as usize * self.capacity;
-        reach_out::<f32>(&self.reaches[start..start + scores.len()], scores);
+    pub fn best_scores(&self, list: u32, query: &Query, scores: &mut Vec<[f32; BLOCK]>) {
+        let first = scores.len();
+        self.add_scores(list, query, scores);
+        let (start, scores) = (list as usize * self.capacity, &mut scores[first..]);
+        reach_out::<f32>(&self.reaches[start..start + scores.len() * BLOCK], scores.as_flattened_mut());
+        self.end_scores(list, scores);
+    }
+
+    /// Asks for the codes of a list, which will be compared with a query soon.
+    pub fn prefetch(&self, list: u32) {
+        let (first, blocks) = (list as usize * self.capacity / BLOCK, self.lengths[list as usize].div_ceil(BLOCK));
+        bytes::prefetch(&self.codes[first * self.quads()..(first + blocks) * self.quads()]);
+        bytes::prefetch(&self.scales[first * BLOCK..(first + blocks) * BLOCK]);
+    }
+
+    fn add_scores(&self, list: u32, query: &Query, scores: &mut Vec<[f32; BLOCK]>) {
+        let (first, blocks) = (list as usize * self.capacity / BLOCK, self.lengths[list as usize].div_ceil(BLOCK));
+        let (scales, _) = self.scales.as_chunks::<BLOCK>();
+        let codes = &self.codes[first * self.quads()..(first + blocks) * self.quads()];
+        let others = scores.len();
+        scores.resize(others + blocks, [0.0; BLOCK]);
+        bytes::scores(codes, &scales[first..first + blocks], query, &mut scores[others..]);
+    }
+
+    fn end_scores(&self, list: u32, scores: &mut [[f32; BLOCK]]) {
+        scores.as_flattened_mut()[self.lengths[list as usize]..].fill(f32::NEG_INFINITY);
     }
 
     /// Moves members from a full list to a new one, which it names, so that each holds those that are near each other,
@@ -351,54 +343,43 @@ impl Lists {
         &mut self.sums[list as usize * self.size..][..self.size]
     }
 
-    /// The place of a position's first pair, in pairs.
-    fn pair(&self, position: usize) -> usize {
-        position / BLOCK * BLOCK * self.size.div_ceil(2) + position % BLOCK
+    /// Quads of a code.
+    fn quads(&self) -> usize {
+        self.size.div_ceil(QUAD)
+    }
+
+    /// The block of codes that a position is in.
+    fn code(&self, position: usize) -> &[Quads] {
+        let quads = self.quads();
+        &self.codes[position / BLOCK * quads..][..quads]
     }
 
     fn set(&mut self, position: usize, direction: &[f32]) {
-        let largest = direction.iter().fold(0f32, |largest, number| largest.max(number.abs()));
-        let per_number = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-        self.scales[position] = largest / 127.0;
-        let first = self.pair(position);
-        let (pairs, _) = self.codes.as_chunks_mut::<2>();
-        // Adding and taking away 1.5 · 2²³ rounds to the nearest whole number.
-        let whole = |number: &f32| ((number * per_number + 12_582_912.0) - 12_582_912.0) as i8;
-        for (pair, numbers) in pairs[first..].iter_mut().step_by(BLOCK).zip(direction.chunks(2)) {
-            *pair = [whole(&numbers[0]), numbers.get(1).map_or(0, whole)];
-        }
+        let quads = self.quads();
+        let codes = &mut self.codes[position / BLOCK * quads..][..quads];
+        self.scales[position] = encode::<f32>(direction, codes, position % BLOCK);
     }
 
     fn decode(&self, position: usize, direction: &mut [f32]) {
-        let (first, scale) = (self.pair(position), self.scales[position]);
-        let (pairs, _) = self.codes.as_chunks::<2>();
-        for (pair, numbers) in pairs[first..].iter().step_by(BLOCK).zip(direction.chunks_mut(2)) {
-            for (number, code) in numbers.iter_mut().zip(pair) {
-                *number = f32::from(*code) * scale;
-            }
-        }
+        direction.fill(0.0);
+        add_code::<f32>(self.code(position), position % BLOCK, self.scales[position], direction);
     }
 
     /// Adds the direction at a position to its list's sum, times `factor`.
     fn count_in(&mut self, position: usize, factor: f32) {
-        let list = position / self.capacity;
+        let (list, quads) = (position / self.capacity, self.quads());
         self.changes[list] += 1;
-        let (first, scale) = (self.pair(position), self.scales[position] * factor);
-        let (pairs, _) = self.codes.as_chunks::<2>();
         let sum = &mut self.sums[list * self.size..][..self.size];
-        for (pair, numbers) in pairs[first..].iter().step_by(BLOCK).zip(sum.chunks_mut(2)) {
-            for (number, code) in numbers.iter_mut().zip(pair) {
-                *number += f32::from(*code) * scale;
-            }
-        }
+        let codes = &self.codes[position / BLOCK * quads..][..quads];
+        add_code::<f32>(codes, position % BLOCK, self.scales[position] * factor, sum);
     }
 
     /// Copies a member and all that belongs to it from one position to another.
     fn copy(&mut self, from: usize, to: usize) {
-        let (first, second) = (self.pair(from), self.pair(to));
-        let (pairs, _) = self.codes.as_chunks_mut::<2>();
-        for pair in (0..self.size.div_ceil(2)).map(|pair| pair * BLOCK) {
-            pairs[second + pair] = pairs[first + pair];
+        let quads = self.quads();
+        let (first, second) = (from / BLOCK * quads, to / BLOCK * quads);
+        for quad in 0..quads {
+            *quad_mut(&mut self.codes[second + quad], to % BLOCK) = quad_of(&self.codes[first + quad], from % BLOCK);
         }
         self.scales[to] = self.scales[from];
         self.members[to] = self.members[from];
@@ -415,21 +396,88 @@ vector_fn! {
     }
 }
 
+/// Four numbers of a vector in a block.
+#[inline(always)]
+fn quad_of(quads: &Quads, lane: usize) -> [u8; QUAD] {
+    quads.as_chunks().0[lane]
+}
+
+#[inline(always)]
+fn quad_mut(quads: &mut Quads, lane: usize) -> &mut [u8; QUAD] {
+    &mut quads.as_chunks_mut().0[lane]
+}
+
+/// What a byte stands for, before its scale.
+#[inline(always)]
+fn number_of(code: u8) -> f32 {
+    (i32::from(code) - BIAS) as f32
+}
+
+/// The byte that stands for a number from -127 to 127.
+#[inline(always)]
+fn byte(number: f32) -> u8 {
+    (nearest(number) as i32 + BIAS) as u8
+}
+
 vector_fn! {
-    fn score_codes<T, simd: I>(codes: &[i8], scales: &[f32], query: &Query, scores: &mut [f32]) {
-        let (pairs, _) = codes.as_chunks::<{ 2 * BLOCK }>();
-        let (scores, _) = scores.as_chunks_mut::<BLOCK>();
-        let (scales, _) = scales.as_chunks::<BLOCK>();
-        for ((block, scales), scores) in pairs.chunks_exact(query.factors.len().max(1)).zip(scales).zip(scores) {
-            let mut products = simd.zero_products();
-            for (codes, factors) in block.iter().zip(&query.factors) {
-                products = products.add(codes, *factors);
-            }
-            let sums = products.sums();
-            for lane in 0..BLOCK {
-                scores[lane] = sums[lane] as f32 * (scales[lane] * query.scale);
+    /// Writes the code of a direction, and gives its scale.
+    fn encode<T, I>(direction: &[f32], codes: &mut [Quads], lane: usize) -> f32 {
+        let largest = direction.iter().fold(0f32, |largest, number| largest.max(number.abs()));
+        let (per_number, scale) = if largest >= SMALLEST { (127.0 / largest, largest / 127.0) } else { (0.0, 0.0) };
+        let (quads, rest) = direction.as_chunks::<QUAD>();
+        for (codes, numbers) in codes.iter_mut().zip(quads) {
+            let code = quad_mut(codes, lane);
+            for i in 0..QUAD {
+                code[i] = byte(numbers[i] * per_number);
             }
         }
+        if let Some(codes) = codes.get_mut(quads.len()) {
+            let code = quad_mut(codes, lane);
+            *code = [byte(0.0); QUAD];
+            for (code, number) in code.iter_mut().zip(rest) {
+                *code = byte(number * per_number);
+            }
+        }
+        scale
+    }
+}
+
+vector_fn! {
+    /// Adds a code times a scale to a vector.
+    fn add_code<T, I>(codes: &[Quads], lane: usize, scale: f32, vector: &mut [f32]) {
+        let (quads, rest) = vector.as_chunks_mut::<QUAD>();
+        for (numbers, codes) in quads.iter_mut().zip(codes) {
+            let codes = quad_of(codes, lane);
+            for i in 0..QUAD {
+                numbers[i] += number_of(codes[i]) * scale;
+            }
+        }
+        if let Some(codes) = codes.get(quads.len()) {
+            for (number, code) in rest.iter_mut().zip(quad_of(codes, lane)) {
+                *number += number_of(code) * scale;
+            }
+        }
+    }
+}
+
+vector_fn! {
+    /// The product of a code, before its scale, with a direction.
+    fn product_with_code<T, I>(codes: &[Quads], lane: usize, direction: &[f32]) -> f32 {
+        let (quads, rest) = direction.as_chunks::<QUAD>();
+        // Four sums, which one instruction advances.
+        let mut sums = [0f32; QUAD];
+        for (numbers, codes) in quads.iter().zip(codes) {
+            let codes = quad_of(codes, lane);
+            for i in 0..QUAD {
+                sums[i] += number_of(codes[i]) * numbers[i];
+            }
+        }
+        if let Some(codes) = codes.get(quads.len()) {
+            for ((sum, number), code) in sums.iter_mut().zip(rest).zip(quad_of(codes, lane)) {
+                *sum += number_of(code) * number;
+            }
+        }
+        (sums[0] + sums[2]) + (sums[1] + sums[3])
     }
 }
 
@@ -441,23 +489,26 @@ vector_fn! {
     }
 }
 
+/// The direction with the least cosine to one.
+#[inline(always)]
+fn farthest<'a, I: InstructionSet>(simd: I, directions: &'a [f32], from: &[f32]) -> &'a [f32] {
+    let mut least = (f32::INFINITY, 0);
+    for (number, direction) in directions.chunks_exact(from.len()).enumerate() {
+        let cosine = dot(simd, direction, from);
+        if cosine < least.0 {
+            least = (cosine, number);
+        }
+    }
+    &directions[least.1 * from.len()..][..from.len()]
+}
+
 vector_fn! {
     /// Finds two means of the directions, and for each direction how much nearer it is to the second one.
     fn two_means<T, simd: I>(directions: &[f32], size: usize, means: &mut [f32], sides: &mut Vec<(f32, usize)>) {
         let (first, second) = means.split_at_mut(size);
         // From two directions far from each other.
-        let farthest = |from: &[f32]| {
-            let mut least = (f32::INFINITY, 0);
-            for (number, direction) in directions.chunks_exact(size).enumerate() {
-                let cosine = dot(simd, direction, from);
-                if cosine < least.0 {
-                    least = (cosine, number);
-                }
-            }
-            &directions[least.1 * size..][..size]
-        };
-        first.copy_from_slice(farthest(&directions[..size]));
-        second.copy_from_slice(farthest(first));
+        first.copy_from_slice(farthest(simd, directions, &directions[..size]));
+        second.copy_from_slice(farthest(simd, directions, first));
         for round in 0..=ROUNDS {
             let half = (dot(simd, second, second) - dot(simd, first, first)) / 2.0;
             sides.clear();
@@ -478,6 +529,37 @@ vector_fn! {
                     *mean += scale * *number;
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_right_to_a_half_of_its_last_place() {
+        for size in 1..10 {
+            for lane in 0..LANES {
+                let direction: Vec<f32> = (0..size).map(|i| ((i * 5 + lane) as f32 * 1.3).sin()).collect();
+                let mut codes = vec![[0; QUAD * LANES]; size.div_ceil(QUAD)];
+                let scale = encode::<f32>(&direction, &mut codes, lane);
+                let mut decoded = vec![0.0; size];
+                add_code::<f32>(&codes, lane, scale, &mut decoded);
+                for (number, code) in direction.iter().zip(&decoded) {
+                    assert!((number - code).abs() <= scale / 2.0 * 1.0001, "{number} {code}");
+                }
+                let product: f32 = direction.iter().zip(&decoded).map(|(a, b)| a * b).sum();
+                assert!((product_with_code::<f32>(&codes, lane, &direction) * scale - product).abs() < 1e-5);
+                // Nothing else was written.
+                let others = (0..LANES).filter(|other| *other != lane);
+                assert!(others.into_iter().all(|other| codes.iter().all(|quads| quad_of(quads, other) == [0; QUAD])));
+            }
+        }
+        for tiny in [0.0, 1e-45, 1e-41, 1e-31] {
+            let mut codes = vec![[0; QUAD * LANES]];
+            assert_eq!(encode::<f32>(&[tiny, -tiny], &mut codes, 3), 0.0);
+            assert_eq!(quad_of(&codes[0], 3), [BIAS as u8; QUAD]);
         }
     }
 }

@@ -8,6 +8,7 @@ use self::tree::{Best, Limits, Tree};
 use self::zeros::Zeros;
 use super::exact::{direction, offer, word_of};
 use super::{Found, Index};
+use crate::kernels::bytes::SMALLEST;
 use crate::{Error, Real};
 
 /// Words that a query is compared with at most, unless chosen otherwise. Where words lie in clusters a quarter of that finds
@@ -73,7 +74,7 @@ impl<T: Real> Ivf<T> {
 impl<T: Real> Index<T> for Ivf<T> {
     fn update(&mut self, word: u32, contents: &[T]) {
         direction(word_of(contents, word, self.size), &mut self.direction);
-        if self.direction.iter().all(|number| *number == 0.0) {
+        if self.direction.iter().all(|number| number.abs() < SMALLEST) {
             self.held += usize::from(!self.contains(word));
             if self.tree.contains(word) {
                 self.tree.remove(word);
@@ -128,6 +129,40 @@ impl<T: Real> Index<T> for Ivf<T> {
                 let mut others = self.tree.words().filter(|word| candidates.binary_search(word).is_err());
                 offer(contents, query, number, &mut others, found);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finds_what_is_not_tiny<T: Real>(tiny: f64) {
+        // Unit vectors all about, every third of them with numbers too small to be told from none.
+        let word = |number: usize| {
+            let angle = number as f64 / 600.0 * std::f64::consts::TAU;
+            let length = if number % 3 == 2 { tiny } else { 1.0 };
+            [angle.cos(), angle.sin(), 0.0].map(|number| T::from_f64(number * length))
+        };
+        let contents: Vec<T> = (0..600).flat_map(word).collect();
+        let mut ivf = Ivf::new(600, 3, CHECKS).unwrap();
+        (0..600).for_each(|word| ivf.update(word, &contents));
+        let mut found = Found::default();
+        for number in [0, 300, 598, 2] {
+            found.start(1, 3);
+            ivf.search(&contents, &word(number), &mut found);
+            assert_eq!(found.words(0).len(), 3);
+            assert!(number == 2 || found.words(0)[0] as usize == number, "{number}: {:?}", found.words(0));
+        }
+        (0..600).for_each(|word| ivf.forget(word));
+        assert_eq!(ivf.len(), 0);
+    }
+
+    #[test]
+    fn words_too_small_for_codes_are_as_zeros() {
+        for tiny in [1e-45, 1e-41, 1e-37, 1e-34] {
+            finds_what_is_not_tiny::<f32>(tiny);
+            finds_what_is_not_tiny::<f64>(tiny / 10.0);
         }
     }
 }

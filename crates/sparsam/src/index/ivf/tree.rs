@@ -1,9 +1,10 @@
 //! Words in lists, lists in groups, groups in one last list: each by its direction.
 
-use super::lists::{Lists, Of, Query};
+use super::lists::{Lists, Of};
 use crate::Error;
+use crate::kernels::bytes::Query;
 use crate::kernels::lanes::{LANES, Lanes};
-use crate::kernels::simd::vector_fn;
+use crate::kernels::simd::{InstructionSet, vector_fn};
 
 /// Words are members of lists here.
 const WORDS: usize = 0;
@@ -41,9 +42,11 @@ pub(super) struct Tree {
     levels: [Lists; 3],
     small_moves: usize,
     query: Query,
-    scores: Vec<f32>,
+    scores: Scores,
     groups: Best,
     lists: Best,
+    /// The scores of the best words that a search has found.
+    enough: Vec<f32>,
     /// Scratch of each level, because a change at one can lead to one at the next.
     scratch: [Scratch; 3],
 }
@@ -57,59 +60,148 @@ struct Scratch {
     directions: Vec<f32>,
 }
 
-/// The best of what was offered, best first; of equal ones those offered first.
+/// How similar the members of some lists are to a query, list after list.
+#[derive(Debug, Default)]
+struct Scores {
+    scores: Vec<[f32; LANES]>,
+    /// Each list, and the place of its first score.
+    lists: Vec<(usize, u32)>,
+}
+
+impl Scores {
+    fn clear(&mut self) {
+        self.scores.clear();
+        self.lists.clear();
+    }
+
+    /// Takes note of a list whose scores are appended next.
+    fn of(&mut self, list: u32) -> &mut Vec<[f32; LANES]> {
+        self.lists.push((self.scores.len() * LANES, list));
+        &mut self.scores
+    }
+
+    /// The member that the score at a place is of.
+    fn member(&self, level: &Lists, place: usize) -> u32 {
+        let (first, list) = self.lists[self.lists.partition_point(|(first, _)| *first <= place) - 1];
+        level.members(list)[place - first]
+    }
+}
+
+/// Members with the highest scores, best first; of equal ones those whose scores come first.
 #[derive(Debug, Default)]
 pub(super) struct Best {
-    limit: usize,
     entries: Vec<(f32, u32)>,
+    /// Scratch.
+    keys: Vec<u64>,
+    largest: Vec<f32>,
 }
 
 impl Best {
-    fn start(&mut self, limit: usize) {
-        self.limit = limit.max(1);
+    /// Takes the best `limit` members, one at least.
+    fn take(&mut self, limit: usize, level: &Lists, scores: &Scores) {
+        take_best::<f32>(limit.max(1), &scores.scores, &mut self.largest, &mut self.keys);
         self.entries.clear();
+        self.entries.extend(self.keys.iter().map(|key| {
+            let place = *key as u32 as usize;
+            (scores.scores[place / LANES][place % LANES], scores.member(level, place))
+        }));
     }
 
-    /// What must be exceeded to be kept.
-    #[inline(always)]
-    fn threshold(&self) -> f32 {
-        if self.entries.len() < self.limit { f32::NEG_INFINITY } else { self.entries[self.limit - 1].0 }
-    }
-
-    #[inline(always)]
-    fn offer(&mut self, score: f32, number: u32) {
-        if self.entries.len() == self.limit {
-            self.entries.pop();
-        }
-        let mut place = self.entries.len();
-        self.entries.push((score, number));
-        while place > 0 && score > self.entries[place - 1].0 {
-            self.entries[place] = self.entries[place - 1];
-            place -= 1;
-        }
-        self.entries[place] = (score, number);
-    }
-
-    /// The numbers kept, best first.
+    /// The numbers of the members, best first.
     pub fn numbers(&self) -> impl Iterator<Item = u32> {
         self.entries.iter().map(|entry| entry.1)
     }
 }
 
+/// Orders scores at places, the best first, equal ones by their places. The lower half is the place.
+#[inline(always)]
+fn key(score: f32, place: usize) -> u64 {
+    // There is one zero.
+    let bits = (score + 0.0).to_bits();
+    // The bits of positive numbers are in the order of the numbers, those of negative ones in reverse.
+    let descending = if bits >> 31 == 0 { !bits ^ 1 << 31 } else { bits };
+    u64::from(descending) << 32 | place as u64
+}
+
+/// The largest score in each lane, of every so many blocks.
+#[inline(always)]
+fn largest<I: InstructionSet>(simd: I, scores: &[[f32; LANES]], step: usize) -> I::Lanes<f32> {
+    let mut largest = simd.splat(f32::NEG_INFINITY);
+    for scores in scores.iter().step_by(step) {
+        largest = simd.load(scores).larger(largest);
+    }
+    largest
+}
+
 vector_fn! {
-    /// Offers numbers with their scores, of which there may be more than numbers.
-    fn offer_all<T, simd: I>(best: &mut Best, scores: &[f32], numbers: &[u32]) {
-        let (blocks, _) = scores.as_chunks::<LANES>();
-        for (scores, numbers) in blocks.iter().zip(numbers.chunks(LANES)) {
-            let mut bits = simd.load(scores).at_least(best.threshold());
+    /// Writes the [keys](key) of the best `limit` scores, in order; those of -∞ are no scores.
+    ///
+    /// Whatever is smaller than as many others, the largest of each lane, is left out before: a branch taken for one score in a
+    /// hundred costs more than many comparisons.
+    fn take_best<T, simd: I>(
+        limit: usize, scores: &[[f32; LANES]], lanes: &mut Vec<f32>, keys: &mut Vec<u64>,
+    ) {
+        let bound = if limit <= LANES {
+            largest(simd, scores, 1).kth_largest(limit)
+        } else {
+            // More lanes than are to be kept, by a third.
+            let sets = limit.div_ceil(LANES * 3 / 4).clamp(1, scores.len().max(1));
+            lanes.clear();
+            for set in 0..sets.min(scores.len()) {
+                let mut of_set = [0.0; LANES];
+                largest(simd, &scores[set..], sets).store(&mut of_set);
+                lanes.extend(of_set);
+            }
+            if lanes.len() < limit {
+                f32::NEG_INFINITY
+            } else {
+                *lanes.select_nth_unstable_by(limit - 1, |a, b| b.total_cmp(a)).1
+            }
+        };
+        keys.clear();
+        for (block, scores) in scores.iter().enumerate() {
+            let mut bits = simd.load(scores).at_least(bound);
             while bits != 0 {
                 let lane = bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                if let Some(number) = numbers.get(lane) && scores[lane] > best.threshold() {
-                    best.offer(scores[lane], *number);
+                if scores[lane] > f32::NEG_INFINITY {
+                    keys.push(key(scores[lane], block * LANES + lane));
                 }
             }
         }
+        // Where many scores are alike, many are left.
+        if keys.len() > limit {
+            keys.select_nth_unstable(limit - 1);
+            keys.truncate(limit);
+        }
+        keys.sort_unstable();
+    }
+}
+
+vector_fn! {
+    /// Keeps in `best` the `count` largest of those that it has and of these scores; gives the smallest of so many, -∞ while there
+    /// are fewer.
+    fn keep_largest<T, simd: I>(scores: &[[f32; LANES]], best: &mut Vec<f32>, count: usize) -> f32 {
+        let before = if best.len() < count { f32::NEG_INFINITY } else { best[count - 1] };
+        // As many of these scores are not smaller.
+        let bound = largest(simd, scores, 1).kth_largest(count);
+        let bound = if bound > before { bound } else { before };
+        for scores in scores {
+            let mut bits = simd.load(scores).at_least(bound);
+            while bits != 0 {
+                let score = scores[bits.trailing_zeros() as usize];
+                bits &= bits - 1;
+                if score > f32::NEG_INFINITY {
+                    best.push(score);
+                }
+            }
+        }
+        if best.len() < count {
+            return f32::NEG_INFINITY;
+        }
+        best.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
+        best.truncate(count);
+        best[count - 1]
     }
 }
 
@@ -145,9 +237,10 @@ impl Tree {
             ],
             small_moves: 0,
             query: Query::default(),
-            scores: Vec::new(),
+            scores: Scores::default(),
             groups: Best::default(),
             lists: Best::default(),
+            enough: Vec::new(),
             scratch: Default::default(),
         })
     }
@@ -213,32 +306,37 @@ impl Tree {
     /// words that it was compared with.
     pub fn search(&mut self, direction: &[f32], limits: Limits, found: &mut Best) -> usize {
         self.query.set(direction);
-        found.start(limits.candidates);
-        self.lists.start(limits.lists);
-        self.groups.start((limits.slack * self.groups_to_look_through() as f32) as usize);
+        found.entries.clear();
         let [words, lists, groups] = &self.levels;
         if groups.count() == 0 {
             return 0;
         }
         let mut compared = groups.members(ALL).len();
-        groups.best_scores(ALL, &self.query, &mut self.scores);
-        offer_all::<f32>(&mut self.groups, &self.scores, groups.members(ALL));
+        self.scores.clear();
+        groups.best_scores(ALL, &self.query, self.scores.of(ALL));
+        self.groups.take((limits.slack * self.groups_to_look_through() as f32) as usize, groups, &self.scores);
+        self.scores.clear();
         for group in self.groups.numbers() {
             compared += lists.members(group).len();
-            lists.best_scores(group, &self.query, &mut self.scores);
-            offer_all::<f32>(&mut self.lists, &self.scores, lists.members(group));
+            lists.best_scores(group, &self.query, self.scores.of(group));
         }
-        for (best, list) in &self.lists.entries {
-            if found.entries.len() >= limits.enough {
-                let last = found.entries[limits.enough - 1].0;
-                if best + limits.slack * (1.0 - last) < last {
-                    break;
-                }
+        self.lists.take(limits.lists, lists, &self.scores);
+        self.scores.clear();
+        self.enough.clear();
+        let mut last = f32::NEG_INFINITY;
+        for (place, (best, list)) in self.lists.entries.iter().enumerate() {
+            if best + limits.slack * (1.0 - last) < last {
+                break;
+            }
+            if let Some((_, next)) = self.lists.entries.get(place + 1) {
+                words.prefetch(*next);
             }
             compared += words.members(*list).len();
-            words.scores(*list, &self.query, &mut self.scores);
-            offer_all::<f32>(found, &self.scores, words.members(*list));
+            let first = self.scores.scores.len();
+            words.scores(*list, &self.query, self.scores.of(*list));
+            last = keep_largest::<f32>(&self.scores.scores[first..], &mut self.enough, limits.enough.max(1));
         }
+        found.take(limits.candidates, words, &self.scores);
         compared
     }
 
@@ -253,17 +351,18 @@ impl Tree {
             return ALL;
         }
         self.query.set(direction);
-        self.groups.start(if level == WORDS { self.groups_to_look_through() } else { 1 });
-        self.levels[GROUPS].scores(ALL, &self.query, &mut self.scores);
-        offer_all::<f32>(&mut self.groups, &self.scores, self.levels[GROUPS].members(ALL));
+        let [_, lists, groups] = &self.levels;
+        self.scores.clear();
+        groups.scores(ALL, &self.query, self.scores.of(ALL));
+        self.groups.take(if level == WORDS { self.groups_to_look_through() } else { 1 }, groups, &self.scores);
         if level == LISTS {
             return self.groups.entries[0].1;
         }
-        self.lists.start(1);
+        self.scores.clear();
         for group in self.groups.numbers() {
-            self.levels[LISTS].scores(group, &self.query, &mut self.scores);
-            offer_all::<f32>(&mut self.lists, &self.scores, self.levels[LISTS].members(group));
+            lists.scores(group, &self.query, self.scores.of(group));
         }
+        self.lists.take(1, lists, &self.scores);
         self.lists.entries[0].1
     }
 
@@ -379,5 +478,66 @@ impl Tree {
         }
         self.scratch[level].homeless = homeless;
         self.scratch[level].directions = directions;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Blocks of scores, many of them alike or none.
+    fn blocks() -> impl Strategy<Value = Vec<[f32; LANES]>> {
+        let score = prop_oneof![
+            Just(f32::NEG_INFINITY),
+            (-3i8..4).prop_map(|tenths| f32::from(tenths) / 10.0),
+            Just(-0.0f32),
+            -1.0f32..1.0,
+        ];
+        prop::collection::vec(prop::collection::vec(score, LANES).prop_map(|scores| scores.try_into().unwrap()), 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn the_best_are_those_of_a_sort(blocks in blocks(), limit in 1usize..65) {
+            let (mut lanes, mut keys) = (Vec::new(), Vec::new());
+            take_best::<f32>(limit, &blocks, &mut lanes, &mut keys);
+            let found: Vec<usize> = keys.iter().map(|key| *key as u32 as usize).collect();
+            let scores = blocks.as_flattened();
+            let mut expected: Vec<usize> = (0..scores.len()).filter(|place| scores[*place] > f32::NEG_INFINITY).collect();
+            // Stable: of equal ones the first; and there is one zero.
+            expected.sort_by(|a, b| (scores[*b] + 0.0).total_cmp(&(scores[*a] + 0.0)));
+            expected.truncate(limit);
+            prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn the_largest_are_kept_over_lists(lists in prop::collection::vec(blocks(), 1..5), count in 1usize..40) {
+            let (mut best, mut all) = (Vec::new(), Vec::new());
+            for blocks in lists {
+                let last = keep_largest::<f32>(&blocks, &mut best, count);
+                all.extend(blocks.as_flattened().iter().filter(|score| **score > f32::NEG_INFINITY));
+                all.sort_by(|a: &f32, b| b.total_cmp(a));
+                prop_assert_eq!(last, *all.get(count - 1).unwrap_or(&f32::NEG_INFINITY));
+            }
+        }
+    }
+
+    #[test]
+    fn a_score_is_of_the_member_at_its_place() {
+        let mut level = Lists::new(100, 3, 32, 2, Of::Words).unwrap();
+        for (list, count) in [(0, 20), (1, 0), (2, 3)] {
+            assert_eq!(level.create(), list);
+            (0..count).for_each(|word| level.insert(list, 30 * list + word, &[1.0, 0.0]));
+        }
+        let (mut scores, query) = (Scores::default(), Query::default());
+        for list in [2, 1, 0] {
+            level.scores(list, &query, scores.of(list));
+        }
+        // Three words fill a block, twenty fill two.
+        assert_eq!(scores.scores.len(), 3);
+        for (place, word) in [(0, 60), (2, 62), (16, 0), (35, 19)] {
+            assert_eq!(scores.member(&level, place), word);
+        }
     }
 }
