@@ -64,7 +64,7 @@ class Hosts:
     ) -> None:
         for holder in self._holders:
             holder.kill()
-            holder.wait()
+            holder.communicate()
         self._holders.clear()
 
     def _hold(self) -> int:
