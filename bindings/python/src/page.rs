@@ -15,8 +15,8 @@ pub fn largest_page() -> usize {
 }
 
 /// The page of one sequence: inputs (T, I), outputs (T, O), arrays by name of shape (T, 1, …), all in single precision, words as
-/// uint32. `kind` says what the outputs are, and `targets` what was wanted: (T, O) bits with the `mask` of those that count, or
-/// (T,) classes as uint32, of which the largest number stands for none. `continued` says that the memory was not empty before.
+/// uint32. `kind` says what the outputs are, and `targets` what was wanted: (T, O) bits or numbers with the `mask` of the steps that
+/// count, or (T,) classes as uint32, of which the largest number stands for none. `continued` says that the memory was not empty before.
 /// Also says whether all numbers are there as they are.
 #[pyfunction]
 #[pyo3(signature = (configuration, title, facts, kind, input, output, hidden, targets, mask, arrays, continued, limit))]
@@ -57,10 +57,10 @@ pub fn page<'py>(
     let (input, output) = (numbers(&input)?.to_vec(), numbers(&output)?.to_vec());
     let hidden =
         hidden.map(|hidden| Ok::<_, PyErr>(numbers(&read::<f32>("hidden", &hidden)?)?.to_vec())).transpose()?;
-    let (mut bits, mut used, mut classes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut values, mut used, mut classes) = (Vec::new(), Vec::new(), Vec::new());
     match (targets, mask) {
         (Some(targets), Some(mask)) => {
-            bits = numbers(&read::<f32>("targets", &targets)?)?.to_vec();
+            values = numbers(&read::<f32>("targets", &targets)?)?.to_vec();
             used = numbers(&read::<bool>("mask", &mask)?)?.to_vec();
         }
         (Some(targets), None) => {
@@ -69,10 +69,11 @@ pub fn page<'py>(
         }
         (None, _) => {}
     }
-    let targets = match (bits.is_empty(), classes.is_empty()) {
-        (false, _) => Targets::Bits { values: &bits, mask: &used },
-        (_, false) => Targets::Classes(&classes),
-        _ => Targets::None,
+    let targets = match outputs {
+        _ if values.is_empty() && classes.is_empty() => Targets::None,
+        OutputKind::Bits => Targets::Bits { values: &values, mask: &used },
+        OutputKind::Numbers => Targets::Numbers { values: &values, mask: &used },
+        OutputKind::Classes => Targets::Classes(&classes),
     };
     py.detach(|| {
         let steps = output.len() / config.output_len();

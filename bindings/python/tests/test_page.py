@@ -64,19 +64,32 @@ def test_a_page_holds_the_numbers_of_the_trace(model: str, tmp_path: Path) -> No
     answers = trace.output[:4, 0].argmax(1)
     np.testing.assert_array_equal(arrays["wrong"], [0, *(answers[1:] != [1, 0, 1])])
 
+    # Numbers are told by what they are, or by the caller where they could be bits.
+    numbers = trace.output[:, 1] + np.where(np.arange(9) == 5, 3, 0.01)[:, None]
+    numbers[2] = np.nan
+    trace.save_html(path, sequence=1, targets=numbers)
+    about, arrays = read(path.read_text(encoding="utf-8"))
+    assert about["targets"] == "numbers"
+    np.testing.assert_array_equal(arrays["outputs"], trace.output[:, 1])
+    assert arrays["errors"].argmax() == 5
+    assert arrays["errors"][2] == 0
+    ones = np.ones((9, 2))
+    assert read(trace._page(1, ones)[0])[0]["targets"] == "bits"
+    assert read(trace._page(1, ones, "numbers")[0])[0]["targets"] == "numbers"
+
 
 def test_layouts_of_modules_are_those_of_the_page() -> None:
     model, input = SDNC(3, 8, memory_size=20, word_size=6, num_heads=2), torch.randn(5, 2, 3)
-    expected = read(model.trace(input)._page(1, None, None, 10**7)[0])
+    expected = read(model.trace(input)._page(1)[0])
     assert "hidden_units" in expected[1]
     model.batch_first = True
     for trace, sequence in [(model.trace(input.transpose(0, 1)), 1), (model.trace(input[:, 1]), 0)]:
-        about, arrays = read(trace._page(sequence, None, None, 10**7)[0])
+        about, arrays = read(trace._page(sequence)[0])
         assert about["steps"] == 5
         for name, array in expected[1].items():
             np.testing.assert_allclose(arrays[name], array, atol=1e-5, err_msg=name)
     double = Network("sam", 3, 8, memory_size=20, dtype=np.float64).trace(np.ones((4, 1, 3)))
-    assert read(double._page(0, None, None, 10**7)[0])[0]["steps"] == 4
+    assert read(double._page()[0])[0]["steps"] == 4
 
 
 def test_a_notebook_shows_a_trace_or_says_how_to_save_it() -> None:
@@ -99,26 +112,33 @@ def test_a_page_is_of_one_start_and_of_the_input_as_it_was(tmp_path: Path) -> No
     input[:] = 0
     with pytest.raises(ValueError, match="sequence 0 starts anew at step 2"):
         trace.save_html(tmp_path / "trace.html")
-    about, arrays = read(trace._page(1, None, None, 10**7)[0])
+    about, arrays = read(trace._page(1)[0])
     assert about["continued"] is False
     np.testing.assert_array_equal(arrays["inputs"], np.ones((4, 3)))
     going_on = network.trace(input, trace.state)
-    assert read(going_on._page(1, None, None, 10**7)[0])[0]["continued"] is True
+    assert read(going_on._page(1)[0])[0]["continued"] is True
 
     model, tensor = SDNC(3, 8, memory_size=20), torch.ones(4, 1, 3)
     first = model.trace(tensor)
     tensor.zero_()
-    about, arrays = read(first._page(0, None, None, 10**7)[0])
+    about, arrays = read(first._page()[0])
     assert about["continued"] is False
     np.testing.assert_array_equal(arrays["inputs"], np.ones((4, 3)))
-    assert read(model.trace(tensor, first.state)._page(0, None, None, 10**7)[0])[0]["continued"] is True
+    assert read(model.trace(tensor, first.state)._page()[0])[0]["continued"] is True
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
     trace = Network("sam", 3, 8, 2, memory_size=20).trace(np.ones((4, 2, 3), np.float32))
     for arguments, message in [
         ({"sequence": 2}, "sequence is 2, where one of the 2"),
-        ({"targets": np.ones((3, 2))}, r"shape \(3, 2\).*\(4, 2\) bits"),
+        (
+            {"targets": np.ones((3, 2))},
+            r"shape \(3, 2\).*integers \(4,\) or bits, \(4, 2\) or numbers",
+        ),
+        ({"targets": [0, 1, 1, 0], "target_kind": "bits"}, r"shape \(4,\).*where bits, \(4, 2\) was expected"),
+        ({"targets": np.full((4, 2), 0.5), "target_kind": "bits"}, "has 0.5, which is not a bit"),
+        ({"targets": np.ones((4, 2)), "target_kind": "words"}, "'words', where one of classes, bits, numbers"),
+        ({"target_kind": "bits"}, "no targets"),
         ({"targets": [0, 1, 2, 0]}, "class 2, where outputs are of 2"),
     ]:
         with pytest.raises(ValueError, match=message):

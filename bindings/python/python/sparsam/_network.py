@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -16,6 +16,9 @@ from sparsam._configuration import Configuration, check_lengths, checked_bound
 from sparsam._core import State
 
 Array = NDArray[np.floating[Any]]
+
+TargetKind = Literal["classes", "bits", "numbers"]
+"""What outputs should have been."""
 
 LARGEST_FRAME = 2_000_000
 """Bytes of a page that a notebook keeps in itself, at most."""
@@ -356,6 +359,7 @@ class Trace(Mapping[str, NDArray[Any]]):
         *,
         sequence: int = 0,
         targets: ArrayLike | None = None,
+        target_kind: TargetKind | None = None,
         title: str | None = None,
     ) -> None:
         """Writes a page that shows a sequence going through the network: inputs and outputs over time, and what every
@@ -364,9 +368,12 @@ class Trace(Mapping[str, NDArray[Any]]):
         Args:
             path: of the file.
             sequence: which of the batch.
-            targets: what the outputs should have been, so that the page finds those that are wrong: bits, (T, O), NaN
-                where none is wanted, whose logits the outputs are then taken for; or classes, integers (T,), negative
-                where none is wanted, of whose logits the outputs consist. Without it the outputs are shown as they are.
+            targets: what the outputs should have been, so that the page finds those that are wrong: classes, integers
+                (T,), negative where none is wanted, of whose logits the outputs consist; bits, (T, O), NaN where none
+                is wanted, whose logits the outputs are then taken for; or numbers, (T, O), NaN where none is wanted,
+                which the outputs should be themselves. Without it the outputs are shown as they are.
+            target_kind: ``"classes"``, ``"bits"`` or ``"numbers"``. Unless given, targets (T,) of an integer type are
+                classes, and others bits if each of them is 0 or 1, and numbers if not.
             title: of the page.
 
         Raises:
@@ -380,11 +387,18 @@ class Trace(Mapping[str, NDArray[Any]]):
             >>> trace = Network("sam", 3, 20, 2, memory_size=1000).trace(np.ones((7, 1, 3), np.float32))
             >>> trace.save_html("trace.html", targets=np.ones((7, 2)))  # doctest: +SKIP
         """
-        page, _ = self._page(sequence, targets, title, _core.largest_page())
+        page, _ = self._page(sequence, targets, target_kind, title, _core.largest_page())
         with open(path, "w", encoding="utf-8", newline="") as file:
             file.write(page)
 
-    def _page(self, sequence: int, targets: ArrayLike | None, title: str | None, limit: int) -> tuple[str, bool]:
+    def _page(
+        self,
+        sequence: int = 0,
+        targets: ArrayLike | None = None,
+        target_kind: TargetKind | None = None,
+        title: str | None = None,
+        limit: int = 10**7,
+    ) -> tuple[str, bool]:
         """The page, and whether all numbers are there as they are."""
         traced = self._traced
         rows = len(traced.lengths)
@@ -404,7 +418,7 @@ class Trace(Mapping[str, NDArray[Any]]):
             return np.ascontiguousarray(part, np.uint32 if array.dtype == np.int64 else np.float32)
 
         output = of_sequence(traced.output)
-        kind, wanted, mask = _wanted(targets, steps, output.shape[2])
+        kind, wanted, mask = _wanted(targets, target_kind, steps, output.shape[2])
         hidden = output[:, 0, : configuration.hidden_size] if configuration.output_size is None else None
         return _core.page(
             configuration.to_json(),
@@ -424,7 +438,7 @@ class Trace(Mapping[str, NDArray[Any]]):
     def _repr_html_(self) -> str:
         """The page of the first sequence in a frame, as notebooks show it; if that is large, how to save it."""
         try:
-            page, is_whole = self._page(0, None, None, LARGEST_FRAME)
+            page, is_whole = self._page(limit=LARGEST_FRAME)
         except ValueError as error:
             return f"<p>{html.escape(repr(self))}</p><p>{html.escape(str(error))}</p>"
         if not is_whole:
@@ -474,21 +488,36 @@ class Tape:
         return Gradients(values, dict(_cut(self._tensors, values)), input_gradient)
 
 
-def _wanted(targets: ArrayLike | None, steps: int, width: int) -> tuple[str, NDArray[Any] | None, NDArray[Any] | None]:
-    """What targets are (bits or classes), and the targets themselves with the mask of bits that count."""
+def _wanted(
+    targets: ArrayLike | None, kind: TargetKind | None, steps: int, width: int
+) -> tuple[str, NDArray[Any] | None, NDArray[Any] | None]:
+    """What targets are, and the targets themselves with the mask of the bits or numbers that count."""
+    if kind not in (None, *get_args(TargetKind)):
+        raise ValueError(f"target_kind is {kind!r}, where one of {', '.join(get_args(TargetKind))} was expected")
     if targets is None:
+        if kind is not None:
+            raise ValueError(f"target_kind is {kind!r}, and there are no targets that it is the kind of")
         return "numbers", None, None
     array = np.asarray(targets)
-    if array.shape == (steps,) and np.issubdtype(array.dtype, np.integer):
+    shape, integers = array.shape, np.issubdtype(array.dtype, np.integer)
+    of_width = {name: f"{name}, {(steps, width)}" for name in ("bits", "numbers")}
+    expected = {"classes": f"classes, integers {(steps,)}", **of_width}
+    fits = {"classes": shape == (steps,) and integers, **dict.fromkeys(of_width, shape == (steps, width))}
+    if not any(fit for name, fit in fits.items() if kind in (None, name)):
+        wanted = expected[kind] if kind else " or ".join(expected.values())
+        raise ValueError(f"targets has shape {shape} and dtype {array.dtype}, where {wanted} was expected")
+    if fits["classes"] and kind in (None, "classes"):
         if (array >= width).any():
             raise ValueError(f"targets has the class {array.max()}, where outputs are of {width} classes, from 0 on")
         return "classes", np.where(array < 0, np.iinfo(np.uint32).max, array).astype(np.uint32), None
-    if array.shape != (steps, width):
-        expected = f"{(steps, width)} bits, or {steps} integers that are classes,"
-        raise ValueError(f"targets has shape {array.shape} and dtype {array.dtype}, where {expected} were expected")
-    bits = array.astype(np.float32)
-    mask = np.asarray(~np.isnan(bits).any(axis=1))
-    return "bits", np.ascontiguousarray(np.where(mask[:, None], bits, 0), np.float32), mask
+    values = array.astype(np.float32)
+    mask = np.asarray(~np.isnan(values).any(axis=1))
+    # What is not a bit is never taken for one.
+    neither = values[mask][(values[mask] != 0) & (values[mask] != 1)]
+    if kind == "bits" and len(neither):
+        raise ValueError(f"targets has {neither[0]:g}, which is not a bit: 0 or 1")
+    values = np.ascontiguousarray(np.where(mask[:, None], values, 0), np.float32)
+    return kind or ("numbers" if len(neither) else "bits"), values, mask
 
 
 def _numbers(name: str, array: ArrayLike, dtype: np.dtype[Any]) -> Array:
