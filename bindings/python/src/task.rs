@@ -1,5 +1,6 @@
 //! The tasks of the command `sparsam`: their sequences as arrays, and the folder of a run.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use numpy::PyUntypedArrayMethods;
@@ -22,7 +23,7 @@ const NO_CLASS: i64 = -100;
 fn training_exception(error: Error) -> PyErr {
     match error {
         Error::Library(error) => exception(error),
-        Error::Io { .. } => PyOSError::new_err(error.to_string()),
+        Error::Io { .. } | Error::Locked { .. } => PyOSError::new_err(error.to_string()),
         error => PyValueError::new_err(error.to_string()),
     }
 }
@@ -60,11 +61,26 @@ fn stream_by_name(name: &str) -> PyResult<Stream> {
     }
 }
 
+/// The first and the last level, the task's where none is given.
+fn levels(task: &dyn sparsam_train::Task, level: Option<(usize, usize)>) -> Result<RangeInclusive<usize>, Error> {
+    let levels = level.map_or_else(|| task.default_levels(), |(first, last)| first..=last);
+    task.check_levels(&levels)?;
+    Ok(levels)
+}
+
 /// Checks that there is room for a batch: as sequences, side by side, and as arrays. An allocation that fails would end the
 /// interpreter.
 fn check_room(task: &dyn sparsam_train::Task, level: usize, rows: usize) -> Result<(), Error> {
-    let numbers = task.steps(level) as u128 * rows as u128 * (task.input_size() + task.output_size()) as u128;
-    let bytes = 3 * size_of::<f32>() as u128 * numbers;
+    let numbers = |count: usize| size_of::<f32>() * count;
+    let (inputs, outputs) = (numbers(task.input_size()), numbers(task.output_size()));
+    let input_array = if task.vocabulary_size() > 0 { size_of::<i64>() } else { inputs };
+    let (targets, target_array) = match task.target_kind() {
+        TargetKind::Classes => (size_of::<Option<usize>>(), size_of::<i64>()),
+        TargetKind::Bits | TargetKind::Numbers => (size_of::<bool>() + outputs, outputs),
+    };
+    // A sequence keeps the category of each answer too.
+    let place = 2 * (inputs + targets) + size_of::<(u32, bool)>() + input_array + target_array;
+    let bytes = task.steps(level) as u128 * rows as u128 * place as u128;
     match available_bytes() {
         Some(available) if bytes > available => {
             Err(sparsam::Error::NoRoom { what: "the batch", bytes, available }.into())
@@ -135,9 +151,8 @@ impl Task {
     ) -> PyResult<Batch> {
         let stream = stream_by_name(stream)?;
         let task = &*self.task;
-        let levels = level.map_or_else(|| task.default_levels(), |(first, last)| first..=last);
         let make = || {
-            task.check_levels(&levels)?;
+            let levels = levels(task, level)?;
             task.check_batch(&levels, numbers.len())?;
             check_room(task, *levels.end(), numbers.len())?;
             let mut sampler = Sampler::new(task, numbers.len());
@@ -153,6 +168,22 @@ impl Task {
             per: task.per(),
             guess: task.guess(),
         })
+    }
+
+    /// Bits, classes or numbers wanted in all the sequences of these numbers, which are made one at a time.
+    #[pyo3(signature = (numbers, stream, level))]
+    fn wanted(&self, py: Python<'_>, numbers: Vec<u64>, stream: &str, level: Option<(usize, usize)>) -> PyResult<u64> {
+        let stream = stream_by_name(stream)?;
+        let task = &*self.task;
+        let count = || {
+            let levels = levels(task, level)?;
+            task.check_batch(&levels, 1)?;
+            check_room(task, *levels.end(), 1)?;
+            let mut sampler = Sampler::new(task, 1);
+            let wanted = |number| sampler.sample(task, &levels, self.seed, stream, [number]).wanted();
+            Ok(numbers.into_iter().map(wanted).sum())
+        };
+        py.detach(count).map_err(training_exception)
     }
 
     /// The bound of the first weights of inputs that the command chooses for the task; of tokens for embeddings of this size.

@@ -148,11 +148,12 @@ impl RunFolder {
 
     /// Puts a network that a training loop of one's own trained for so many batches into a folder, which is made if need be, and
     /// there takes the place of the network of an earlier call. The folder is then that of a run, without metrics: its network
-    /// can be evaluated, looked into and predict. Only the loop that trained it can go on.
+    /// can be evaluated, looked into and predict. Only the loop that trained it can go on. However this ends, each file is the old
+    /// one or the new one.
     ///
     /// # Errors
-    /// [`Error::RunExists`] if the folder holds a run of another configuration, or one that a [`Trainer`](crate::Trainer)
-    /// trained; [`Error::Locked`]; those of [`Config::validate_with`]; [`Error::Option`] if the network is not the
+    /// [`Error::RunExists`] if the folder holds a run of another configuration or of other data, or one that a
+    /// [`Trainer`](crate::Trainer) trained; [`Error::Locked`]; those of [`Config::validate_with`]; [`Error::Option`] if the network is not the
     /// configuration's; [`sparsam::Error::NotFinite`] if a parameter is not finite; [`Error::Io`].
     pub fn write(
         path: &Path,
@@ -168,15 +169,14 @@ impl RunFolder {
             return Err(Error::option("network", config.network.memory.name(), reason));
         }
         network.parameters().check_finite("the parameter")?;
+        // Before anything is made: a folder that is refused stays as it was.
+        check_replaceable(path, config, task)?;
         let checkpoints = path.join(CHECKPOINTS);
         before_operation(&checkpoints)?;
         fs::create_dir_all(&checkpoints).map_err(Error::at(&checkpoints))?;
         let _lock = lock(path)?;
-        let there = path.join(CONFIG);
-        let is_other = || Ok::<_, Error>(kept_config(&Config::read_kept(&there)?)? != kept_config(config)?);
-        if path.join(RESUME).exists() || path.join(METRICS).exists() || (there.exists() && is_other()?) {
-            return Err(Error::RunExists { folder: path.to_owned() });
-        }
+        // Another process may have made a run meanwhile.
+        check_replaceable(path, config, task)?;
         if let Some(kept) = task.kept() {
             replace(path, KEPT, format!("{kept}\n").as_bytes())?;
         }
@@ -655,6 +655,20 @@ impl OpenRun {
         });
         Ok(())
     }
+}
+
+/// Checks that a folder holds no run, or one of the same configuration and data that [`RunFolder::write`] made.
+fn check_replaceable(folder: &Path, config: &Config, task: &dyn Task) -> Result<(), Error> {
+    let there = folder.join(CONFIG);
+    let is_same = || {
+        let config_is = kept_config(&Config::read_kept(&there)?)? == kept_config(config)?;
+        Ok::<_, Error>(config_is && is_of(task, read_kept(folder)?))
+    };
+    let is_trained = [RESUME, METRICS, Checkpoint::Best.file()].iter().any(|file| folder.join(file).exists());
+    if is_trained || (there.exists() && !is_same()?) {
+        return Err(Error::RunExists { folder: folder.to_owned() });
+    }
+    Ok(())
 }
 
 fn save_network(folder: &Path, which: Checkpoint, network: &Network<f32>, batch: u64) -> Result<(), Error> {

@@ -819,7 +819,7 @@ mod tests {
 
     use super::*;
     use crate::run_folder::tests::allow_operations;
-    use crate::task::{Babi, Copy, Sequences};
+    use crate::task::{Babi, Copy, Sequences, Text};
     use crate::{Channels, CurriculumConfig, Draw, Random, Source, TaskConfig};
 
     fn config() -> Config {
@@ -905,6 +905,12 @@ mod tests {
         let trained = folder.path().join("trained");
         drop(Trainer::new(config.clone(), &trained).unwrap());
         assert!(matches!(write(&trained, &config, network(1)), Err(Error::RunExists { .. })));
+        // As earlier versions may have left it.
+        let best = folder.path().join("best");
+        std::fs::create_dir_all(best.join("checkpoints")).unwrap();
+        std::fs::write(best.join(Checkpoint::Best.file()), "").unwrap();
+        assert!(matches!(write(&best, &config, network(1)), Err(Error::RunExists { .. })));
+        assert!(!best.join(".lock").exists());
         let (fresh, mut bad) = (folder.path().join("fresh"), network(1));
         bad.parameters_mut().values_mut()[0] = f32::NAN;
         assert!(write(&fresh, &config, bad).unwrap_err().to_string().contains("NaN"));
@@ -912,6 +918,23 @@ mod tests {
         assert!(write(&fresh, &config, small).unwrap_err().to_string().contains("the configuration asks for"));
         assert!(!fresh.exists());
         assert!(Trainer::resume(&path).err().unwrap().to_string().contains("resume.safetensors is missing"));
+    }
+
+    #[test]
+    fn a_network_of_other_data_is_another_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, data) = (folder.path().join("run"), folder.path().join("a.txt"));
+        let text = Text { data: data.display().to_string(), length: 8, ..Text::default() };
+        let config = Config { task: TaskConfig::Text(text), ..config() };
+        let write = |contents: &str| {
+            std::fs::write(&data, contents.repeat(60)).unwrap();
+            let task = config.task.build().unwrap();
+            let network = Network::new(config.network_config(&*task), 1).unwrap();
+            RunFolder::write(&path, &config, &*task, &network, 1)
+        };
+        write("abc ").unwrap();
+        write("abc ").unwrap();
+        assert!(matches!(write("cba "), Err(Error::RunExists { .. })));
     }
 
     #[test]
