@@ -4,6 +4,7 @@ joined by a switch. Linux, and root."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -16,14 +17,18 @@ from typing import Any
 DEVICE = "eth0"
 
 
+@functools.cache
 def missing() -> str | None:
-    """Why there can be no hosts here; nothing if there can."""
+    """Why there can be no hosts here; nothing if there can. It tries."""
     if sys.platform != "linux":
         return "network namespaces are Linux's"
     if absent := [program for program in ("ip", "nsenter", "unshare") if shutil.which(program) is None]:
         return f"{', '.join(absent)} is not installed (iproute2, util-linux)"
-    made = subprocess.run(["unshare", "--net", "ip", "link", "add", "type", "veth"], capture_output=True, text=True)
-    return None if made.returncode == 0 else f"no network namespaces can be made: {made.stderr.strip()}"
+    try:
+        with Hosts(1):
+            return None
+    except RuntimeError as error:
+        return str(error)
 
 
 class Hosts:
@@ -38,6 +43,7 @@ class Hosts:
         self.count = count
         self.shaping = list(shaping)
         self._holders: list[subprocess.Popen[bytes]] = []
+        self._started: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Hosts:
         with contextlib.ExitStack() as undo:
@@ -62,6 +68,8 @@ class Hosts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        end(self._started)
+        self._started.clear()
         for holder in self._holders:
             holder.kill()
             holder.communicate()
@@ -70,12 +78,16 @@ class Hosts:
     def _hold(self) -> int:
         """A process in a namespace of its own, which lasts as long as the process does."""
         # It ends with its input, however this process ends.
-        holder = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE)
+        holder = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
         self._holders.append(holder)
         own = os.readlink("/proc/self/ns/net")
-        while os.readlink(f"/proc/{holder.pid}/ns/net") == own:
+        while holder.poll() is None:
+            # It may end meanwhile, and has no namespace then.
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{holder.pid}/ns/net") != own:
+                    return holder.pid
             time.sleep(0.01)
-        return holder.pid
+        raise RuntimeError(f"no network namespace can be made: {holder.communicate()[1].decode().strip()}")
 
     @staticmethod
     def address(host: int) -> str:
@@ -83,10 +95,26 @@ class Hosts:
         return f"10.77.0.{host + 1}"
 
     def start(self, host: int, command: Iterable[str], **options: Any) -> subprocess.Popen[str]:
-        """Starts a command on a host; ``options`` are those of :class:`subprocess.Popen`."""
+        """Starts a command on a host, which ends with the hosts if it has not before; ``options`` are those of
+        :class:`subprocess.Popen`."""
         environment = {**(options.pop("env", None) or os.environ), "GLOO_SOCKET_IFNAME": DEVICE}
         inside = ["nsenter", f"--net=/proc/{self._holders[host + 1].pid}/ns/net", *command]
-        return subprocess.Popen(inside, text=True, env=environment, **options)
+        process = subprocess.Popen(inside, text=True, env=environment, **options)
+        self._started.append(process)
+        return process
+
+
+def end(processes: Iterable[subprocess.Popen[str]]) -> None:
+    """Ends launchers that still run, which end what they started; and kills those that do not end."""
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        process.terminate()
+    for process in running:
+        try:
+            process.wait(timeout=45)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _inside(holder: int, *command: str) -> None:

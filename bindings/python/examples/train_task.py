@@ -1,15 +1,19 @@
 """Train any task of the command ``sparsam`` in several processes, on one machine or on several.
 
     torchrun --nproc-per-node 2 train_task.py recall
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
     torchrun --nproc-per-node 2 --max-restarts 3 train_task.py sequences --option data=mine.npz --folder runs/mine
     sparsam eval runs/mine
+
+The variable gives each attempt a store of its own: without it processes of torch 2.15 that were started again may find
+the addresses of those that ended, and give up.
 
 Every process takes its rows of every batch, and DistributedDataParallel averages the gradients, so that the parameters
 go where one process with whole batches would take them. Alone (``python train_task.py recall``) it is that process.
 
-The run's folder has the newest network, which the command evaluates, and all that training goes on from: started anew,
-by hand or by ``torchrun`` after a process was lost, it goes on from the last time that it was saved. On several
-machines the folder may be on a disk of each; the machine that has the newest tells the others.
+The run's folder has the newest network, which the command evaluates, and ``training.pt``, which training goes on from:
+started anew, by hand or by ``torchrun`` after a process was lost, it goes on from the last time that it was saved. On
+several machines the folder may be on a disk of each; the machine that has the newest sends it to the others.
 """
 
 from __future__ import annotations
@@ -17,7 +21,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
+import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +33,17 @@ from sparsam.tasks.torch import TaskDataset, check_gradients, loss, wrong
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
+
+# Batches in a row without a finite gradient at which training ends: the network went wrong, and not one batch.
+OVERFLOWS = 10
+
+
+def count(text: str) -> int:
+    """A number from 1 on, as it is typed."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+    return number
 
 
 def option(text: str) -> tuple[str, Any]:
@@ -65,11 +81,19 @@ def newest(path: Path) -> dict[str, Any] | None:
     return given[0]
 
 
-def replace(path: Path, state: dict[str, Any]) -> None:
+def check_same(path: Path, state: dict[str, Any], run: dict[str, Any]) -> None:
+    """Ends the process if what was saved is of another run."""
+    for name, now in run.items():
+        before = state.get(name)
+        if before != now:
+            sys.exit(f"{path} was trained with {name} {before}, not {now}: give the same, or choose another --folder")
+
+
+def replace(path: Path, state: dict[str, Any], rank: int) -> None:
     """Saves in the place of what is there, all of it or nothing, however the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Machines may share the folder.
-    part = path.with_suffix(f".{platform.node()}.{os.getpid()}")
+    part = path.with_suffix(f".part{rank}")
     with open(part, "wb") as file:
         torch.save(state, file)
         file.flush()
@@ -77,27 +101,29 @@ def replace(path: Path, state: dict[str, Any]) -> None:
     os.replace(part, path)
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description="Train a task in several processes that share out every batch.")
-    arguments.add_argument("task", choices=TASKS)
-    arguments.add_argument("--option", type=option, action="append", default=[], help="of the task: max_items=10")
-    arguments.add_argument("--seed", type=int, default=1)
-    arguments.add_argument("--model", choices=["SAM", "SDNC", "DAM", "NTM", "DNC"], default="SAM")
-    arguments.add_argument("--hidden-size", type=int, default=100)
-    arguments.add_argument("--embedding-size", type=int, default=64, help="of tokens")
-    arguments.add_argument("--memory-size", type=int, default=1024)
-    arguments.add_argument("--batch-size", type=int, default=8, help="sequences of all processes together")
-    arguments.add_argument("--batches", type=int, default=300)
-    arguments.add_argument("--learning-rate", type=float, default=1e-3)
-    arguments.add_argument("--workers", type=int, default=0, help="processes that make sequences, for each that trains")
-    arguments.add_argument("--folder", type=Path, help="of the run; without it nothing is kept")
-    arguments.add_argument("--save-every", type=int, default=100, help="batches")
-    arguments.add_argument("--tell-every", type=int, default=10, help="batches")
-    given = arguments.parse_args()
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Train a task in several processes that share out every batch.")
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("--option", type=option, action="append", default=[], help="of the task: max_items=10")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--model", choices=["SAM", "SDNC", "DAM", "NTM", "DNC"], default="SAM")
+    parser.add_argument("--hidden-size", type=count, default=100)
+    parser.add_argument("--embedding-size", type=count, default=64, help="of tokens")
+    parser.add_argument("--memory-size", type=count, default=1024)
+    parser.add_argument("--batch-size", type=count, default=8, help="sequences of all processes together")
+    parser.add_argument("--batches", type=count, default=300)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--workers", type=int, default=0, help="processes that make sequences, for each that trains")
+    parser.add_argument("--folder", type=Path, help="of the run; without it nothing is kept")
+    parser.add_argument("--save-every", type=count, default=100, help="batches")
+    parser.add_argument("--report-every", type=count, default=10, help="batches")
+    parser.add_argument("--timeout", type=count, default=5, help="minutes without a word from a process that end it")
+    given = parser.parse_args(arguments)
 
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1:
-        distributed.init_process_group("gloo")
+        # A host that is cut off sends no word that it is gone.
+        distributed.init_process_group("gloo", timeout=timedelta(minutes=given.timeout))
     rank, on_this_machine = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
 
     task = Task(given.task, seed=given.seed, **dict(given.option))
@@ -106,26 +132,38 @@ def main() -> None:
     optimiser = torch.optim.Adam(module.parameters(), lr=given.learning_rate)
     clip = models.AdaptiveClip()
 
+    sizes = {name: getattr(given, name) for name in ("hidden_size", "embedding_size", "memory_size")}
+    run = {"task": task.name, "seed": task.seed, "options": task.options, "model": given.model, "sizes": sizes}
+    run |= {"batch_size": given.batch_size, "learning_rate": given.learning_rate}
     path = given.folder / "training.pt" if given.folder else None
     start = 0
     if path and (state := newest(path)):
+        check_same(path, state, run)
         module.load_state_dict(state["module"])
         optimiser.load_state_dict(state["optimiser"])
         clip.load_state_dict(state["clip"])
         start = state["batch"]
-    if rank == 0:
-        count = sum(parameter.numel() for parameter in module.parameters())
-        print(f"{count} parameters, {world} processes, from batch {start} on", flush=True)
-    trained = DistributedDataParallel(module) if world > 1 else module
 
-    def save(batch: int) -> None:
-        if path and on_this_machine == 0:
-            state = {"module": module.state_dict(), "optimiser": optimiser.state_dict(), "clip": clip.state_dict()}
-            replace(path, {**state, "batch": batch})
+    def save_network(batch: int) -> None:
         if path and rank == 0:
             options = {name: getattr(given, name) for name in ("batch_size", "batches", "learning_rate")}
             save_run(given.folder, module, task, batch=batch, **options)
 
+    def save(batch: int) -> None:
+        if path and on_this_machine == 0:
+            state = {"module": module.state_dict(), "optimiser": optimiser.state_dict(), "clip": clip.state_dict()}
+            replace(path, {**run, **state, "batch": batch}, rank)
+        save_network(batch)
+
+    # A folder of another run is refused now. And the last attempt may have ended between the two files, or its first
+    # process may have been on another machine.
+    save_network(start)
+    if rank == 0:
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        print(f"{parameters} parameters, {world} processes, from batch {start} on", flush=True)
+    trained = DistributedDataParallel(module) if world > 1 else module
+
+    overflows = 0
     dataset = TaskDataset(task, given.batch_size, batches=given.batches, start=start)
     for batch in DataLoader(dataset, batch_size=None, num_workers=given.workers):
         output, _ = trained(batch.inputs, lengths=batch.lengths)
@@ -134,16 +172,24 @@ def main() -> None:
         # The mean over processes, which is taken with the gradients, is to be the sum.
         torch.autograd.backward(part * world)
         check_gradients(module)
+        done = batch.number + 1
+        # The gradients are the same in every process, and so is what follows from them.
         norm = clip(module.parameters())
         if norm.isfinite():
             optimiser.step()
-        done = batch.number + 1
-        if done % given.tell_every == 0 or done == given.batches:
-            told = torch.tensor([part.item() * task.scale, wrong(output, batch) / batch.divisor, batch.guessing])
-            if world > 1:
-                distributed.all_reduce(told)
+            overflows = 0
+        else:
+            overflows += 1
             if rank == 0:
-                now, errors, guessing = told.tolist()
+                print(f"batch {done}: nothing was learnt, since the gradient is not finite", flush=True)
+            if overflows == OVERFLOWS:
+                sys.exit(f"batch {done} is the {overflows}th in a row without a finite gradient: lower --learning-rate")
+        if done % given.report_every == 0 or done == given.batches:
+            report = torch.tensor([part.item() * task.scale, wrong(output, batch) / batch.divisor, batch.guessing])
+            if world > 1:
+                distributed.all_reduce(report)
+            if rank == 0:
+                now, errors, guessing = report.tolist()
                 losses = f"loss {now:.4f} {task.unit}, guessing {guessing:.4f}"
                 print(f"batch {done}: {losses}, wrong {errors:.3f}", flush=True)
         if done % given.save_every == 0 or done == given.batches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import pickle
 import struct
 import zipfile
@@ -186,6 +187,16 @@ def test_options_are_those_of_the_command(name: str) -> None:
         (lambda: Task("copy").sequences([0], level=(3, 2)), ValueError, "the first level comes before the last"),
         (lambda: Task("copy").sequences(range(1000), level=1 << 24), ValueError, "choose fewer or shorter sequences"),
         (lambda: Task("copy").batch(0).score(np.zeros((1, 1, 8))), TypeError, "where an array of float32 was expected"),
+        (lambda: Task("copy").sequences(5), TypeError, r"where several were expected, such as \[5\] or range\(8\)"),
+        (lambda: Task("copy").sequences(range(10**10)), ValueError, "more than 1048576 sequences: choose fewer"),
+        (
+            lambda: Task("copy").sequences([0], level=(1, 2, 3)),
+            ValueError,
+            r"level is \(1, 2, 3\), where one level, or",
+        ),
+        (lambda: Task("copy").wanted([0], level=0), ValueError, "a level of copy is a number of vectors from 1"),
+        (lambda: TaskDataset(Task("recall"), 4, level=1), ValueError, "a level of recall is a number of items from 2"),
+        (lambda: pickle.dumps(Task("copy").batch(0)), TypeError, "a Batch cannot be pickled"),
         (lambda: TaskDataset(Task("copy"), 1, rank=0, world_size=2), ValueError, "at least one sequence for each of"),
         (lambda: TaskDataset(Task("copy"), 4, rank=2, world_size=2), ValueError, "where one of 2 processes, from 0"),
         (lambda: TaskDataset(Task("copy"), 4, rank=0), ValueError, "rank and world_size are given together"),
@@ -211,7 +222,10 @@ def test_ranks_and_workers_share_out_every_batch() -> None:
             alone = list(dataset)
             assert [batch.number for batch in alone] == [2, 3, 4, 5, 6]
             if world == 2:
-                shared = list(DataLoader(dataset, batch_size=None, num_workers=2))
+                # Forking is no longer safe where Rayon and PyTorch have threads.
+                method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+                loader = DataLoader(dataset, batch_size=None, num_workers=2, multiprocessing_context=method)
+                shared = list(loader)
                 assert [batch.number for batch in shared] == [batch.number for batch in alone]
                 for one, other in zip(shared, alone, strict=True):
                     assert torch.equal(one.inputs, other.inputs) and torch.equal(one.lengths, other.lengths)
@@ -220,6 +234,7 @@ def test_ranks_and_workers_share_out_every_batch() -> None:
             joint = task.batch(number, 7)
             parts = [batches[place] for batches in by_rank]
             assert torch.cat([part.lengths for part in parts]).tolist() == joint.lengths.tolist()
+            assert joint.wanted == task.wanted(range(7 * number, 7 * number + 7))
             assert sum(part.guessing for part in parts) == pytest.approx(joint.guessing)
             row = 0
             for part in parts:
@@ -229,7 +244,7 @@ def test_ranks_and_workers_share_out_every_batch() -> None:
                     row += 1
 
 
-@pytest.mark.parametrize("name", ["recall", "sequences", "text"])
+@pytest.mark.parametrize("name", ["recall", "sequences", "text", "mqar"])
 def test_losses_of_parts_add_up_to_the_commands(name: str, tmp_path: Path) -> None:
     task = Task(name, **options(name, tmp_path))
     joint = task.batch(1, 5)
@@ -248,6 +263,19 @@ def test_losses_of_parts_add_up_to_the_commands(name: str, tmp_path: Path) -> No
         found, mistakes, row = found + value.item() * task.scale, mistakes + wrong(output, part), row + rows
     assert found == pytest.approx(score.loss, rel=1e-5)
     assert mistakes == (score.wrong or 0)
+
+
+def test_what_is_not_a_number_is_a_wrong_class() -> None:
+    batch = TaskDataset(Task("copy"), 1).rows(0)._replace(kind="classes", targets=torch.tensor([[0, 0, 0, -100]]))
+    nan = torch.nan
+    output = torch.tensor([[[nan, 0.0, 0.0], [1.0, nan, 0.0], [1.0, 0.0, 0.0], [nan, nan, nan]]])
+    assert wrong(output, batch) == 2
+
+
+def test_batches_and_scores_are_compared_as_objects() -> None:
+    task = Task("copy", max_length=2)
+    one, other = task.batch(0), task.batch(0)
+    assert one == one and one != other and len({one, other}) == 2
 
 
 def test_rows_that_want_nothing_bring_a_gradient_of_zeros() -> None:
@@ -295,6 +323,11 @@ def test_a_network_trained_here_is_a_run_of_the_command(tmp_path: Path) -> None:
         (lambda: save_run(tmp_path / "a", model, task, batch=9, size=1), TypeError, "training has no option 'size'"),
         (lambda: save_run(tmp_path / "a", model, task, batch=9, batches=0), ValueError, "batches = 0 does not work"),
         (lambda: save_run(tmp_path / "a", nn.Linear(1, 1), task, batch=9), TypeError, "network is a Linear"),
+        (
+            lambda: save_run(tmp_path / "a", nn.DataParallel(model), task, batch=9),
+            TypeError,
+            r"give what it wraps, network\.mod",
+        ),
         (lambda: save_run(tmp_path / "a", SAM(8, 3, memory_size=9), task, batch=9), ValueError, "no output layer"),
     ):
         with pytest.raises(error, match=sentence):

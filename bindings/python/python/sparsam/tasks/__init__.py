@@ -21,8 +21,9 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,8 +44,11 @@ STREAMS = ("training", "validation", "evaluation")
 """What sequences are for: those that ``sparsam train`` trains on, those that it evaluates on meanwhile, and those of
 ``sparsam eval``."""
 
+_MOST_SEQUENCES = 1 << 20
+"""In a batch. A range is written faster than its numbers can be made."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Score:
     """How outputs do, in the unit of the task."""
 
@@ -57,9 +61,10 @@ class Score:
     in their squared unit."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
-    """Sequences side by side, T the steps of the longest."""
+    """Sequences side by side, T the steps of the longest. A worker of a ``DataLoader`` cannot send one: let it return
+    the arrays, or what :meth:`sparsam.tasks.torch.TaskDataset.rows` gives."""
 
     inputs: NDArray[Any]
     """(T, B, I), in single precision; tokens, (T, B), integers. 0 past a sequence's end."""
@@ -75,7 +80,7 @@ class Batch:
     """What a summed loss is divided by to be the mean that the command tells: sequences, or what is wanted."""
     guessing: float
     """The loss of guessing all that is wanted, as :attr:`Score.loss` has it: the yardstick of losses."""
-    _core: _core.Batch = field(repr=False, compare=False)
+    _core: _core.Batch = field(repr=False)
 
     def score(self, outputs: ArrayLike) -> Score:
         """How outputs, (T, B, O) in single precision, do; they are logits where the targets are bits or classes.
@@ -85,6 +90,12 @@ class Batch:
         """
         loss, wrong, gradient = self._core.score(np.ascontiguousarray(outputs))
         return Score(loss, None if self.kind == "numbers" else wrong, gradient)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Batch cannot be pickled, and so is not sent from one process to another: send its arrays, or what "
+            "sparsam.tasks.torch.TaskDataset.rows gives"
+        )
 
 
 class Task:
@@ -120,6 +131,7 @@ class Task:
     Raises:
         TypeError: an option that the task does not have, or one of the wrong type.
         ValueError: no such task, a value that it cannot have, or a file that is missing or malformed.
+        OSError: a file cannot be read.
 
     Example:
         >>> from sparsam.tasks import Task
@@ -190,14 +202,26 @@ class Task:
         Raises:
             TypeError: a number or a level is no integer.
             ValueError: there is no such stream or level, or the batch would be too large for any machine.
+            MemoryError: it would be too large for this one.
         """
-        if stream not in STREAMS:
-            raise ValueError(f"stream is {stream!r}, where one of {', '.join(STREAMS)} was expected")
-        given = [_whole("a sequence's number", number) for number in numbers]
-        core = self._core.sequences(given, stream, _levels(level))
+        core = self._core.sequences(_numbers(numbers), _stream(stream), _levels(level))
         wanted, count, guessed = core.wanted()
         guessing = guessed / max(count, 1)
         return Batch(core.inputs(), core.lengths(), core.targets(), self.kind, wanted, count, guessing, core)
+
+    def wanted(
+        self,
+        numbers: Iterable[int],
+        *,
+        stream: str = "training",
+        level: int | tuple[int, int] | None = None,
+    ) -> int:
+        """:attr:`Batch.wanted` of these sequences, which are made one at a time and thrown away.
+
+        Raises:
+            TypeError, ValueError, MemoryError: as :meth:`sequences`.
+        """
+        return self._core.wanted(_numbers(numbers), _stream(stream), _levels(level))
 
     def input_bound(self, embedding_size: int = 64) -> float:
         """The ``input_bound`` of networks and modules that suits the task's inputs, as the command chooses it; of
@@ -235,8 +259,12 @@ def save_run(
         TypeError: the network is none, or an option does not exist or is of the wrong type.
         ValueError: the network is of other sizes than the task, a parameter is not finite, an option cannot have its
             value, or the folder holds another run.
-        OSError: writing failed; older files are as they were.
+        OSError: writing failed, or another process writes there; each file is the old one or the new one.
     """
+    # DistributedDataParallel and DataParallel keep what they wrap so.
+    if hasattr(getattr(network, "module", None), "_checkpoint"):
+        kind = type(network).__name__
+        raise TypeError(f"network is a {kind} of one: give what it wraps, network.module")
     checkpoint: Callable[[], tuple[Configuration, list[NDArray[Any]]]] | None = getattr(network, "_checkpoint", None)
     if checkpoint is None:
         expected = "a sparsam.Network or a module of sparsam.torch was expected"
@@ -264,8 +292,26 @@ def _checked(of: str, declared: Mapping[str, Option], options: Mapping[str, Any]
 def _levels(level: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if level is None:
         return None
+    if isinstance(level, tuple) and len(level) != 2:
+        raise ValueError(f"level is {level}, where one level, or the first and the last of some, was expected")
     first, last = level if isinstance(level, tuple) else (level, level)
     return _whole("level", first), _whole("level", last)
+
+
+def _stream(name: str) -> str:
+    if name not in STREAMS:
+        raise ValueError(f"stream is {name!r}, where one of {', '.join(STREAMS)} was expected")
+    return name
+
+
+def _numbers(numbers: Iterable[int]) -> list[int]:
+    """Those of sequences, as the library takes them."""
+    if not isinstance(numbers, Iterable):
+        raise TypeError(f"numbers is {numbers!r}, where several were expected, such as [{numbers!r}] or range(8)")
+    given = [_whole("a sequence's number", number) for number in islice(numbers, _MOST_SEQUENCES + 1)]
+    if len(given) > _MOST_SEQUENCES:
+        raise ValueError(f"numbers names more than {_MOST_SEQUENCES} sequences: choose fewer")
+    return given
 
 
 def _whole(name: str, value: object) -> int:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from sparsam._configuration import integer
@@ -73,9 +74,12 @@ class TaskDataset(IterableDataset[TaskBatch]):
         rank: of this process; that of ``torch.distributed`` without it.
         world_size: how many processes there are; the same.
 
+    Where the task's loss is a mean over targets (:attr:`sparsam.tasks.Task.per` is not ``"sequence"``), every process
+    makes the sequences of all others too, one at a time, to count what is wanted.
+
     Raises:
         TypeError: a number is no integer.
-        ValueError: a number that cannot be, such as fewer rows than processes.
+        ValueError: a number that cannot be, such as fewer rows than processes, or a level that the task does not have.
         RuntimeError: ``torchrun`` started several processes, and ``init_process_group`` has not been called.
     """
 
@@ -99,6 +103,8 @@ class TaskDataset(IterableDataset[TaskBatch]):
         self.batches = None if batches is None else integer("batches", batches, 0)
         self.start = integer("start", start, 0)
         self.level = level
+        # A level that cannot be is found here, and not in a worker.
+        task.wanted([], level=level)
         self.world_size = integer("world_size", world_size, 1)
         self.rank = integer("rank", rank, 0)
         if self.rank >= self.world_size:
@@ -124,7 +130,8 @@ class TaskDataset(IterableDataset[TaskBatch]):
         divisor = self.batch_size
         if self.task.per != "sequence":
             # What the others want decides the mean too.
-            divisor = max(1, self.task.batch(number, self.batch_size, level=self.level).wanted)
+            others = chain(range(first, start), range(end, first + self.batch_size))
+            divisor = max(1, mine.wanted + self.task.wanted(others, level=self.level))
         guessing = mine.guessing * mine.divisor / divisor
         inputs, lengths, targets = map(torch.from_numpy, (mine.inputs, mine.lengths, mine.targets))
         return TaskBatch(inputs, lengths, targets, mine.kind, number, divisor, guessing)
@@ -158,9 +165,9 @@ def wrong(output: Tensor, batch: TaskBatch) -> int:
     if batch.kind == "classes":
         asked = targets >= 0
         logits, right = output[asked], targets[asked].unsqueeze(1)
-        # A tie is no answer.
-        rivals = (logits >= logits.gather(1, right)).sum(1)
-        return int((rivals > 1).sum())
+        # Neither a tie nor what is not a number is an answer.
+        below = (logits < logits.gather(1, right)).sum(1)
+        return int((below != logits.shape[1] - 1).sum())
     if batch.kind == "bits":
         asked = ~targets.isnan()
         return int(((output[asked] > 0) != (targets[asked] > 0.5)).sum())
