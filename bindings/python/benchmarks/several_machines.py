@@ -4,7 +4,7 @@
 
 Hosts are network namespaces of this machine (Linux, root), each with one process that computes on one thread and, where
 there are enough, on a processor of its own. Each host has the same number of sequences in a batch, however many hosts
-there are. The last table is computed from the first, as `docs/several-machines.md` says.
+there are. The last table is computed from the others, as `docs/several-machines.md` says.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import hosts
@@ -54,7 +55,7 @@ def reduce_times(sizes: list[int], repeats: int) -> dict[int, float]:
 
 
 def train(rows: int, repeats: int) -> dict[str, float]:
-    """Seconds of a step with its gradients joined, and without, in turn."""
+    """Seconds of a step with an all-reduce of its gradients, and without, in turn."""
     world = distributed.get_world_size()
     task = Task("recall")
     torch.manual_seed(1)
@@ -86,7 +87,7 @@ def train(rows: int, repeats: int) -> dict[str, float]:
 
 
 def worker(given: argparse.Namespace) -> None:
-    """One process of a measurement: the first tells what it found."""
+    """One process of a measurement: the first prints what it found."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo")
     rank = distributed.get_rank()
@@ -101,7 +102,7 @@ def worker(given: argparse.Namespace) -> None:
 
 
 def measure(what: str, count: int, shaping: list[str], given: argparse.Namespace) -> dict[str, float]:
-    """Runs the processes of a measurement, one on each of so many hosts."""
+    """Runs the processes of a measurement, one on each of so many hosts, and ends them if it is stopped."""
     numbers = [*map(str, given.sizes)]
     options = ["--worker", what, "--rows", str(given.rows), "--repeats", str(given.repeats), "--sizes", *numbers]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -111,12 +112,31 @@ def measure(what: str, count: int, shaping: list[str], given: argparse.Namespace
             machines.start(host, hosts.torchrun(count, host, __file__, *options), env=environment, **pipes)
             for host in range(count)
         ]
-        told = [process.communicate() for process in started]
-    lines = [line for output, _ in told for line in output.splitlines() if line.startswith("found ")]
+        printed = [process.communicate() for process in started]
+    lines = [line for output, _ in printed for line in output.splitlines() if line.startswith("found ")]
     if len(lines) != 1:
-        sys.exit(f"the processes of {what} did not end well:\n" + "\n".join(errors for _, errors in told))
+        sys.exit(f"the processes of {what} did not end well:\n" + "\n".join(errors for _, errors in printed))
     found: dict[str, float] = json.loads(lines[0].removeprefix("found "))
     return found
+
+
+@dataclass
+class Link:
+    """What a link does to an all-reduce in a ring, fitted to that of two hosts."""
+
+    latency: float
+    """Seconds of a message: half of the smallest all-reduce, which has two, one after the other."""
+    rate: float
+    """Bytes a second: those of the largest all-reduce, over the seconds that it takes longer than the smallest."""
+
+    @classmethod
+    def fitted(cls, found: dict[str, float]) -> Link:
+        smallest, largest = min(found, key=int), max(found, key=int)
+        return cls(found[smallest] / 2, int(largest) / (found[largest] - found[smallest]))
+
+    def all_reduce(self, hosts: int, size: float) -> float:
+        """Seconds of so many bytes: 2 (n - 1) messages, one after the other, of 1/n of them."""
+        return 2 * (hosts - 1) * (self.latency + size / hosts / self.rate)
 
 
 def main() -> None:
@@ -136,25 +156,39 @@ def main() -> None:
     print("| link | hosts | " + " | ".join(f"{size} bytes" for size in given.sizes) + " |")
     print("|---|---|" + "---|" * len(given.sizes))
     slow = ["tbf", "rate", "1gbit", "burst", "128kb", "latency", "50ms"]
-    for name, shaping, count in (("as it is", [], 2), ("1 Gbit/s", slow, 2), ("as it is", [], 4)):
-        found = measure("reduce", count, shaping, given)
-        print(f"| {name} | {count} | " + " | ".join(f"{1e3 * t:.2f} ms" for t in found.values()) + " |", flush=True)
+    shapings: dict[str, list[str]] = {"as it is": [], "1 Gbit/s": slow}
+    links: dict[str, Link] = {}
+    for name, shaping in shapings.items():
+        for count in (2, 4):
+            found = measure("reduce", count, shaping, given)
+            link = links.setdefault(name, Link.fitted(found))
+            computed = {size: link.all_reduce(count, int(size)) for size in found}
+            for what, times in ((name, found), (f"{name}, computed", computed)):
+                print(
+                    f"| {what} | {count} | " + " | ".join(f"{1e3 * t:.2f} ms" for t in times.values()) + " |",
+                    flush=True,
+                )
 
-    print(
-        "\n| hosts | a step | without joining | joining | sequences a second | to one host |\n|---|---|---|---|---|---|"
-    )
+    print("\n| hosts | a step | without an all-reduce | sequences a second | relative to one host |")
+    print("|---|---|---|---|---|")
+    rounds = []
     for _ in range(given.rounds):
         one = measure("train", 1, [], given)
         two = measure("train", 2, [], given)
+        rounds.append((one["joint"], two["joint"], two["apart"], two["bytes"]))
         for count, found in ((1, one), (2, two)):
-            joint, apart = found["joint"], found["apart"]
-            rate = count * given.rows / joint
-            ratio = rate * one["joint"] / given.rows
-            share = f"{1e3 * (joint - apart):.1f} ms, {100 * (joint - apart) / joint:.1f} %"
-            steps = f"{1e3 * joint:.0f} ms | {1e3 * apart:.0f} ms"
-            print(f"| {count} | {steps} | {share} | {rate:.0f} | {ratio:.2f} |", flush=True)
-        print(f"\n{two['bytes']:.0f} bytes a step; 2 hosts at this share of joining, cores of their own:", end=" ")
-        print(f"{2 * min(1, two['apart'] / two['joint']):.2f} times one\n", flush=True)
+            rate = count * given.rows / found["joint"]
+            columns = f"{1e3 * found['joint']:.0f} ms | {1e3 * found['apart']:.0f} ms"
+            print(f"| {count} | {columns} | {rate:.0f} | {rate * one['joint'] / given.rows:.2f} |", flush=True)
+
+    one_step, joint, apart, size = map(statistics.median, zip(*rounds, strict=True))
+    wait = max(0.0, joint - apart - links["as it is"].all_reduce(2, size))
+    print(f"\n{size:.0f} bytes a step; {1e3 * wait:.1f} ms of waiting\n")
+    print("| hosts | " + " | ".join(f"{name}: a step | relative to one host" for name in links) + " |")
+    print("|---|" + "---|---|" * len(links))
+    for count in (2, 4, 8, 16, 32, 64):
+        steps = [apart + wait + link.all_reduce(count, size) for link in links.values()]
+        print(f"| {count} | " + " | ".join(f"{1e3 * t:.0f} ms | {count * one_step / t:.1f}" for t in steps) + " |")
 
 
 if __name__ == "__main__":

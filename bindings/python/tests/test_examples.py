@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import train_task
+from sparsam.tasks.torch import loss
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -142,8 +143,7 @@ def test_a_folder_of_another_run_is_refused_before_training(tmp_path: Path) -> N
 def test_gradients_that_are_not_finite_end_training(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    right = train_task.loss
-    monkeypatch.setattr(train_task, "loss", lambda output, batch: right(output, batch) * float("nan"))
+    monkeypatch.setattr(train_task, "loss", lambda output, batch: loss(output, batch) * float("nan"))
     with pytest.raises(SystemExit, match="batch 10 is the 10th in a row without a finite gradient: lower --learning"):
         train_task.main([*SMALL, "--batches", "20"])
     assert "batch 9: nothing was learnt" in capsys.readouterr().out

@@ -28,6 +28,10 @@ from torch.utils.data import DataLoader
 MEMORY: dict[str, Any] = {"memory_size": 64, "word_size": 8, "num_heads": 2}
 SIZES = ["--hidden-size", 12, "--embedding-size", 7, "--memory-size", 64, "--word-size", 8, "--heads", 2]
 
+# What a type checker would refuse.
+FIVE: Any = 5
+THREE_LEVELS: Any = (1, 2, 3)
+
 
 def write_stories(folder: Path) -> None:
     """As those of bAbI."""
@@ -187,10 +191,10 @@ def test_options_are_those_of_the_command(name: str) -> None:
         (lambda: Task("copy").sequences([0], level=(3, 2)), ValueError, "the first level comes before the last"),
         (lambda: Task("copy").sequences(range(1000), level=1 << 24), ValueError, "choose fewer or shorter sequences"),
         (lambda: Task("copy").batch(0).score(np.zeros((1, 1, 8))), TypeError, "where an array of float32 was expected"),
-        (lambda: Task("copy").sequences(5), TypeError, r"where several were expected, such as \[5\] or range\(8\)"),
+        (lambda: Task("copy").sequences(FIVE), TypeError, r"where several were expected, such as \[5\] or range\(8\)"),
         (lambda: Task("copy").sequences(range(10**10)), ValueError, "more than 1048576 sequences: choose fewer"),
         (
-            lambda: Task("copy").sequences([0], level=(1, 2, 3)),
+            lambda: Task("copy").sequences([0], level=THREE_LEVELS),
             ValueError,
             r"level is \(1, 2, 3\), where one level, or",
         ),
@@ -317,6 +321,7 @@ def test_a_network_trained_here_is_a_run_of_the_command(tmp_path: Path) -> None:
     run = sparsam.load_run(folder)
     assert (run.configuration["seed"], run.configuration["optimiser"]["learning_rate"]) == (7, 2e-3)
     torch.testing.assert_close(run.module(torch.from_numpy(fresh.inputs))[0][:10], output[:10])
+    wrapped = nn.DataParallel(model)
     for save, error, sentence in (
         (lambda: save_run(folder, model, Task("recall"), batch=9), ValueError, "already holds a run"),
         (lambda: save_run(tmp_path / "a", model, Task("copy"), batch=9), ValueError, "the configuration asks for"),
@@ -324,7 +329,7 @@ def test_a_network_trained_here_is_a_run_of_the_command(tmp_path: Path) -> None:
         (lambda: save_run(tmp_path / "a", model, task, batch=9, batches=0), ValueError, "batches = 0 does not work"),
         (lambda: save_run(tmp_path / "a", nn.Linear(1, 1), task, batch=9), TypeError, "network is a Linear"),
         (
-            lambda: save_run(tmp_path / "a", nn.DataParallel(model), task, batch=9),
+            lambda: save_run(tmp_path / "a", wrapped, task, batch=9),
             TypeError,
             r"give what it wraps, network\.mod",
         ),
