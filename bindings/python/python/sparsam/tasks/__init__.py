@@ -308,10 +308,10 @@ def _numbers(numbers: Iterable[int]) -> list[int]:
     """Those of sequences, as the library takes them."""
     if not isinstance(numbers, Iterable):
         raise TypeError(f"numbers is {numbers!r}, where several were expected, such as [{numbers!r}] or range(8)")
-    given = [_whole("a sequence's number", number) for number in islice(numbers, _MOST_SEQUENCES + 1)]
+    given = list(islice(numbers, _MOST_SEQUENCES + 1))
     if len(given) > _MOST_SEQUENCES:
         raise ValueError(f"numbers names more than {_MOST_SEQUENCES} sequences: choose fewer")
-    return given
+    return [_whole("a sequence's number", number) for number in given]
 
 
 def _whole(name: str, value: object) -> int:
