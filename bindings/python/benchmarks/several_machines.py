@@ -176,20 +176,22 @@ def main() -> None:
     for _ in range(given.rounds):
         one = measure("train", 1, [], given)
         two = measure("train", 2, [], given)
-        rounds.append((one["joint"], two["joint"], two["apart"], two["bytes"]))
+        rounds.append((two["joint"], two["apart"], two["bytes"]))
         for count, found in ((1, one), (2, two)):
             rate = count * given.rows / found["joint"]
             columns = f"{1e3 * found['joint']:.0f} ms | {1e3 * found['apart']:.0f} ms"
-            print(f"| {count} | {columns} | {rate:.0f} | {rate * one['joint'] / given.rows:.2f} |", flush=True)
+            # Steps of both kinds were in turn: those of another measurement may have had another share of the machine.
+            ratio = count * found["apart"] / found["joint"]
+            print(f"| {count} | {columns} | {rate:.0f} | {ratio:.2f} |", flush=True)
 
-    one_step, joint, apart, size = map(statistics.median, zip(*rounds, strict=True))
+    joint, apart, size = map(statistics.median, zip(*rounds, strict=True))
     wait = max(0.0, joint - apart - links["as it is"].all_reduce(2, size))
     print(f"\n{size:.0f} bytes a step; {1e3 * wait:.1f} ms of waiting\n")
     print("| hosts | " + " | ".join(f"{name}: a step | relative to one host" for name in links) + " |")
     print("|---|" + "---|---|" * len(links))
     for count in (2, 4, 8, 16, 32, 64):
         steps = [apart + wait + link.all_reduce(count, size) for link in links.values()]
-        print(f"| {count} | " + " | ".join(f"{1e3 * t:.0f} ms | {count * one_step / t:.1f}" for t in steps) + " |")
+        print(f"| {count} | " + " | ".join(f"{1e3 * t:.0f} ms | {count * apart / t:.1f}" for t in steps) + " |")
 
 
 if __name__ == "__main__":
