@@ -13,6 +13,7 @@ mod options;
 mod page;
 mod rows;
 mod session;
+mod task;
 mod threads;
 
 use pyo3::prelude::*;
@@ -30,4 +31,6 @@ mod _core {
     use super::options::declarations;
     #[pymodule_export]
     use super::page::{largest_page, page};
+    #[pymodule_export]
+    use super::task::{Batch, Task};
 }

@@ -2,9 +2,10 @@
 
 use pyo3::prelude::*;
 use serde_json::{Value, json};
-use sparsam::memory::key_value;
+use sparsam::memory::{key_value, sam};
 use sparsam::option::{ConfigOption, Declared, Kind};
 use sparsam::{ControllerKind, Model};
+use sparsam_train::{Config, TaskConfig};
 
 /// What the package calls the fields of a configuration that have another name there, after those of `torch.nn`.
 const NAMES: [(&str, &str); 4] =
@@ -16,6 +17,11 @@ pub fn python_name(field: &'static str) -> &'static str {
 }
 
 fn declaration(option: &ConfigOption) -> Value {
+    plain(python_name(option.name), option)
+}
+
+/// An option under a name. Those of tasks and training are called as the command calls them.
+fn plain(name: &str, option: &ConfigOption) -> Value {
     let (kind, words) = match option.kind {
         Kind::Whole => ("int", &[][..]),
         Kind::Number => ("float", &[][..]),
@@ -24,7 +30,7 @@ fn declaration(option: &ConfigOption) -> Value {
         Kind::Word(words) => ("str", words),
     };
     json!({
-        "name": python_name(option.name),
+        "name": name,
         "field": option.name,
         "type": kind,
         "words": words,
@@ -35,7 +41,7 @@ fn declaration(option: &ConfigOption) -> Value {
 }
 
 /// The names of the controllers, the default first; of every model its name and the options of its memory; and the options of a
-/// key-value memory: as JSON.
+/// key-value memory; of every task its name and options; and the options of training: as JSON.
 #[pyfunction]
 pub fn declarations() -> String {
     let options = |name: &str| Model::by_name(name).map_or_else(Vec::new, |model| model.options());
@@ -44,6 +50,24 @@ pub fn declarations() -> String {
         json!({ "name": name, "options": options })
     });
     let key_value: Vec<_> = key_value::Config::default().options().iter().map(declaration).collect();
-    json!({ "controllers": ControllerKind::NAMES, "models": models.collect::<Vec<_>>(), "key_value": key_value })
-        .to_string()
+    let tasks = TaskConfig::NAMES.iter().filter_map(|name| TaskConfig::by_name(name)).map(|task| {
+        let options: Vec<_> = task.options().iter().map(|option| plain(option.name, option)).collect();
+        json!({ "name": task.name(), "options": options })
+    });
+    json!({
+        "controllers": ControllerKind::NAMES,
+        "models": models.collect::<Vec<_>>(),
+        "key_value": key_value,
+        "tasks": tasks.collect::<Vec<_>>(),
+        "training": training(),
+    })
+    .to_string()
+}
+
+/// The options of training and of its optimiser, without the seed, which in Python is a task's.
+fn training() -> Vec<Value> {
+    let task = TaskConfig::Copy(sparsam_train::task::Copy::default());
+    let config = Config::default_for(task, Model::Sam(sam::Config::default()));
+    let options = [config.options(), config.optimiser.options()].concat();
+    options.iter().filter(|option| option.name != "seed").map(|option| plain(option.name, option)).collect()
 }

@@ -16,15 +16,19 @@ from sparsam.torch import load_checkpoint
 WORKSPACE = Path(__file__).parents[3]
 
 
-def sparsam(*arguments: object, json: bool = True) -> list[dict[str, Any]]:
-    """What the command says, an object a line. Cargo builds it, if that was not done before."""
+def shown(*arguments: object) -> str:
+    """What the command says. Cargo builds it, if that was not done before."""
     if shutil.which("cargo") is None:
         pytest.skip("there is no cargo to build the command with")
     cargo = ["cargo", "run", "--quiet", "--locked", "--release", "--manifest-path", str(WORKSPACE / "Cargo.toml"), "--"]
-    command = [*cargo, *map(str, arguments), *(["--json"] if json else [])]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run([*cargo, *map(str, arguments)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    return [loads(line) for line in result.stdout.splitlines()]
+    return result.stdout
+
+
+def sparsam(*arguments: object, json: bool = True) -> list[dict[str, Any]]:
+    """What the command says, an object a line."""
+    return [loads(line) for line in shown(*arguments, *(["--json"] if json else [])).splitlines()]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The examples run, and two processes learn as one does."""
+"""The examples run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+import train_task
+from sparsam.tasks.torch import loss
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -72,14 +76,81 @@ def test_a_stream_survives_restarts(tmp_path: Path) -> None:
     assert stream("stopped", 100)[-1].split("output")[1] != straight[-1].split("output")[1]
 
 
-def test_two_processes_learn_as_one_does() -> None:
-    distributed = pytest.importorskip("torch.distributed")
-    if not (distributed.is_available() and distributed.is_gloo_available()):
-        pytest.skip("this PyTorch has no gloo")
-    options = ["ddp.py", "--batches", "40"]
-    alone = run(*options)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    together = run(*launcher, *options)
-    curves = [[float(loss) for loss in re.findall(r"loss (\S+)", text)] for text in (alone, together)]
-    assert len(curves[0]) == 4
-    assert curves[1] == pytest.approx(curves[0], abs=2e-4)
+SMALL = ["copy", "--option", "max_length=3", "--hidden-size", "8", "--memory-size", "16", "--batch-size", "2"]
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """That what was saved is the same to the bit."""
+    assert type(one) is type(other)
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for name in one:
+            assert_same(one[name], other[name])
+    else:
+        assert one == other
+
+
+def test_training_of_a_task_goes_on_to_the_bit(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_task.main([*SMALL, "--batches", "9", "--folder", str(whole)])
+    for batches in ("4", "9"):
+        train_task.main([*SMALL, "--batches", batches, "--folder", str(parts)])
+    one, other = (torch.load(folder / "training.pt") for folder in (whole, parts))
+    assert (one["batch"], one["clip"]["count"]) == (9, 9)
+    assert_same(one, other)
+
+
+def test_the_network_of_a_run_is_never_older_than_what_it_goes_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    train_task.main([*SMALL, "--batches", "2", "--folder", str(run)])
+    network = run / "checkpoints" / "newest.safetensors"
+    # Killed between the two.
+    with monkeypatch.context() as patch:
+        patch.setattr(train_task, "save_run", lambda *_, batch, **__: None if batch == 2 else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train_task.main([*SMALL, "--batches", "3", "--folder", str(run)])
+    old = network.read_bytes()
+    assert torch.load(run / "training.pt")["batch"] == 3
+    train_task.main([*SMALL, "--batches", "3", "--folder", str(run)])
+    assert network.read_bytes() != old
+
+
+def test_a_folder_of_another_run_is_refused_before_training(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train_task.main([*SMALL, "--batches", "1", "--folder", str(run)])
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for words, sentence in (
+        (["--seed", "2"], "was trained with seed 1, not 2: give the same, or choose another --folder"),
+        (["--learning-rate", "0.1"], "was trained with learning_rate 0.001, not 0.1"),
+        (["--batch-size", "4"], "was trained with batch_size 2, not 4"),
+        (["--model", "DAM"], "was trained with model SAM, not DAM"),
+        (["--hidden-size", "9"], "was trained with sizes"),
+        (["--option", "bits=3"], "was trained with options"),
+    ):
+        with pytest.raises(SystemExit, match=sentence):
+            train_task.main([*SMALL, *words, "--folder", str(run)])
+    (run / "training.pt").unlink()
+    with pytest.raises(ValueError, match="already holds a run"):
+        train_task.main([*SMALL, "--seed", "2", "--folder", str(run)])
+    (run / "training.pt").write_bytes(files[run / "training.pt"])
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == files
+
+
+def test_gradients_that_are_not_finite_end_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train_task, "loss", lambda output, batch: loss(output, batch) * float("nan"))
+    with pytest.raises(SystemExit, match="batch 10 is the 10th in a row without a finite gradient: lower --learning"):
+        train_task.main([*SMALL, "--batches", "20"])
+    assert "batch 9: nothing was learnt" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["--save-every", "--report-every", "--batches"])
+def test_counts_start_at_one(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train_task.main(["copy", option, "0"])
+    assert f"argument {option}: 0 is not a number from 1 on" in capsys.readouterr().err

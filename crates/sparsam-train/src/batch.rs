@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::random::Stream;
-use crate::sequence::{Guess, Sequence, TargetKind, Targets};
+use crate::sequence::{Guess, Sequence, Target, TargetKind, Targets};
 use crate::task::{Draw, Task};
 
 /// Sequences side by side, padded to the longest, as [`sparsam::Runner`] takes them: time step after time step, in each
@@ -63,6 +63,11 @@ impl Batch {
     /// The length of each row's sequence.
     pub fn lengths(&self) -> &[usize] {
         &self.lengths
+    }
+
+    /// What is wanted of a row at a time step; none if it has no target there, or has ended.
+    pub fn target(&self, step: usize, row: usize) -> Option<Target<'_>> {
+        self.targets.at(step * self.rows + row, self.output_size)
     }
 
     /// The loss of `outputs` (T × B × O) summed over the batch, in nats or, of numbers, in their squared unit; and `scale` ×
@@ -148,7 +153,7 @@ impl Sampler {
         levels: &RangeInclusive<usize>,
         seed: u64,
         stream: Stream,
-        numbers: std::ops::Range<u64>,
+        numbers: impl IntoIterator<Item = u64>,
     ) -> &Batch {
         let mut filled = 0;
         for (sequence, number) in self.sequences.iter_mut().zip(numbers) {
@@ -158,6 +163,11 @@ impl Sampler {
         }
         self.batch.fill(&self.sequences[..filled]);
         &self.batch
+    }
+
+    /// The batch made last.
+    pub fn into_batch(self) -> Batch {
+        self.batch
     }
 }
 
@@ -178,6 +188,8 @@ mod tests {
         batch.fill(&[short, long]);
         assert_eq!((batch.steps(), batch.rows(), batch.lengths()), (2, 3, &[1, 2, 0][..]));
         assert_eq!(batch.inputs(), [5.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 3.0, 4.0, 0.0, 0.0]);
+        assert_eq!((batch.target(0, 0), batch.target(0, 1)), (Some(Target::Bits(&[1.0])), None));
+        assert_eq!((batch.target(1, 0), batch.target(1, 1)), (None, Some(Target::Bits(&[0.0]))));
         let mut gradient = [9.0; 6];
         let outputs = [-1.0, f32::NAN, 7.0, f32::NAN, 2.0, 7.0];
         let loss = batch.loss(&outputs, 1.0, &mut gradient).unwrap();

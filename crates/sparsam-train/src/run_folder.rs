@@ -146,6 +146,45 @@ impl RunFolder {
         Ok(Self { path: path.to_owned() })
     }
 
+    /// Puts a network that a training loop of one's own trained for so many batches into a folder, which is made if need be, and
+    /// there takes the place of the network of an earlier call. The folder is then that of a run, without metrics: its network
+    /// can be evaluated, looked into and predict. Only the loop that trained it can go on. However this ends, each file is the old
+    /// one or the new one.
+    ///
+    /// # Errors
+    /// [`Error::RunExists`] if the folder holds a run of another configuration or of other data, or one that a
+    /// [`Trainer`](crate::Trainer) trained; [`Error::Locked`]; those of [`Config::validate_with`]; [`Error::Option`] if the network is not the
+    /// configuration's; [`sparsam::Error::NotFinite`] if a parameter is not finite; [`Error::Io`].
+    pub fn write(
+        path: &Path,
+        config: &Config,
+        task: &dyn Task,
+        network: &Network<f32>,
+        batch: u64,
+    ) -> Result<Self, Error> {
+        config.validate_with(task)?;
+        let expected = config.network_config(task);
+        if *network.config() != expected {
+            let reason = format!("the network is {:?}, and the configuration asks for {expected:?}", network.config());
+            return Err(Error::option("network", config.network.memory.name(), reason));
+        }
+        network.parameters().check_finite("the parameter")?;
+        // Before anything is made: a folder that is refused stays as it was.
+        check_replaceable(path, config, task)?;
+        let checkpoints = path.join(CHECKPOINTS);
+        before_operation(&checkpoints)?;
+        fs::create_dir_all(&checkpoints).map_err(Error::at(&checkpoints))?;
+        let _lock = lock(path)?;
+        // Another process may have made a run meanwhile.
+        check_replaceable(path, config, task)?;
+        if let Some(kept) = task.kept() {
+            replace(path, KEPT, format!("{kept}\n").as_bytes())?;
+        }
+        save_network(path, Checkpoint::Newest, network, batch)?;
+        replace(path, CONFIG, config.to_toml()?.as_bytes())?;
+        Self::open(path)
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -551,7 +590,7 @@ impl OpenRun {
 
     /// Keeps the network, trained for so many batches, as the best so far.
     pub fn save_best(&self, network: &Network<f32>, batch: u64) -> Result<(), Error> {
-        self.save_network(Checkpoint::Best, network, batch)
+        save_network(&self.path, Checkpoint::Best, network, batch)
     }
 
     /// Saves all that resuming takes, the network for others to read, and the curve.
@@ -568,7 +607,7 @@ impl OpenRun {
         file::sync(&self.metrics_file, &metrics_path).map_err(Error::at(&metrics_path))?;
         self.events.sync()?;
         save_resume(&self.path, &self.kept_config, network, optimiser, average, progress)?;
-        self.save_network(Checkpoint::Newest, average.unwrap_or(network), progress.batch)?;
+        save_network(&self.path, Checkpoint::Newest, average.unwrap_or(network), progress.batch)?;
         let curve = draw_curve(&self.metrics, &self.title, self.units);
         replace(&self.path, CURVE, curve.as_bytes())?;
         if let Some(session) = self.history.last_mut() {
@@ -616,13 +655,27 @@ impl OpenRun {
         });
         Ok(())
     }
+}
 
-    fn save_network(&self, which: Checkpoint, network: &Network<f32>, batch: u64) -> Result<(), Error> {
-        let path = self.path.join(which.file());
-        before_operation(&path)?;
-        let metadata = [(BATCH.to_owned(), batch.to_string())].into_iter().collect();
-        Ok(checkpoint::save(&path, network, &Extra { metadata, ..Extra::default() })?)
+/// Checks that a folder holds no run, or one of the same configuration and data that [`RunFolder::write`] made.
+fn check_replaceable(folder: &Path, config: &Config, task: &dyn Task) -> Result<(), Error> {
+    let there = folder.join(CONFIG);
+    let is_same = || {
+        let config_is = kept_config(&Config::read_kept(&there)?)? == kept_config(config)?;
+        Ok::<_, Error>(config_is && is_of(task, read_kept(folder)?))
+    };
+    let is_trained = [RESUME, METRICS, Checkpoint::Best.file()].iter().any(|file| folder.join(file).exists());
+    if is_trained || (there.exists() && !is_same()?) {
+        return Err(Error::RunExists { folder: folder.to_owned() });
     }
+    Ok(())
+}
+
+fn save_network(folder: &Path, which: Checkpoint, network: &Network<f32>, batch: u64) -> Result<(), Error> {
+    let path = folder.join(which.file());
+    before_operation(&path)?;
+    let metadata = [(BATCH.to_owned(), batch.to_string())].into_iter().collect();
+    Ok(checkpoint::save(&path, network, &Extra { metadata, ..Extra::default() })?)
 }
 
 /// A new event file that says which configuration this is.

@@ -46,7 +46,7 @@ impl TargetKind {
     }
 
     /// What a loss as [`loss`](sparsam::nn::loss) gives it is multiplied by to be told: cross-entropies are told in bits.
-    pub(crate) fn scale(self) -> f64 {
+    pub fn scale(self) -> f64 {
         match self {
             Self::Bits | Self::Classes => BITS,
             Self::Numbers => 1.0,
@@ -100,6 +100,17 @@ impl Guess {
             TargetKind::Numbers => false,
         }
     }
+}
+
+/// What is wanted of an output.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target<'a> {
+    /// These bits, one for each number of the output.
+    Bits(&'a [f32]),
+    /// This class.
+    Class(usize),
+    /// These numbers.
+    Numbers(&'a [f32]),
 }
 
 /// Targets, time step after time step (in a batch: in each step row after row). All that depends on their kind is here.
@@ -163,6 +174,17 @@ impl Targets {
             }
             (Self::Classes(classes), Self::Classes(others)) => classes[place] = others[other],
             _ => panic!("the targets of a sequence are of another kind than those of its batch"),
+        }
+    }
+
+    /// The target at a place; none if it has none.
+    pub fn at(&self, place: usize, width: usize) -> Option<Target<'_>> {
+        match self {
+            Self::Vectors { kind, values, mask } => mask[place].then(|| {
+                let vector = &values[place * width..(place + 1) * width];
+                if *kind == TargetKind::Bits { Target::Bits(vector) } else { Target::Numbers(vector) }
+            }),
+            Self::Classes(classes) => classes[place].map(Target::Class),
         }
     }
 
@@ -291,29 +313,22 @@ impl Sequence {
 
     /// The bits wanted at a time step; none if it has no target or the targets are others.
     pub fn bits(&self, step: usize) -> Option<&[f32]> {
-        self.vector(step, TargetKind::Bits)
+        if let Some(Target::Bits(bits)) = self.target(step) { Some(bits) } else { None }
     }
 
     /// The numbers wanted at a time step; none if it has no target or the targets are others.
     pub fn numbers(&self, step: usize) -> Option<&[f32]> {
-        self.vector(step, TargetKind::Numbers)
-    }
-
-    fn vector(&self, step: usize, wanted: TargetKind) -> Option<&[f32]> {
-        match &self.targets {
-            Targets::Vectors { kind, values, mask } if *kind == wanted && mask[step] => {
-                Some(&values[step * self.output_size..(step + 1) * self.output_size])
-            }
-            _ => None,
-        }
+        if let Some(Target::Numbers(numbers)) = self.target(step) { Some(numbers) } else { None }
     }
 
     /// The class wanted at a time step; none if it has no target or the targets are others.
     pub fn class(&self, step: usize) -> Option<usize> {
-        match &self.targets {
-            Targets::Vectors { .. } => None,
-            Targets::Classes(classes) => classes[step],
-        }
+        if let Some(Target::Class(class)) = self.target(step) { Some(class) } else { None }
+    }
+
+    /// What is wanted at a time step; none if it has no target.
+    pub fn target(&self, step: usize) -> Option<Target<'_>> {
+        self.targets.at(step, self.output_size)
     }
 
     /// What is wanted, step after step.

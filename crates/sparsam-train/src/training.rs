@@ -212,8 +212,7 @@ impl Trainer {
             if config.curriculum.on { Some(Curriculum::new(*config.curriculum.levels(&*task)?.start())) } else { None };
         let progress = Progress { curriculum, ..Progress::default() };
         let values = config.network.initial_values;
-        let given = Some(config.network.input_bound).filter(|bound| *bound > 0.0);
-        let input_bound = given.map_or_else(|| suitable_input_bound(&config, &*task), Ok)?;
+        let input_bound = config.input_bound(&*task)?;
         let network = Network::with_initial_values(sizes, values, Some(input_bound), config.seed)?;
         let optimiser = Optimiser::new(config.optimiser, network.parameters().values().len())?;
         // Before the folder is made: a memory that does not fit should leave nothing behind.
@@ -709,6 +708,18 @@ enum Compared {
 /// Sequences that the bound of the inputs' weights is chosen by.
 const LOOKED_AT: u64 = 64;
 
+impl Config {
+    /// The bound within which the first weights of the inputs are drawn: the [one asked for](crate::NetworkOptions::input_bound), or
+    /// else what suits the first sequences of training.
+    ///
+    /// # Errors
+    /// As [`levels`](Self::levels).
+    pub fn input_bound(&self, task: &dyn Task) -> Result<f64, Error> {
+        let given = Some(self.network.input_bound).filter(|bound| *bound > 0.0);
+        given.map_or_else(|| suitable_input_bound(self, task), Ok)
+    }
+}
+
 /// The bound of the inputs' weights that suits the first sequences of training: [`ONE_HOT_INPUT_BOUND`] where nearly all
 /// inputs have just one number that is not 0, else what [`input_bound`] gives for the root mean square of their lengths.
 /// Inputs of zeros, at which nothing comes in, do not count.
@@ -808,7 +819,7 @@ mod tests {
 
     use super::*;
     use crate::run_folder::tests::allow_operations;
-    use crate::task::{Babi, Copy, Sequences};
+    use crate::task::{Babi, Copy, Sequences, Text};
     use crate::{Channels, CurriculumConfig, Draw, Random, Source, TaskConfig};
 
     fn config() -> Config {
@@ -857,6 +868,73 @@ mod tests {
 
     fn with_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run)
+    }
+
+    #[test]
+    fn a_network_of_another_loop_is_a_run_that_is_evaluated() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, config) = (folder.path().join("run"), config());
+        let task = config.task.build().unwrap();
+        let network = |seed| Network::<f32>::new(config.network_config(&*task), seed).unwrap();
+        // However many operations are left before it is killed, it is no run, or one of a whole network.
+        let mut written = None;
+        for operations in 0.. {
+            allow_operations(Some(operations));
+            let run = RunFolder::write(&path, &config, &*task, &network(1 + operations % 2), operations);
+            allow_operations(None);
+            match RunFolder::open(&path) {
+                Ok(run) => assert!(run.network(Checkpoint::Best).is_err() && run.network(Checkpoint::Newest).is_ok()),
+                Err(error) => assert!(matches!(error, Error::NoRun { .. })),
+            }
+            if let Ok(run) = run {
+                written = Some((run, 1 + operations % 2, operations));
+                break;
+            }
+        }
+        let (run, seed, batch) = written.unwrap();
+        let (read, trained) = crate::load_network(&run.checkpoint_path(Checkpoint::Newest)).unwrap();
+        assert_eq!((read.parameters(), trained), (network(seed).parameters(), Some(batch)));
+        assert_eq!(run.config().unwrap(), config);
+        // More batches are the same run, another seed is another one.
+        let longer = Config { batches: 20, ..config.clone() };
+        RunFolder::write(&path, &longer, &*task, &network(3), 20).unwrap();
+        assert_eq!(run.network(Checkpoint::Newest).unwrap().parameters(), network(3).parameters());
+        let write = |path: &Path, config: &Config, network| RunFolder::write(path, config, &*task, &network, 1);
+        let other = Config { seed: 2, ..config.clone() };
+        assert!(matches!(write(&path, &other, network(1)), Err(Error::RunExists { .. })));
+        let trained = folder.path().join("trained");
+        drop(Trainer::new(config.clone(), &trained).unwrap());
+        assert!(matches!(write(&trained, &config, network(1)), Err(Error::RunExists { .. })));
+        // As earlier versions may have left it.
+        let best = folder.path().join("best");
+        std::fs::create_dir_all(best.join("checkpoints")).unwrap();
+        std::fs::write(best.join(Checkpoint::Best.file()), "").unwrap();
+        assert!(matches!(write(&best, &config, network(1)), Err(Error::RunExists { .. })));
+        assert!(!best.join(".lock").exists());
+        let (fresh, mut bad) = (folder.path().join("fresh"), network(1));
+        bad.parameters_mut().values_mut()[0] = f32::NAN;
+        assert!(write(&fresh, &config, bad).unwrap_err().to_string().contains("NaN"));
+        let small = Network::new(config.network_config(&*task).with_hidden_size(3), 1).unwrap();
+        assert!(write(&fresh, &config, small).unwrap_err().to_string().contains("the configuration asks for"));
+        assert!(!fresh.exists());
+        assert!(Trainer::resume(&path).err().unwrap().to_string().contains("resume.safetensors is missing"));
+    }
+
+    #[test]
+    fn a_network_of_other_data_is_another_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, data) = (folder.path().join("run"), folder.path().join("a.txt"));
+        let text = Text { data: data.display().to_string(), length: 8, ..Text::default() };
+        let config = Config { task: TaskConfig::Text(text), ..config() };
+        let write = |contents: &str| {
+            std::fs::write(&data, contents.repeat(60)).unwrap();
+            let task = config.task.build().unwrap();
+            let network = Network::new(config.network_config(&*task), 1).unwrap();
+            RunFolder::write(&path, &config, &*task, &network, 1)
+        };
+        write("abc ").unwrap();
+        write("abc ").unwrap();
+        assert!(matches!(write("cba "), Err(Error::RunExists { .. })));
     }
 
     #[test]

@@ -13,7 +13,7 @@ from sparsam import _core
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a memory, as the library declares it."""
+    """An option of a memory, a task or training, as the library declares it."""
 
     name: str
     """As a keyword."""
@@ -22,7 +22,7 @@ class Option:
     type: str
     """``int``, ``float``, ``bool`` or ``str``."""
     words: list[str]
-    """What a ``str`` can be."""
+    """What a ``str`` can be; empty where any text will do."""
     default: Any
     possible: str
     """Which values it can have, in words."""
@@ -37,7 +37,10 @@ class Option:
         """
         expected = f"{self.name} is {value!r}, where {self.possible} was expected"
         if self.type == "int":
-            return integer(self.name, value, 0, self.possible)
+            number = integer(self.name, value, 0, self.possible)
+            if number >= 1 << 64:
+                raise ValueError(expected)
+            return number
         if self.type == "float":
             if not isinstance(value, (int, float)) or isinstance(value, bool):
                 raise TypeError(expected)
@@ -48,24 +51,29 @@ class Option:
             if not isinstance(value, bool):
                 raise TypeError(expected)
             return value
-        if value not in self.words:
+        if not self.words and not isinstance(value, str):
+            raise TypeError(expected)
+        if self.words and value not in self.words:
             raise ValueError(expected)
         return value
 
 
-def _declared() -> tuple[tuple[str, ...], dict[str, dict[str, Option]], dict[str, Option]]:
-    declared = json.loads(_core.declarations())
-
-    def by_name(options: list[dict[str, Any]]) -> dict[str, Option]:
-        return {option["name"]: Option(**option) for option in options}
-
-    models = {model["name"]: by_name(model["options"]) for model in declared["models"]}
-    return tuple(declared["controllers"]), models, by_name(declared["key_value"])
+def _by_name(options: list[dict[str, Any]]) -> dict[str, Option]:
+    return {option["name"]: Option(**option) for option in options}
 
 
-CONTROLLERS, OPTIONS, KEY_VALUE_OPTIONS = _declared()
-"""The names of controllers, the default first; the options of every model's memory by their names; and those of a
-key-value memory."""
+_DECLARED = json.loads(_core.declarations())
+
+CONTROLLERS: tuple[str, ...] = tuple(_DECLARED["controllers"])
+"""The names of controllers, the default first."""
+OPTIONS = {model["name"]: _by_name(model["options"]) for model in _DECLARED["models"]}
+"""The options of every model's memory by their names."""
+KEY_VALUE_OPTIONS = _by_name(_DECLARED["key_value"])
+"""Those of a key-value memory."""
+TASK_OPTIONS = {task["name"]: _by_name(task["options"]) for task in _DECLARED["tasks"]}
+"""Those of every task."""
+TRAINING_OPTIONS = _by_name(_DECLARED["training"])
+"""Those of training and of its optimiser."""
 
 
 def given(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -260,6 +260,10 @@ class Network:
         """
         self._core.save_checkpoint(path, list(self.parameters.values()))
 
+    def _checkpoint(self) -> tuple[Configuration, list[Array]]:
+        """What a checkpoint holds: the configuration, and the parameters in their order."""
+        return self._configuration, list(self.parameters.values())
+
     @classmethod
     def load(cls, path: str | PathLike[str], *, dtype: DTypeLike = np.float32) -> Network:
         """The network of a checkpoint, the command's among them.

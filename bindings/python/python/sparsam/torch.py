@@ -633,8 +633,11 @@ class _Recurrent(nn.Module):
             ValueError: a parameter is not finite.
             OSError: writing failed; an older file is as it was.
         """
-        parameters = self._values()
-        self._core(parameters[0].dtype).save_checkpoint(path, [_array(parameter) for parameter in parameters])
+        _save(path, *self._checkpoint())
+
+    def _checkpoint(self) -> tuple[Configuration, list[NDArray[Any]]]:
+        """What a checkpoint holds: the configuration, and the parameters in their order."""
+        return self._configuration, [_array(parameter) for parameter in self._values()]
 
     def extra_repr(self) -> str:
         sizes = f"{self.input_size}, {self.hidden_size}, {self.output_size}"
@@ -1726,6 +1729,20 @@ class TokenNetwork(nn.Module):
         output: tuple[Tensor, State] = self.recurrent(self.embedding(input), state, lengths, starts=starts)
         return output
 
+    def save_checkpoint(self, path: str | PathLike[str]) -> None:
+        """Writes a checkpoint of a network of tokens, which the command ``sparsam`` and :meth:`load` read.
+
+        Raises:
+            ValueError: a parameter is not finite.
+            OSError: writing failed; an older file is as it was.
+        """
+        _save(path, *self._checkpoint())
+
+    def _checkpoint(self) -> tuple[Configuration, list[NDArray[Any]]]:
+        configuration, arrays = self.recurrent._checkpoint()
+        tokens = replace(configuration, vocabulary_size=self.embedding.num_embeddings)
+        return tokens, [_array(self.embedding.weight), *arrays]
+
     @classmethod
     def load(
         cls,
@@ -1769,6 +1786,11 @@ def load_checkpoint(
     if weight is not None:
         raise ValueError(f"the inputs of the checkpoint {path} are tokens; TokenNetwork.load loads it")
     return module
+
+
+def _save(path: str | PathLike[str], configuration: Configuration, arrays: list[NDArray[Any]]) -> None:
+    core = _core.Network(configuration.to_json(), arrays[0].dtype == np.float64)
+    core.save_checkpoint(path, arrays)
 
 
 def _load(
