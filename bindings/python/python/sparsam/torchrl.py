@@ -1,0 +1,515 @@
+"""SAM and SDNC as recurrent modules of TorchRL, where its ``LSTMModule`` and ``GRUModule`` stand.
+
+:class:`SAMModule` and :class:`SDNCModule` read and write tensordicts, take steps in collectors and whole sequences in
+losses (``torchrl.modules.set_recurrent_mode``), and have the primers of TorchRL's recurrent modules.
+
+TorchRL's modules store their state in the tensordict at every step. A memory cannot be stored so: a copy costs all
+that was written to it. What stands in the tensordict is a *handle*, a number for each environment that names a state
+which the module holds. Copies of states, *snapshots*, are made only where a piece of a sequence begins that is
+learnt from later.
+
+Example:
+    >>> from tensordict.nn import TensorDictModule, TensorDictSequential
+    >>> from torchrl.envs import GymEnv, InitTracker, TransformedEnv
+    >>> from torchrl.modules import MLP
+    >>> from sparsam.torchrl import SAMModule
+    >>> env = TransformedEnv(GymEnv("Pendulum-v1"), InitTracker())
+    >>> sam = SAMModule(3, 64, memory_size=10_000, in_key="observation", out_key="features")
+    >>> head = TensorDictModule(MLP(192, 1, num_cells=[64]), in_keys=["features"], out_keys=["action"])
+    >>> env = env.append_transform(sam.make_tensordict_primer())
+    >>> env.rollout(5, TensorDictSequential(sam, head))["features"].shape
+    torch.Size([5, 192])
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+try:
+    import tensordict  # noqa: F401
+    import torch
+    import torchrl  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name not in ("tensordict", "torch", "torchrl"):
+        raise
+    raise ModuleNotFoundError(
+        f"sparsam.torchrl needs {error.name}, which is not installed: pip install torchrl", name=error.name
+    ) from None
+
+from tensordict import TensorDictBase, unravel_key_list
+from tensordict.nn import TensorDictModuleBase, dispatch
+from torch import Tensor
+from torchrl.modules import recurrent_mode
+
+from sparsam._core import State
+from sparsam.torch import SAM, SDNC, _Recurrent
+
+__all__ = ["SAMModule", "SDNCModule"]
+
+NEW = 0
+"""The handle of a row that has no state yet: what the primer fills in."""
+
+NONE = -1
+"""The handle of a state that was not kept: what recurrent mode writes where nothing stands."""
+
+_POSITIONS = 40
+"""Bits of a handle for the step of a stream and the row in it; those above name the stream."""
+
+_Run = Callable[[Tensor, State | None, Tensor], tuple[Tensor, State]]
+
+
+class _Stream:
+    """The rows of one batch that go on step by step together."""
+
+    def __init__(self, state: State | None, rows: int, replays: int) -> None:
+        # Not of PyTorch's generator: what is drawn there by the same seed stays the same.
+        self.name = 1 + secrets.randbelow((1 << (63 - _POSITIONS)) - 1)
+        self.state = state
+        self.rows = rows
+        self.step = 0
+        # When the latest snapshot was due: at which step, and after how many calls in recurrent mode.
+        self.copied = 0
+        self.replays = replays
+
+    def handles(self) -> Tensor:
+        """Those of all rows after the latest step."""
+        first = self.step * self.rows
+        if first + self.rows > 1 << _POSITIONS:
+            raise OverflowError(f"a stream of {self.rows} rows ends after {self.step} steps: reset the environment")
+        return (self.name << _POSITIONS) + torch.arange(first, first + self.rows)
+
+
+class _Snapshot:
+    """A copy of a stream's state before one of its steps."""
+
+    def __init__(self, state: State, rows: int, empty: int | None) -> None:
+        self.state = state
+        self.rows = rows
+        # A row that is as new, if there is one.
+        self.empty = empty
+
+
+class _States:
+    """The states that handles name. Copies of a module share them, as a loss's and a collector's module must; a pickle
+    has none."""
+
+    def __init__(self, kind: str, num_streams: int, num_snapshots: int, snapshot_interval: int | None) -> None:
+        self.limits = (kind, num_streams, num_snapshots, snapshot_interval)
+        self.kind, self.num_streams, self.num_snapshots, self.snapshot_interval = self.limits
+        # Least recently used first.
+        self.streams: OrderedDict[int, _Stream] = OrderedDict()
+        self.snapshots: OrderedDict[tuple[int, int], _Snapshot] = OrderedDict()
+        self.replays = 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _States:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _States, self.limits
+
+    def step(self, run: _Run, value: Tensor, handles: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of N rows, value (N, I); their output and the handles after it."""
+        stream = self._stream(handles, new)
+        self._copy_where_due(stream, new)
+        output, state = run(value.unsqueeze(0), stream.state, new.unsqueeze(0))
+        stream.state = state.detach()
+        stream.step += 1
+        return output.squeeze(0), stream.handles()
+
+    def replay(self, run: _Run, value: Tensor, handles: Tensor, starts: Tensor) -> Tensor:
+        """The output of a sequence of B rows, value (T, B, I), each from the state that its handle names."""
+        self.replays += 1
+        new = starts[0] | (handles == NEW)
+        origins: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for index, row, origin in self._named(handles, new):
+            origins.setdefault(origin, []).append((index, row))
+        fresh = new.nonzero().flatten().tolist()
+        groups: list[tuple[list[int], State | None]] = []
+        for origin, members in origins.items():
+            source, empty = self._source(origin)
+            if empty is not None:
+                members = sorted(members + [(index, empty) for index in fresh])
+                fresh = []
+            groups.append(([index for index, _ in members], source.select([row for _, row in members])))
+        if fresh or not groups:
+            groups.append((fresh, None))
+        if len(groups) == 1:
+            return run(value, groups[0][1], starts)[0]
+        outputs = [run(value[:, rows], state, starts[:, rows])[0] for rows, state in groups]
+        order = torch.tensor([index for rows, _ in groups for index in rows]).argsort()
+        return torch.cat(outputs, 1).index_select(1, order.to(value.device))
+
+    def _stream(self, handles: Tensor, new: Tensor) -> _Stream:
+        """The stream whose rows are those of a call, one for one."""
+        named = self._named(handles, new)
+        rows = len(handles)
+        if not named:
+            return self._keep(_Stream(None, rows, self.replays))
+        origins = {origin for _, _, origin in named}
+        if len(origins) > 1:
+            if len({name for name, _ in origins}) == 1:
+                raise RuntimeError(
+                    f"{self.kind} was given several steps of one environment to take as one: run sequences, as GAE does, "
+                    "under torchrl.modules.set_recurrent_mode(True)"
+                )
+            raise RuntimeError(
+                f"{self.kind} was given environments that have not gone on together until now: step those of one "
+                "collector or one batched environment in one call, and others in another"
+            )
+        (origin,) = origins
+        stream = self.streams.get(origin[0])
+        if stream is not None and stream.step == origin[1]:
+            if stream.rows == rows and all(index == row for index, row, _ in named):
+                self.streams.move_to_end(stream.name)
+                return stream
+            # Learning from the new stream begins with the handles of this one.
+            self._copy(stream, None)
+        source, empty = self._source(origin)
+        picked = [named[0][1] if empty is None else empty] * rows
+        for index, row, _ in named:
+            picked[index] = row
+        return self._keep(_Stream(source.select(picked), rows, self.replays))
+
+    def _named(self, handles: Tensor, new: Tensor) -> list[tuple[int, int, tuple[int, int]]]:
+        """For each row that is not new: where it stands in the call and in its stream, and the stream and step."""
+        found = []
+        for index, (handle, is_new) in enumerate(zip(handles.tolist(), new.tolist(), strict=True)):
+            if is_new:
+                continue
+            name, position = handle >> _POSITIONS, handle & ((1 << _POSITIONS) - 1)
+            rows = self.streams[name].rows if name in self.streams else None
+            for (stream, _), snapshot in self.snapshots.items():
+                rows = snapshot.rows if stream == name else rows
+            if rows is None:
+                raise self._missing(handle)
+            step, row = divmod(position, rows)
+            found.append((index, row, (name, step)))
+        return found
+
+    def _source(self, origin: tuple[int, int]) -> tuple[State, int | None]:
+        """The state that stood before a step of a stream, which is not to be changed, and a row in it that is new."""
+        snapshot = self.snapshots.get(origin)
+        if snapshot is not None:
+            self.snapshots.move_to_end(origin)
+            return snapshot.state, snapshot.empty
+        stream = self.streams.get(origin[0])
+        if stream is not None and stream.step == origin[1] and stream.state is not None:
+            return stream.state, None
+        raise self._missing(1 if stream is None else origin[1], known=stream is not None)
+
+    def _missing(self, handle: int, known: bool = False) -> RuntimeError:
+        if handle < 0:
+            return RuntimeError(
+                f"{self.kind} was given a handle that recurrent mode wrote, which keeps no states: go on from the "
+                "tensordict that was stepped, or reset the environment"
+            )
+        if known:
+            return RuntimeError(
+                f"{self.kind} has no snapshot from step {handle} of this stream: begin pieces where is_init is true or "
+                "where one was made (at the first step after recurrent mode, or by snapshot_interval=, of which the "
+                f"latest num_snapshots={self.num_snapshots} are kept), and for GAE say shifted=True"
+            )
+        return RuntimeError(
+            f"{self.kind} does not hold the state that this handle names: the latest num_streams={self.num_streams} "
+            f"streams and num_snapshots={self.num_snapshots} snapshots are held, in the process that took the steps; "
+            "raise these, collect in the same process, or begin pieces where is_init is true"
+        )
+
+    def _keep(self, stream: _Stream) -> _Stream:
+        while len(self.streams) >= self.num_streams:
+            self.streams.popitem(last=False)
+        self.streams[stream.name] = stream
+        return stream
+
+    def _copy_where_due(self, stream: _Stream, new: Tensor) -> None:
+        interval = self.snapshot_interval
+        after_replay = stream.replays != self.replays
+        if after_replay or (interval is not None and stream.step - stream.copied >= interval):
+            stream.replays, stream.copied = self.replays, stream.step
+            self._copy(stream, new)
+
+    def _copy(self, stream: _Stream, new: Tensor | None) -> None:
+        """Makes a snapshot; rows that are new need none."""
+        if stream.state is None or self.num_snapshots == 0 or (new is not None and bool(new.all())):
+            return
+        empty = None
+        if new is not None and bool(new.any()):
+            stream.state = stream.state.reset(new)
+            empty = int(new.nonzero()[0])
+        copied = _Snapshot(stream.state.select(range(stream.rows)), stream.rows, empty)
+        self.snapshots[stream.name, stream.step] = copied
+        while len(self.snapshots) > self.num_snapshots:
+            self.snapshots.popitem(last=False)
+
+
+class _Module(TensorDictModuleBase):  # type: ignore[misc]
+    """What the two modules share."""
+
+    DEFAULT_IN_KEYS: ClassVar[list[Any]] = ["recurrent_state"]
+    DEFAULT_OUT_KEYS: ClassVar[list[Any]] = [("next", "recurrent_state")]
+
+    def __init__(
+        self,
+        network: _Recurrent,
+        in_key: Any,
+        in_keys: Iterable[Any] | None,
+        out_key: Any,
+        out_keys: Iterable[Any] | None,
+        default_recurrent_mode: bool | None,
+        snapshot_interval: int | None,
+        num_snapshots: int,
+        num_streams: int,
+    ) -> None:
+        super().__init__()
+        kind = type(self).__name__
+        for name, one, several in (("in", in_key, in_keys), ("out", out_key, out_keys)):
+            if (one is None) == (several is None):
+                raise ValueError(f"{kind} needs either {name}_key or {name}_keys")
+        read = unravel_key_list([in_key, *self.DEFAULT_IN_KEYS] if in_keys is None else list(in_keys))
+        written = unravel_key_list([out_key, *self.DEFAULT_OUT_KEYS] if out_keys is None else list(out_keys))
+        if len(read) == 2:
+            read.append("is_init")
+        if len(read) != 3 or read[2] != "is_init":
+            raise ValueError(f"in_keys is {read}, where the keys of the value and of the handle were expected")
+        if len(written) != 2:
+            raise ValueError(f"out_keys is {written}, where the keys of the output and of the next handle were expected")
+        for name, number, least in (
+            ("snapshot_interval", 1 if snapshot_interval is None else snapshot_interval, 1),
+            ("num_snapshots", num_snapshots, 0),
+            ("num_streams", num_streams, 1),
+        ):
+            if number < least:
+                raise ValueError(f"{name} is {number}, where at least {least} was expected")
+        self.in_keys, self.out_keys = read, written
+        self._recurrent_mode = default_recurrent_mode
+        self._states = _States(kind, num_streams, num_snapshots, snapshot_interval)
+        self._network_name = kind.removesuffix("Module").lower()
+        self.add_module(self._network_name, network)
+
+    @property
+    def recurrent_mode(self) -> bool:
+        """Whether a call runs whole sequences: what ``torchrl.modules.set_recurrent_mode`` says, else
+        ``default_recurrent_mode``."""
+        mode = recurrent_mode()
+        return bool(self._recurrent_mode) if mode is None else bool(mode)
+
+    def make_tensordict_primer(self) -> Any:
+        """The transform that gives an environment the entry of the handle, 0 after each reset.
+
+        Raises:
+            RuntimeError: the key of the next handle is not ``("next", key)`` of the key of the handle.
+        """
+        from torchrl.data import Unbounded
+        from torchrl.envs.transforms import TensorDictPrimer
+
+        key, next_key = (key if isinstance(key, tuple) else (key,) for key in (self.in_keys[1], self.out_keys[1]))
+        if next_key != ("next", *key):
+            raise RuntimeError(
+                f"a primer needs out_keys[1] to be ('next', in_keys[1]), where in_keys is {self.in_keys} and out_keys "
+                f"is {self.out_keys}"
+            )
+        return TensorDictPrimer(
+            {key: Unbounded(shape=(1,), dtype=torch.int64)}, default_value=NEW, expand_specs=True
+        )
+
+    @dispatch  # type: ignore[untyped-decorator]
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Writes the output and the next handles into a tensordict, and returns it.
+
+        Step by step the tensordict's dimensions are all of environments; in recurrent mode the last one is time, and
+        every row begins with the state that the handle of its first step names. Wherever ``is_init`` is true, the row
+        is as new before that step, in both modes.
+
+        Raises:
+            KeyError: there is no value, or no ``is_init``.
+            RuntimeError: a handle names a state that is not held, or is missing in the middle of an episode.
+        """
+        value_key, handle_key, start_key = self.in_keys
+        value, handles = tensordict.get(value_key), tensordict.get(handle_key, None)
+        starts = tensordict.get(start_key, None)
+        if starts is None:
+            raise KeyError(
+                f"{self._states.kind} needs the entry 'is_init': append torchrl.envs.InitTracker() to the environment"
+            )
+        shape = tensordict.shape
+        if self.recurrent_mode:
+            if not shape:
+                raise ValueError(
+                    f"{self._states.kind} in recurrent mode needs a tensordict whose last dimension is time, and this one "
+                    "has none"
+                )
+            steps = shape[-1]
+            value = value.reshape(-1, steps, value.shape[-1]).transpose(0, 1)
+            starts = starts.reshape(-1, steps).transpose(0, 1)
+            first = None if handles is None else handles.reshape(-1, steps)[:, :1].flatten()
+            output = self._states.replay(self._run, value, self._given(first, starts[:1].flatten()), starts)
+            output = output.transpose(0, 1)
+            # The states after these steps are those of the rollout, whose handles stay; others are not kept.
+            after = tensordict.get(self.out_keys[1], None)
+            if after is None:
+                after = torch.full((*shape, 1), NONE, device=value.device)
+        else:
+            value, new = value.reshape(-1, value.shape[-1]), starts.flatten()
+            known = self._given(None if handles is None else handles.flatten(), new)
+            output, after = self._states.step(self._run, value, known, new | (known == NEW))
+            after = after.to(value.device).reshape(*shape, 1)
+        tensordict.set(self.out_keys[0], output.reshape(*shape, output.shape[-1]))
+        tensordict.set(self.out_keys[1], after)
+        return tensordict
+
+    def _given(self, handles: Tensor | None, new: Tensor) -> Tensor:
+        """The handles of rows, of which new ones need none."""
+        if handles is not None:
+            return handles
+        if not new.all():
+            raise RuntimeError(
+                f"{self._states.kind} was given no {self.in_keys[1]!r} for an environment in the middle of an episode: "
+                "append make_tensordict_primer() to the environment, which carries it from step to step"
+            )
+        return torch.full(new.shape, NEW, device=new.device)
+
+    def _run(self, value: Tensor, state: State | None, starts: Tensor) -> tuple[Tensor, State]:
+        """Runs a sequence (T, B, I)."""
+        network: _Recurrent = self.get_submodule(self._network_name)  # type: ignore[assignment]
+        if not network.batch_first:
+            return network(value, state, starts=starts)  # type: ignore[no-any-return]
+        output, state = network(value.transpose(0, 1), state, starts=starts.transpose(0, 1))
+        return output.transpose(0, 1), state
+
+
+_SHARED = """
+    Arguments, keys and modes are those of ``torchrl.modules.GRUModule``, whose tensordicts have one entry of state.
+
+    Args:
+        input_size: numbers in a value, I.
+        hidden_size: hidden units of the controller, H.
+        output_size: numbers in an output, O. Without it the output is [h ; r], H + R·W wide.
+        memory_size: words in each environment's memory, N.
+        in_key: key of the value, (\\*batch, I). The handle's is then "recurrent_state".
+        in_keys: in its place, keys of the value and of the handle, and at will "is_init".
+        out_key: key of the output, (\\*batch, O). The next handle's is then ("next", "recurrent_state").
+        out_keys: in its place, keys of the output and of the next handle.
+        device: of the parameters. Work is done on the CPU wherever they are.
+        default_recurrent_mode: whether a call runs whole sequences where ``torchrl.modules.set_recurrent_mode`` says
+            nothing.
+        snapshot_interval: a snapshot is made every so many steps, beside those that begin pieces.
+        num_snapshots: snapshots that are kept; the least recently used are dropped.
+        num_streams: batches of environments whose states are kept, as those of a collector and of an evaluation; the
+            least recently used are dropped.
+        {lower}: a :class:`sparsam.torch.{name}` to be used, in the place of all sizes and options.
+        options: all others of :class:`sparsam.torch.{name}`.
+
+    What stands in the tensordict is a handle, an int64 for each environment; 0 is a new one, which is what the primer
+    fills in. A snapshot of a batch is made before its first step after a call in recurrent mode, and costs what was
+    written to the memories of its rows since their episodes began; a sequence that is run from it copies it once more.
+    With k epochs of m minibatches that is one copy of all rows for the piece and one for each epoch. A handle whose
+    state is not held raises a ``RuntimeError`` that says what to do; nothing goes on with zeros in silence.
+
+    Copies of the module (``copy.deepcopy``) share the states it holds; pickles, as in other processes, have none.
+
+    Raises:
+        ValueError: keys, sizes or numbers that do not fit.
+"""
+
+
+class SAMModule(_Module):
+    __doc__ = (
+        ":class:`sparsam.torch.SAM` as a recurrent module of TorchRL.\n" + _SHARED.format(name="SAM", lower="sam")
+    )
+
+    def __init__(
+        self,
+        input_size: int | None = None,
+        hidden_size: int | None = None,
+        output_size: int | None = None,
+        memory_size: int = 1_000_000,
+        *,
+        in_key: Any = None,
+        in_keys: Iterable[Any] | None = None,
+        out_key: Any = None,
+        out_keys: Iterable[Any] | None = None,
+        device: torch.device | str | None = None,
+        sam: SAM | None = None,
+        default_recurrent_mode: bool | None = None,
+        snapshot_interval: int | None = None,
+        num_snapshots: int = 4,
+        num_streams: int = 4,
+        **options: Any,
+    ) -> None:
+        sizes = (input_size, hidden_size, output_size)
+        network = _network(SAM, sam, sizes, memory_size, device, options)
+        super().__init__(
+            network,
+            in_key,
+            in_keys,
+            out_key,
+            out_keys,
+            default_recurrent_mode,
+            snapshot_interval,
+            num_snapshots,
+            num_streams,
+        )
+
+
+class SDNCModule(_Module):
+    __doc__ = (
+        ":class:`sparsam.torch.SDNC` as a recurrent module of TorchRL.\n" + _SHARED.format(name="SDNC", lower="sdnc")
+    )
+
+    def __init__(
+        self,
+        input_size: int | None = None,
+        hidden_size: int | None = None,
+        output_size: int | None = None,
+        memory_size: int = 1_000_000,
+        *,
+        in_key: Any = None,
+        in_keys: Iterable[Any] | None = None,
+        out_key: Any = None,
+        out_keys: Iterable[Any] | None = None,
+        device: torch.device | str | None = None,
+        sdnc: SDNC | None = None,
+        default_recurrent_mode: bool | None = None,
+        snapshot_interval: int | None = None,
+        num_snapshots: int = 4,
+        num_streams: int = 4,
+        **options: Any,
+    ) -> None:
+        sizes = (input_size, hidden_size, output_size)
+        network = _network(SDNC, sdnc, sizes, memory_size, device, options)
+        super().__init__(
+            network,
+            in_key,
+            in_keys,
+            out_key,
+            out_keys,
+            default_recurrent_mode,
+            snapshot_interval,
+            num_snapshots,
+            num_streams,
+        )
+
+
+def _network(
+    kind: type[SAM] | type[SDNC],
+    given: _Recurrent | None,
+    sizes: tuple[int | None, int | None, int | None],
+    memory_size: int,
+    device: torch.device | str | None,
+    options: dict[str, Any],
+) -> _Recurrent:
+    """The network that was given, or one of the sizes that were."""
+    name = kind.__name__
+    input_size, hidden_size, output_size = sizes
+    if given is None:
+        if input_size is None or hidden_size is None:
+            raise ValueError(f"{name}Module needs input_size and hidden_size, or a network as {name.lower()}=")
+        return kind(input_size, hidden_size, output_size, memory_size, device=device, **options)
+    if not isinstance(given, kind):
+        raise TypeError(f"{name.lower()} is a {type(given).__name__}, where sparsam.torch.{name} was expected")
+    if any(size is not None for size in sizes) or options:
+        raise ValueError(f"{name.lower()} was given with sizes or options, which it has of its own")
+    return given
