@@ -176,7 +176,7 @@ class TorchLayer(nn.Module):
         outputs = []
         for first, end in itertools.pairwise(cuts):
             state = state.masked_fill(starts[first].unsqueeze(1), 0)
-            held = tuple(state.split(1)) if isinstance(self.layer, nn.LSTM) else state
+            held = state.chunk(2) if isinstance(self.layer, nn.LSTM) else state
             output, held = self.layer(input[first:end], held)
             state = torch.cat(held) if isinstance(held, tuple) else held
             outputs.append(output)
@@ -222,9 +222,7 @@ class Trainer:
         torch.manual_seed(options.seed)
         self.options = options
         self.environments = environments(options.task, options.difficulty, options.rows, options.seed)
-        self.agent = Agent(
-            options.memory, self.environments.num_observations, self.environments.num_actions, options
-        )
+        self.agent = Agent(options.memory, self.environments.num_observations, self.environments.num_actions, options)
         self.optimiser = torch.optim.Adam(self.agent.parameters(), lr=options.learning_rate, eps=1e-5)
         self.clip = AdaptiveClip()
         self.state: Any = None
@@ -235,7 +233,7 @@ class Trainer:
         self.episodes: list[tuple[int, float]] = []
 
     def rollout(self) -> tuple[Any, dict[str, Tensor]]:
-        """The state before it, and what happened in it, (T, B)."""
+        """The state before it, and what happened in it, (T, B, …)."""
         start = None if self.state is None else select(self.state, torch.arange(self.options.rows))
         told: dict[str, list[Tensor]] = {
             name: [] for name in ("seen", "starts", "actions", "log_probability", "value", "reward", "ended")
@@ -243,13 +241,13 @@ class Trainer:
         with torch.no_grad():
             for _ in range(self.options.length):
                 logits, value, self.state = self.agent(self.seen.unsqueeze(0), self.state, self.starts.unsqueeze(0))
-                choice = torch.distributions.Categorical(logits=logits[0])
-                actions = choice.sample()
-                seen, rewards, ended = self.environments.step(actions.numpy())
+                logarithms = logits[0].log_softmax(-1)
+                actions = logarithms.exp().multinomial(1)
+                seen, rewards, ended = self.environments.step(actions.squeeze(1).numpy())
                 told["seen"].append(self.seen)
                 told["starts"].append(self.starts)
                 told["actions"].append(actions)
-                told["log_probability"].append(choice.log_prob(actions))
+                told["log_probability"].append(logarithms.gather(1, actions))
                 told["value"].append(value[0])
                 told["reward"].append(torch.from_numpy(rewards).float())
                 told["ended"].append(torch.from_numpy(ended))
@@ -286,12 +284,13 @@ class Trainer:
                 part = {name: values[:, rows] for name, values in steps.items()}
                 state = None if start is None else select(start, rows)
                 logits, value, _ = self.agent(part["seen"], state, part["starts"])
-                choice = torch.distributions.Categorical(logits=logits)
-                ratio = (choice.log_prob(part["actions"]) - part["log_probability"]).exp()
+                logarithms = logits.log_softmax(-1)
+                entropy = -(logarithms.exp() * logarithms).sum(-1).mean()
+                ratio = (logarithms.gather(2, part["actions"]) - part["log_probability"]).exp().squeeze(-1)
                 advantage = (part["advantage"] - part["advantage"].mean()) / (part["advantage"].std() + 1e-8)
                 clipped = ratio.clamp(1 - options.clip, 1 + options.clip)
                 surrogate = torch.minimum(ratio * advantage, clipped * advantage).mean()
-                loss = F.mse_loss(value, part["wanted"]) / 2 - surrogate - options.entropy * choice.entropy().mean()
+                loss = F.mse_loss(value, part["wanted"]) / 2 - surrogate - options.entropy * entropy
                 self.optimiser.zero_grad()
                 torch.autograd.backward(loss)
                 self.clip(self.agent.parameters())
@@ -316,9 +315,11 @@ class Trainer:
         save()
 
     def mean_return(self, share: float) -> float:
-        """Of the episodes that ended in the latest steps, this share of all taken."""
-        totals = [total for step, total in self.episodes if step > (1 - share) * self.steps]
-        return float(np.mean(totals)) if totals else float("nan")
+        """Of the episodes that ended in the latest steps, this share of all taken, and of the latest of all rows at
+        least; 0 while none has ended."""
+        late = sum(step > (1 - share) * self.steps for step, _ in self.episodes)
+        totals = [total for _, total in self.episodes[-max(late, self.options.rows) :]]
+        return float(np.mean(totals)) if totals else 0.0
 
     def curve(self) -> list[tuple[int, float]]:
         """The mean return of the episodes that ended in each twentieth of the steps."""
@@ -377,7 +378,9 @@ def walk(agent: Agent, length: int, episodes: int, seed: int, chunk: int = 2000)
             steps = int(min(chunk, ahead.min())) if (maze.place[walking] > 0).all() else 1
             steps = max(steps, 1)
             seen = torch.from_numpy(maze.seen()).expand(steps, -1, -1)
-            logits, _, state = agent(seen, state, starts.expand(steps, -1) if taken == 0 else starts.new_zeros(steps, episodes))
+            logits, _, state = agent(
+                seen, state, starts.expand(steps, -1) if taken == 0 else starts.new_zeros(steps, episodes)
+            )
             actions = logits.argmax(-1).numpy()
             forward = actions == TMaze.FORWARD
             deciding = walking & (maze.place == length)

@@ -152,8 +152,8 @@ class _States:
         if len(origins) > 1:
             if len({name for name, _ in origins}) == 1:
                 raise RuntimeError(
-                    f"{self.kind} was given several steps of one environment to take as one: run sequences, as GAE does, "
-                    "under torchrl.modules.set_recurrent_mode(True)"
+                    f"{self.kind} was given several steps of one environment to take as one: run sequences, as GAE "
+                    "does, under torchrl.modules.set_recurrent_mode(True)"
                 )
             raise RuntimeError(
                 f"{self.kind} was given environments that have not gone on together until now: step those of one "
@@ -275,7 +275,9 @@ class _Module(TensorDictModuleBase):  # type: ignore[misc]
         if len(read) != 3 or read[2] != "is_init":
             raise ValueError(f"in_keys is {read}, where the keys of the value and of the handle were expected")
         if len(written) != 2:
-            raise ValueError(f"out_keys is {written}, where the keys of the output and of the next handle were expected")
+            raise ValueError(
+                f"out_keys is {written}, where the keys of the output and of the next handle were expected"
+            )
         for name, number, least in (
             ("snapshot_interval", 1 if snapshot_interval is None else snapshot_interval, 1),
             ("num_snapshots", num_snapshots, 0),
@@ -311,9 +313,7 @@ class _Module(TensorDictModuleBase):  # type: ignore[misc]
                 f"a primer needs out_keys[1] to be ('next', in_keys[1]), where in_keys is {self.in_keys} and out_keys "
                 f"is {self.out_keys}"
             )
-        return TensorDictPrimer(
-            {key: Unbounded(shape=(1,), dtype=torch.int64)}, default_value=NEW, expand_specs=True
-        )
+        return TensorDictPrimer({key: Unbounded(shape=(1,), dtype=torch.int64)}, default_value=NEW, expand_specs=True)
 
     @dispatch  # type: ignore[untyped-decorator]
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
@@ -338,8 +338,8 @@ class _Module(TensorDictModuleBase):  # type: ignore[misc]
         if self.recurrent_mode:
             if not shape:
                 raise ValueError(
-                    f"{self._states.kind} in recurrent mode needs a tensordict whose last dimension is time, and this one "
-                    "has none"
+                    f"{self._states.kind} in recurrent mode needs a tensordict whose last dimension is time, and this "
+                    "one has none"
                 )
             steps = shape[-1]
             value = value.reshape(-1, steps, value.shape[-1]).transpose(0, 1)
@@ -373,11 +373,12 @@ class _Module(TensorDictModuleBase):  # type: ignore[misc]
 
     def _run(self, value: Tensor, state: State | None, starts: Tensor) -> tuple[Tensor, State]:
         """Runs a sequence (T, B, I)."""
-        network: _Recurrent = self.get_submodule(self._network_name)  # type: ignore[assignment]
-        if not network.batch_first:
-            return network(value, state, starts=starts)  # type: ignore[no-any-return]
-        output, state = network(value.transpose(0, 1), state, starts=starts.transpose(0, 1))
-        return output.transpose(0, 1), state
+        network: _Recurrent = self.get_submodule(self._network_name)
+        if network.batch_first:
+            output, after = network(value.transpose(0, 1), state, starts=starts.transpose(0, 1))
+            return output.transpose(0, 1), after
+        output, after = network(value, state, starts=starts)
+        return output, after
 
 
 _SHARED = """
@@ -416,9 +417,7 @@ _SHARED = """
 
 
 class SAMModule(_Module):
-    __doc__ = (
-        ":class:`sparsam.torch.SAM` as a recurrent module of TorchRL.\n" + _SHARED.format(name="SAM", lower="sam")
-    )
+    __doc__ = ":class:`sparsam.torch.SAM` as a recurrent module of TorchRL.\n" + _SHARED.format(name="SAM", lower="sam")
 
     def __init__(
         self,
@@ -455,8 +454,8 @@ class SAMModule(_Module):
 
 
 class SDNCModule(_Module):
-    __doc__ = (
-        ":class:`sparsam.torch.SDNC` as a recurrent module of TorchRL.\n" + _SHARED.format(name="SDNC", lower="sdnc")
+    __doc__ = ":class:`sparsam.torch.SDNC` as a recurrent module of TorchRL.\n" + _SHARED.format(
+        name="SDNC", lower="sdnc"
     )
 
     def __init__(
