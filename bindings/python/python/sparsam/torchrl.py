@@ -45,7 +45,7 @@ from torch import Tensor
 from torchrl.modules import recurrent_mode
 
 from sparsam._core import State
-from sparsam.torch import SAM, SDNC, _Recurrent
+from sparsam.torch import SAM, SDNC, _Recurrent, _refuse_tracing
 
 __all__ = ["SAMModule", "SDNCModule"]
 
@@ -150,7 +150,7 @@ class _States:
             return self._keep(_Stream(None, rows, self.replays))
         origins = {origin for _, _, origin in named}
         if len(origins) > 1:
-            if len({name for name, _ in origins}) == 1:
+            if len({name for name, _ in origins}) < len(origins):
                 raise RuntimeError(
                     f"{self.kind} was given several steps of one environment to take as one: run sequences, as GAE "
                     "does, under torchrl.modules.set_recurrent_mode(True)"
@@ -213,14 +213,17 @@ class _States:
                 f"latest num_snapshots={self.num_snapshots} are kept), and for GAE say shifted=True"
             )
         return RuntimeError(
-            f"{self.kind} does not hold the state that this handle names: the latest num_streams={self.num_streams} "
-            f"streams and num_snapshots={self.num_snapshots} snapshots are held, in the process that took the steps; "
+            f"{self.kind} does not hold the state that this handle names: num_streams={self.num_streams} streams and "
+            f"num_snapshots={self.num_snapshots} snapshots are held, in the process that took the steps; "
             "raise these, collect in the same process, or begin pieces where is_init is true"
         )
 
     def _keep(self, stream: _Stream) -> _Stream:
+        """Keeps a stream that begins. If there are enough, the one used before the latest makes room: where one
+        environment is evaluated for many episodes and another one waits, it is the episode before, and where two take
+        turns, the former episode of the one whose turn it is."""
         while len(self.streams) >= self.num_streams:
-            self.streams.popitem(last=False)
+            del self.streams[list(self.streams)[max(len(self.streams) - 2, 0)]]
         self.streams[stream.name] = stream
         return stream
 
@@ -327,6 +330,7 @@ class _Module(TensorDictModuleBase):  # type: ignore[misc]
             KeyError: there is no value, or no ``is_init``.
             RuntimeError: a handle names a state that is not held, or is missing in the middle of an episode.
         """
+        _refuse_tracing()
         value_key, handle_key, start_key = self.in_keys
         value, handles = tensordict.get(value_key), tensordict.get(handle_key, None)
         starts = tensordict.get(start_key, None)
@@ -398,8 +402,9 @@ _SHARED = """
             nothing.
         snapshot_interval: a snapshot is made every so many steps, beside those that begin pieces.
         num_snapshots: snapshots that are kept; the least recently used are dropped.
-        num_streams: batches of environments whose states are kept, as those of a collector and of an evaluation; the
-            least recently used are dropped.
+        num_streams: batches of environments whose states are kept, as those of a collector and of an evaluation. One
+            begins where all environments of a call begin an episode; of too many, the one used before the latest is
+            dropped, so that what waits during an evaluation stays.
         {lower}: a :class:`sparsam.torch.{name}` to be used, in the place of all sizes and options.
         options: all others of :class:`sparsam.torch.{name}`.
 

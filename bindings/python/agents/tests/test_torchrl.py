@@ -1,0 +1,331 @@
+"""SAMModule and SDNCModule beside TorchRL's own recurrent modules, in its environments, collectors and losses."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from counting import Counting
+from sparsam.torch import SAM, SDNC
+from sparsam.torchrl import SAMModule, SDNCModule
+from tensordict import TensorDict
+from tensordict.nn import TensorDictModule, TensorDictSequential
+from torch import Tensor, nn
+from torchrl.collectors import Collector
+from torchrl.envs import GymWrapper, InitTracker, SerialEnv, TransformedEnv
+from torchrl.modules import (
+    GRUModule,
+    LSTMModule,
+    OneHotCategorical,
+    ProbabilisticActor,
+    ValueOperator,
+    set_recurrent_mode,
+)
+from torchrl.modules.utils import get_primers_from_module
+from torchrl.objectives import ClipPPOLoss
+from torchrl.objectives.value import GAE
+
+LENGTHS = [(3, 5, 2), (4, 1, 6), (7, 2)]
+HANDLE = "recurrent_state"
+
+
+def network(kind: Any = SAM) -> Any:
+    torch.manual_seed(0)
+    return kind(2, 6, memory_size=40, word_size=4, num_heads=2)
+
+
+def module(kind: Any = SAMModule, **options: Any) -> Any:
+    given = {"sam": network(SAM)} if kind is SAMModule else {"sdnc": network(SDNC)}
+    return kind(in_key="observation", out_key="features", **given, **options)
+
+
+def environment(*transforms: Any) -> Any:
+    makers = [lambda of=of: GymWrapper(Counting(of)) for of in LENGTHS]
+    env = TransformedEnv(SerialEnv(3, makers), InitTracker())
+    for transform in transforms:
+        env = env.append_transform(transform)
+    return env
+
+
+def policy(recurrent: Any) -> Any:
+    width = 14 if isinstance(recurrent, (SAMModule, SDNCModule)) else 6
+    head = TensorDictModule(nn.Linear(width, 3), in_keys=["features"], out_keys=["logits"])
+    return ProbabilisticActor(
+        TensorDictSequential(recurrent, head),
+        in_keys=["logits"],
+        out_keys=["action"],
+        distribution_class=OneHotCategorical,
+        return_log_prob=True,
+    )
+
+
+def pieces(recurrent: Any, length: int, count: int) -> Any:
+    """A collector's pieces, (3, length) each."""
+    actor = policy(recurrent)
+    env = environment(get_primers_from_module(actor))
+    return Collector(env, actor, frames_per_batch=3 * length, total_frames=3 * length * count)
+
+
+def manually(data: Any, state: Any = None, kind: Any = SAM) -> tuple[Tensor, Any]:
+    """What the network gives if it is called by hand."""
+    model = network(kind)
+    starts = data["is_init"].squeeze(-1).transpose(0, 1)
+    with torch.no_grad():
+        output, state = model(data["observation"].transpose(0, 1), state, starts=starts)
+    return output.transpose(0, 1), state
+
+
+def test_keys_are_those_of_the_gru() -> None:
+    ours, theirs = module(), GRUModule(2, 6, in_key="observation", out_key="features")
+    assert (ours.in_keys, ours.out_keys) == (theirs.in_keys, theirs.out_keys)
+    assert ours.DEFAULT_IN_KEYS == theirs.DEFAULT_IN_KEYS
+    keys: dict[str, Any] = {"in_keys": ["x", ("a", "state")], "out_keys": ["y", ("next", "a", "state")]}
+    ours, theirs = SAMModule(2, 6, **keys), GRUModule(2, 6, **keys)
+    assert (ours.in_keys, ours.out_keys) == (theirs.in_keys, theirs.out_keys)
+    for kind in (SAMModule, GRUModule):
+        assert list(kind(2, 6, **keys).make_tensordict_primer().primers.keys(True, True)) == [("a", "state")]
+        assert not kind(2, 6, **keys).recurrent_mode
+        assert kind(2, 6, default_recurrent_mode=True, **keys).recurrent_mode
+        with set_recurrent_mode(True):
+            assert kind(2, 6, **keys).recurrent_mode
+        with pytest.raises(RuntimeError):
+            kind(2, 6, in_keys=["x", "state"], out_keys=["y", "state"]).make_tensordict_primer()
+        for wrong in (
+            {"in_key": "x", "in_keys": ["x", "s"], "out_key": "y"},
+            {"in_key": "x"},
+            {"in_keys": ["x"], "out_key": "y"},
+            {"in_key": "x", "out_keys": ["y"]},
+        ):
+            with pytest.raises(ValueError, match="key"):
+                kind(2, 6, **wrong)
+
+
+@pytest.mark.parametrize("kind", [SAMModule, SDNCModule])
+def test_a_rollout_is_what_calls_by_hand_give(kind: Any) -> None:
+    recurrent = module(kind)
+    actor = policy(recurrent)
+    env = environment(recurrent.make_tensordict_primer())
+    with torch.no_grad():
+        data = env.rollout(24, actor, break_when_any_done=False)
+    starts = data["is_init"].squeeze(-1)
+    assert torch.equal(starts, data["observation"][..., 0] == 0)
+    assert starts.sum() > 12
+    # The primer's zeros stand where episodes begin, and each handle is that of the step before elsewhere.
+    assert torch.equal(data[HANDLE].squeeze(-1) == 0, starts)
+    assert torch.equal(data[HANDLE][:, 1:][~starts[:, 1:]], data["next", HANDLE][:, :-1][~starts[:, 1:]])
+    expected, state = None, None
+    model, outputs = network(SAM if kind is SAMModule else SDNC), []
+    with torch.no_grad():
+        for t in range(24):
+            one = data["observation"][:, t].unsqueeze(0)
+            expected, state = model(one, state, starts=starts[:, t].unsqueeze(0))
+            outputs.append(expected[0])
+    assert torch.equal(torch.stack(outputs, 1), data["features"])
+    # As one sequence: the network's call by hand to the bit, and the steps to rounding.
+    with torch.no_grad(), set_recurrent_mode(True):
+        replayed = recurrent(data.clone())
+    assert torch.equal(replayed["features"], manually(data, kind=SAM if kind is SAMModule else SDNC)[0])
+    torch.testing.assert_close(replayed["features"], data["features"])
+    assert torch.equal(replayed["next", HANDLE], data["next", HANDLE])
+
+
+def test_pieces_go_on_from_their_snapshots() -> None:
+    recurrent, state, started = module(), None, False
+    for data in pieces(recurrent, 8, 4):
+        before = copy.deepcopy(state)
+        expected, state = manually(data, state)
+        torch.testing.assert_close(data["features"], expected)
+        started = started or not data["is_init"][:, 0].any()
+        for _ in range(2):
+            for rows in ([0, 1, 2], [2, 0], [1]):
+                with set_recurrent_mode(True):
+                    part = recurrent(data[rows].clone())
+                torch.testing.assert_close(part["features"], expected[rows])
+                recurrent.zero_grad()
+                part["features"].sum().backward()
+        # Gradients are those of the call by hand, whose state before the piece is the same.
+        gradients = [parameter.grad.clone() for parameter in recurrent.parameters()]
+        model, one = network(), data[[1]]
+        starts = one["is_init"].squeeze(-1).transpose(0, 1)
+        first = None if before is None else before.select([1])
+        model(one["observation"].transpose(0, 1), first, starts=starts)[0].sum().backward()
+        torch.testing.assert_close(gradients, [parameter.grad for parameter in model.parameters()])
+    assert started
+    assert len(recurrent._states.snapshots) <= 4
+
+
+def test_snapshots_between_and_forks() -> None:
+    recurrent = module(snapshot_interval=4, num_snapshots=8)
+    env = environment(recurrent.make_tensordict_primer())
+    with torch.no_grad():
+        data = env.rollout(16, policy(recurrent), break_when_any_done=False)
+        expected, _ = manually(data)
+        for first in (4, 8, 12):
+            with set_recurrent_mode(True):
+                part = recurrent(data[:, first:].clone())
+            torch.testing.assert_close(part["features"], expected[:, first:])
+        # Pieces that begin at different steps, and rows that begin an episode beside others, in one call.
+        mixed = torch.cat([data[:, 4:8], data[:, 8:12], data[:, :4]])
+        with set_recurrent_mode(True):
+            part = recurrent(mixed.clone())
+        torch.testing.assert_close(part["features"], torch.cat([expected[:, 4:8], expected[:, 8:12], expected[:, :4]]))
+        with set_recurrent_mode(True), pytest.raises(RuntimeError, match=r"no snapshot from step 5 .* shifted=True"):
+            recurrent(data[:, 5:].clone())
+        # Step by step from a snapshot: another stream, and the first one goes on as well.
+        again = recurrent(data[:, 8].clone())
+        torch.testing.assert_close(again["features"], data["features"][:, 8])
+        assert not torch.equal(again["next", HANDLE], data["next", HANDLE][:, 8])
+        with pytest.raises(RuntimeError, match="no snapshot from step 9"):
+            recurrent(data[:, 9].clone())
+        some = recurrent(data[[2, 0], 8].clone())
+        torch.testing.assert_close(some["features"], data["features"][[2, 0], 8])
+
+
+def test_nothing_is_zero_in_silence() -> None:
+    recurrent = module()
+    # Without the primer TorchRL's module starts from zero at every step; ours says so at the second.
+    theirs = LSTMModule(2, 6, in_key="observation", out_key="features")
+    data = environment().rollout(6, policy(theirs), break_when_any_done=False)
+    assert "recurrent_state_h" not in data
+    alone = theirs.lstm(data["observation"].reshape(-1, 1, 2))[0].reshape(3, 6, 6)
+    torch.testing.assert_close(data["features"], alone)
+    with pytest.raises(RuntimeError, match="make_tensordict_primer"):
+        environment().rollout(6, policy(recurrent), break_when_any_done=False)
+    one = TensorDict({"observation": torch.zeros(3, 2), "is_init": torch.ones(3, 1).bool()}, [3])
+    with pytest.raises(KeyError, match=r"InitTracker"):
+        recurrent(one.exclude("is_init"))
+    first = recurrent(one.clone())
+    later = one.clone().set(HANDLE, first["next", HANDLE]).set("is_init", torch.zeros(3, 1).bool())
+    second = recurrent(later.clone())
+    with pytest.raises(RuntimeError, match="no snapshot from step 1"):
+        recurrent(later.clone())
+    with set_recurrent_mode(True):
+        kept = recurrent(one.unsqueeze(1))
+    with pytest.raises(RuntimeError, match="recurrent mode wrote"):
+        recurrent(later.clone().set(HANDLE, kept["next", HANDLE][:, 0]))
+    old = one.clone().set(HANDLE, recurrent(one.clone())["next", HANDLE]).set("is_init", torch.zeros(3, 1).bool())
+    for _ in range(9):
+        recurrent(one.clone())
+    # What waits stays; of what comes and goes the latest do.
+    recurrent(later.clone().set(HANDLE, second["next", HANDLE]))
+    with pytest.raises(RuntimeError, match=r"does not hold the state .*num_streams=4"):
+        recurrent(old)
+    both = torch.cat([recurrent(one.clone())["next", HANDLE][:1], recurrent(one.clone())["next", HANDLE][1:]])
+    with pytest.raises(RuntimeError, match="not gone on together"):
+        recurrent(later.clone().set(HANDLE, both))
+    with set_recurrent_mode(True), pytest.raises(ValueError, match="last dimension is time"):
+        recurrent(one[0].clone())
+
+
+def test_copies_share_states_and_pickles_have_none() -> None:
+    recurrent = module()
+    one = TensorDict({"observation": torch.randn(3, 2), "is_init": torch.ones(3, 1).bool()}, [3])
+    handles = recurrent(one.clone())["next", HANDLE]
+    later = one.clone().set(HANDLE, handles).set("is_init", torch.zeros(3, 1).bool())
+    with pytest.raises(RuntimeError, match="in the process that took the steps"):
+        pickle.loads(pickle.dumps(recurrent))(later.clone())
+    assert copy.deepcopy(recurrent)(later.clone())["next", HANDLE].shape == (3, 1)
+
+
+def test_without_batch_first_or_with_it() -> None:
+    data = environment(module().make_tensordict_primer()).rollout(6, policy(module()), break_when_any_done=False)
+    first = network()
+    first.batch_first = True
+    with torch.no_grad(), set_recurrent_mode(True):
+        features = [
+            SAMModule(sam=sam, in_key="observation", out_key="f")(data.clone())["f"] for sam in (network(), first)
+        ]
+    assert torch.equal(*features)
+
+
+@pytest.mark.parametrize("kind", [SAMModule, SDNCModule])
+def test_ppo_learns(kind: Any) -> None:
+    """The number of steps in the episode is wanted, modulo 3; 1 in 3 is right by chance."""
+    recurrent = module(kind)
+    actor = policy(recurrent)
+    critic = TensorDictSequential(recurrent, ValueOperator(nn.Linear(14, 1), in_keys=["features"]))
+    loss = ClipPPOLoss(actor, critic, entropy_coeff=0.001)
+    advantages = GAE(gamma=0.0, lmbda=0.0, value_network=critic, shifted=True)
+    optimiser = torch.optim.Adam(loss.parameters(), lr=2e-2)
+    rewards = []
+    env = environment(get_primers_from_module(actor))
+    for data in Collector(env, actor, frames_per_batch=96, total_frames=96 * 20):
+        right = data["action"].argmax(-1) == (data["observation"][..., 0].long() % 3)
+        data["next", "reward"] = right.float().unsqueeze(-1)
+        rewards.append(float(right.float().mean()))
+        for _ in range(3):
+            # GAE is called in no mode of its own.
+            with torch.no_grad(), set_recurrent_mode(True):
+                advantages(data)
+            for rows in torch.randperm(3).split(2):
+                told = loss(data[rows])
+                total = told["loss_objective"] + told["loss_critic"] + told["loss_entropy"]
+                optimiser.zero_grad()
+                total.backward()
+                optimiser.step()
+    assert sum(rewards[:2]) / 2 < 0.6
+    assert sum(rewards[-3:]) / 3 > 0.8
+    with torch.no_grad(), pytest.raises(RuntimeError, match="set_recurrent_mode"):
+        advantages(data)
+    # Values of pieces that are not shifted begin with states after a first step, and are run under vmap.
+    plain = GAE(gamma=0.9, lmbda=0.9, value_network=critic)
+    with torch.no_grad(), set_recurrent_mode(True), pytest.raises(RuntimeError, match="vmap"):
+        plain(data)
+
+
+def test_what_torchrl_does_at_a_start_within_a_piece() -> None:
+    """In recurrent mode its modules go on from the state stored at that step, where ours and its own steps start anew;
+    next states are zero but for a piece's last step."""
+    theirs = LSTMModule(2, 6, in_key="observation", out_key="features")
+    starts = torch.zeros(1, 6, 1).bool()
+    starts[0, 3] = True
+    stored = torch.randn(1, 6, 1, 6)
+    data = TensorDict(
+        {
+            "observation": torch.randn(1, 6, 2),
+            "is_init": starts,
+            "recurrent_state_h": stored,
+            "recurrent_state_c": stored,
+        },
+        [1, 6],
+    )
+    with set_recurrent_mode(True), torch.no_grad():
+        found = theirs(data.clone())
+        held = stored[0, 3].unsqueeze(0)
+        expected, _ = theirs.lstm(data["observation"][:, 3:], (held, held))
+    torch.testing.assert_close(found["features"][:, 3:], expected)
+    after = found["next", "recurrent_state_h"][0, :, 0]
+    assert (after[[0, 1, 3, 4]] == 0).all()
+    assert (after[[2, 5]] != 0).all()
+    with torch.no_grad():
+        stepped = theirs(data[:, 3].clone())
+        torch.testing.assert_close(stepped["features"], theirs.lstm(data["observation"][:, 3:4])[0][:, 0])
+
+
+def test_without_torchrl_the_import_says_what_is_missing() -> None:
+    for missing in ("torchrl", "tensordict"):
+        text = f"import sys; sys.modules['{missing}'] = None; import sparsam.torchrl"
+        result = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+        last = result.stderr.strip().splitlines()[-1]
+        assert (
+            last == f"ModuleNotFoundError: sparsam.torchrl needs {missing}, which is not installed: pip install torchrl"
+        )
+
+
+def test_arguments_that_do_not_fit() -> None:
+    keys = {"in_key": "x", "out_key": "y"}
+    cases: list[tuple[type[Exception], str, dict[str, Any]]] = [
+        (ValueError, "SAMModule needs input_size and hidden_size", {}),
+        (ValueError, "sam was given with sizes", {"sam": network(), "input_size": 2}),
+        (TypeError, r"sam is a SDNC, where sparsam\.torch\.SAM was expected", {"sam": network(SDNC)}),
+        (ValueError, "num_streams is 0", {"sam": network(), "num_streams": 0}),
+        (ValueError, "snapshot_interval is 0", {"sam": network(), "snapshot_interval": 0}),
+    ]
+    for kind, sentence, options in cases:
+        with pytest.raises(kind, match=sentence):
+            SAMModule(**keys, **options)
