@@ -71,7 +71,7 @@ def test_an_epoch_begins_with_what_the_rollout_did(ppo: Any, memory: str) -> Non
     trainer = ppo.Trainer(options(ppo, memory=memory))
     trainer.environments = ppo.TMaze(8, 1, longest=6, limit=10)
     # Where all of a corridor looks alike, links of equal weight are chosen by what rounding leaves of them.
-    close = {"rtol": 0, "atol": 0.02 if memory == "sdnc" else 1e-5}
+    close: dict[str, Any] = {"rtol": 0, "atol": 0.02 if memory == "sdnc" else 1e-5}
     for _ in range(4):
         start, steps = trainer.rollout()
         rows = torch.tensor([5, 0, 2])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Counting(gymnasium.Env[NDArray[np.float32], int]):
+class Counting(gymnasium.Env[NDArray[np.float32], int]):  # type: ignore[misc]
     """Observations are [steps since the reset, the last action]; episodes last as long as ``lengths`` say, in turn."""
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)

@@ -35,7 +35,7 @@ def check(observations: list[Any], starts: list[Any]) -> None:
 
 
 def vector(mode: AutoresetMode) -> SyncVectorEnv:
-    return SyncVectorEnv([lambda of=of: Counting(of) for of in LENGTHS], autoreset_mode=mode)  # type: ignore[misc]
+    return SyncVectorEnv([lambda of=of: Counting(of) for of in LENGTHS], autoreset_mode=mode)
 
 
 def test_gymnasium_resets_in_the_call_after_the_last_one() -> None:

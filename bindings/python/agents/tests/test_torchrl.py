@@ -137,7 +137,7 @@ def test_a_rollout_is_what_calls_by_hand_give(kind: Any) -> None:
 def test_pieces_go_on_from_their_snapshots() -> None:
     recurrent, state, started = module(), None, False
     for data in pieces(recurrent, 8, 4):
-        before = copy.deepcopy(state)
+        before: Any = copy.deepcopy(state)
         expected, state = manually(data, state)
         torch.testing.assert_close(data["features"], expected)
         started = started or not data["is_init"][:, 0].any()
@@ -152,7 +152,7 @@ def test_pieces_go_on_from_their_snapshots() -> None:
         gradients = [parameter.grad.clone() for parameter in recurrent.parameters()]
         model, one = network(), data[[1]]
         starts = one["is_init"].squeeze(-1).transpose(0, 1)
-        first = None if before is None else before.select([1])
+        first: Any = None if before is None else before.select([1])
         model(one["observation"].transpose(0, 1), first, starts=starts)[0].sum().backward()
         torch.testing.assert_close(gradients, [parameter.grad for parameter in model.parameters()])
     assert started
@@ -262,7 +262,7 @@ def test_ppo_learns(kind: Any) -> None:
             # GAE is called in no mode of its own.
             with torch.no_grad(), set_recurrent_mode(True):
                 advantages(data)
-            for rows in torch.randperm(3).split(2):
+            for rows in torch.randperm(3).chunk(2):
                 told = loss(data[rows])
                 total = told["loss_objective"] + told["loss_critic"] + told["loss_entropy"]
                 optimiser.zero_grad()
@@ -318,7 +318,7 @@ def test_without_torchrl_the_import_says_what_is_missing() -> None:
 
 
 def test_arguments_that_do_not_fit() -> None:
-    keys = {"in_key": "x", "out_key": "y"}
+    keys: dict[str, Any] = {"in_key": "x", "out_key": "y"}
     cases: list[tuple[type[Exception], str, dict[str, Any]]] = [
         (ValueError, "SAMModule needs input_size and hidden_size", {}),
         (ValueError, "sam was given with sizes", {"sam": network(), "input_size": 2}),
