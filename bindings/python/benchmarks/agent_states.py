@@ -22,21 +22,22 @@ from sparsam.torchrl import SAMModule
 from tensordict import TensorDict
 
 
-def microseconds(of: Callable[[], Any], repeats: int) -> float:
-    """The median time of a call."""
-    times = []
+def microseconds(repeats: int, *calls: Callable[[], Any]) -> list[float]:
+    """The median times of calls, which take turns."""
+    times: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats):
-        began = time.perf_counter()
-        of()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times) * 1e6
+        for call, measured in zip(calls, times, strict=True):
+            began = time.perf_counter()
+            call()
+            measured.append(time.perf_counter() - began)
+    return [statistics.median(measured) * 1e6 for measured in times]
 
 
 def main() -> None:
     command = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_argument("--rows", type=int, default=16, help="environments")
-    command.add_argument("--steps", type=int, nargs="+", default=[100, 1000, 10_000], help="of the episode")
-    command.add_argument("--repeats", type=int, default=50)
+    command.add_argument("--steps", type=int, nargs="+", default=[100, 1000, 4000], help="of the episode")
+    command.add_argument("--repeats", type=int, default=20)
     options = command.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -45,35 +46,34 @@ def main() -> None:
     rows, new = options.rows, torch.zeros(options.rows, 1, dtype=torch.bool)
     handles = torch.zeros(rows, 1, dtype=torch.int64)
 
+    state: State | None = None
+
     def step() -> None:
         nonlocal handles
         given = {"observation": torch.randn(rows, 8), "is_init": new, "recurrent_state": handles}
         handles = recurrent(TensorDict(given, [rows]))["next", "recurrent_state"]
 
+    def by_hand() -> None:
+        nonlocal state
+        _, state = sam(torch.randn(1, rows, 8), state)
+
+    def copied() -> None:
+        assert state is not None
+        state.select(range(rows))
+
     print(f"{rows} environments, one thread.\n")
     print("| steps taken | µs a step by hand | through a tensordict | ms a snapshot | in steps | KiB of a state |")
     print("|" + "---|" * 6)
-    state: State | None = None
     taken = 0
     with torch.no_grad():
         for steps in sorted(options.steps):
             while taken < steps:
                 step()
-                _, state = sam(torch.randn(1, rows, 8), state)
+                by_hand()
                 taken += 1
-
-            def by_hand() -> None:
-                nonlocal state
-                _, state = sam(torch.randn(1, rows, 8), state)
-
-            def copied() -> None:
-                assert state is not None
-                state.select(range(rows))
-
-            hand, through = microseconds(by_hand, options.repeats), microseconds(step, options.repeats)
-            taken += options.repeats
             size = len(pickle.dumps(state)) / 1024 / rows
-            copy = microseconds(copied, 5)
+            hand, through, copy = microseconds(options.repeats, by_hand, step, copied)
+            taken += options.repeats
             print(f"| {steps:,} | {hand:.0f} | {through:.0f} | {copy / 1e3:.1f} | {copy / hand:.0f} | {size:,.0f} |")
 
 

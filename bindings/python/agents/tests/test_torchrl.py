@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import doctest
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sparsam.torchrl
 import torch
 from counting import Counting
 from sparsam.torch import SAM, SDNC
@@ -199,6 +202,8 @@ def test_nothing_is_zero_in_silence() -> None:
     one = TensorDict({"observation": torch.zeros(3, 2), "is_init": torch.ones(3, 1).bool()}, [3])
     with pytest.raises(KeyError, match=r"InitTracker"):
         recurrent(one.exclude("is_init"))
+    with pytest.raises(KeyError, match=r"needs the entry 'observation'"):
+        recurrent(one.exclude("observation"))
     first = recurrent(one.clone())
     later = one.clone().set(HANDLE, first["next", HANDLE]).set("is_init", torch.zeros(3, 1).bool())
     second = recurrent(later.clone())
@@ -315,6 +320,20 @@ def test_without_torchrl_the_import_says_what_is_missing() -> None:
         assert (
             last == f"ModuleNotFoundError: sparsam.torchrl needs {missing}, which is not installed: pip install torchrl"
         )
+
+
+def test_the_example_of_the_documentation_runs() -> None:
+    assert doctest.testmod(sparsam.torchrl) == doctest.TestResults(failed=0, attempted=9)
+
+
+def test_the_cost_of_a_handle_prints_a_table() -> None:
+    script = Path(__file__).parent.parent.parent / "benchmarks" / "agent_states.py"
+    command = [sys.executable, str(script), "--rows", "2", "--steps", "3", "6", "--repeats", "2"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    rows = [line.split("|")[1:-1] for line in result.stdout.splitlines() if line.startswith("|")][2:]
+    assert [row[0].strip() for row in rows] == ["3", "6"]
+    assert all(float(number) >= 0 for row in rows for number in row[1:])
 
 
 def test_arguments_that_do_not_fit() -> None:

@@ -198,19 +198,19 @@ class _States:
         stream = self.streams.get(origin[0])
         if stream is not None and stream.step == origin[1] and stream.state is not None:
             return stream.state, None
-        raise self._missing(1 if stream is None else origin[1], known=stream is not None)
+        if stream is None:
+            raise self._missing(origin[0])
+        raise RuntimeError(
+            f"{self.kind} has no snapshot from step {origin[1]} of this stream: begin pieces where is_init is true or "
+            "where one was made (at the first step after recurrent mode, or by snapshot_interval=, of which "
+            f"num_snapshots={self.num_snapshots} are kept), and for GAE say shifted=True"
+        )
 
-    def _missing(self, handle: int, known: bool = False) -> RuntimeError:
+    def _missing(self, handle: int) -> RuntimeError:
         if handle < 0:
             return RuntimeError(
                 f"{self.kind} was given a handle that recurrent mode wrote, which keeps no states: go on from the "
                 "tensordict that was stepped, or reset the environment"
-            )
-        if known:
-            return RuntimeError(
-                f"{self.kind} has no snapshot from step {handle} of this stream: begin pieces where is_init is true or "
-                "where one was made (at the first step after recurrent mode, or by snapshot_interval=, of which the "
-                f"latest num_snapshots={self.num_snapshots} are kept), and for GAE say shifted=True"
             )
         return RuntimeError(
             f"{self.kind} does not hold the state that this handle names: num_streams={self.num_streams} streams and "
@@ -331,9 +331,10 @@ class _Module(TensorDictModuleBase):  # type: ignore[misc]
             RuntimeError: a handle names a state that is not held, or is missing in the middle of an episode.
         """
         _refuse_tracing()
-        value_key, handle_key, start_key = self.in_keys
-        value, handles = tensordict.get(value_key), tensordict.get(handle_key, None)
-        starts = tensordict.get(start_key, None)
+        value_key = self.in_keys[0]
+        value, handles, starts = (tensordict.get(key, None) for key in self.in_keys)
+        if value is None:
+            raise KeyError(f"{self._states.kind} needs the entry {value_key!r}, its input")
         if starts is None:
             raise KeyError(
                 f"{self._states.kind} needs the entry 'is_init': append torchrl.envs.InitTracker() to the environment"
