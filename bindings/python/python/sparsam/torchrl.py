@@ -394,9 +394,9 @@ _SHARED = """
         hidden_size: hidden units of the controller, H.
         output_size: numbers in an output, O. Without it the output is [h ; r], H + R·W wide.
         memory_size: words in each environment's memory, N.
-        in_key: key of the value, (\\*batch, I). The handle's is then "recurrent_state".
+        in_key: key of the value, (…, I). The handle's is then "recurrent_state".
         in_keys: in its place, keys of the value and of the handle, and at will "is_init".
-        out_key: key of the output, (\\*batch, O). The next handle's is then ("next", "recurrent_state").
+        out_key: key of the output, (…, O). The next handle's is then ("next", "recurrent_state").
         out_keys: in its place, keys of the output and of the next handle.
         device: of the parameters. Work is done on the CPU wherever they are.
         default_recurrent_mode: whether a call runs whole sequences where ``torchrl.modules.set_recurrent_mode`` says
