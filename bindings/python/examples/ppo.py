@@ -199,7 +199,7 @@ class Agent(nn.Module):
         if memory in ("sam", "sdnc"):
             kind: Any = {"sam": SAM, "sdnc": SDNC}[memory]
             sizes = {name: getattr(options, name) for name in ("memory_size", "word_size", "num_heads", "num_reads")}
-            self.memory: nn.Module = kind(hidden, hidden, **sizes)
+            self.memory: nn.Module = kind(hidden, hidden, controller=options.controller, **sizes)
             width += options.num_heads * options.word_size
         else:
             self.memory = TorchLayer({"lstm": nn.LSTM, "gru": nn.GRU}[memory], hidden, hidden)
@@ -341,7 +341,7 @@ class Trainer:
         """Goes on from what :meth:`save` wrote."""
         kept = torch.load(path, weights_only=False)
         before, now = vars(kept["held"].pop("options")), vars(self.options)
-        changed = [name for name in RUN_OPTIONS if before[name] != now[name]]
+        changed = [name for name in RUN_OPTIONS if before.get(name, RUN_OPTIONS[name][0]) != now[name]]
         if changed:
             raise SystemExit(f"{path} is of a run with other options: {', '.join(changed)}")
         self.__dict__.update(kept["held"])
@@ -420,6 +420,7 @@ RUN_OPTIONS = {
     "clip": (0.2, "of the ratio of probabilities"),
     "entropy": (0.01, "weight of the entropy"),
     "hidden": (64, "hidden units"),
+    "controller": ("lstm", "of SAM and SDNC: lstm, gru or layer_norm_lstm"),
     "memory_size": (1024, "words"),
     "word_size": (16, "numbers in a word"),
     "num_heads": (2, "access heads"),
