@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "ppo.py"
+# The same for all, beside the example's defaults; the last three are for SAM and SDNC alone.
+SETTINGS = ["--learning-rate", "3e-3", "--controller", "gru", "--num-heads", "4", "--num-reads", "1"]
 TASKS = ("repeat-previous", "autoencode", "concentration", "count-recall")
 
 
@@ -33,9 +35,11 @@ def run(options: argparse.Namespace, task: str, memory: str, seed: int) -> str:
     name = f"{task}-{memory}-{seed}"
     result, checkpoint, log = (options.folder / f"{name}.{kind}" for kind in ("json", "pt", "log"))
     if result.exists():
-        return f"{name}: there"
+        told = json.loads(result.read_text())
+        same = (told["steps"], told["difficulty"]) == (options.steps, options.difficulty)
+        return f"{name}: there" if same else f"{name}: there with other steps or difficulty; name another folder"
     command = [sys.executable, str(EXAMPLE), "--task", task, "--memory", memory, "--seed", str(seed)]
-    command += ["--difficulty", options.difficulty, "--steps", str(options.steps), *options.options]
+    command += ["--difficulty", options.difficulty, "--steps", str(options.steps), *SETTINGS, *options.options]
     command += ["--checkpoint", str(checkpoint), "--output", str(result)]
     # Each run has one thread, beside the others.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -91,7 +95,7 @@ def main() -> None:
     command.add_argument("--memories", nargs="+", default=["sam", "lstm", "gru"])
     command.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     command.add_argument("--difficulty", default="easy", choices=["easy", "medium", "hard"])
-    command.add_argument("--steps", type=int, default=2_000_000)
+    command.add_argument("--steps", type=int, default=4_000_000)
     command.add_argument("--table", action="store_true", help="runs nothing")
     command.add_argument("options", nargs="*", help="for ppo.py, after --")
     options = command.parse_args()
