@@ -283,7 +283,10 @@ pub struct Inspect {
 
 /// A port to serve at.
 fn port(text: &str) -> Result<u16, String> {
-    text.parse().map_err(|_| "a port is a number up to 65535; the page is served at 127.0.0.1 and nowhere else".into())
+    text.parse().map_err(|_| {
+        "a port is a number up to 65535, at which 127.0.0.1 and nowhere else is served; the run goes before --serve"
+            .into()
+    })
 }
 
 /// Arguments of `sparsam compare`.

@@ -158,21 +158,23 @@ fn a_run_is_followed_from_before_it_begins_until_it_is_gone() {
 }
 
 #[test]
-fn ctrl_c_ends_it_at_once() {
+fn whoever_asks_ends_it_at_once_and_well() {
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Server::start(folder.path(), &["run", "--serve"]);
-    // One that is being waited for changes nothing.
-    let _waits = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-    send(&server.child, "-INT");
-    let sent = Instant::now();
-    let status = loop {
-        if let Some(status) = server.child.try_wait().unwrap() {
-            break status;
-        }
-        assert!(sent.elapsed() < Duration::from_secs(5), "it still ran");
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    assert_eq!(status.code(), Some(0));
+    for signal in ["-INT", "-TERM"] {
+        let mut server = Server::start(folder.path(), &["run", "--serve"]);
+        // One that is being waited for changes nothing.
+        let _waits = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        send(&server.child, signal);
+        let sent = Instant::now();
+        let status = loop {
+            if let Some(status) = server.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(sent.elapsed() < Duration::from_secs(5), "it still ran");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert_eq!(status.code(), Some(0), "{signal}");
+    }
 }
 
 #[test]
@@ -183,6 +185,7 @@ fn mistakes_are_named() {
     let port = server.port.to_string();
     is_mistake(folder, &["inspect", "run", "--serve", &port], &["port", &port, "is taken", "leave it out"]);
     is_mistake(folder, &["inspect", "run", "--serve", "0.0.0.0:80"], &["0.0.0.0:80", "127.0.0.1 and nowhere else"]);
+    is_mistake(folder, &["inspect", "--serve", "run"], &["'run'", "the run goes before --serve"]);
     is_mistake(folder, &["inspect", "run", "--serve", "--out", "a.html"], &["--serve", "--out"]);
     fs::write(folder.join("file"), "").unwrap();
     is_mistake(folder, &["inspect", "file", "--serve"], &["--serve follows a run", "file is a file"]);

@@ -53,6 +53,11 @@ sparsam::options! {
         /// The mean is that of [`add_to_average`](sparsam::nn::average::add_to_average); training goes on from the weights.
         #[serde(default)]
         pub average_decay: f64 = 0.0, in 0.0..=0.9999;
+        /// Leave out each hidden unit with this probability where it reaches the output beside what was read.
+        ///
+        /// That is [bypass dropout](sparsam::Sequences::with_bypass_dropout), in training alone.
+        #[serde(default)]
+        pub bypass_dropout: f64 = 0.0, in 0.0..=0.99;
         /// Batches between evaluations.
         pub evaluate_every: u64 = task.default_evaluate_every(), in 1..;
         /// Sequences in an evaluation.

@@ -16,6 +16,8 @@ pub enum Stream {
     Evaluation,
     /// Levels of the batches of a curriculum.
     Levels,
+    /// Hidden units that the output does not see while a sequence is trained on.
+    Dropout,
 }
 
 /// The random numbers of one sequence.
@@ -38,6 +40,11 @@ impl Random {
             word.copy_from_slice(&state.to_le_bytes());
         }
         Self(Xoshiro256PlusPlus::from_seed(bytes))
+    }
+
+    /// A number uniform among all of 64 bits.
+    pub fn seed(&mut self) -> u64 {
+        self.0.next_u64()
     }
 
     /// A number uniform in [0, 1).

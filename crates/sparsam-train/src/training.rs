@@ -9,12 +9,12 @@ use serde::Serialize;
 use sparsam::network::{ONE_HOT_INPUT_BOUND, input_bound};
 use sparsam::nn::average::add_to_average;
 use sparsam::nn::optimiser::Optimiser;
-use sparsam::{Network, Parameters, Runner};
+use sparsam::{Network, Parameters, Runner, Sequences};
 
 use crate::batch::Sampler;
 use crate::curriculum::Curriculum;
 use crate::evaluation::{Ended, Evaluator};
-use crate::random::Stream;
+use crate::random::{Random, Stream};
 use crate::run_folder::{Best, Checkpoint, OpenRun, Progress, Resumed, RunFolder, Sums};
 use crate::task::{Draw, Task};
 use crate::{CategoryScore, Config, Error, Evaluation, Guess, Metrics, Per};
@@ -166,6 +166,7 @@ pub struct Trainer {
     sampler: Sampler,
     outputs: Vec<f32>,
     output_gradients: Vec<f32>,
+    dropout_seeds: Vec<u64>,
     gradients: Parameters<f32>,
     evaluator: Evaluator,
     guess: Guess,
@@ -261,6 +262,7 @@ impl Trainer {
             evaluator: Evaluator::new(&*task, config.batch_size),
             outputs: Vec::new(),
             output_gradients: Vec::new(),
+            dropout_seeds: Vec::new(),
             gradients: network.zeros(),
             guess: task.guess(),
             saved_at: None,
@@ -373,11 +375,17 @@ impl Trainer {
         let (lowest, seed) = (*self.levels.start(), self.config.seed);
         let level = self.progress.curriculum.as_ref().map(|it| it.draw(lowest, seed, self.progress.batch));
         let levels = level.map_or_else(|| self.levels.clone(), |level| level..=level);
-        let batch = self.sampler.sample(&*self.task, &levels, seed, Stream::Training, numbers);
+        let batch = self.sampler.sample(&*self.task, &levels, seed, Stream::Training, numbers.clone());
         let (steps, length) = (batch.steps(), batch.steps() * rows * self.task.output_size());
         self.outputs.resize(length, 0.0);
         self.output_gradients.resize(length, 0.0);
-        self.runner.forward(&self.network, batch.inputs(), batch.lengths(), &mut self.outputs)?;
+        let mut sequences = Sequences::new(batch.inputs(), batch.lengths());
+        if self.config.bypass_dropout > 0.0 {
+            self.dropout_seeds.clear();
+            self.dropout_seeds.extend(numbers.map(|number| Random::new(seed, Stream::Dropout, number).seed()));
+            sequences = sequences.with_bypass_dropout(self.config.bypass_dropout, &self.dropout_seeds);
+        }
+        self.runner.forward_sequences(&self.network, sequences, &mut self.outputs)?;
         let (kind, wanted) = (self.task.target_kind(), batch.wanted());
         // The gradient is that of the loss as it is told, but for its unit: of a mean, so that its scale does not depend on
         // what a batch has.
@@ -1114,6 +1122,19 @@ mod tests {
         let without = tempfile::tempdir().unwrap();
         go_on(&mut Trainer::new(Config { clip_factor: 0.0, ..limited() }, without.path()).unwrap()).unwrap();
         assert!(result(without.path()).0 != expected.0);
+    }
+
+    #[test]
+    fn what_is_dropped_is_the_same_on_any_threads_and_after_a_resume() {
+        let dropping = || Config { bypass_dropout: 0.3, ..config() };
+        let whole = tempfile::tempdir().unwrap();
+        with_threads(1, || go_on(&mut Trainer::new(dropping(), whole.path()).unwrap()).unwrap());
+        let expected = result(whole.path());
+        assert!(expected.0 != uninterrupted().0);
+        let folder = tempfile::tempdir().unwrap();
+        with_threads(2, || stop_at(&mut Trainer::new(dropping(), folder.path()).unwrap(), 4));
+        with_threads(2, || go_on(&mut Trainer::resume(folder.path()).unwrap()).unwrap());
+        assert!(result(folder.path()) == expected);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use sparsam_page::LIVE;
 use sparsam_train::{RunFolder, Units};
 
 use crate::display::{print, tell_notices};
-use crate::failure::{INTERRUPTED, Mistake, eprintln_if_possible};
+use crate::failure::{Mistake, eprintln_if_possible};
 use crate::inspect::make;
 use crate::settings::Serve;
 use crate::signals::when_asked;
@@ -24,8 +24,8 @@ use http::{Request, Response, Server, Status};
 
 /// Serves the page until it is interrupted.
 pub fn run(settings: Serve) -> anyhow::Result<ExitCode> {
-    // There is nothing to save, and no other way to end this well.
-    when_asked(|status| std::process::exit(if status == INTERRUPTED { 0 } else { status.into() }));
+    // There is nothing to save, and no other way to end this well, whoever asks.
+    when_asked(|_| std::process::exit(0));
     use_threads(settings.threads)?;
     let server = Server::bind(settings.port).map_err(|error| unbound(settings.port, error))?;
     let (folder, address) = (settings.folder.display(), server.address());

@@ -37,6 +37,12 @@ sparsam::options! {
         pub subset: String = "en-10k".into();
         /// The one task to learn, 1 to 20; 0: all.
         pub only: usize = 0, in 0..=TASKS;
+        /// Give words as tokens, each of which has an embedding, rather than a channel each.
+        pub embedding: bool = false;
+        /// Steps after a question mark before its answer is wanted (Graves 2016, adaptive computation, with a fixed number).
+        ///
+        /// Their input, and that of the step at which the answer is wanted, is the word at which answers go on.
+        pub think_steps: usize = 0, in 0..=64;
     }
 }
 
@@ -120,7 +126,7 @@ impl Options for Babi {
             step.word = places[usize::from(step.word)];
             step.answer = step.answer.map(|answer| places[usize::from(answer)]);
         }
-        let mut stories = Stories { words, tasks: Vec::new(), steps, sum: sum.finish() };
+        let mut stories = Stories { options: self.clone(), words, tasks: Vec::new(), steps, sum: sum.finish() };
         for (name, parsed, own, place) in read {
             match own {
                 Some(held_out) => stories.tasks.push(OfTask { title: name.title(), training: parsed, held_out }),
@@ -477,6 +483,7 @@ struct OfTask {
 /// Stories to train on and stories that are held out, in words of a vocabulary.
 #[derive(Debug)]
 struct Stories {
+    options: Babi,
     words: Vocabulary,
     tasks: Vec<OfTask>,
     /// Of all stories, one after the other.
@@ -536,11 +543,17 @@ impl Task for Stories {
 
     fn channels(&self) -> Channels {
         let words = self.words.0.len();
-        Channels { input_size: words, output_size: words, target_kind: TargetKind::Classes }
+        let input_size = if self.options.embedding { 1 } else { words };
+        Channels { input_size, output_size: words, target_kind: TargetKind::Classes }
+    }
+
+    fn vocabulary_size(&self) -> usize {
+        if self.options.embedding { self.words.0.len() } else { 0 }
     }
 
     fn channel_names(&self) -> ChannelNames {
-        ChannelNames { inputs: self.words.0.clone(), outputs: self.words.0.clone() }
+        let inputs = if self.options.embedding { vec!["word".into()] } else { self.words.0.clone() };
+        ChannelNames { inputs, outputs: self.words.0.clone() }
     }
 
     fn level_unit(&self) -> &'static str {
@@ -549,7 +562,12 @@ impl Task for Stories {
 
     fn steps(&self, _: usize) -> usize {
         let stories = self.tasks.iter().flat_map(|task| task.training.iter().chain(&task.held_out));
-        stories.map(ExactSizeIterator::len).max().unwrap_or(0)
+        let more = self.words.get(MORE);
+        let steps = |story: &Range<usize>| {
+            let begins = |step: &&Step| step.answer.is_some() && Some(step.word) != more;
+            story.len() + self.options.think_steps * self.steps[story.clone()].iter().filter(begins).count()
+        };
+        stories.map(steps).max().unwrap_or(0)
     }
 
     fn start(&self, draw: Draw) -> Source<'_> {
@@ -575,18 +593,28 @@ impl Task for Stories {
                 (task, stories[random.below(stories.len())].clone())
             }
         };
-        let more = self.words.get(MORE);
-        let mut steps = self.steps[story].iter();
+        let Babi { embedding, think_steps, .. } = self.options;
+        let (mut steps, more) = (self.steps[story].iter(), self.words.get(MORE));
+        let put = move |input: &mut [f32], word: u16| {
+            if embedding {
+                input[0] = f32::from(word);
+            } else {
+                input[usize::from(word)] = 1.0;
+            }
+        };
         Box::new(move |sequence| {
             let Some(step) = steps.next() else { return false };
-            let input = match step.answer {
-                Some(answer) => sequence.step_with_class(usize::from(answer)),
-                None => sequence.step(),
+            let Some(answer) = step.answer else {
+                put(sequence.step(), step.word);
+                return true;
             };
-            input[usize::from(step.word)] = 1.0;
-            if step.answer.is_some() {
-                sequence.set_answer(task, Some(step.word) == more);
+            let (mut word, goes_on) = (step.word, Some(step.word) == more);
+            for _ in 0..if goes_on { 0 } else { think_steps } {
+                put(sequence.step(), word);
+                word = more.unwrap_or(word);
             }
+            put(sequence.step_with_class(usize::from(answer)), word);
+            sequence.set_answer(task, goes_on);
             true
         })
     }
@@ -681,6 +709,33 @@ mod tests {
         assert_eq!(task.channels().input_size, 20 + 10 + 3);
         let names = task.categories().unwrap().names;
         assert_eq!((names.len(), &names[6][..]), (20, "7 some-thing"));
+    }
+
+    #[test]
+    fn words_may_be_tokens_and_answers_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = write_small(folder.path());
+        let plain = build(&options).unwrap();
+        let task = build(&Babi { think_steps: 2, ..options.clone() }).unwrap();
+        let sequence = generate(&*task, Stream::Evaluation, 0);
+        assert_eq!(
+            words(&*task, &sequence),
+            "john went to room1 . where is john ? - -=room1 sandra went there . who is there ? - -=john -=sandra"
+        );
+        assert_eq!(task.steps(1), plain.steps(1) + 4);
+        let outputs = vec![0.0; task.output_size()];
+        let scores: Vec<_> = (0..sequence.steps()).filter_map(|step| sequence.score(step, &outputs)).collect();
+        assert_eq!(scores, [(1, 0, false), (1, 0, false), (1, 0, true)]);
+
+        let tokens = build(&Babi { embedding: true, ..options }).unwrap();
+        assert_eq!((tokens.input_size(), tokens.vocabulary_size()), (1, plain.input_size()));
+        assert_eq!((tokens.output_size(), plain.vocabulary_size()), (plain.output_size(), 0));
+        let (one_hot, token) = (generate(&*plain, Stream::Evaluation, 3), generate(&*tokens, Stream::Evaluation, 3));
+        assert_eq!(one_hot.steps(), token.steps());
+        for step in 0..token.steps() {
+            assert_eq!(one_hot.input(step)[token.input(step)[0] as usize], 1.0);
+            assert_eq!(one_hot.class(step), token.class(step));
+        }
     }
 
     #[test]

@@ -396,7 +396,7 @@ impl<T: Real> Runner<T> {
             let left = |length: &usize| length.saturating_sub(piece.start).min(piece.len());
             let lengths: Vec<usize> = sequences.lengths.iter().map(left).collect();
             let starts = sequences.starts.map(|starts| &starts[piece.start * batch..piece.end * batch]);
-            let part = Sequences { inputs, lengths: &lengths, starts };
+            let part = Sequences { inputs, lengths: &lengths, starts, ..sequences };
             let place = |number: usize| Place { first_row: number * SHARD_ROWS, batch };
             workers.for_each(shards, |number, shard| infer(shard, weights, parameters, part, place(number)));
             shards.iter().enumerate().for_each(|(number, shard)| shard.write_outputs(place(number), outputs));

@@ -1,6 +1,9 @@
 //! Sequences to be run over, as a caller has them.
 
-use crate::Error;
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use crate::{Error, Real};
 
 /// A batch of sequences for a [`Runner`](super::Runner): their inputs and lengths, and where in them rows start anew.
 ///
@@ -23,13 +26,15 @@ pub struct Sequences<'a, T> {
     pub(super) inputs: &'a [T],
     pub(super) lengths: &'a [usize],
     pub(super) starts: Option<&'a [bool]>,
+    pub(super) dropout: BypassDropout,
+    pub(super) dropout_seeds: &'a [u64],
 }
 
 impl<'a, T> Sequences<'a, T> {
     /// `inputs` has T × rows × I elements (time-major: time step after time step, in each row after row), `lengths` the
     /// length of each row's sequence, at most T. What the inputs are past a row's length does not matter.
     pub fn new(inputs: &'a [T], lengths: &'a [usize]) -> Self {
-        Self { inputs, lengths, starts: None }
+        Self { inputs, lengths, starts: None, dropout: BypassDropout::default(), dropout_seeds: &[] }
     }
 
     /// Where `starts`, T × rows booleans, is true, the row is as new before the step: its memory and its controller's
@@ -40,6 +45,32 @@ impl<'a, T> Sequences<'a, T> {
     #[must_use]
     pub fn with_starts(self, starts: &'a [bool]) -> Self {
         Self { starts: Some(starts), ..self }
+    }
+
+    /// Bypass dropout (Franke et al. 2018, "Robust and Scalable Differentiable Neural Computer for Question Answering", section 3.2):
+    /// of the hidden units that reach the output beside what was read, each is left out with this `probability`, and the others
+    /// are divided by what is left of 1. So the output cannot but learn to use what was read. The controller goes on from
+    /// all of them.
+    ///
+    /// `seeds`, one for each row, decide which they are, at each step others. They are to be random numbers: near ones would leave
+    /// the same units out some steps apart. It is for training: [`infer_sequences`](super::Runner::infer_sequences) and
+    /// [`trace_sequences`](super::Runner::trace_sequences) leave nothing out.
+    ///
+    /// ```
+    /// use sparsam::{Network, NetworkConfig, Runner, Sequences};
+    ///
+    /// # fn main() -> Result<(), sparsam::Error> {
+    /// let network = Network::<f32>::new(NetworkConfig::new(1, 1), 1)?;
+    /// let (mut runner, mut outputs) = (Runner::new(&network, 2)?, [0.0; 6]);
+    /// let sequences = Sequences::new(&[0.5; 6], &[3, 3]).with_bypass_dropout(0.5, &[0x1f83_d9ab, 0x5be0_cd19]);
+    /// runner.forward_sequences(&network, sequences, &mut outputs)?;
+    /// assert_ne!(outputs[0], outputs[1]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_bypass_dropout(self, probability: f64, seeds: &'a [u64]) -> Self {
+        Self { dropout: BypassDropout { probability }, dropout_seeds: seeds, ..self }
     }
 
     /// Checks that there are so many sequences of so many steps.
@@ -53,6 +84,16 @@ impl<'a, T> Sequences<'a, T> {
         {
             return misfit("starts", starts.len(), steps * rows, format!("{steps} time steps × {rows} rows"));
         }
+        if self.dropout.is_on() {
+            let probability = self.dropout.probability;
+            if !(0.0..1.0).contains(&probability) {
+                let reason = "a probability of dropout is at least 0 and below 1".into();
+                return Err(Error::Config { field: "bypass_dropout", value: probability.to_string(), reason });
+            }
+            if self.dropout_seeds.len() != rows {
+                return misfit("seeds of dropout", self.dropout_seeds.len(), rows, "one for each row".into());
+            }
+        }
         match self.lengths.iter().enumerate().find(|(_, length)| **length > steps) {
             Some((row, length)) => Err(Error::Length { row, length: *length, steps }),
             None => Ok(()),
@@ -62,7 +103,7 @@ impl<'a, T> Sequences<'a, T> {
     /// Checks that the inputs of all rows within their lengths are tokens, of which there are so many.
     pub(super) fn check_tokens(&self, rows: usize, vocabulary: usize) -> Result<(), Error>
     where
-        T: crate::Real,
+        T: Real,
     {
         let inputs = self.inputs.chunks_exact(rows).enumerate();
         for (step, (row, token)) in
@@ -81,5 +122,28 @@ impl<'a, T> Sequences<'a, T> {
     pub(super) fn starts_of(&self, row: usize) -> usize {
         let of_row = self.starts.unwrap_or_default().iter().skip(row).step_by(self.lengths.len());
         of_row.take(self.lengths[row]).filter(|start| **start).count()
+    }
+}
+
+/// Which hidden units the output does not see.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct BypassDropout {
+    probability: f64,
+}
+
+impl BypassDropout {
+    pub fn is_on(self) -> bool {
+        self.probability != 0.0
+    }
+
+    /// What the output sees of a row's hidden units at a step; the gradient of what it sees goes the same way.
+    pub fn apply<T: Real>(self, seed: u64, step: usize, hidden: &mut [T]) {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(step as u64));
+        // Of 2⁶⁴ numbers; a probability below 1 is rounded to no more than 2⁶⁴ − 2¹¹.
+        let dropped = (self.probability * 2f64.powi(64)) as u64;
+        let scale = T::from_f64(1.0 / (1.0 - self.probability));
+        for unit in hidden {
+            *unit = if random.next_u64() < dropped { T::ZERO } else { *unit * scale };
+        }
     }
 }

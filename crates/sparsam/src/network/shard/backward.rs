@@ -125,7 +125,7 @@ impl<T: Real> Shard<T> {
     ) {
         let Sizes { output, output_layer, state, .. } = self.sizes;
         let (first, count) = (block.start, block.len());
-        let Scratch { output_gradients: own, state_gradients, .. } = &mut self.scratch;
+        let Scratch { output_gradients: own, seen, state_gradients, .. } = &mut self.scratch;
         state_gradients.fit(BLOCK);
         // Without a layer the outputs are \[h ; r\].
         let gathered = if output_layer { &mut *own } else { &mut *state_gradients };
@@ -141,12 +141,23 @@ impl<T: Real> Shard<T> {
                 }
             }
         }
+        let drops = !self.call.dropout_seeds.is_empty();
         if !output_layer {
+            if drops {
+                self.call.drop_out(self.sizes, first, state_gradients, count);
+            }
             return;
         }
         let rows = count * self.rows;
         let of_outputs = View::new(own.steps(0..count), rows, output, output);
-        let states = View::new(self.call.states.steps(first + 1..first + count + 1), rows, state, state);
+        let mut states = self.call.states.steps(first + 1..first + count + 1);
+        if drops {
+            seen.fit(BLOCK);
+            seen.steps_mut(0..count).copy_from_slice(states);
+            self.call.drop_out(self.sizes, first, seen, count);
+            states = seen.steps(0..count);
+        }
+        let states = View::new(states, rows, state, state);
         multiply(of_outputs.transposed(), states, gradients.weight, state);
         for vector in own.steps(0..count).chunks_exact(output) {
             add(gradients.bias, vector);
@@ -154,6 +165,9 @@ impl<T: Real> Shard<T> {
         let of_states = state_gradients.steps_mut(0..count);
         of_states.fill(T::ZERO);
         multiply(of_outputs, View::new(layer.weight, output, state, state), of_states, state);
+        if drops {
+            self.call.drop_out(self.sizes, first, state_gradients, count);
+        }
     }
 
     /// The backward pass of the memories' step t: from the gradients of what was read to those of the interface, which take

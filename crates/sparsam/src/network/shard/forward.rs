@@ -28,6 +28,10 @@ impl<T: Real> Shard<T> {
             self.start_episode();
         }
         let steps = self.start_pass(sequences, place);
+        self.call.dropout = sequences.dropout;
+        if self.call.dropout.is_on() {
+            self.call.dropout_seeds.extend_from_slice(&sequences.dropout_seeds[place.first_row..][..self.rows]);
+        }
         self.take_inputs(weights, parameters, sequences.inputs, place, 0, steps);
         self.call.steps = 0;
     }
@@ -97,6 +101,7 @@ impl<T: Real> Shard<T> {
         self.call.lengths.copy_from_slice(&sequences.lengths[place.first_row..place.first_row + self.rows]);
         let steps = self.longest();
         self.call.starts.clear();
+        self.call.dropout_seeds.clear();
         if let Some(starts) = sequences.starts {
             for step in 0..steps {
                 let of_rows = starts[place.range(step, self.rows, 1)].iter().zip(&self.call.lengths).enumerate();
@@ -272,16 +277,29 @@ impl<T: Real> Shard<T> {
     /// The outputs of steps `first..first + count`, whose states are the latest `count`; 0 past the end of a sequence.
     fn put_out(&mut self, layer: Linear<&[T]>, first: usize, count: usize) {
         let Sizes { output, output_layer, state, .. } = self.sizes;
-        let outputs = self.outputs.steps_mut(first..first + count);
-        let states = self.call.states.steps(1..count + 1);
-        if output_layer {
-            for outputs in outputs.chunks_exact_mut(output) {
-                outputs.copy_from_slice(layer.bias);
+        // What is left out is left out of a copy, a block at a time.
+        let drops = !self.call.dropout_seeds.is_empty();
+        let at_once = if drops { BLOCK } else { count.max(1) };
+        for start in (0..count).step_by(at_once) {
+            let end = (start + at_once).min(count);
+            let mut states = self.call.states.steps(start + 1..end + 1);
+            if drops {
+                let seen = &mut self.scratch.seen;
+                seen.fit(BLOCK);
+                seen.steps_mut(0..end - start).copy_from_slice(states);
+                self.call.drop_out(self.sizes, first + start, seen, end - start);
+                states = seen.steps(0..end - start);
             }
-            let states = View::new(states, count * self.rows, state, state);
-            multiply(states, View::new(layer.weight, output, state, state).transposed(), outputs, output);
-        } else {
-            outputs.copy_from_slice(states);
+            let outputs = self.outputs.steps_mut(first + start..first + end);
+            if output_layer {
+                for outputs in outputs.chunks_exact_mut(output) {
+                    outputs.copy_from_slice(layer.bias);
+                }
+                let states = View::new(states, (end - start) * self.rows, state, state);
+                multiply(states, View::new(layer.weight, output, state, state).transposed(), outputs, output);
+            } else {
+                outputs.copy_from_slice(states);
+            }
         }
         for step in first..first + count {
             for row in (0..self.rows).filter(|row| step >= self.call.lengths[*row]) {

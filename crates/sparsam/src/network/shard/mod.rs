@@ -13,8 +13,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::NetworkConfig;
-use super::Sequences;
 use super::layers::Layers;
+use super::sequences::{BypassDropout, Sequences};
 use super::time_major::{StepView, StepViewMut, TimeMajor};
 use crate::kernels::matrix::TILE_ROWS;
 use crate::memory::Memory;
@@ -138,6 +138,9 @@ struct Call<T> {
     lengths: Vec<usize>,
     /// Where rows start anew, in the order of time.
     starts: Vec<Start>,
+    dropout: BypassDropout,
+    /// One for each row, if there is any dropout.
+    dropout_seeds: Vec<u64>,
     /// Steps that were run.
     steps: usize,
 }
@@ -156,7 +159,19 @@ impl<T: Real> Call<T> {
             overwritten: false,
             lengths: vec![0; rows],
             starts: Vec::new(),
+            dropout: BypassDropout::default(),
+            dropout_seeds: Vec::new(),
             steps: 0,
+        }
+    }
+
+    /// Leaves out of [h ; r], of steps that follow each other from `first` on, what the output layer does not see.
+    fn drop_out(&self, sizes: Sizes, first: usize, states: &mut TimeMajor<T>, count: usize) {
+        for step in 0..count {
+            let mut states = states.step_mut(step);
+            for (row, seed) in self.dropout_seeds.iter().enumerate() {
+                self.dropout.apply(*seed, first + step, &mut states.row(row)[..sizes.hidden]);
+            }
         }
     }
 
@@ -183,6 +198,8 @@ struct Scratch<T> {
     aside: Vec<T>,
     /// The gradients of the outputs of a block of steps.
     output_gradients: TimeMajor<T>,
+    /// \[h ; r\] of a block of steps as the output layer sees it, with dropout.
+    seen: TimeMajor<T>,
     /// The gradients of \[h ; r\] at a block of steps.
     state_gradients: TimeMajor<T>,
     /// The gradient of \[h ; r\] that the step after passes on.
@@ -238,6 +255,7 @@ impl<T: Real> Shard<T> {
             scratch: Scratch {
                 aside: Vec::new(),
                 output_gradients: empty(sizes.output),
+                seen: empty(sizes.state),
                 state_gradients: empty(sizes.state),
                 carried_state: TimeMajor::zeros(1, rows, sizes.state),
                 carried_cell: TimeMajor::zeros(1, rows, sizes.cell),
