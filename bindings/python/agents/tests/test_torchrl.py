@@ -20,6 +20,7 @@ from tensordict import TensorDict
 from tensordict.nn import TensorDictModule, TensorDictSequential
 from torch import Tensor, nn
 from torchrl.collectors import Collector
+from torchrl.data import LazyTensorStorage, SliceSampler, TensorDictReplayBuffer
 from torchrl.envs import GymWrapper, InitTracker, SerialEnv, TransformedEnv
 from torchrl.modules import (
     GRUModule,
@@ -187,6 +188,118 @@ def test_snapshots_between_and_forks() -> None:
             recurrent(data[:, 9].clone())
         some = recurrent(data[[2, 0], 8].clone())
         torch.testing.assert_close(some["features"], data["features"][[2, 0], 8])
+
+
+@pytest.mark.parametrize("kind", [SAMModule, SDNCModule])
+def test_slices_go_on_from_their_own_states(kind: Any) -> None:
+    """A sampler puts slices behind one another and marks where each begins, most of them in the middle of an episode."""
+    recurrent = module(kind, snapshot_interval=1, num_snapshots=100)
+    env = environment(recurrent.make_tensordict_primer())
+    with torch.no_grad():
+        data = env.rollout(24, policy(recurrent), break_when_any_done=False)
+    buffer = TensorDictReplayBuffer(
+        storage=LazyTensorStorage(72, ndim=2),
+        sampler=SliceSampler(slice_len=4, end_key=("next", "done"), strict_length=False),
+        batch_size=24,
+    )
+    buffer.extend(data)
+    torch.manual_seed(1)
+    sample = buffer.sample()
+    marked = sample["is_init"].squeeze(-1) & (sample[HANDLE].squeeze(-1) != 0)
+    assert marked[1:].sum() > 1
+    with torch.no_grad(), set_recurrent_mode(True):
+        found = recurrent(sample.clone())
+        torch.testing.assert_close(found["features"], sample["features"])
+        # What the loss reads of a row is not more than its keys, and handles then say where it goes on.
+        keys = sample.select("observation", "is_init", HANDLE)
+        torch.testing.assert_close(recurrent(keys)["features"], sample["features"])
+    # Of each part the gradient is that of its own steps.
+    part = sample.select("observation", "is_init", HANDLE).clone()
+    part["observation"].requires_grad_()
+    with set_recurrent_mode(True):
+        recurrent(part)["features"][: int(marked[1:].nonzero()[0]) + 1].sum().backward()
+    assert (part["observation"].grad[int(marked[1:].nonzero()[0]) + 1 :] == 0).all()
+    assert (part["observation"].grad[0] != 0).any()
+    # Where no snapshot is held that is said.
+    few = module(kind)
+    with torch.no_grad():
+        data = environment(few.make_tensordict_primer()).rollout(6, policy(few), break_when_any_done=False)
+    row = data[2].clone()
+    row["is_init"][3] = True
+    with set_recurrent_mode(True):
+        few(row.clone())
+        row[HANDLE][3] -= 2
+        with pytest.raises(RuntimeError, match="no snapshot from step"):
+            few(row.clone())
+        with pytest.raises(RuntimeError, match="no snapshot from step"):
+            few(row.exclude("next"))
+
+
+@pytest.mark.parametrize("perturbed", [False, True])
+def test_values_of_shifted_advantages(perturbed: bool) -> None:
+    """GAE puts next observations behind what ends within a row, and marks them with the ``is_init`` of the step before."""
+    recurrent = module()
+    critic = TensorDictSequential(recurrent, ValueOperator(nn.Linear(14, 1), in_keys=["features"]))
+    with torch.no_grad():
+        data = environment(recurrent.make_tensordict_primer()).rollout(8, policy(recurrent), break_when_any_done=False)
+        if perturbed:
+            for parameter in recurrent.parameters():
+                parameter.add_(0.1)
+    done = data["next", "done"].squeeze(-1)
+    starts = data["is_init"].squeeze(-1)
+    # An episode begins on the last step of a row, one of a single step and a longer one end within a row.
+    assert starts[2, 7]
+    assert (starts & done)[1, 4]
+    assert done[0, 2]
+    data["next", "truncated"], data["next", "terminated"] = data["next", "done"], data["next", "done"] & False
+    plain = GAE(gamma=0.9, lmbda=0.9, value_network=critic, shifted=True, shifted_budget=4)
+    with torch.no_grad(), set_recurrent_mode(True):
+        plain(data)
+    assert data["shifted_valid"].all()
+    sam, head = recurrent.sam, critic[1]
+    with torch.no_grad():
+        for row in range(3):
+            first = 0
+            for t in range(8):
+                first = t if starts[row, t] else first
+                seen = torch.cat([data["observation"][row, first : t + 1], data["next", "observation"][row, t : t + 1]])
+                values = head.module(sam(seen.unsqueeze(1))[0].squeeze(1))
+                torch.testing.assert_close(data["state_value"][row, t], values[-2])
+                torch.testing.assert_close(data["next", "state_value"][row, t], values[-1])
+
+
+def test_random_frames_leave_a_row_as_new() -> None:
+    """A collector does not call the policy for its first frames: handles stay 0 in the middle of episodes."""
+    recurrent = module()
+    actor = policy(recurrent)
+    env = environment(recurrent.make_tensordict_primer())
+    collector = Collector(env, actor, frames_per_batch=3 * 2, total_frames=3 * 6, init_random_frames=3 * 2)
+    first, second, third = list(collector)
+    assert (first[HANDLE] == 0).all()
+    assert (second[HANDLE][0, 0] == 0).all()
+    assert not second["is_init"][0, 0]
+    expected, state = manually(second)
+    torch.testing.assert_close(second["features"], expected)
+    torch.testing.assert_close(third["features"], manually(third, state)[0])
+    with torch.no_grad(), set_recurrent_mode(True):
+        torch.testing.assert_close(recurrent(second.clone())["features"], expected)
+
+
+def test_names_of_streams_are_not_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = TensorDict({"observation": torch.randn(3, 2), "is_init": torch.ones(3, 1).bool()}, [3])
+    first, second = module(), module()
+    handles = [recurrent(one.clone())["next", HANDLE][0] for recurrent in (first, second, first, second)]
+    assert len({int(handle) for handle in handles}) == 4
+    # Where the count comes round again, what is held is passed over.
+    held = list(first._states.streams)
+    monkeypatch.setattr(sparsam.torchrl._names, "latest", held[0] - 2)
+    first(one.clone())
+    assert list(first._states.streams)[-1] == held[0] + 1
+    # Another process, a fork among them, counts from elsewhere.
+    monkeypatch.setattr(sparsam.torchrl._names, "process", 0)
+    monkeypatch.setattr("secrets.randbelow", lambda count: 77)
+    first(one.clone())
+    assert list(first._states.streams)[-1] == 79
 
 
 def test_nothing_is_zero_in_silence() -> None:

@@ -23,6 +23,8 @@ Example:
 
 from __future__ import annotations
 
+import itertools
+import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -56,17 +58,37 @@ NONE = -1
 """The handle of a state that was not kept: what recurrent mode writes where nothing stands."""
 
 _POSITIONS = 40
-"""Bits of a handle for the step of a stream and the row in it; those above name the stream."""
+"""Bits of a handle for the step of a stream, the row in it, and, in the lowest one, whether the row was new at the step
+before; those above name the stream."""
+
+_NAMES = (1 << (63 - _POSITIONS)) - 1
+"""How many names of streams there are."""
 
 _Run = Callable[[Tensor, State | None, Tensor], tuple[Tensor, State]]
+
+
+class _Names:
+    """Names for streams, each once in a process; processes count from origins of their own, forks as well."""
+
+    def __init__(self) -> None:
+        self.process, self.latest = 0, 0
+
+    def draw(self) -> int:
+        if self.process != os.getpid():
+            # Not of PyTorch's generator: what is drawn there by the same seed stays the same.
+            self.process, self.latest = os.getpid(), secrets.randbelow(_NAMES)
+        self.latest = (self.latest + 1) % _NAMES
+        return 1 + self.latest
+
+
+_names = _Names()
 
 
 class _Stream:
     """The rows of one batch that go on step by step together."""
 
-    def __init__(self, state: State | None, rows: int, replays: int) -> None:
-        # Not of PyTorch's generator: what is drawn there by the same seed stays the same.
-        self.name = 1 + secrets.randbelow((1 << (63 - _POSITIONS)) - 1)
+    def __init__(self, name: int, state: State | None, rows: int, replays: int) -> None:
+        self.name = name
         self.state = state
         self.rows = rows
         self.step = 0
@@ -74,12 +96,12 @@ class _Stream:
         self.copied = 0
         self.replays = replays
 
-    def handles(self) -> Tensor:
-        """Those of all rows after the latest step."""
+    def handles(self, new: Tensor) -> Tensor:
+        """Those of all rows after the latest step, before which some were new."""
         first = self.step * self.rows
-        if first + self.rows > 1 << _POSITIONS:
+        if first + self.rows > 1 << (_POSITIONS - 1):
             raise OverflowError(f"a stream of {self.rows} rows ends after {self.step} steps: reset the environment")
-        return (self.name << _POSITIONS) + torch.arange(first, first + self.rows)
+        return (self.name << _POSITIONS) + 2 * torch.arange(first, first + self.rows) + new.cpu()
 
 
 class _Snapshot:
@@ -117,12 +139,56 @@ class _States:
         output, state = run(value.unsqueeze(0), stream.state, new.unsqueeze(0))
         stream.state = state.detach()
         stream.step += 1
-        return output.squeeze(0), stream.handles()
+        return output.squeeze(0), stream.handles(new)
 
-    def replay(self, run: _Run, value: Tensor, handles: Tensor, starts: Tensor) -> Tensor:
-        """The output of a sequence of B rows, value (T, B, I), each from the state that its handle names."""
+    def replay(self, run: _Run, value: Tensor, handles: Tensor, starts: Tensor, after: Tensor | None) -> Tensor:
+        """The output of a sequence of B rows, value (T, B, I), each from the state that its first handle names.
+
+        An episode begins where ``starts`` is true and the handle is 0. TorchRL marks other steps as well: the first
+        one of each slice that a sampler puts behind another, which goes on from the state that its handle names, and
+        next observations that GAE puts behind a row's step, which go on with the row. ``after`` are the handles after
+        each step, if they are known.
+        """
         self.replays += 1
-        new = starts[0] | (handles == NEW)
+        handles, starts = handles.cpu(), starts.cpu()
+        cuts: dict[int, list[int]] = {}
+        for step, row in (starts[1:] & (handles[1:] != NEW)).nonzero().tolist():
+            following = None if after is None else int(after[step, row])
+            if not self._follows(int(handles[step, row]), int(handles[step + 1, row]), following):
+                cuts.setdefault(row, [0]).append(step + 1)
+        starts = starts & (handles == NEW)
+        if not cuts:
+            return self._replay(run, value, handles[0], starts.to(value.device))
+        # Each part is a row of its own, filled up to the longest with steps whose outputs nobody reads.
+        steps, rows = handles.shape
+        parts = [
+            (row, first, end)
+            for row in range(rows)
+            for first, end in itertools.pairwise([*cuts.get(row, [0]), steps])
+        ]
+        longest = max(end - first for _, first, end in parts)
+        clock = torch.arange(longest).unsqueeze(1) + torch.tensor([first for _, first, _ in parts])
+        clock, place = clock.clamp(max=steps - 1), torch.tensor([row for row, _, _ in parts])
+        cut = value[clock.to(value.device), place.to(value.device)]
+        found = self._replay(run, cut, handles[clock[0], place], starts[clock, place].to(value.device))
+        outputs: list[list[Tensor]] = [[] for _ in range(rows)]
+        for index, (row, first, end) in enumerate(parts):
+            outputs[row].append(found[: end - first, index])
+        return torch.stack([torch.cat(pieces) for pieces in outputs], 1)
+
+    def _follows(self, before: int, handle: int, after: int | None) -> bool:
+        """Whether a handle is that of the step after one, whose handle after it may be known."""
+        if after is not None and after > 0:
+            return handle == after
+        if before == NEW:
+            # Which row it was is not known. GAE, which leaves out what stands after a step, puts the next one there.
+            return handle > 0 and handle % 2 == 1
+        name, position = handle >> _POSITIONS, handle >> 1
+        return before >> _POSITIONS == name and position - (before >> 1) == self._rows(handle)
+
+    def _replay(self, run: _Run, value: Tensor, handles: Tensor, starts: Tensor) -> Tensor:
+        """The same where rows go on from nothing but their first handles, (B,)."""
+        new = handles == NEW
         origins: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for index, row, origin in self._named(handles, new):
             origins.setdefault(origin, []).append((index, row))
@@ -147,7 +213,7 @@ class _States:
         named = self._named(handles, new)
         rows = len(handles)
         if not named:
-            return self._keep(_Stream(None, rows, self.replays))
+            return self._keep(_Stream(self._name(), None, rows, self.replays))
         origins = {origin for _, _, origin in named}
         if len(origins) > 1:
             if len({name for name, _ in origins}) < len(origins):
@@ -171,7 +237,7 @@ class _States:
         picked = [named[0][1] if empty is None else empty] * rows
         for index, row, _ in named:
             picked[index] = row
-        return self._keep(_Stream(source.select(picked), rows, self.replays))
+        return self._keep(_Stream(self._name(), source.select(picked), rows, self.replays))
 
     def _named(self, handles: Tensor, new: Tensor) -> list[tuple[int, int, tuple[int, int]]]:
         """For each row that is not new: where it stands in the call and in its stream, and the stream and step."""
@@ -179,15 +245,20 @@ class _States:
         for index, (handle, is_new) in enumerate(zip(handles.tolist(), new.tolist(), strict=True)):
             if is_new:
                 continue
-            name, position = handle >> _POSITIONS, handle & ((1 << _POSITIONS) - 1)
-            rows = self.streams[name].rows if name in self.streams else None
-            for (stream, _), snapshot in self.snapshots.items():
-                rows = snapshot.rows if stream == name else rows
-            if rows is None:
-                raise self._missing(handle)
+            rows, position = self._rows(handle), (handle & ((1 << _POSITIONS) - 1)) >> 1
             step, row = divmod(position, rows)
-            found.append((index, row, (name, step)))
+            found.append((index, row, (handle >> _POSITIONS, step)))
         return found
+
+    def _rows(self, handle: int) -> int:
+        """How many rows the stream of a handle has."""
+        name = handle >> _POSITIONS
+        if name in self.streams:
+            return self.streams[name].rows
+        for (stream, _), snapshot in self.snapshots.items():
+            if stream == name:
+                return snapshot.rows
+        raise self._missing(handle)
 
     def _source(self, origin: tuple[int, int]) -> tuple[State, int | None]:
         """The state that stood before a step of a stream, which is not to be changed, and a row in it that is new."""
@@ -201,7 +272,7 @@ class _States:
         if stream is None:
             raise self._missing(origin[0])
         raise RuntimeError(
-            f"{self.kind} has no snapshot from step {origin[1]} of this stream: begin pieces where is_init is true or "
+            f"{self.kind} has no snapshot from step {origin[1]} of this stream: begin pieces where an episode begins or "
             "where one was made (at the first step after recurrent mode, or by snapshot_interval=, of which "
             f"num_snapshots={self.num_snapshots} are kept), and for GAE say shifted=True"
         )
@@ -215,8 +286,13 @@ class _States:
         return RuntimeError(
             f"{self.kind} does not hold the state that this handle names: num_streams={self.num_streams} streams and "
             f"num_snapshots={self.num_snapshots} snapshots are held, in the process that took the steps; "
-            "raise these, collect in the same process, or begin pieces where is_init is true"
+            "raise these, collect in the same process, or begin pieces where an episode begins"
         )
+
+    def _name(self) -> int:
+        """A name that no stream or snapshot held here has."""
+        held = {*self.streams, *(stream for stream, _ in self.snapshots)}
+        return next(name for name in iter(_names.draw, None) if name not in held)
 
     def _keep(self, stream: _Stream) -> _Stream:
         """Keeps a stream that begins. If there are enough, the one used before the latest makes room: where one
@@ -349,11 +425,16 @@ class _Module(TensorDictModuleBase):  # type: ignore[misc]
             steps = shape[-1]
             value = value.reshape(-1, steps, value.shape[-1]).transpose(0, 1)
             starts = starts.reshape(-1, steps).transpose(0, 1)
-            first = None if handles is None else handles.reshape(-1, steps)[:, :1].flatten()
-            output = self._states.replay(self._run, value, self._given(first, starts[:1].flatten()), starts)
+            after = tensordict.get(self.out_keys[1], None)
+            if handles is None:
+                self._given(None, starts[0])
+                known = torch.full(starts.shape, NEW, device=starts.device)
+            else:
+                known = handles.reshape(-1, steps).transpose(0, 1)
+            following = None if after is None else after.reshape(-1, steps).transpose(0, 1)
+            output = self._states.replay(self._run, value, known, starts, following)
             output = output.transpose(0, 1)
             # The states after these steps are those of the rollout, whose handles stay; others are not kept.
-            after = tensordict.get(self.out_keys[1], None)
             if after is None:
                 after = torch.full((*shape, 1), NONE, device=value.device)
         else:
