@@ -285,6 +285,35 @@ def test_random_frames_leave_a_row_as_new() -> None:
         torch.testing.assert_close(recurrent(second.clone())["features"], expected)
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_rows_that_wait_until_all_are_done(inside: bool) -> None:
+    """Rows that have ended keep their last handle while others go on, wherever the primer stands."""
+    recurrent = module()
+    if inside:
+        env: Any = SerialEnv(
+            3,
+            [
+                lambda of=of: (
+                    TransformedEnv(GymWrapper(Counting(of)), InitTracker()).append_transform(
+                        recurrent.make_tensordict_primer()
+                    )
+                )
+                for of in LENGTHS
+            ],
+        )
+    else:
+        env = environment(recurrent.make_tensordict_primer())
+    with torch.no_grad():
+        data = env.rollout(24, policy(recurrent), break_when_all_done=True)
+    assert data.shape == (3, 7)
+    expected, _ = manually(data)
+    for row, lengths in enumerate(LENGTHS):
+        torch.testing.assert_close(data["features"][row, : lengths[0]], expected[row, : lengths[0]])
+    with torch.no_grad():
+        data = env.rollout(9, policy(recurrent), break_when_any_done=False)
+    torch.testing.assert_close(data["features"], manually(data)[0])
+
+
 def test_names_of_streams_are_not_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     one = TensorDict({"observation": torch.randn(3, 2), "is_init": torch.ones(3, 1).bool()}, [3])
     first, second = module(), module()
@@ -347,7 +376,16 @@ def test_copies_share_states_and_pickles_have_none() -> None:
     later = one.clone().set(HANDLE, handles).set("is_init", torch.zeros(3, 1).bool())
     with pytest.raises(RuntimeError, match="in the process that took the steps"):
         pickle.loads(pickle.dumps(recurrent))(later.clone())
-    assert copy.deepcopy(recurrent)(later.clone())["next", HANDLE].shape == (3, 1)
+    second = copy.deepcopy(recurrent)
+    assert second(later.clone())["next", HANDLE].shape == (3, 1)
+    # The copy took the step that the module itself takes now.
+    with pytest.raises(RuntimeError, match=r"a second actor does, .* a module of its own"):
+        recurrent(later.clone())
+    # Such a second actor has states of its own.
+    own = module()
+    own.load_state_dict(recurrent.state_dict())
+    own(own(one.clone()).set(HANDLE, own(one.clone())["next", HANDLE]).set("is_init", torch.zeros(3, 1).bool()))
+    assert "memory_size=1000000" in repr(SAMModule(2, 6, in_key="x", out_key="y").sam)
 
 
 def test_without_batch_first_or_with_it() -> None:
@@ -394,6 +432,64 @@ def test_ppo_learns(kind: Any) -> None:
     plain = GAE(gamma=0.9, lmbda=0.9, value_network=critic)
     with torch.no_grad(), set_recurrent_mode(True), pytest.raises(RuntimeError, match="vmap"):
         plain(data)
+
+
+def test_copies_and_passes_of_an_update() -> None:
+    """As the documentation counts them: a snapshot, then for each epoch one by GAE and two by the loss."""
+    recurrent = module()
+    actor = policy(recurrent)
+    critic = TensorDictSequential(recurrent, ValueOperator(nn.Linear(14, 1), in_keys=["features"]))
+    loss = ClipPPOLoss(actor, critic)
+    advantages = GAE(gamma=0.9, lmbda=0.9, value_network=critic, shifted=True, shifted_budget=2)
+    counted = {"copied": 0, "steps": 0}
+    run = type(recurrent)._run
+
+    class Counted:
+        """A state whose copies are counted."""
+
+        def __init__(self, state: Any) -> None:
+            self.state = state
+
+        def select(self, rows: Any) -> Any:
+            counted["copied"] += len(list(rows))
+            return self.state.select(rows)
+
+    def count(self: Any, value: Tensor, state: Any, starts: Tensor) -> Any:
+        if recurrent.recurrent_mode:
+            counted["steps"] += value.shape[0] * value.shape[1]
+        return run(self, value, state, starts)
+
+    states = recurrent._states
+    source = type(states)._source
+    copied = type(states)._copy
+
+    def copying(stream: Any, new: Any) -> None:
+        before = len(states.snapshots), next(reversed(states.snapshots), None)
+        copied(states, stream, new)
+        if (len(states.snapshots), next(reversed(states.snapshots), None)) != before:
+            counted["copied"] += stream.rows
+
+    states._copy = copying
+    states._source = lambda origin: (Counted(source(states, origin)[0]), source(states, origin)[1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(recurrent), "_run", count)
+        env = environment(get_primers_from_module(actor))
+        lengths = []
+        for data in Collector(env, actor, frames_per_batch=3 * 8, total_frames=3 * 8 * 4):
+            begun = int((data[HANDLE][:, 0] != 0).sum())
+            lengths.append(begun)
+            for _ in range(2):
+                with torch.no_grad(), set_recurrent_mode(True):
+                    advantages(data)
+                for rows in ([0, 2], [1]):
+                    loss(data[rows])
+            if begun == 3:
+                # Rows that go on; the snapshot's own are those of all.
+                assert counted["copied"] == 3 * (1 + 3 * 2)
+                # GAE takes two steps more than there are.
+                assert counted["steps"] == 3 * 2 * (8 + 2 + 2 * 8)
+            counted["copied"] = counted["steps"] = 0
+    assert 3 in lengths
 
 
 def test_what_torchrl_does_at_a_start_within_a_piece() -> None:
@@ -454,6 +550,8 @@ def test_arguments_that_do_not_fit() -> None:
     cases: list[tuple[type[Exception], str, dict[str, Any]]] = [
         (ValueError, "SAMModule needs input_size and hidden_size", {}),
         (ValueError, "sam was given with sizes", {"sam": network(), "input_size": 2}),
+        (ValueError, "sam was given with sizes", {"sam": network(), "memory_size": 5}),
+        (ValueError, "sam was given with sizes", {"sam": network(), "device": "cpu"}),
         (TypeError, r"sam is a SDNC, where sparsam\.torch\.SAM was expected", {"sam": network(SDNC)}),
         (ValueError, "num_streams is 0", {"sam": network(), "num_streams": 0}),
         (ValueError, "snapshot_interval is 0", {"sam": network(), "snapshot_interval": 0}),

@@ -132,9 +132,10 @@ class _States:
     def __reduce__(self) -> tuple[Any, ...]:
         return _States, self.limits
 
-    def step(self, run: _Run, value: Tensor, handles: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of N rows, value (N, I); their output and the handles after it."""
-        stream = self._stream(handles, new)
+    def step(self, run: _Run, value: Tensor, handles: Tensor, new: Tensor, idle: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of N rows, value (N, I); their output and the handles after it. Of idle rows, whose episodes have
+        ended while others' go on, nobody reads either."""
+        stream = self._stream(handles, new | idle)
         self._copy_where_due(stream, new)
         output, state = run(value.unsqueeze(0), stream.state, new.unsqueeze(0))
         stream.state = state.detach()
@@ -274,7 +275,8 @@ class _States:
         raise RuntimeError(
             f"{self.kind} has no snapshot from step {origin[1]} of this stream: begin pieces where an episode begins or "
             "where one was made (at the first step after recurrent mode, or by snapshot_interval=, of which "
-            f"num_snapshots={self.num_snapshots} are kept), and for GAE say shifted=True"
+            f"num_snapshots={self.num_snapshots} are kept), and for GAE say shifted=True; if a copy of this module took "
+            "the step, as a second actor does, give that actor a module of its own"
         )
 
     def _missing(self, handle: int) -> RuntimeError:
@@ -399,8 +401,9 @@ class _Module(TensorDictModuleBase):  # type: ignore[misc]
         """Writes the output and the next handles into a tensordict, and returns it.
 
         Step by step the tensordict's dimensions are all of environments; in recurrent mode the last one is time, and
-        every row begins with the state that the handle of its first step names. Wherever ``is_init`` is true, the row
-        is as new before that step, in both modes.
+        every row begins with the state that the handle of its first step names. A row is as new before a step where
+        ``is_init`` is true; in recurrent mode, where TorchRL marks other steps as well, only if the handle there is 0.
+        Where such a mark has another handle, the row goes on from the state that the handle names.
 
         Raises:
             KeyError: there is no value, or no ``is_init``.
@@ -440,7 +443,10 @@ class _Module(TensorDictModuleBase):  # type: ignore[misc]
         else:
             value, new = value.reshape(-1, value.shape[-1]), starts.flatten()
             known = self._given(None if handles is None else handles.flatten(), new)
-            output, after = self._states.step(self._run, value, known, new | (known == NEW))
+            new = new | (known == NEW)
+            done = tensordict.get("done", None)
+            idle = torch.zeros_like(new) if done is None else done.flatten() & ~new
+            output, after = self._states.step(self._run, value, known, new, idle)
             after = after.to(value.device).reshape(*shape, 1)
         tensordict.set(self.out_keys[0], output.reshape(*shape, output.shape[-1]))
         tensordict.set(self.out_keys[1], after)
@@ -474,11 +480,11 @@ _SHARED = """
         input_size: numbers in a value, I.
         hidden_size: hidden units of the controller, H.
         output_size: numbers in an output, O. Without it the output is [h ; r], H + R·W wide.
-        memory_size: words in each environment's memory, N.
+        memory_size: words in each environment's memory, N; 1,000,000 if none is given.
         in_key: key of the value, (…, I). The handle's is then "recurrent_state".
-        in_keys: in its place, keys of the value and of the handle, and at will "is_init".
+        in_keys: keys of the value and of the handle, instead of ``in_key``; "is_init" may follow.
         out_key: key of the output, (…, O). The next handle's is then ("next", "recurrent_state").
-        out_keys: in its place, keys of the output and of the next handle.
+        out_keys: keys of the output and of the next handle, instead of ``out_key``.
         device: of the parameters. Work is done on the CPU wherever they are.
         default_recurrent_mode: whether a call runs whole sequences where ``torchrl.modules.set_recurrent_mode`` says
             nothing.
@@ -487,16 +493,22 @@ _SHARED = """
         num_streams: batches of environments whose states are kept, as those of a collector and of an evaluation. One
             begins where all environments of a call begin an episode; of too many, the one used before the latest is
             dropped, so that what waits during an evaluation stays.
-        {lower}: a :class:`sparsam.torch.{name}` to be used, in the place of all sizes and options.
+        {lower}: a :class:`sparsam.torch.{name}` that the module wraps, instead of sizes, a device and options.
         options: all others of :class:`sparsam.torch.{name}`.
 
-    What stands in the tensordict is a handle, an int64 for each environment; 0 is a new one, which is what the primer
-    fills in. A snapshot of a batch is made before its first step after a call in recurrent mode, and costs what was
-    written to the memories of its rows since their episodes began; a sequence that is run from it copies it once more.
-    With k epochs of m minibatches that is one copy of all rows for the piece and one for each epoch. A handle whose
-    state is not held raises a ``RuntimeError`` that says what to do; nothing goes on with zeros in silence.
+    What stands in the tensordict is a handle, an int64 for each environment. The handle 0, which the primer fills in,
+    is that of a row without a state: it begins as new. A handle whose state is not held raises a ``RuntimeError`` that
+    says what to do.
 
-    Copies of the module (``copy.deepcopy``) share the states it holds; pickles, as in other processes, have none.
+    A snapshot of a batch is made before its first step after a call in recurrent mode, and costs what was written to
+    the memories of its rows since their episodes began. Each call in recurrent mode that goes on from the snapshot
+    copies its rows once more. A loss whose actor and critic share the module calls it twice for each minibatch: k
+    epochs then cost 1 + 2k copies of each row and 2k passes over the rollout. Each run of GAE adds one of both.
+
+    Copies of the module (``copy.deepcopy``) share the states it holds, as a loss and a collector must. A second actor,
+    such as a target network, needs a module of its own and a key of its own for the handle: make one with the same
+    arguments, and give it the parameters by ``load_state_dict``. Where two copies step the same environments in turn,
+    each moves on the state that the other one needs. Pickles, as in other processes, have no states.
 
     Raises:
         ValueError: keys, sizes or numbers that do not fit.
@@ -511,7 +523,7 @@ class SAMModule(_Module):
         input_size: int | None = None,
         hidden_size: int | None = None,
         output_size: int | None = None,
-        memory_size: int = 1_000_000,
+        memory_size: int | None = None,
         *,
         in_key: Any = None,
         in_keys: Iterable[Any] | None = None,
@@ -550,7 +562,7 @@ class SDNCModule(_Module):
         input_size: int | None = None,
         hidden_size: int | None = None,
         output_size: int | None = None,
-        memory_size: int = 1_000_000,
+        memory_size: int | None = None,
         *,
         in_key: Any = None,
         in_keys: Iterable[Any] | None = None,
@@ -583,7 +595,7 @@ def _network(
     kind: type[SAM] | type[SDNC],
     given: _Recurrent | None,
     sizes: tuple[int | None, int | None, int | None],
-    memory_size: int,
+    memory_size: int | None,
     device: torch.device | str | None,
     options: dict[str, Any],
 ) -> _Recurrent:
@@ -593,9 +605,11 @@ def _network(
     if given is None:
         if input_size is None or hidden_size is None:
             raise ValueError(f"{name}Module needs input_size and hidden_size, or a network as {name.lower()}=")
-        return kind(input_size, hidden_size, output_size, memory_size, device=device, **options)
+        if memory_size is not None:
+            options = {"memory_size": memory_size, **options}
+        return kind(input_size, hidden_size, output_size, device=device, **options)
     if not isinstance(given, kind):
         raise TypeError(f"{name.lower()} is a {type(given).__name__}, where sparsam.torch.{name} was expected")
-    if any(size is not None for size in sizes) or options:
-        raise ValueError(f"{name.lower()} was given with sizes or options, which it has of its own")
+    if any(argument is not None for argument in (*sizes, memory_size, device)) or options:
+        raise ValueError(f"{name.lower()} was given with sizes, a device or options, which it has of its own")
     return given
