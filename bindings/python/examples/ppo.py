@@ -8,7 +8,7 @@ T-maze and on tasks of POPGym (Morad et al. 2023) that are decided by memory.
     python ppo.py --output run.json --checkpoint run.pt  # goes on where it was stopped
 
 In a T-maze (Bakker 2001) an agent sees a cue at the start, walks a corridor whose places all look alike, and at its end
-turns to the side that the cue told. Only what it remembers of the first step helps.
+turns to the side that the cue showed. Only what it remembers of the first step helps.
 
 What a recurrent agent needs beside PPO as it is everywhere: a copy of the state where each rollout begins, from which
 every epoch runs the rollout's steps again, and the mask of the steps that begin an episode, before which a row is as
@@ -45,7 +45,10 @@ POPGYM = {
 MEMORIES = ("sam", "sdnc", "lstm", "gru")
 
 
-# Environments. Where an episode ends, `step` returns the first observation of the next one.
+# Environments. Where an episode ends, `step` returns the first observation of the next one. All tasks have a fixed
+# horizon: the return up to it is what is to be raised and what is measured, and nothing comes after it. That an episode
+# ends there is therefore a termination (Pardo et al. 2018, Time limits in reinforcement learning), and advantages do not
+# bootstrap from the last observation. For a task that a limit only interrupts, they have to.
 
 
 class Environments(Protocol):
@@ -58,7 +61,7 @@ class Environments(Protocol):
         """First observations, (B, I)."""
 
     def step(self, actions: Array) -> tuple[Array, Array, Array]:
-        """Observations (B, I), rewards (B,), and which episodes have ended (B,)."""
+        """Observations (B, I), rewards (B,), and which episodes have ended, at the horizon as well (B,)."""
 
 
 class TMaze:
@@ -176,9 +179,9 @@ class TorchLayer(nn.Module):
         outputs = []
         for first, end in itertools.pairwise(cuts):
             state = state.masked_fill(starts[first].unsqueeze(1), 0)
-            held = state.chunk(2) if isinstance(self.layer, nn.LSTM) else state
-            output, held = self.layer(input[first:end], held)
-            state = torch.cat(held) if isinstance(held, tuple) else held
+            before = state.chunk(2) if isinstance(self.layer, nn.LSTM) else state
+            output, after = self.layer(input[first:end], before)
+            state = torch.cat(after) if isinstance(after, tuple) else after
             outputs.append(output)
         return torch.cat(outputs), state
 
@@ -221,76 +224,76 @@ class Trainer:
     def __init__(self, options: argparse.Namespace) -> None:
         torch.manual_seed(options.seed)
         self.options = options
-        self.environments = environments(options.task, options.difficulty, options.rows, options.seed)
+        self.environments = environments(options.task, options.difficulty, options.num_envs, options.seed)
         self.agent = Agent(options.memory, self.environments.num_observations, self.environments.num_actions, options)
         self.optimiser = torch.optim.Adam(self.agent.parameters(), lr=options.learning_rate, eps=1e-5)
         self.clip = AdaptiveClip()
         self.state: Any = None
-        self.seen = torch.from_numpy(self.environments.reset())
-        self.starts = torch.ones(options.rows, dtype=torch.bool)
+        self.observations = torch.from_numpy(self.environments.reset())
+        self.starts = torch.ones(options.num_envs, dtype=torch.bool)
         self.steps, self.seconds = 0, 0.0
-        self.running = np.zeros(options.rows)
+        self.running = np.zeros(options.num_envs)
         self.episodes: list[tuple[int, float]] = []
 
     def rollout(self) -> tuple[Any, dict[str, Tensor]]:
         """The state before it, and what happened in it, (T, B, …)."""
-        start = None if self.state is None else select(self.state, torch.arange(self.options.rows))
-        told: dict[str, list[Tensor]] = {
-            name: [] for name in ("seen", "starts", "actions", "log_probability", "value", "reward", "ended")
+        start = None if self.state is None else select(self.state, torch.arange(self.options.num_envs))
+        lists: dict[str, list[Tensor]] = {
+            name: [] for name in ("observations", "starts", "actions", "log_probability", "value", "reward", "ended")
         }
         with torch.no_grad():
-            for _ in range(self.options.length):
-                logits, value, self.state = self.agent(self.seen.unsqueeze(0), self.state, self.starts.unsqueeze(0))
+            for _ in range(self.options.rollout_steps):
+                logits, value, self.state = self.agent(self.observations.unsqueeze(0), self.state, self.starts.unsqueeze(0))
                 logarithms = logits[0].log_softmax(-1)
                 actions = logarithms.exp().multinomial(1)
-                seen, rewards, ended = self.environments.step(actions.squeeze(1).numpy())
-                told["seen"].append(self.seen)
-                told["starts"].append(self.starts)
-                told["actions"].append(actions)
-                told["log_probability"].append(logarithms.gather(1, actions))
-                told["value"].append(value[0])
-                told["reward"].append(torch.from_numpy(rewards).float())
-                told["ended"].append(torch.from_numpy(ended))
+                observations, rewards, ended = self.environments.step(actions.squeeze(1).numpy())
+                lists["observations"].append(self.observations)
+                lists["starts"].append(self.starts)
+                lists["actions"].append(actions)
+                lists["log_probability"].append(logarithms.gather(1, actions))
+                lists["value"].append(value[0])
+                lists["reward"].append(torch.from_numpy(rewards).float())
+                lists["ended"].append(torch.from_numpy(ended))
                 # What ended before this step is what starts at the next one.
-                self.seen, self.starts = torch.from_numpy(seen), torch.from_numpy(ended)
-                self.steps += self.options.rows
+                self.observations, self.starts = torch.from_numpy(observations), torch.from_numpy(ended)
+                self.steps += self.options.num_envs
                 self.running += rewards
                 self.episodes += [(self.steps, float(total)) for total in self.running[ended]]
                 self.running[ended] = 0
             # The value of what is seen next, from a copy: the rollout after this one takes the step itself.
-            ahead = select(self.state, torch.arange(self.options.rows))
-            _, following, _ = self.agent(self.seen.unsqueeze(0), ahead, self.starts.unsqueeze(0))
-        steps = {name: torch.stack(parts) for name, parts in told.items()}
+            ahead = select(self.state, torch.arange(self.options.num_envs))
+            _, following, _ = self.agent(self.observations.unsqueeze(0), ahead, self.starts.unsqueeze(0))
+        steps = {name: torch.stack(tensors) for name, tensors in lists.items()}
         steps["advantage"] = self.advantages(steps, following[0])
-        steps["wanted"] = steps["advantage"] + steps["value"]
+        steps["returns"] = steps["advantage"] + steps["value"]
         return start, steps
 
     def advantages(self, steps: dict[str, Tensor], following: Tensor) -> Tensor:
         """Generalised advantage estimation (Schulman et al. 2016), (T, B)."""
-        discount, decay = self.options.discount, self.options.decay
+        discount, gae_lambda = self.options.discount, self.options.gae_lambda
         advantages, advantage = torch.zeros_like(steps["value"]), torch.zeros_like(following)
         for t in reversed(range(len(advantages))):
             going_on = (~steps["ended"][t]).float()
             error = steps["reward"][t] + discount * following * going_on - steps["value"][t]
-            advantage = error + discount * decay * going_on * advantage
+            advantage = error + discount * gae_lambda * going_on * advantage
             advantages[t], following = advantage, steps["value"][t]
         return advantages
 
     def update(self, start: Any, steps: dict[str, Tensor]) -> None:
-        """The epochs over a rollout. Each part of the rows begins with a copy of its state before it."""
+        """The epochs over a rollout. Each minibatch begins with a copy of its rows' state before it."""
         options = self.options
         for _ in range(options.epochs):
-            for rows in torch.randperm(options.rows).chunk(options.parts):
-                part = {name: values[:, rows] for name, values in steps.items()}
+            for rows in torch.randperm(options.num_envs).chunk(options.minibatches):
+                batch = {name: values[:, rows] for name, values in steps.items()}
                 state = None if start is None else select(start, rows)
-                logits, value, _ = self.agent(part["seen"], state, part["starts"])
+                logits, value, _ = self.agent(batch["observations"], state, batch["starts"])
                 logarithms = logits.log_softmax(-1)
                 entropy = -(logarithms.exp() * logarithms).sum(-1).mean()
-                ratio = (logarithms.gather(2, part["actions"]) - part["log_probability"]).exp().squeeze(-1)
-                advantage = (part["advantage"] - part["advantage"].mean()) / (part["advantage"].std() + 1e-8)
+                ratio = (logarithms.gather(2, batch["actions"]) - batch["log_probability"]).exp().squeeze(-1)
+                advantage = (batch["advantage"] - batch["advantage"].mean()) / (batch["advantage"].std() + 1e-8)
                 clipped = ratio.clamp(1 - options.clip, 1 + options.clip)
                 surrogate = torch.minimum(ratio * advantage, clipped * advantage).mean()
-                loss = F.mse_loss(value, part["wanted"]) / 2 - surrogate - options.entropy * entropy
+                loss = F.mse_loss(value, batch["returns"]) / 2 - surrogate - options.entropy * entropy
                 self.optimiser.zero_grad()
                 torch.autograd.backward(loss)
                 self.clip(self.agent.parameters())
@@ -318,45 +321,48 @@ class Trainer:
         """Of the episodes that ended in the latest steps, this share of all taken, and of the latest of all rows at
         least; 0 while none has ended."""
         late = sum(step > (1 - share) * self.steps for step, _ in self.episodes)
-        totals = [total for _, total in self.episodes[-max(late, self.options.rows) :]]
+        totals = [total for _, total in self.episodes[-max(late, self.options.num_envs) :]]
         return float(np.mean(totals)) if totals else 0.0
 
     def curve(self) -> list[tuple[int, float]]:
         """The mean return of the episodes that ended in each twentieth of the steps."""
         width = self.options.steps / 20
-        parts: dict[int, list[float]] = {}
+        returns: dict[int, list[float]] = {}
         for step, total in self.episodes:
-            parts.setdefault(min(19, int((step - 1) / width)), []).append(total)
-        return [(int((part + 1) * width), float(np.mean(totals))) for part, totals in sorted(parts.items())]
+            returns.setdefault(min(19, int((step - 1) / width)), []).append(total)
+        return [(int((twentieth + 1) * width), float(np.mean(totals))) for twentieth, totals in sorted(returns.items())]
 
     def save(self, path: Path) -> None:
         """Everything that goes on to the same numbers: environments and states as well."""
-        held = {name: value for name, value in self.__dict__.items() if name not in ("agent", "optimiser", "clip")}
-        learnt = {name: getattr(self, name).state_dict() for name in ("agent", "optimiser", "clip")}
+        modules = {name: getattr(self, name).state_dict() for name in ("agent", "optimiser", "clip")}
+        attributes = {name: value for name, value in self.__dict__.items() if name not in modules}
         beside = path.with_name(path.name + ".new")
-        torch.save({"held": held, "learnt": learnt, "random": torch.get_rng_state()}, beside)
+        torch.save({"attributes": attributes, "modules": modules, "random": torch.get_rng_state()}, beside)
         os.replace(beside, path)
 
     def load(self, path: Path) -> None:
         """Goes on from what :meth:`save` wrote."""
-        kept = torch.load(path, weights_only=False)
-        before, now = vars(kept["held"].pop("options")), vars(self.options)
+        checkpoint = torch.load(path, weights_only=False)
+        before, now = vars(checkpoint["attributes"].pop("options")), vars(self.options)
         changed = [name for name in RUN_OPTIONS if before.get(name, RUN_OPTIONS[name][0]) != now[name]]
         if changed:
             raise SystemExit(f"{path} is of a run with other options: {', '.join(changed)}")
-        self.__dict__.update(kept["held"])
-        for name, state in kept["learnt"].items():
+        self.__dict__.update(checkpoint["attributes"])
+        for name, state in checkpoint["modules"].items():
             getattr(self, name).load_state_dict(state)
-        torch.set_rng_state(kept["random"])
+        torch.set_rng_state(checkpoint["random"])
 
 
 # T-mazes of any length.
 
 
-def resident() -> float:
-    """MiB of this process in memory; of Linux."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+def resident() -> float | None:
+    """MiB of this process in memory; known on Linux alone."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def walk(agent: Agent, length: int, episodes: int, seed: int, chunk: int = 2000) -> dict[str, Any]:
@@ -370,9 +376,9 @@ def walk(agent: Agent, length: int, episodes: int, seed: int, chunk: int = 2000)
     maze.length[:] = length
     state, starts = None, torch.ones(1, episodes, dtype=torch.bool)
     walking, right = np.ones(episodes, bool), np.zeros(episodes, bool)
-    taken, astray, began, sizes = 0, 0, time.monotonic(), []
+    taken, wrong_actions, began, sizes = 0, 0, time.monotonic(), []
     with torch.no_grad():
-        # One that goes astray at one step in a hundred is waited for.
+        # An agent that errs at one step in a hundred is waited for.
         while walking.any() and taken <= 1.01 * length + 100:
             ahead = (length - maze.place)[walking]
             steps = int(min(chunk, ahead.min())) if (maze.place[walking] > 0).all() else 1
@@ -386,20 +392,21 @@ def walk(agent: Agent, length: int, episodes: int, seed: int, chunk: int = 2000)
             deciding = walking & (maze.place == length)
             right |= deciding & (actions[0] == maze.cue)
             walking &= ~(deciding & ~forward[0])
-            astray += int((~forward[:, walking & ~deciding]).sum())
+            wrong_actions += int((~forward[:, walking & ~deciding]).sum())
             maze.place[~deciding] = np.minimum(maze.place + forward.sum(0), length)[~deciding]
             taken += steps
-            sizes.append(resident())
+            sizes += [size for size in (resident(),) if size is not None]
+    # From a tenth of the way on, when all buffers are there.
+    late = sizes[len(sizes) // 10 :]
     return {
         "cue": length,
         "episodes": episodes,
         "right": int(right.sum()),
         "undecided": int(walking.sum()),
-        "astray": astray,
+        "wrong_actions": wrong_actions,
         "seconds": round(time.monotonic() - began, 1),
-        # From a tenth of the way on, when all buffers are there.
-        "resident_from": round(min(sizes[len(sizes) // 10 :]), 1),
-        "resident_to": round(max(sizes[len(sizes) // 10 :]), 1),
+        "resident_from": round(min(late), 1) if late else None,
+        "resident_to": round(max(late), 1) if late else None,
     }
 
 
@@ -410,13 +417,13 @@ RUN_OPTIONS = {
     "memory": ("sam", ", ".join(MEMORIES)),
     "seed": (1, "of weights, episodes and actions"),
     "steps": (2_000_000, "of all environments together"),
-    "rows": (64, "environments"),
-    "length": (128, "steps of a rollout"),
+    "num_envs": (64, "environments"),
+    "rollout_steps": (128, "of each environment"),
     "epochs": (4, "over each rollout"),
-    "parts": (4, "of the rows, each with an update of its own"),
+    "minibatches": (4, "of an epoch: whole rows, each with an update of its own"),
     "learning_rate": (1e-3, ""),
     "discount": (0.99, ""),
-    "decay": (0.95, "of the errors in the advantage, lambda"),
+    "gae_lambda": (0.95, "of generalised advantage estimation"),
     "clip": (0.2, "of the ratio of probabilities"),
     "entropy": (0.01, "weight of the entropy"),
     "hidden": (64, "hidden units"),
@@ -465,21 +472,27 @@ def main() -> None:
     result["mean_return"] = trainer.mean_return(0.1)
     result["curve"] = trainer.curve()
     print(f"mean return of the last tenth of {trainer.steps} steps: {result['mean_return']:.3f}")
+
+    def write() -> None:
+        if options.output is not None:
+            beside = options.output.with_name(options.output.name + ".new")
+            beside.write_text(json.dumps(result, indent=1) + "\n")
+            os.replace(beside, options.output)
+
+    # What was learnt stays, whatever becomes of the walks.
+    write()
     if options.task == "tmaze":
         result["walks"] = []
         for length in options.evaluate:
-            told = walk(trainer.agent, length, options.episodes, options.seed + 1000)
-            result["walks"].append(told)
+            walked = walk(trainer.agent, length, options.episodes, options.seed + 1000)
+            result["walks"].append(walked)
+            memory = "" if resident() is None else f"{walked['resident_from']} to {walked['resident_to']} MiB resident, "
             print(
-                f"cue {length} steps back: {told['right']} of {told['episodes']} right, {told['undecided']} undecided, "
-                f"{told['astray']} steps astray, {told['resident_from']} to {told['resident_to']} MiB resident, "
-                f"{told['seconds']} s",
+                f"cue {length} steps back: {walked['right']} of {walked['episodes']} right, {walked['undecided']} "
+                f"undecided, {walked['wrong_actions']} wrong actions on the way, {memory}{walked['seconds']} s",
                 flush=True,
             )
-    if options.output is not None:
-        beside = options.output.with_name(options.output.name + ".new")
-        beside.write_text(json.dumps(result, indent=1) + "\n")
-        os.replace(beside, options.output)
+            write()
 
 
 if __name__ == "__main__":

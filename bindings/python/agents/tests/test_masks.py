@@ -133,15 +133,26 @@ def test_stable_baselines_stores_the_same_mask() -> None:
     assert np.abs(states["none"] - fresh).max() > 1e-4
 
 
-def test_popgym_is_an_environment_as_others() -> None:
-    """Its version is written for an older Gymnasium, and runs with this one."""
+def test_popgym_resets_when_told() -> None:
+    """Its version is written for an older Gymnasium, and runs with this one. The mask is true after each ``reset``."""
     envs = pytest.importorskip("popgym.envs")
-    vectors = SyncVectorEnv([envs.repeat_previous.RepeatPreviousEasy] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
-    vectors.reset(seed=1)
-    ends = []
-    for step in range(120):
-        _, _, terminated, truncated, _ = vectors.step(np.zeros(2, int))
-        if (terminated | truncated).all():
-            ends.append(step)
-    assert len(ends) == 2
-    assert isinstance(gymnasium.__version__, str)
+    environment = envs.repeat_previous.RepeatPreviousEasy()
+    observation, _ = environment.reset(seed=1)
+    observations, starts, lengths = [observation], [True], [1]
+    while len(lengths) < 6:
+        observation, _, terminated, truncated, _ = environment.step(0)
+        # The last observation of an episode is one of its own: nothing resets by itself.
+        observations.append(observation)
+        starts.append(False)
+        lengths[-1] += 1
+        if terminated or truncated:
+            observations.append(environment.reset()[0])
+            starts.append(True)
+            lengths.append(1)
+    # All cards of a deck but the first are seen by steps.
+    assert set(lengths[:-1]) == {52}
+    model = SAM(4, 6, 2, memory_size=20, word_size=4, num_heads=2)
+    seen = torch.from_numpy(np.eye(4, dtype=np.float32)[np.array(observations)]).unsqueeze(1)
+    output, _ = model(seen, starts=torch.tensor(starts).unsqueeze(1))
+    for first in np.flatnonzero(starts)[:-1]:
+        torch.testing.assert_close(output[first : first + 52], model(seen[first : first + 52])[0])

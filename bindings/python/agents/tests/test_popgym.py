@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("popgym")
 
@@ -23,6 +26,8 @@ def ppo() -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # What is pickled into a checkpoint is found again by this name.
+    sys.modules["ppo"] = module
     spec.loader.exec_module(module)
     return module
 
@@ -70,26 +75,69 @@ def test_seeds_are_those_of_the_run(ppo: Any) -> None:
     assert (sequence(1) != sequence(2)).any()
 
 
+@pytest.mark.parametrize("task", ["repeat-previous", "autoencode", "concentration", "count-recall"])
+def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(ppo: Any, task: str, tmp_path: Path) -> None:
+    """Its environments stand in the middle of episodes then, and draw the same cards afterwards."""
+    small = ["--num-envs=3", "--rollout-steps=40", "--hidden=8", "--memory-size=32", "--epochs=1", "--steps=480"]
+    options = ppo.parser().parse_args([f"--task={task}", "--minibatches=1", *small])
+    straight, stopped, again = (ppo.Trainer(options) for _ in range(3))
+    torch.manual_seed(1)
+    straight.train(lambda: None, lambda line: None)
+    torch.manual_seed(1)
+    for _ in range(2):
+        stopped.update(*stopped.rollout())
+    stopped.save(tmp_path / "run.pt")
+    torch.manual_seed(5)
+    again.load(tmp_path / "run.pt")
+    assert again.steps == 240
+    again.train(lambda: None, lambda line: None)
+    assert again.steps == straight.steps == 480
+    assert again.episodes == straight.episodes
+    assert torch.equal(again.observations, straight.observations)
+    for one, other in zip(straight.agent.parameters(), again.agent.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_the_benchmark_goes_on_and_prints_a_table(tmp_path: Path) -> None:
     command = [sys.executable, str(PACKAGE / "benchmarks" / "agents.py"), "--folder", str(tmp_path), "--jobs", "2"]
     command += ["--tasks", "count-recall", "--memories", "sam", "gru", "--seeds", "1", "--steps", "2000"]
-    small = ["--", "--rows", "8", "--length", "64", "--hidden", "16", "--memory-size", "64", "--epochs", "1"]
+    small = ["--", "--num-envs", "8", "--rollout-steps", "64", "--hidden", "16", "--memory-size", "64", "--epochs", "1"]
 
-    def run() -> str:
-        result = subprocess.run([*command, *small], capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stdout + result.stderr
+    def run(*changed: str, status: int = 0) -> str:
+        result = subprocess.run([*command, *small, *changed], capture_output=True, text=True, check=False)
+        assert result.returncode == status, result.stdout + result.stderr
         return result.stdout
+
+    def rows(printed: str) -> list[str]:
+        return [line for line in printed.splitlines() if line.startswith("| count-recall")]
 
     first = run()
     assert first.count(" s\n") == 2
-    rows = [line for line in first.splitlines() if line.startswith("| count-recall")]
-    told = json.loads((tmp_path / "table.json").read_text())["tasks"]["count-recall"]
-    assert len(rows) == 1
-    assert f"{told['difference']:+.3f} (gru)" in rows[0]
-    assert told["seeds"] == {"sam": 1, "gru": 1}
-    assert told["means"]["sam"] == json.loads((tmp_path / "count-recall-sam-1.json").read_text())["mean_return"]
+    table = json.loads((tmp_path / "table.json").read_text())["tasks"]["count-recall"]
+    sam = json.loads((tmp_path / "count-recall-sam-1.json").read_text())
+    (row,) = rows(first)
+    assert f"{table['difference']:+.3f} (gru)" in row
+    assert f"; {sam['parameters']:,} parameters, {sam['seconds']:.0f} s" in row
+    assert table["seeds"] == {"sam": 1, "gru": 1}
+    assert table["means"]["sam"] == sam["mean_return"]
     (tmp_path / "count-recall-gru-1.json").unlink()
     second = run()
     assert second.count(": there") == 1
-    assert [line for line in second.splitlines() if line.startswith("| count-recall")] == rows
+    assert rows(second)[0].split(";")[0] == row.split(";")[0]
     assert not list(tmp_path.glob("*.pt"))
+    # Results of runs with other options are neither taken for these nor overwritten.
+    other = run("--gae-lambda", "0.9", status=1)
+    assert other.count("is of a run with other gae_lambda; name another folder") == 2
+    assert not rows(other)
+    assert json.loads((tmp_path / "count-recall-sam-1.json").read_text()) == sam
+
+
+def test_equal_parameters() -> None:
+    benchmark = runpy.run_path(str(PACKAGE / "benchmarks" / "agents.py"))
+    options = argparse.Namespace(difficulty="easy", steps=10, options=[], equal_parameters=True)
+    ppo, counts = benchmark["PPO"], {}
+    for memory in ("sam", "lstm", "gru"):
+        given = ppo["parser"]().parse_args(benchmark["arguments"](options, "count-recall", memory, 1))
+        counts[memory] = sum(parameter.numel() for parameter in ppo["Trainer"](given).agent.parameters())
+    for memory in ("lstm", "gru"):
+        assert abs(counts[memory] / counts["sam"] - 1) < 0.05
