@@ -434,8 +434,9 @@ def test_ppo_learns(kind: Any) -> None:
         plain(data)
 
 
-def test_copies_and_passes_of_an_update() -> None:
-    """As the documentation counts them: a snapshot, then for each epoch one by GAE and two by the loss."""
+@pytest.mark.parametrize("runs_of_gae", [1, 2])
+def test_copies_and_passes_of_an_update(runs_of_gae: int) -> None:
+    """As the documentation counts them: a snapshot, one of each by a run of GAE, and two by the loss in each epoch."""
     recurrent = module()
     actor = policy(recurrent)
     critic = TensorDictSequential(recurrent, ValueOperator(nn.Linear(14, 1), in_keys=["features"]))
@@ -478,16 +479,17 @@ def test_copies_and_passes_of_an_update() -> None:
         for data in Collector(env, actor, frames_per_batch=3 * 8, total_frames=3 * 8 * 4):
             begun = int((data[HANDLE][:, 0] != 0).sum())
             lengths.append(begun)
-            for _ in range(2):
-                with torch.no_grad(), set_recurrent_mode(True):
-                    advantages(data)
+            for epoch in range(2):
+                if epoch < runs_of_gae:
+                    with torch.no_grad(), set_recurrent_mode(True):
+                        advantages(data)
                 for rows in ([0, 2], [1]):
                     loss(data[rows])
             if begun == 3:
                 # Rows that go on; the snapshot's own are those of all.
-                assert counted["copied"] == 3 * (1 + 3 * 2)
+                assert counted["copied"] == 3 * (1 + runs_of_gae + 2 * 2)
                 # GAE takes two steps more than there are.
-                assert counted["steps"] == 3 * 2 * (8 + 2 + 2 * 8)
+                assert counted["steps"] == 3 * (runs_of_gae * (8 + 2) + 2 * 2 * 8)
             counted["copied"] = counted["steps"] = 0
     assert 3 in lengths
 
