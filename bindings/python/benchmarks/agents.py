@@ -96,7 +96,9 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
             result = json.loads(path.read_text())
             if not changed(options, task, memory, seed, result):
                 found.setdefault(task, {}).setdefault(memory, []).append(result)
-    print(f"\nMean return after {options.steps:,} steps, {options.difficulty}; ± is the deviation over the seeds, whose number follows.\n")
+    print(
+        f"\nMean return after {options.steps:,} steps, {options.difficulty}; ± is the deviation over the seeds, whose number follows.\n"
+    )
     print("| task | " + " | ".join(options.memories) + " | SAM - the better of the others | seeds' spread |")
     print("|" + "---|" * (len(options.memories) + 3))
     rows: dict[str, Any] = {}

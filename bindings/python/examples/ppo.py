@@ -243,7 +243,9 @@ class Trainer:
         }
         with torch.no_grad():
             for _ in range(self.options.rollout_steps):
-                logits, value, self.state = self.agent(self.observations.unsqueeze(0), self.state, self.starts.unsqueeze(0))
+                logits, value, self.state = self.agent(
+                    self.observations.unsqueeze(0), self.state, self.starts.unsqueeze(0)
+                )
                 logarithms = logits[0].log_softmax(-1)
                 actions = logarithms.exp().multinomial(1)
                 observations, rewards, ended = self.environments.step(actions.squeeze(1).numpy())
@@ -486,7 +488,9 @@ def main() -> None:
         for length in options.evaluate:
             walked = walk(trainer.agent, length, options.episodes, options.seed + 1000)
             result["walks"].append(walked)
-            memory = "" if resident() is None else f"{walked['resident_from']} to {walked['resident_to']} MiB resident, "
+            memory = (
+                "" if resident() is None else f"{walked['resident_from']} to {walked['resident_to']} MiB resident, "
+            )
             print(
                 f"cue {length} steps back: {walked['right']} of {walked['episodes']} right, {walked['undecided']} "
                 f"undecided, {walked['wrong_actions']} wrong actions on the way, {memory}{walked['seconds']} s",

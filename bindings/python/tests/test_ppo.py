@@ -142,7 +142,9 @@ def test_a_short_maze_is_learnt_and_a_long_one_walked(ppo: Any) -> None:
 def test_the_result_is_written_before_the_walks(ppo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is there where a walk fails. Where the system does not tell how much memory is resident, walks do without."""
     output = tmp_path / "run.json"
-    small = [f"--{name}={value}" for name, value in (("num-envs", 4), ("rollout-steps", 8), ("steps", 64), ("hidden", 8))]
+    small = [
+        f"--{name}={value}" for name, value in (("num-envs", 4), ("rollout-steps", 8), ("steps", 64), ("hidden", 8))
+    ]
     command = ["ppo.py", "--memory=gru", *small, f"--output={output}", "--quiet", "--episodes=2"]
     monkeypatch.setattr(sys, "argv", [*command, "--evaluate", "5"])
     monkeypatch.setattr(ppo, "resident", lambda: None)

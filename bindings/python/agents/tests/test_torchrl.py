@@ -192,7 +192,7 @@ def test_snapshots_between_and_forks() -> None:
 
 @pytest.mark.parametrize("kind", [SAMModule, SDNCModule])
 def test_slices_go_on_from_their_own_states(kind: Any) -> None:
-    """A sampler puts slices behind one another and marks where each begins, most of them in the middle of an episode."""
+    """A sampler puts slices behind one another and marks where each begins, most of them within an episode."""
     recurrent = module(kind, snapshot_interval=1, num_snapshots=100)
     env = environment(recurrent.make_tensordict_primer())
     with torch.no_grad():
@@ -210,7 +210,7 @@ def test_slices_go_on_from_their_own_states(kind: Any) -> None:
     with torch.no_grad(), set_recurrent_mode(True):
         found = recurrent(sample.clone())
         torch.testing.assert_close(found["features"], sample["features"])
-        # What the loss reads of a row is not more than its keys, and handles then say where it goes on.
+        # What the loss reads of a row is no more than its keys, and handles then say where it goes on.
         keys = sample.select("observation", "is_init", HANDLE)
         torch.testing.assert_close(recurrent(keys)["features"], sample["features"])
     # Of each part the gradient is that of its own steps.
@@ -237,7 +237,7 @@ def test_slices_go_on_from_their_own_states(kind: Any) -> None:
 
 @pytest.mark.parametrize("perturbed", [False, True])
 def test_values_of_shifted_advantages(perturbed: bool) -> None:
-    """GAE puts next observations behind what ends within a row, and marks them with the ``is_init`` of the step before."""
+    """GAE inserts next observations where an episode is cut off, and marks them with the step before's ``is_init``."""
     recurrent = module()
     critic = TensorDictSequential(recurrent, ValueOperator(nn.Linear(14, 1), in_keys=["features"]))
     with torch.no_grad():
@@ -293,10 +293,8 @@ def test_rows_that_wait_until_all_are_done(inside: bool) -> None:
         env: Any = SerialEnv(
             3,
             [
-                lambda of=of: (
-                    TransformedEnv(GymWrapper(Counting(of)), InitTracker()).append_transform(
-                        recurrent.make_tensordict_primer()
-                    )
+                lambda of=of: TransformedEnv(GymWrapper(Counting(of)), InitTracker()).append_transform(
+                    recurrent.make_tensordict_primer()
                 )
                 for of in LENGTHS
             ],

@@ -163,9 +163,7 @@ class _States:
         # Each part is a row of its own, filled up to the longest with steps whose outputs nobody reads.
         steps, rows = handles.shape
         parts = [
-            (row, first, end)
-            for row in range(rows)
-            for first, end in itertools.pairwise([*cuts.get(row, [0]), steps])
+            (row, first, end) for row in range(rows) for first, end in itertools.pairwise([*cuts.get(row, [0]), steps])
         ]
         longest = max(end - first for _, first, end in parts)
         clock = torch.arange(longest).unsqueeze(1) + torch.tensor([first for _, first, _ in parts])
