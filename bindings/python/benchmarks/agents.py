@@ -6,7 +6,7 @@ memory and seed is a run of ``examples/ppo.py``, several at a time, one thread e
     python agents.py --folder small --steps 100000 --tasks repeat-previous --seeds 1
 
 Each run has a JSON file in the folder, with its curve, and until it has ended a checkpoint. A result that is there is
-used if all options of its run are those asked for; another one is refused. At the end a table is printed, and written to
+used if all options of its run are those asked for; another one is refused. At the end a table is printed, and stands in
 ``table.json``: mean returns of the episodes of the last tenth of the steps, over the seeds, with the parameters and the
 seconds of a run, and SAM's less the better of LSTM's and GRU's, beside the spread of that difference. All have the same
 hidden units, of which an LSTM's or a GRU's output is h and SAM's [h ; r], what it reads as well; with
@@ -97,7 +97,7 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
             if not changed(options, task, memory, seed, result):
                 found.setdefault(task, {}).setdefault(memory, []).append(result)
     print(
-        f"\nMean return after {options.steps:,} steps, {options.difficulty}; ± is the deviation over the seeds, whose number follows.\n"
+        f"\nMean return after {options.steps:,} steps, {options.difficulty}; ± is the deviation over (so many) seeds.\n"
     )
     print("| task | " + " | ".join(options.memories) + " | SAM - the better of the others | seeds' spread |")
     print("|" + "---|" * (len(options.memories) + 3))

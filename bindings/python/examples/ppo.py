@@ -46,9 +46,9 @@ MEMORIES = ("sam", "sdnc", "lstm", "gru")
 
 
 # Environments. Where an episode ends, `step` returns the first observation of the next one. All tasks have a fixed
-# horizon: the return up to it is what is to be raised and what is measured, and nothing comes after it. That an episode
-# ends there is therefore a termination (Pardo et al. 2018, Time limits in reinforcement learning), and advantages do not
-# bootstrap from the last observation. For a task that a limit only interrupts, they have to.
+# horizon: the return up to it is what is maximised and measured, and nothing comes after it. An end there is therefore
+# a termination (Pardo et al. 2018, Time limits in reinforcement learning), and advantages do not bootstrap from an
+# episode's last observation. For a task that a limit only interrupts, they have to.
 
 
 class Environments(Protocol):
@@ -488,9 +488,8 @@ def main() -> None:
         for length in options.evaluate:
             walked = walk(trainer.agent, length, options.episodes, options.seed + 1000)
             result["walks"].append(walked)
-            memory = (
-                "" if resident() is None else f"{walked['resident_from']} to {walked['resident_to']} MiB resident, "
-            )
+            low, high = walked["resident_from"], walked["resident_to"]
+            memory = "" if low is None else f"{low} to {high} MiB resident, "
             print(
                 f"cue {length} steps back: {walked['right']} of {walked['episodes']} right, {walked['undecided']} "
                 f"undecided, {walked['wrong_actions']} wrong actions on the way, {memory}{walked['seconds']} s",

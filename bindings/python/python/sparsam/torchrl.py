@@ -271,10 +271,10 @@ class _States:
         if stream is None:
             raise self._missing(origin[0])
         raise RuntimeError(
-            f"{self.kind} has no snapshot from step {origin[1]} of this stream: begin pieces where an episode begins or "
-            "where one was made (at the first step after recurrent mode, or by snapshot_interval=, of which "
-            f"num_snapshots={self.num_snapshots} are kept), and for GAE say shifted=True; if a copy of this module took "
-            "the step, as a second actor does, give that actor a module of its own"
+            f"{self.kind} has no snapshot from step {origin[1]} of this stream: begin pieces where an episode begins "
+            "or where one was made (at the first step after recurrent mode, or by snapshot_interval=, of which "
+            f"num_snapshots={self.num_snapshots} are kept), and for GAE say shifted=True; if a copy of this module "
+            "took the step, as a second actor does, give that actor a module of its own"
         )
 
     def _missing(self, handle: int) -> RuntimeError:
