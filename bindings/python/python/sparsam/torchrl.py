@@ -1,10 +1,10 @@
-"""SAM and SDNC as recurrent modules of TorchRL, where its ``LSTMModule`` and ``GRUModule`` stand.
+"""SAM and SDNC as recurrent modules of TorchRL, used as its ``LSTMModule`` and ``GRUModule`` are.
 
 :class:`SAMModule` and :class:`SDNCModule` read and write tensordicts, take steps in collectors and whole sequences in
 losses (``torchrl.modules.set_recurrent_mode``), and have the primers of TorchRL's recurrent modules.
 
 TorchRL's modules store their state in the tensordict at every step. A memory cannot be stored so: a copy costs all
-that was written to it. What stands in the tensordict is a *handle*, a number for each environment that names a state
+that was written to it. The tensordict holds a *handle*, a number for each environment that names a state
 which the module holds. Copies of states, *snapshots*, are made only where a piece of a sequence begins that is
 learnt from later.
 
@@ -180,7 +180,9 @@ class _States:
         if after is not None and after > 0:
             return handle == after
         if before == NEW:
-            # Which row it was is not known. GAE, which leaves out what stands after a step, puts the next one there.
+            # The step before began an episode, and nothing says of which row. TorchRL's value estimators, which leave
+            # out the handles after steps, insert that row's next observation there. A slice that begins with an
+            # episode's second step looks the same behind such a one: docs/agents.md says to give GAE slices as rows.
             return handle > 0 and handle % 2 == 1
         name, position = handle >> _POSITIONS, handle >> 1
         return before >> _POSITIONS == name and position - (before >> 1) == self._rows(handle)
@@ -494,7 +496,7 @@ _SHARED = """
         {lower}: a :class:`sparsam.torch.{name}` that the module wraps, instead of sizes, a device and options.
         options: all others of :class:`sparsam.torch.{name}`.
 
-    What stands in the tensordict is a handle, an int64 for each environment. The handle 0, which the primer fills in,
+    The tensordict holds a handle, an int64 for each environment. The handle 0, which the primer fills in,
     is that of a row without a state: it begins as new. A handle whose state is not held raises a ``RuntimeError`` that
     says what to do.
 
