@@ -7,6 +7,7 @@
 # make page-test   those files are what their sources build, and a browser shows them as it should
 # make python   a Python with the packages that some tests compare with, and that checks Python files
 # make python-package  the Python package's wheel (in target/python-package/wheels), its checks and its tests, with PyTorch
+# make agents-test  sparsam.torchrl and the masks of docs/agents.md, against the libraries for agents themselves
 # make wheels   the Python package for users: wheels for Linux on x86-64 and AArch64 and for Windows, and the sources, in dist
 # make wheels-test  those wheels say what they run on, train without a compiler, and the library's tests pass on AArch64 (in QEMU)
 
@@ -24,6 +25,9 @@ PACKAGE := bindings/python
 PACKAGE_FOLDER := target/python-package
 PACKAGE_PYTHON := $(CURDIR)/$(PACKAGE_FOLDER)/bin/python
 
+AGENTS_FOLDER := target/agents
+AGENTS_PYTHON := $(CURDIR)/$(AGENTS_FOLDER)/bin/python
+
 WHEELS_FOLDER := target/wheels-tools
 WHEELS_PATH := $(CURDIR)/$(WHEELS_FOLDER)/bin
 WHEELS_TARGETS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-musl \
@@ -34,7 +38,7 @@ PYTHON_SOURCES := benchmarks/recipes.py benchmarks/indexes.py crates/sparsam-tra
 
 PAGE := crates/sparsam-page/page
 
-.PHONY: test format lint unit docs readme page page-test bench recipes fuzz python python-package wheels wheels-test
+.PHONY: test format lint unit docs readme page page-test bench recipes fuzz python python-package python-install agents-test wheels wheels-test
 
 # One after another, whatever -j says: they share the build folder.
 .NOTPARALLEL:
@@ -45,9 +49,12 @@ test:
 	-@$(MAKE) --no-print-directory python
 	@$(MAKE) --no-print-directory format lint unit docs readme
 	@if $(MAKE) --no-print-directory $(PACKAGE_FOLDER)/ready; then $(MAKE) --no-print-directory python-package; fi
+	@if $(MAKE) --no-print-directory $(AGENTS_FOLDER)/ready; then $(MAKE) --no-print-directory agents-test; fi
 	@if $(MAKE) --no-print-directory $(PAGE)/node_modules/browser; then $(MAKE) --no-print-directory page-test; fi
 	@test -e $(PACKAGE_FOLDER)/ready || \
 	echo "make test: skipped the Python package, whose tools or PyTorch could not be installed (above)"
+	@test -e $(AGENTS_FOLDER)/ready || \
+	echo "make test: skipped the libraries for agents, which could not be installed (above)"
 	@test -e $(PAGE)/node_modules/browser || \
 	echo "make test: skipped the page of sparsam inspect: Node.js, its packages or a browser could not be set up (above)"
 	@test -n "$(SPARSAM_PYTHON)" -o -e $(PYTHON_FOLDER)/ready || \
@@ -115,14 +122,30 @@ $(PYTHON_FOLDER)/ready: tests/requirements.txt
 	$(PYTHON_FOLDER)/bin/pip install --quiet --requirement tests/requirements.txt
 	touch $@
 
-# The wheel is what users get; the package's folder, which has no library in it, must not stand in its place.
 python-package: $(PACKAGE_FOLDER)/ready
 	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m ruff check . && $(PACKAGE_PYTHON) -m ruff format --check .
+	@$(MAKE) --no-print-directory python-install
+	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m mypy python tests examples benchmarks wheels agents
+	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m pytest
+
+# The wheel is what users get; the package's folder, which has no library in it, must not stand in its place.
+python-install: $(PACKAGE_FOLDER)/ready
 	rm -rf $(PACKAGE_FOLDER)/wheels
 	$(PACKAGE_PYTHON) -m maturin build --release --locked --quiet --manifest-path $(PACKAGE)/Cargo.toml --out $(PACKAGE_FOLDER)/wheels
 	$(PACKAGE_PYTHON) -m pip install --quiet --no-deps --force-reinstall $(PACKAGE_FOLDER)/wheels/*.whl
-	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m mypy python tests examples benchmarks wheels
-	cd $(PACKAGE) && $(PACKAGE_PYTHON) -m pytest
+
+agents-test: $(AGENTS_FOLDER)/ready python-install
+	cd $(PACKAGE)/agents && OMP_NUM_THREADS=1 $(AGENTS_PYTHON) -m pytest
+
+# Beside the package's Python, whose packages, PyTorch among them, are seen after the folder's own: nothing of what the
+# package is tested with changes.
+$(AGENTS_FOLDER)/ready: $(PACKAGE)/agents/requirements.txt $(PACKAGE_FOLDER)/ready
+	python3 -m venv --clear $(AGENTS_FOLDER)
+	$(AGENTS_PYTHON) -m pip install --quiet --no-deps --requirement $<
+	packages=$$($(PACKAGE_PYTHON) -c "import site; print(site.getsitepackages()[0])"); \
+		{ echo "$$packages"; cat "$$packages/torch.pth"; } \
+		>$$($(AGENTS_PYTHON) -c "import site; print(site.getsitepackages()[0])")/package.pth
+	touch $@
 
 # PyTorch as users get it, unless python3 has one already: then its packages are seen after the folder's own.
 $(PACKAGE_FOLDER)/ready: $(PACKAGE)/tests/requirements.txt
