@@ -16,6 +16,7 @@ const LARGEST_FACTOR: usize = 63;
 /// A vector without a number of this size counts as zeros: the scale that brings such numbers to whole ones may be none.
 pub(crate) const SMALLEST: f32 = 1e-30;
 /// Bytes that are asked for at once. The processor goes on by itself, and more would drive out what is being compared.
+#[cfg(target_arch = "x86_64")]
 const ASKED_FOR: usize = 8192;
 /// Blocks that share the loads of a query's factors.
 const RUN: usize = 4;
