@@ -55,6 +55,15 @@ impl Query {
     }
 }
 
+/// Four factors as the word that instructions take them in.
+// No closure: see `finish`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+fn word(factors: [i8; QUAD]) -> i32 {
+    let [a, b, c, d] = factors;
+    i32::from_le_bytes([a as u8, b as u8, c as u8, d as u8])
+}
+
 /// The nearest whole number, for numbers of less than 2²². Adding and taking away 1.5 · 2²³ rounds, in two instructions that
 /// every processor has.
 #[inline(always)]
@@ -194,7 +203,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::super::simd::{Avx2, Avx512, Vnni};
-    use super::{BIAS, LANES, QUAD, Quads, Query, Sums, body};
+    use super::{BIAS, LANES, QUAD, Quads, Query, Sums, body, word};
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
     pub fn vnni(simd: Vnni, codes: &[Quads], scales: &[[f32; LANES]], query: &Query, scores: &mut [[f32; LANES]]) {
@@ -230,11 +239,7 @@ mod x86 {
             // SAFETY: VNNI is there: `start` took the proof; the pointer is to 64 bytes, which is what is loaded.
             unsafe {
                 let quads = _mm512_loadu_si512(quads.as_ptr().cast());
-                Self(_mm512_dpbusd_epi32(
-                    self.0,
-                    quads,
-                    _mm512_set1_epi32(i32::from_le_bytes(factors.map(|f| f as u8))),
-                ))
+                Self(_mm512_dpbusd_epi32(self.0, quads, _mm512_set1_epi32(word(factors))))
             }
         }
         #[inline(always)]
@@ -262,7 +267,7 @@ mod x86 {
             // SAFETY: AVX-512 (BW) is there: `start` took the proof; the pointer is to 64 bytes, which is what is loaded.
             unsafe {
                 let quads = _mm512_loadu_si512(quads.as_ptr().cast());
-                let factors = _mm512_set1_epi32(i32::from_le_bytes(factors.map(|f| f as u8)));
+                let factors = _mm512_set1_epi32(word(factors));
                 let pairs = _mm512_maddubs_epi16(quads, factors);
                 Self(_mm512_add_epi32(self.0, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1))))
             }
@@ -293,7 +298,7 @@ mod x86 {
                 // SAFETY: AVX2 is there: `start` took the proof; half i of the 64 bytes starts at byte 32 i.
                 unsafe {
                     let quads = _mm256_loadu_si256(quads.as_ptr().add(half * QUAD * LANES / 2).cast());
-                    let factors = _mm256_set1_epi32(i32::from_le_bytes(factors.map(|f| f as u8)));
+                    let factors = _mm256_set1_epi32(word(factors));
                     let pairs = _mm256_maddubs_epi16(quads, factors);
                     *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
                 }
@@ -317,7 +322,7 @@ mod neon {
     use std::arch::aarch64::*;
 
     use super::super::simd::Plain;
-    use super::{LANES, QUAD, Quads};
+    use super::{LANES, QUAD, Quads, word};
 
     /// Four registers of NEON, which every AArch64 processor has. (Its dot products of bytes are in Rust from 1.98 on.)
     #[derive(Clone, Copy)]
@@ -338,7 +343,7 @@ mod neon {
                     // Without the bias: the highest bit turned over.
                     let quads = veorq_u8(vld1q_u8(quads.as_ptr().add(quarter * LANES)), vdupq_n_u8(0x80));
                     let quads = vreinterpretq_s8_u8(quads);
-                    let factors = vreinterpretq_s8_s32(vdupq_n_s32(i32::from_le_bytes(factors.map(|f| f as u8))));
+                    let factors = vreinterpretq_s8_s32(vdupq_n_s32(word(factors)));
                     let low = vmull_s8(vget_low_s8(quads), vget_low_s8(factors));
                     let pairs = vpaddq_s16(low, vmull_high_s8(quads, factors));
                     *sum = vpadalq_s16(*sum, pairs);

@@ -4,7 +4,7 @@
 //! once for every instruction set, and the best one that the processor has is called, so that a binary
 //! built anywhere is fast everywhere.
 //!
-//! A kernel is given the instruction set as an argument without a size. Values of `Avx512` and `Avx2` are made in
+//! A kernel is given the instruction set as an argument without a size. Values of `Avx512`, `Avx2` and `Vnni` are made in
 //! this file alone, after the processor was asked; without one, nobody can make registers of theirs.
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -34,11 +34,11 @@ pub(crate) trait InstructionSet: Copy {
     }
 }
 
-/// AVX-512: 32 registers of 512 bits. The field is private so that [`chosen`] alone makes it.
+/// AVX-512: 32 registers of 512 bits. The field is private so that this file alone makes it, after the processor was asked.
 #[derive(Clone, Copy)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other processor has it"))]
 pub(crate) struct Avx512(());
-/// AVX2 with fused multiplication and addition: 16 registers of 256 bits. Made by [`chosen`] alone, as [`Avx512`] is.
+/// AVX2 with fused multiplication and addition: 16 registers of 256 bits. Made in this file alone, as [`Avx512`] is.
 #[derive(Clone, Copy)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other processor has it"))]
 pub(crate) struct Avx2(());
