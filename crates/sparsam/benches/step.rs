@@ -2,7 +2,7 @@
 //! numbers, 100 time steps, the memory empty at the start. Beside it, in the same run: the step's bare matrix
 //! products, and an LSTM of the same size; and the other controllers, without a memory.
 //!
-//! `cargo bench --bench step`; figures are medians of rounds in which all variants take turns, with the spread from the
+//! `cargo bench --bench step`; with `-- "SAM, N"` only what has this in its name runs, as for a profile. Figures are medians of rounds in which all variants take turns, with the spread from the
 //! first to the last decile.
 
 use std::time::Instant;
@@ -100,6 +100,8 @@ fn main() {
         ("GRU", 0, Box::new(episode(&gru))),
         ("LSTM, layer normalisation", 0, Box::new(episode(&layer_norm_lstm))),
     ];
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    variants.retain(|(name, ..)| only.as_ref().is_none_or(|part| name.contains(part.as_str())));
     let mut times = vec![Vec::new(); variants.len()];
     for _ in 0..rounds + rounds.min(5) {
         for ((_, pool, run), times) in variants.iter_mut().zip(&mut times) {
@@ -108,15 +110,16 @@ fn main() {
     }
     println!("batch {BATCH}, T = {STEPS}, H = {HIDDEN}, R = 4, K = 4, W = 32, f32, {:?}", level());
     println!("{:<30} {:>7} {:>10} {:>16} {:>10}", "", "threads", "µs a step", "deciles", "÷ products");
-    let mut products = 0.0;
+    let mut products = None;
     for ((name, pool, _), times) in variants.iter().zip(&mut times) {
         times.drain(..rounds.min(5));
         times.sort_by(f64::total_cmp);
         let median = quantile(times, 0.5);
-        if products == 0.0 {
-            products = median;
+        if only.is_none() {
+            products.get_or_insert(median);
         }
         let spread = format!("{:.1}-{:.1}", quantile(times, 0.1), quantile(times, 0.9));
-        println!("{name:<30} {:>7} {median:>10.1} {spread:>16} {:>10.2}", pool + 1, median / products);
+        let ratio = products.map_or_else(|| "-".into(), |products| format!("{:.2}", median / products));
+        println!("{name:<30} {:>7} {median:>10.1} {spread:>16} {ratio:>10}", pool + 1);
     }
 }

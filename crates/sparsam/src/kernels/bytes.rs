@@ -1,4 +1,5 @@
-//! Products of bytes: how vectors kept as 8-bit codes are compared with a query, to the same whole numbers on every machine.
+//! Products of bytes: how vectors kept as 8-bit codes (scalar quantisation) are compared with a query, to the same whole numbers on
+//! every machine.
 //!
 //! Sums of products of whole numbers are exact, whatever order an instruction takes them in. What follows of them is one
 //! conversion and two multiplications, rounded alike everywhere. So the scores are the same on every instruction set.
@@ -8,8 +9,8 @@ use super::simd::{self, Chosen, Plain};
 
 /// Numbers of a vector that lie side by side.
 pub(crate) const QUAD: usize = 4;
-/// What is added to a code to keep it as a byte without a sign.
-pub(crate) const BIAS: i32 = 128;
+/// The byte that stands for 0, since codes are kept as bytes without a sign.
+pub(crate) const ZERO_POINT: i32 = 128;
 /// The largest factor of a query. Two products of a factor up to it with a byte without a sign have a sum of at most 32,130,
 /// within the 16 bits that AVX2's instruction has for it.
 const LARGEST_FACTOR: usize = 63;
@@ -21,7 +22,7 @@ const ASKED_FOR: usize = 8192;
 /// Blocks that share the loads of a query's factors.
 const RUN: usize = 4;
 
-/// Four numbers of each of sixteen vectors, vector after vector: codes from -127 to 127, plus [`BIAS`].
+/// Four numbers of each of sixteen vectors, vector after vector: codes from -127 to 127, plus [`ZERO_POINT`].
 pub(crate) type Quads = [u8; QUAD * LANES];
 
 /// A vector to compare codes with, as whole numbers from -63 to 63 and a scale. Its rounding adds about 0.002 to the error of
@@ -187,7 +188,7 @@ impl Sums<Plain> for PortableSums {
         let (quads, _) = quads.as_chunks::<QUAD>();
         for (sum, quad) in self.0.iter_mut().zip(quads) {
             for (code, factor) in quad.iter().zip(factors) {
-                *sum += (i32::from(*code) - BIAS) * i32::from(factor);
+                *sum += (i32::from(*code) - ZERO_POINT) * i32::from(factor);
             }
         }
         self
@@ -203,7 +204,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::super::simd::{Avx2, Avx512, Vnni};
-    use super::{BIAS, LANES, QUAD, Quads, Query, Sums, body, word};
+    use super::{LANES, QUAD, Quads, Query, Sums, ZERO_POINT, body, word};
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
     pub fn vnni(simd: Vnni, codes: &[Quads], scales: &[[f32; LANES]], query: &Query, scores: &mut [[f32; LANES]]) {
@@ -218,10 +219,10 @@ mod x86 {
         body::<_, Avx2Sums>(simd, codes, scales, query, scores);
     }
 
-    /// What the sums start with, as these instructions take codes with their bias.
+    /// What the sums start with, as these instructions take codes with their zero point.
     #[inline(always)]
-    fn without_bias(factors: i32) -> i32 {
-        -BIAS * factors
+    fn without_zero_points(factors: i32) -> i32 {
+        -ZERO_POINT * factors
     }
 
     /// One register; an instruction multiplies and adds four bytes of each lane.
@@ -232,7 +233,7 @@ mod x86 {
         #[inline(always)]
         fn start(_: Vnni, factors: i32) -> Self {
             // SAFETY: AVX-512 is there: the argument proves it.
-            Self(unsafe { _mm512_set1_epi32(without_bias(factors)) })
+            Self(unsafe { _mm512_set1_epi32(without_zero_points(factors)) })
         }
         #[inline(always)]
         fn add(self, quads: &Quads, factors: [i8; QUAD]) -> Self {
@@ -260,7 +261,7 @@ mod x86 {
         #[inline(always)]
         fn start(_: Avx512, factors: i32) -> Self {
             // SAFETY: AVX-512 is there: the argument proves it.
-            Self(unsafe { _mm512_set1_epi32(without_bias(factors)) })
+            Self(unsafe { _mm512_set1_epi32(without_zero_points(factors)) })
         }
         #[inline(always)]
         fn add(self, quads: &Quads, factors: [i8; QUAD]) -> Self {
@@ -289,7 +290,7 @@ mod x86 {
         #[inline(always)]
         fn start(_: Avx2, factors: i32) -> Self {
             // SAFETY: AVX2 is there: the argument proves it.
-            Self([unsafe { _mm256_set1_epi32(without_bias(factors)) }; 2])
+            Self([unsafe { _mm256_set1_epi32(without_zero_points(factors)) }; 2])
         }
         #[inline(always)]
         fn add(self, quads: &Quads, factors: [i8; QUAD]) -> Self {
@@ -340,7 +341,7 @@ mod neon {
             for (quarter, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: every AArch64 processor has NEON; quarter i of the 64 bytes starts at byte 16 i.
                 unsafe {
-                    // Without the bias: the highest bit turned over.
+                    // Without the zero point: the highest bit turned over.
                     let quads = veorq_u8(vld1q_u8(quads.as_ptr().add(quarter * LANES)), vdupq_n_u8(0x80));
                     let quads = vreinterpretq_s8_u8(quads);
                     let factors = vreinterpretq_s8_s32(vdupq_n_s32(word(factors)));

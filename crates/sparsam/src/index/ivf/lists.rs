@@ -1,7 +1,7 @@
 //! Lists of vectors that point the same way, as 8-bit codes that lie side by side.
 
 use crate::Error;
-use crate::kernels::bytes::{self, BIAS, QUAD, Quads, Query, SMALLEST, nearest};
+use crate::kernels::bytes::{self, QUAD, Quads, Query, SMALLEST, ZERO_POINT, nearest};
 use crate::kernels::lanes::LANES;
 use crate::kernels::simd::{InstructionSet, vector_fn};
 use crate::kernels::vector::dot;
@@ -410,13 +410,13 @@ fn quad_mut(quads: &mut Quads, lane: usize) -> &mut [u8; QUAD] {
 /// What a byte stands for, before its scale.
 #[inline(always)]
 fn number_of(code: u8) -> f32 {
-    (i32::from(code) - BIAS) as f32
+    (i32::from(code) - ZERO_POINT) as f32
 }
 
 /// The byte that stands for a number from -127 to 127.
 #[inline(always)]
 fn byte(number: f32) -> u8 {
-    (nearest(number) as i32 + BIAS) as u8
+    (nearest(number) as i32 + ZERO_POINT) as u8
 }
 
 vector_fn! {
@@ -559,7 +559,7 @@ mod tests {
         for tiny in [0.0, 1e-45, 1e-41, 1e-31] {
             let mut codes = vec![[0; QUAD * LANES]];
             assert_eq!(encode::<f32>(&[tiny, -tiny], &mut codes, 3), 0.0);
-            assert_eq!(quad_of(&codes[0], 3), [BIAS as u8; QUAD]);
+            assert_eq!(quad_of(&codes[0], 3), [ZERO_POINT as u8; QUAD]);
         }
     }
 }
