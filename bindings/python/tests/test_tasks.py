@@ -76,6 +76,10 @@ def options(name: str, folder: Path) -> dict[str, Any]:
     if name == "babi":
         write_stories(folder)
         return {"data": folder, "only": 1}
+    elif name == "haystack":
+        write_stories(folder)
+        (folder / "book.txt").write_text("It was a truth. Was it universally acknowledged? " * 40)
+        return {"data": folder, "tasks": "1", "background": folder / "book.txt"}
     elif name == "omniglot":
         write_drawings(folder)
         return {"data": folder, "labels": 8}
