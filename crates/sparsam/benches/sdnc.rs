@@ -69,7 +69,8 @@ fn main() {
             ("SDNC", Model::Sdnc(sdnc::Config { memory_size, index, ..Default::default() })),
         ];
         let named = models.map(|(name, model)| (format!("{name} {memory_size}"), model));
-        let chosen = named.into_iter().filter(|(name, _)| only.as_ref().is_none_or(|part| name.contains(part.as_str())));
+        let chosen =
+            named.into_iter().filter(|(name, _)| only.as_ref().is_none_or(|part| name.contains(part.as_str())));
         let mut variants: Vec<_> = chosen.map(|(name, model)| (name, episode(model, &words))).collect();
         drop(words);
         let mut times = vec![[const { Vec::new() }; 2]; variants.len()];
