@@ -1,7 +1,7 @@
 //! One step of the sparse DNC beside one of SAM, forward and backward: what temporal links cost. Batch 8, 100 hidden units,
 //! 4 heads, K = 4, K_L = 8, words of 32 numbers, 100 time steps, every memory full of distinct words, found by `ivf`.
 //!
-//! `cargo bench --bench sdnc`; with `-- "SDNC 65536"` only what has this in its name runs, as for a profile. Figures are
+//! `cargo bench --bench sdnc` (some minutes, 6 GiB); with `-- "SDNC 65536"` only what has this in its name runs, as for a profile. Figures are
 //! medians of rounds in which both models take turns, on one thread and on two, with the spread from the first to the last
 //! decile.
 
@@ -82,15 +82,18 @@ fn main() {
             }
         }
         for threads in 0..pools.len() {
-            let mut first = None;
+            let mut sam = None;
             for ((name, _), times) in variants.iter().zip(&mut times) {
                 let times = &mut times[threads];
                 times.drain(..rounds.min(2));
                 times.sort_by(f64::total_cmp);
                 let median = quantile(times, 0.5);
                 let spread = format!("{:.1}-{:.1}", quantile(times, 0.1), quantile(times, 0.9));
-                let ratio = median / *first.get_or_insert(median);
-                println!("{name:<16} {:>7} {median:>10.1} {spread:>16} {ratio:>7.2}", threads + 1);
+                if name.starts_with("SAM") {
+                    sam = Some(median);
+                }
+                let ratio = sam.map_or(String::new(), |sam| format!("{:.2}", median / sam));
+                println!("{name:<16} {:>7} {median:>10.1} {spread:>16} {ratio:>7}", threads + 1);
             }
         }
     }

@@ -193,7 +193,8 @@ pub fn read_back<T: Real, I: InstructionSet>(
 }
 
 /// The gradient of [`address`] and [`read`] where words are read by the weights with which they are addressed: adds to those of the
-/// words' contents and of the key, overwrites that of the weights, and returns that of the strength. `squares` is for its own use.
+/// words' contents and of the key, takes that of the weights from later steps and leaves its own numbers there, and returns that
+/// of the strength. `squares` is for its own use.
 #[inline(always)]
 pub fn address_and_read_back<T: Real, I: InstructionSet>(
     simd: I,

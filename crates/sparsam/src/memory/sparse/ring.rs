@@ -40,7 +40,7 @@ struct Move {
 
 /// A word, and its place among the neighbours.
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct Located {
     word: u32,
     place: usize,
 }
@@ -103,22 +103,22 @@ impl Ring {
 
     /// A word with its place, which need not be looked for again.
     #[inline(always)]
-    fn known(&mut self, word: u32) -> Known {
-        Known { word, place: self.place_mut(word) }
+    fn locate(&mut self, word: u32) -> Located {
+        Located { word, place: self.place_mut(word) }
     }
 
     #[inline(always)]
-    fn next_of(&self, of: Known) -> u32 {
+    fn next_of(&self, of: Located) -> u32 {
         self.neighbours[of.place][NEXT] ^ self.identity_next(of.word)
     }
 
     #[inline(always)]
-    fn previous_of(&self, of: Known) -> u32 {
+    fn previous_of(&self, of: Located) -> u32 {
         self.neighbours[of.place][PREVIOUS] ^ self.identity_previous(of.word)
     }
 
     #[inline(always)]
-    fn link(&mut self, older: Known, newer: Known) {
+    fn link(&mut self, older: Located, newer: Located) {
         self.neighbours[older.place][NEXT] = newer.word ^ self.identity_next(older.word);
         self.neighbours[newer.place][PREVIOUS] = older.word ^ self.identity_previous(newer.word);
     }
@@ -127,9 +127,9 @@ impl Ring {
     #[inline(always)]
     pub fn access(&mut self, words: impl Iterator<Item = u32>, record: bool) {
         let newest = self.previous(self.oldest);
-        let mut newest = self.known(newest);
+        let mut newest = self.locate(newest);
         for word in words {
-            let accessed = self.known(word);
+            let accessed = self.locate(word);
             let mut from = WAS_OLDEST;
             if word == self.oldest {
                 self.oldest = self.next_of(accessed);
@@ -138,7 +138,7 @@ impl Ring {
                 from = self.previous_of(accessed);
                 if word != newest.word {
                     let newer = self.next_of(accessed);
-                    let (older, newer) = (self.known(from), self.known(newer));
+                    let (older, newer) = (self.locate(from), self.locate(newer));
                     self.link(older, newer);
                     self.link(newest, accessed);
                 }
@@ -148,13 +148,13 @@ impl Ring {
                 self.journal.push(Move { word, from });
             }
         }
-        self.close(newest);
+        self.close_circle(newest);
     }
 
     /// Links the newest word with the oldest, which moves leave for the end.
     #[inline(always)]
-    fn close(&mut self, newest: Known) {
-        let oldest = self.known(self.oldest);
+    fn close_circle(&mut self, newest: Located) {
+        let oldest = self.locate(self.oldest);
         self.link(newest, oldest);
     }
 
@@ -167,25 +167,25 @@ impl Ring {
     /// [`redo`](Self::redo). Moves between `down_to` and `up_to` must be the latest ones in force.
     pub fn undo(&mut self, down_to: usize, up_to: usize) {
         let newest = self.previous(self.oldest);
-        let mut newest = self.known(newest);
+        let mut newest = self.locate(newest);
         for i in (down_to..up_to).rev() {
             // The word that was moved last is the newest one.
             let (moved, older) = (newest, self.journal[i].from);
             let before = self.previous_of(moved);
             if older == WAS_OLDEST {
-                self.close(moved);
+                self.close_circle(moved);
                 self.oldest = moved.word;
-                newest = self.known(before);
+                newest = self.locate(before);
             } else if before != older {
-                newest = self.known(before);
-                let older = self.known(older);
+                newest = self.locate(before);
+                let older = self.locate(older);
                 let newer = self.next_of(older);
-                let newer = self.known(newer);
+                let newer = self.locate(newer);
                 self.link(older, moved);
                 self.link(moved, newer);
             }
         }
-        self.close(newest);
+        self.close_circle(newest);
     }
 
     /// Makes the recorded moves `from..to` again, after [`undo`](Self::undo).
@@ -240,7 +240,7 @@ impl Ring {
         self.oldest = runs[0][0];
         for (run, next) in runs.iter().zip(runs.iter().cycle().skip(1)) {
             if self.identity_next(run[1]) != next[0] {
-                let (older, newer) = (self.known(run[1]), self.known(next[0]));
+                let (older, newer) = (self.locate(run[1]), self.locate(next[0]));
                 self.link(older, newer);
             }
         }
@@ -357,23 +357,24 @@ mod tests {
         #[test]
         fn behaves_as_a_naive_list(
             words in 1u32..100, before in prop::collection::vec(0u32..1000, 0..20),
-            accesses in prop::collection::vec(0u32..1000, 0..40), cut in 0usize..40,
+            accesses in prop::collection::vec(0u32..1000, 0..40), cut in 0usize..40, together in 1usize..5,
         ) {
             let mut ring = Ring::new(words);
             let mut list: Vec<u32> = (0..words).collect();
-            let mut access = |ring: &mut Ring, word: u32, record| {
-                let word = word % words;
-                ring.access(std::iter::once(word), record);
-                list.retain(|w| *w != word);
-                list.push(word);
+            let mut access = |ring: &mut Ring, accessed: &[u32], record| {
+                ring.access(accessed.iter().map(|word| word % words), record);
+                for word in accessed.iter().map(|word| word % words) {
+                    list.retain(|other| *other != word);
+                    list.push(word);
+                }
                 assert_eq!(order(ring), list);
             };
-            for word in before {
-                access(&mut ring, word, false);
+            for accessed in before.chunks(together) {
+                access(&mut ring, accessed, false);
             }
             let start = bits(&ring);
-            for word in &accesses {
-                access(&mut ring, *word, true);
+            for accessed in accesses.chunks(together) {
+                access(&mut ring, accessed, true);
             }
             let end = bits(&ring);
             let cut = cut.min(ring.recorded());

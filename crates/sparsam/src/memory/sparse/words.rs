@@ -239,6 +239,7 @@ impl<T: Real> Words<T> {
         vector: impl Fn(u32) -> &'a [T],
         record: bool,
     ) {
+        debug_assert!(erased.iter().all(|word| changed.contains(word)), "what is not recorded cannot be undone");
         self.forget_undone();
         if record {
             for word in changed {

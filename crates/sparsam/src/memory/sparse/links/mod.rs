@@ -268,7 +268,7 @@ impl<T: Real> Links<T> {
                     }
                 }
             }
-            for (weight_gradient, sum) in weight_gradients.iter_mut().zip(sums) {
+            for ((weight_gradient, sum), _) in weight_gradients.iter_mut().zip(sums).zip(words) {
                 *weight_gradient += sum;
             }
         }
