@@ -13,13 +13,24 @@ pub struct Gates<T> {
     pub write: T,
     /// γ.
     pub interpolation: T,
+    /// σ(α̂), but 0 where the write gate is shut.
+    opening: T,
 }
 
 impl<T: Real> Gates<T> {
-    /// α = σ(α̂) and γ = σ(γ̂).
+    /// α = max(0, σ(α̂) - τ) / (1 - τ) with τ the `threshold`, 0 as in the papers, and γ = σ(γ̂).
     #[inline(always)]
-    pub fn new(write: T, interpolation: T) -> Self {
-        Self { write: write.sigmoid(), interpolation: interpolation.sigmoid() }
+    pub fn new(write: T, interpolation: T, threshold: T) -> Self {
+        Self::of_sigmoids(write.sigmoid(), interpolation.sigmoid(), threshold)
+    }
+
+    /// Those of σ(α̂) and γ.
+    #[inline(always)]
+    fn of_sigmoids(sigmoid: T, interpolation: T, threshold: T) -> Self {
+        // What is not a number stays so.
+        let opening = if sigmoid <= threshold { T::ZERO } else { sigmoid };
+        let write = if sigmoid <= threshold { T::ZERO } else { (sigmoid - threshold) / (T::ONE - threshold) };
+        Self { write, interpolation, opening }
     }
 
     /// Puts the gates of several writes into `to`.
@@ -43,10 +54,10 @@ impl<T: Real> Gates<T> {
     /// The gradients of α̂ and γ̂, given Σ a(i) G(i) and Σ b(i) G(i) with G the gradient of w.
     #[inline(always)]
     pub fn back(self, over_first: T, over_second: T) -> (T, T) {
-        let Self { write, interpolation } = self;
+        let Self { write, interpolation, opening } = self;
         let over_write = interpolation * over_first + (T::ONE - interpolation) * over_second;
         let over_interpolation = write * (over_first - over_second);
-        (over_write * write * (T::ONE - write), over_interpolation * interpolation * (T::ONE - interpolation))
+        (over_write * opening * (T::ONE - write), over_interpolation * interpolation * (T::ONE - interpolation))
     }
 }
 
@@ -54,18 +65,25 @@ impl<T: Real> Gates<T> {
 /// longer than one.
 #[derive(Debug, Default)]
 pub struct AllGates<T> {
-    /// α and γ of each head that writes, then σ(β̂) of each that reads, filled up to whole [`LANES`].
+    /// σ(α̂) and γ of each head that writes, then σ(β̂) of each that reads, filled up to whole [`LANES`].
     sigmoids: Vec<T>,
     /// β of each head that reads, filled up to whole [`LANES`].
     strengths: Vec<T>,
     writers: usize,
+    /// τ, below which a write gate is shut.
+    pub threshold: T,
 }
 
 impl<T: Real> AllGates<T> {
+    /// For write gates with this threshold.
+    pub fn new(threshold: f64) -> Self {
+        Self { threshold: T::from_f64(threshold), ..Self::default() }
+    }
+
     /// Takes α̂ and γ̂ of each head that writes, and β̂ of each that reads.
     #[inline(always)]
     pub fn set(&mut self, gates: impl Iterator<Item = [T; 2]>, strengths: impl Iterator<Item = T>) {
-        let Self { sigmoids, strengths: all, writers } = self;
+        let Self { sigmoids, strengths: all, writers, .. } = self;
         sigmoids.clear();
         for gates in gates {
             sigmoids.extend_from_slice(&gates);
@@ -93,7 +111,7 @@ impl<T: Real> AllGates<T> {
     /// Those of a head that writes.
     #[inline(always)]
     pub fn of(&self, writer: usize) -> Gates<T> {
-        Gates { write: self.sigmoids[2 * writer], interpolation: self.sigmoids[2 * writer + 1] }
+        Gates::of_sigmoids(self.sigmoids[2 * writer], self.sigmoids[2 * writer + 1], self.threshold)
     }
 
     /// β = oneplus(β̂) of a head that reads.

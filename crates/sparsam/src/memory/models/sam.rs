@@ -118,8 +118,8 @@ impl Fields {
         2 * self.word_size + 2
     }
     #[inline(always)]
-    pub(super) fn gates<T: Real>(self, head: &[T]) -> Gates<T> {
-        Gates::new(head[self.write_gate()], head[self.interpolation_gate()])
+    pub(super) fn gates<T: Real>(self, head: &[T], threshold: T) -> Gates<T> {
+        Gates::new(head[self.write_gate()], head[self.interpolation_gate()], threshold)
     }
     /// α̂ and γ̂ of each head.
     #[inline(always)]
@@ -137,7 +137,7 @@ impl Fields {
 /// Sparse Access Memory (Rae et al. 2016, section 3): the memory of one sequence.
 ///
 /// Interface, per head: key q, strength β̂, write word a, write gate α̂, interpolation gate γ̂, with β = oneplus(β̂),
-/// α = σ(α̂), γ = σ(γ̂).
+/// α = max(0, σ(α̂) - τ) / (1 - τ), γ = σ(γ̂), with τ = 0 in the paper.
 ///
 /// * **Write.** w^W_h = α (γ w^R_h(t-1) + (1-γ) 1\[u_h\]), u_h the (h+1)-th least recently accessed word. All heads write
 ///   at once: every u_h is zeroed, then M(i) += w^W_h(i) a_h.
@@ -188,7 +188,8 @@ impl<T: Real> Sam<T> {
     /// [`Error::Config`] names the field that does not fit; [`Error::MemoryTooLarge`] if there is no address space.
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
-        let Config { memory_size, word_size, heads, access_threshold, index, index_checks, .. } = *config;
+        let Config { memory_size, word_size, heads, access_threshold, write_threshold, index, index_checks, .. } =
+            *config;
         let index = index.build(memory_size, word_size, index_checks)?;
         let reads = config.reads.min(memory_size);
         Ok(Self {
@@ -198,7 +199,7 @@ impl<T: Real> Sam<T> {
             store: Store::new(memory_size, word_size, index, access_threshold, Reads::new(heads, reads), heads)?,
             cosines: Vec::new(),
             segments: Segments::default(),
-            scratch: Scratch::default(),
+            scratch: Scratch { gates: AllGates::new(write_threshold), ..Scratch::default() },
         })
     }
 }
@@ -301,7 +302,7 @@ impl<T: Real> Memory<T> for Sam<T> {
     fn trace(&self, interface: &[T], to: &mut Arrays<T>) {
         let (before, now, erased) = self.store.latest();
         let heads = || interface.chunks_exact(Fields::len(self.fields.word_size));
-        let gates: Vec<_> = heads().map(|head| self.fields.gates(head)).collect();
+        let gates: Vec<_> = heads().map(|head| self.fields.gates(head, self.scratch.gates.threshold)).collect();
         let written = (0..self.heads).map(|h| writes(gates[h], self.store.reads.of(before, h), erased[h]));
         put_pairs(written, self.reads + 1, "write", to);
         to.put_whole("erased_words", &[erased.len()], erased.to_vec());

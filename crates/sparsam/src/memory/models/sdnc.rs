@@ -161,8 +161,8 @@ impl Fields {
         self.write_word().end + 1
     }
     #[inline(always)]
-    fn gates<T: Real>(self, interface: &[T]) -> Gates<T> {
-        Gates::new(interface[self.write_gate()], interface[self.interpolation_gate()])
+    fn gates<T: Real>(self, interface: &[T], threshold: T) -> Gates<T> {
+        Gates::new(interface[self.write_gate()], interface[self.interpolation_gate()], threshold)
     }
     /// α̂ and γ̂.
     #[inline(always)]
@@ -270,7 +270,9 @@ impl<T: Real> Sdnc<T> {
     /// [`Error::Config`] names the field that does not fit; [`Error::MemoryTooLarge`] if there is no address space.
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
-        let Config { memory_size, word_size, heads, links, index, index_checks, access_threshold, .. } = *config;
+        let Config {
+            memory_size, word_size, heads, links, index, index_checks, access_threshold, write_threshold, ..
+        } = *config;
         let index = index.build(memory_size, word_size, index_checks)?;
         let reads = config.reads.min(memory_size);
         Ok(Self {
@@ -280,7 +282,7 @@ impl<T: Real> Sdnc<T> {
             links: Links::new(memory_size, links)?,
             tape: Tape::new(heads, reads),
             segments: Segments::default(),
-            scratch: Scratch::default(),
+            scratch: Scratch { gates: AllGates::new(write_threshold), ..Scratch::default() },
         })
     }
 }
@@ -392,7 +394,7 @@ impl<T: Real> Memory<T> for Sdnc<T> {
     fn trace(&self, interface: &[T], to: &mut Arrays<T>) {
         let (before, now, erased) = self.store.latest();
         let heads = 0..self.fields.heads;
-        let gates = self.fields.gates(interface);
+        let gates = self.fields.gates(interface, self.scratch.gates.threshold);
         let mut writes = Accesses::default();
         find_writes(&self.store, before, gates, erased[0], heads.len(), &mut writes);
         put_pairs(std::iter::once(writes.each()), heads.len() * MODES * self.reads + 1, "write", to);
