@@ -676,6 +676,7 @@ class SAM(_Recurrent):
         num_heads: access heads, R.
         num_reads: words that a head reads, K.
         access_threshold: a word whose weights sum to more than this in a step counts as accessed.
+        write_threshold: what a write gate has to exceed; below, nothing is written at all (0, as in the paper: always some).
         index: how similar words are found: ``"auto"`` (exact while few words are written), ``"linear"`` (exact),
             ``"ivf"``, ``"kd-forest"``, ``"lsh"``.
         index_checks: words that an approximate index compares with a query, about; 0 leaves it to the index.
@@ -710,6 +711,7 @@ class SAM(_Recurrent):
         num_heads: int = 4,
         num_reads: int = 4,
         access_threshold: float = 0.005,
+        write_threshold: float = 0.0,
         index: str = "auto",
         index_checks: int = 0,
         controller: str = "lstm",
@@ -756,6 +758,7 @@ class SDNC(_Recurrent):
         num_reads: int = 4,
         num_links: int = 8,
         access_threshold: float = 0.005,
+        write_threshold: float = 0.0,
         index: str = "auto",
         index_checks: int = 0,
         masked_content: bool = False,
@@ -1046,6 +1049,7 @@ class SparseMemory(nn.Module):
         num_reads: words that a head reads, K.
         num_links: links kept for a word each way; ``None`` for a memory without links.
         access_threshold: a word whose weights sum to more than this in a step counts as accessed.
+        write_threshold: what a write gate has to exceed; below, nothing is written at all (0, as in the paper: always some).
         index: how similar words are found, as in :class:`SAM`.
         index_checks: words that an approximate index compares with a query, about; 0 leaves it to the index.
         masked_content: with links, a mask comes with every key, as in :class:`SDNC`.
@@ -1074,6 +1078,7 @@ class SparseMemory(nn.Module):
         num_reads: int = 4,
         num_links: int | None = None,
         access_threshold: float = 0.005,
+        write_threshold: float = 0.0,
         index: str = "auto",
         index_checks: int = 0,
         masked_content: bool = False,

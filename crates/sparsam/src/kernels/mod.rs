@@ -199,9 +199,13 @@ impl Real for f32 {
         if self < SMALLEST { 0.0 } else { value }
     }
 
+    /// ln(1 + x) as the logarithm of the rounded sum u, and what was lost in rounding over u.
     #[inline(always)]
     fn ln_1p(self) -> Self {
-        f32::ln_1p(self)
+        let u = 1.0 + self;
+        let value = Real::ln(u) + (self - (u - 1.0)) / u;
+        let value = if u == 0.0 { f32::NEG_INFINITY } else { value };
+        if self == f32::INFINITY { self } else { value }
     }
     /// The natural logarithm within two units in the last place: x = 2ⁿ m with m around 1, a polynomial in m - 1, and
     /// n ln 2.
@@ -357,6 +361,8 @@ mod tests {
         assert!(largest_relative_error(20.0, <f32 as Real>::tanh, f64::tanh) < 5e-7);
         assert!(largest_relative_error(1e-2, <f32 as Real>::tanh, f64::tanh) < 3e-7);
         assert!(largest_relative_error(80.0, Real::sigmoid, |x| 1.0 / (1.0 + (-x).exp())) < 5e-7);
+        assert!(largest_relative_error(0.999, <f32 as Real>::ln_1p, f64::ln_1p) < 5e-7);
+        assert!(largest_relative_error(1e-4, <f32 as Real>::ln_1p, f64::ln_1p) < 5e-7);
         assert!(largest_relative_error(60.0, Real::softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p()) < 5e-7);
     }
 
@@ -387,6 +393,10 @@ mod tests {
         assert_eq!(<f32 as Real>::exp(-88.0), 0.0);
         assert_eq!(<f32 as Real>::exp(f32::INFINITY), f32::INFINITY);
         assert_eq!(Real::softplus(1e30f32), 1e30);
+        assert_eq!(<f32 as Real>::ln_1p(-1.0), f32::NEG_INFINITY);
+        assert_eq!(<f32 as Real>::ln_1p(f32::INFINITY), f32::INFINITY);
+        assert!(<f32 as Real>::ln_1p(-1.5).is_nan());
+        assert!(<f32 as Real>::ln_1p(f32::NAN).is_nan());
         assert!(<f32 as Real>::exp(f32::NAN).is_nan());
         assert!(<f32 as Real>::tanh(f32::NAN).is_nan());
     }

@@ -98,6 +98,26 @@ pub fn axpby<T: Real, I: InstructionSet>(simd: I, z: &mut [T], a: T, x: &[T], b:
     }
 }
 
+/// y += scales[0] · x[0] + scales[1] · x[1] + scales[2] · x[2], added in this order.
+#[inline(always)]
+pub fn add_scaled<T: Real, I: InstructionSet>(simd: I, y: &mut [T], scales: [T; 3], x: [&[T]; 3]) {
+    debug_assert!(x.iter().all(|x| x.len() == y.len()));
+    let lanes = [simd.splat(scales[0]), simd.splat(scales[1]), simd.splat(scales[2])];
+    let (y_chunks, y_rest) = y.as_chunks_mut::<LANES>();
+    let [(a, a_rest), (b, b_rest), (c, c_rest)] =
+        [x[0].as_chunks::<LANES>(), x[1].as_chunks::<LANES>(), x[2].as_chunks::<LANES>()];
+    for (((y, a), b), c) in y_chunks.iter_mut().zip(a).zip(b).zip(c) {
+        let sum = lanes[0].multiply_add(simd.load(a), simd.load(y));
+        let sum = lanes[1].multiply_add(simd.load(b), sum);
+        lanes[2].multiply_add(simd.load(c), sum).store(y);
+    }
+    for (((y, a), b), c) in y_rest.iter_mut().zip(a_rest).zip(b_rest).zip(c_rest) {
+        for (scale, x) in scales.into_iter().zip([*a, *b, *c]) {
+            *y = multiply_add::<T, I>(scale, x, *y);
+        }
+    }
+}
+
 /// y += x.
 #[inline(always)]
 pub fn add<T: Real>(y: &mut [T], x: &[T]) {
@@ -107,14 +127,16 @@ pub fn add<T: Real>(y: &mut [T], x: &[T]) {
     }
 }
 
-/// Exchanges the numbers of two vectors, as `swap_with_slice` does, whose loop takes two at a time.
+/// Exchanges the numbers of two vectors. `swap_with_slice` takes two at a time.
 #[inline(always)]
-pub fn exchange<T: Real>(a: &mut [T], b: &mut [T]) {
+pub fn exchange<T: Real, I: InstructionSet>(simd: I, a: &mut [T], b: &mut [T]) {
     debug_assert_eq!(a.len(), b.len());
     let (a_chunks, a_rest) = a.as_chunks_mut::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks_mut::<LANES>();
     for (a, b) in a_chunks.iter_mut().zip(b_chunks) {
-        std::mem::swap(a, b);
+        let (of_a, of_b) = (simd.load(a), simd.load(b));
+        of_a.store(b);
+        of_b.store(a);
     }
     for (a, b) in a_rest.iter_mut().zip(b_rest) {
         std::mem::swap(a, b);
@@ -163,8 +185,9 @@ mod tests {
             axpy(Plain, &mut y, 2.0, &a);
             axpby(Plain, &mut y, -1.0, &a, 0.5, &b);
             add(&mut y, &b);
+            add_scaled(Plain, &mut y, [0.25, -0.5, 2.0], [&a, &b, &a]);
             for i in 0..length {
-                assert!((y[i] - (2.5 * b[i] + a[i])).abs() < 1e-12);
+                assert!((y[i] - (2.0 * b[i] + 3.25 * a[i])).abs() < 1e-12);
             }
         }
     }

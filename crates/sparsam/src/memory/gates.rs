@@ -1,5 +1,6 @@
 //! The two gates of a write, and their gradients: how much is written, and which of two kinds of words it goes to.
 
+use crate::kernels::lanes::LANES;
 use crate::{Arrays, Real};
 
 /// A write gate α and an interpolation gate γ between two weights a and b: w = α (γ a + (1-γ) b).
@@ -12,13 +13,24 @@ pub struct Gates<T> {
     pub write: T,
     /// γ.
     pub interpolation: T,
+    /// σ(α̂), but 0 where the write gate is shut.
+    opening: T,
 }
 
 impl<T: Real> Gates<T> {
-    /// α = σ(α̂) and γ = σ(γ̂).
+    /// α = max(0, σ(α̂) - τ) / (1 - τ) with τ the `threshold`, 0 as in the papers, and γ = σ(γ̂).
     #[inline(always)]
-    pub fn new(write: T, interpolation: T) -> Self {
-        Self { write: write.sigmoid(), interpolation: interpolation.sigmoid() }
+    pub fn new(write: T, interpolation: T, threshold: T) -> Self {
+        Self::of_sigmoids(write.sigmoid(), interpolation.sigmoid(), threshold)
+    }
+
+    /// Those of σ(α̂) and γ.
+    #[inline(always)]
+    fn of_sigmoids(sigmoid: T, interpolation: T, threshold: T) -> Self {
+        // What is not a number stays so.
+        let opening = if sigmoid <= threshold { T::ZERO } else { sigmoid };
+        let write = if sigmoid <= threshold { T::ZERO } else { (sigmoid - threshold) / (T::ONE - threshold) };
+        Self { write, interpolation, opening }
     }
 
     /// Puts the gates of several writes into `to`.
@@ -42,9 +54,75 @@ impl<T: Real> Gates<T> {
     /// The gradients of α̂ and γ̂, given Σ a(i) G(i) and Σ b(i) G(i) with G the gradient of w.
     #[inline(always)]
     pub fn back(self, over_first: T, over_second: T) -> (T, T) {
-        let Self { write, interpolation } = self;
+        let Self { write, interpolation, opening } = self;
         let over_write = interpolation * over_first + (T::ONE - interpolation) * over_second;
         let over_interpolation = write * (over_first - over_second);
-        (over_write * write * (T::ONE - write), over_interpolation * interpolation * (T::ONE - interpolation))
+        (over_write * opening * (T::ONE - write), over_interpolation * interpolation * (T::ONE - interpolation))
+    }
+}
+
+/// The gates of the heads that write and the strengths of those that read, computed side by side: sixteen numbers take hardly
+/// longer than one.
+#[derive(Debug, Default)]
+pub struct AllGates<T> {
+    /// σ(α̂) and γ of each head that writes, then σ(β̂) of each that reads, filled up to whole [`LANES`].
+    sigmoids: Vec<T>,
+    /// β of each head that reads, filled up to whole [`LANES`].
+    strengths: Vec<T>,
+    writers: usize,
+    /// τ, below which a write gate is shut.
+    pub threshold: T,
+}
+
+impl<T: Real> AllGates<T> {
+    /// For write gates with this threshold.
+    pub fn new(threshold: f64) -> Self {
+        Self { threshold: T::from_f64(threshold), ..Self::default() }
+    }
+
+    /// Takes α̂ and γ̂ of each head that writes, and β̂ of each that reads.
+    #[inline(always)]
+    pub fn set(&mut self, gates: impl Iterator<Item = [T; 2]>, strengths: impl Iterator<Item = T>) {
+        let Self { sigmoids, strengths: all, writers, .. } = self;
+        sigmoids.clear();
+        for gates in gates {
+            sigmoids.extend_from_slice(&gates);
+        }
+        *writers = sigmoids.len() / 2;
+        all.clear();
+        for strength in strengths {
+            sigmoids.push(strength);
+            all.push(strength);
+        }
+        sigmoids.resize(sigmoids.len().next_multiple_of(LANES), T::ZERO);
+        all.resize(all.len().next_multiple_of(LANES), T::ZERO);
+        for chunk in sigmoids.as_chunks_mut::<LANES>().0 {
+            for value in chunk {
+                *value = value.sigmoid();
+            }
+        }
+        for chunk in all.as_chunks_mut::<LANES>().0 {
+            for value in chunk {
+                *value = value.oneplus();
+            }
+        }
+    }
+
+    /// Those of a head that writes.
+    #[inline(always)]
+    pub fn of(&self, writer: usize) -> Gates<T> {
+        Gates::of_sigmoids(self.sigmoids[2 * writer], self.sigmoids[2 * writer + 1], self.threshold)
+    }
+
+    /// β = oneplus(β̂) of a head that reads.
+    #[inline(always)]
+    pub fn strength(&self, head: usize) -> T {
+        self.strengths[head]
+    }
+
+    /// The derivative of β with respect to β̂.
+    #[inline(always)]
+    pub fn strength_slope(&self, head: usize) -> T {
+        self.sigmoids[2 * self.writers + head]
     }
 }

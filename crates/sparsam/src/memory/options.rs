@@ -56,6 +56,11 @@ macro_rules! memory_options {
                 ///
                 /// It is the sum of all weights with which the word was read and written in a step.
                 pub access_threshold: f64 = 0.005, in 0.0..1.0;
+                /// What a write gate has to exceed, τ; below, nothing is written at all.
+                ///
+                /// Ours: α = max(0, σ(α̂) - τ) / (1 - τ), soft thresholding (Donoho 1995). With 0, as in the paper, a gate never shuts whole,
+                /// and over millions of steps what it lets in adds up.
+                pub write_threshold: f64 = 0.0, in 0.0..1.0;
                 /// How similar words are found.
                 pub index: $crate::index::IndexKind = $crate::index::IndexKind::default();
                 /// Words that an approximate index compares with a query, about; 0: its own choice.

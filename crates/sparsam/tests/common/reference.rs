@@ -13,6 +13,11 @@ pub fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
+/// A write gate that is shut up to a threshold.
+pub fn write_gate(x: f64, threshold: f64) -> f64 {
+    (sigmoid(x) - threshold).max(0.0) / (1.0 - threshold)
+}
+
 pub fn oneplus(x: f64) -> f64 {
     1.0 + x.exp().ln_1p()
 }

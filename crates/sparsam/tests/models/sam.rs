@@ -3,7 +3,7 @@
 use sparsam::Model;
 use sparsam::memory::sam;
 
-use crate::common::reference::{Reference, compare, cosine, oneplus, sigmoid, softmax};
+use crate::common::reference::{Reference, compare, cosine, oneplus, sigmoid, softmax, write_gate};
 use crate::common::{Kinds, check_gradients};
 
 pub fn sam(memory_size: usize, word_size: usize, heads: usize, reads: usize) -> Model {
@@ -21,12 +21,14 @@ struct DenseSam {
 
 impl Reference for DenseSam {
     fn step(&mut self, interface: &[f64]) -> Vec<f64> {
-        let sam::Config { memory_size, word_size: w, heads, reads, access_threshold, .. } = self.config;
+        let sam::Config { memory_size, word_size: w, heads, reads, access_threshold, write_threshold, .. } =
+            self.config;
         let fields: Vec<&[f64]> = interface.chunks(2 * w + 3).collect();
         let unused: Vec<usize> = self.order[..heads].to_vec();
         let mut writes: Vec<Vec<(usize, f64)>> = Vec::new();
         for h in 0..heads {
-            let (alpha, gamma) = (sigmoid(fields[h][2 * w + 1]), sigmoid(fields[h][2 * w + 2]));
+            let alpha = write_gate(fields[h][2 * w + 1], write_threshold);
+            let gamma = sigmoid(fields[h][2 * w + 2]);
             let mut weights: Vec<(usize, f64)> =
                 self.read[h].iter().map(|(word, weight)| (*word, alpha * gamma * weight)).collect();
             weights.push((unused[h], alpha * (1.0 - gamma)));
@@ -71,6 +73,12 @@ impl Reference for DenseSam {
     }
 }
 
+/// With write gates that are shut below a half.
+fn shut(model: Model) -> Model {
+    let Model::Sam(config) = model else { unreachable!("only SAM comes here") };
+    Model::Sam(sam::Config { write_threshold: 0.5, ..config })
+}
+
 /// Compares SAM beside any controller with its restatement.
 pub fn compare_sam(kinds: impl Into<Kinds>, sizes: [usize; 3], lengths: &[usize], seed: u64) {
     let kinds = kinds.into();
@@ -94,6 +102,7 @@ fn agrees_with_its_equations() {
         compare_sam(sam(4, 5, 4, 6), [2, 6, 2], &[40, 2], seed + 200);
         compare_sam(sam(1, 2, 1, 1), [2, 3, 1], &[9], seed + 300);
         compare_sam(sam(300, 33, 4, 4), [2, 12, 2], &[66], seed + 400);
+        compare_sam(shut(sam(60, 6, 3, 3)), [3, 8, 2], &[30, 20, 7], seed + 500);
     }
 }
 
@@ -102,6 +111,7 @@ fn gradients_over_shapes_and_seeds() {
     for seed in 0..12 {
         check_gradients(sam(40, 5, 2, 3), [3, 6, 2], &[], &[8, 5, 8], seed);
         check_gradients(sam(1000, 17, 3, 2), [2, 4, 3], &[], &[6], seed + 100);
+        check_gradients(shut(sam(40, 5, 2, 3)), [3, 6, 2], &[], &[8, 5, 8], seed + 200);
     }
     // More rows than a shard holds.
     check_gradients(sam(30, 4, 2, 2), [2, 4, 2], &[], &[4, 1, 3, 0, 5, 2], 7);

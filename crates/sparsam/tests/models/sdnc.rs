@@ -7,7 +7,7 @@ use sparsam::Model;
 use sparsam::memory::sdnc;
 
 use crate::common::check_gradients_by_equations;
-use crate::common::reference::{Constants, EPSILON, Reference, compare, cosine, oneplus, sigmoid, softmax};
+use crate::common::reference::{Constants, EPSILON, Reference, compare, cosine, oneplus, sigmoid, softmax, write_gate};
 
 fn sdnc(memory_size: usize, word_size: usize, heads: usize, reads: usize, links: usize) -> sdnc::Config {
     sdnc::Config { memory_size, word_size, heads, reads, links, ..Default::default() }
@@ -80,12 +80,13 @@ fn largest(row: &[f64], limit: usize) -> Vec<(usize, f64)> {
 
 impl Reference for Equations {
     fn step(&mut self, interface: &[f64]) -> Vec<f64> {
-        let sdnc::Config { memory_size, word_size: w, heads, reads, access_threshold, .. } = self.config;
+        let sdnc::Config { memory_size, word_size: w, heads, reads, access_threshold, write_threshold, .. } =
+            self.config;
         let (of_heads, of_write) = interface.split_at(heads * (w + 4));
         let (of_write, options) = of_write.split_at(w + 2);
         let (masks, sharpness) = options.split_at(if self.config.masked_content { heads * w } else { 0 });
         assert_eq!(sharpness.len(), if self.config.sharpened_links { 2 * heads } else { 0 });
-        let (alpha, gamma) = (sigmoid(of_write[w]), sigmoid(of_write[w + 1]));
+        let (alpha, gamma) = (write_gate(of_write[w], write_threshold), sigmoid(of_write[w + 1]));
         let unused = self.order[0];
         let mut occurring: Vec<(usize, f64)> = Vec::new();
         for (word, weight) in self.read.concat() {
@@ -189,11 +190,13 @@ fn agrees_with_its_equations() {
     }
 }
 
-/// Each option alone, and both.
-fn with_options(config: &sdnc::Config) -> [sdnc::Config; 3] {
-    [(true, false), (false, true), (true, true)].map(|(masked_content, sharpened_links)| sdnc::Config {
+/// Each option alone, and two of them.
+fn with_options(config: &sdnc::Config) -> [sdnc::Config; 4] {
+    let options = [(true, false, 0.0), (false, true, 0.0), (true, true, 0.0), (false, false, 0.5)];
+    options.map(|(masked_content, sharpened_links, write_threshold)| sdnc::Config {
         masked_content,
         sharpened_links,
+        write_threshold,
         ..config.clone()
     })
 }
@@ -204,6 +207,7 @@ fn agrees_with_its_equations_with_options() {
         for config in with_options(&sdnc(20, 5, 2, 3, 4)) {
             compare_sdnc(config, [2, 6, 2], &[30, 4], seed);
         }
+        compare_sdnc(sdnc(48, 5, 2, 9, 10), [2, 6, 2], &[40, 4], seed);
     }
 }
 
@@ -230,6 +234,8 @@ fn gradients_over_shapes_and_seeds() {
         check(sdnc(4, 3, 2, 5, 3), [2, 4, 1], &[], &[9, 2], seed + 200);
         check(sdnc(12, 17, 1, 2, 2), [2, 4, 2], &[], &[8], seed + 300);
         check(sdnc(20, 4, 2, 3, 3), [2, 5, 2], &[6, 3], &[6, 7], seed + 400);
+        // Heads whose words are more than are compared at once.
+        check(sdnc(48, 4, 2, 9, 10), [2, 5, 2], &[], &[24], seed + 700);
         for config in with_options(&sdnc(10, 4, 2, 2, 3)) {
             check(config, [2, 4, 1], &[], &[9], seed + 500);
         }

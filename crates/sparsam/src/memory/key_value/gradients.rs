@@ -38,7 +38,7 @@ impl<T: Real> Accumulated<T> {
             self.entries.push(entry);
             self.keys.resize(self.keys.len() + key.len(), T::ZERO);
             self.values.resize(self.values.len() + value.len(), T::ZERO);
-            self.slots.add(word)
+            self.slots.get_or_add(word)
         });
         let own_key = &mut self.keys[slot * key.len()..][..key.len()];
         let own_value = &mut self.values[slot * value.len()..][..value.len()];

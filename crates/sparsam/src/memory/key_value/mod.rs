@@ -187,9 +187,7 @@ impl<T: Real> KeyValueMemory<T> {
         if keys.is_some() {
             self.index.update_all(words, &self.keys);
         }
-        for word in words {
-            self.ring.access(*word, false);
-        }
+        self.ring.access(words.iter().copied(), false);
     }
 
     /// The entries most similar to each of the queries, which lie one after another: `limit` of them, or all if there are
@@ -210,9 +208,7 @@ impl<T: Real> KeyValueMemory<T> {
         }
         if use_found {
             for query in 0..count {
-                for word in self.found.words(query).iter().rev() {
-                    self.ring.access(*word, false);
-                }
+                self.ring.access(self.found.words(query).iter().rev().copied(), false);
             }
         }
         Ok(&self.found)

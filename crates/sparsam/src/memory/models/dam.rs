@@ -147,7 +147,7 @@ impl<T: Real> Scratch<T> {
         let size = fields.word_size;
         let heads = || interface.chunks_exact(Fields::len(size));
         self.gates.clear();
-        self.gates.extend(heads().map(|head| fields.gates(head)));
+        self.gates.extend(heads().map(|head| fields.gates(head, T::ZERO)));
         self.write_words.clear();
         for head in heads() {
             self.write_words.extend_from_slice(&head[fields.write_word()]);
@@ -252,7 +252,7 @@ impl<T: Real> Memory<T> for Dam<T> {
         let (before, now) = self.frames.latest();
         let (before, now) = (Frame::cut(layout, self.heads, before), Frame::cut(layout, self.heads, now));
         let heads = || interface.chunks_exact(Fields::len(fields.word_size));
-        let gates: Vec<_> = heads().map(|head| fields.gates(head)).collect();
+        let gates: Vec<_> = heads().map(|head| fields.gates(head, T::ZERO)).collect();
         let unused = &self.least_used[(self.frames.position() - 1) * self.heads..][..self.heads];
         let mut writes = before.weights.to_vec();
         for ((weights, gates), unused) in writes.chunks_exact_mut(layout.blocks()).zip(&gates).zip(unused) {

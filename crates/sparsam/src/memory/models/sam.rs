@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::index::Found;
 use crate::kernels::simd::vector_fn;
-use crate::memory::gates::Gates;
+use crate::memory::gates::{AllGates, Gates};
 use crate::memory::interface::{Field, INTERPOLATION_GATE, STRENGTH, WRITE_GATE, inverse_oneplus, key_starts_as_word};
 use crate::memory::options::{Footprint, memory_options};
+use crate::memory::softmax::softmax_rows;
 use crate::memory::sparse::content;
 use crate::memory::sparse::ring;
 use crate::memory::sparse::segments::{Segments, Swap};
@@ -117,15 +118,26 @@ impl Fields {
         2 * self.word_size + 2
     }
     #[inline(always)]
-    pub(super) fn gates<T: Real>(self, head: &[T]) -> Gates<T> {
-        Gates::new(head[self.write_gate()], head[self.interpolation_gate()])
+    pub(super) fn gates<T: Real>(self, head: &[T], threshold: T) -> Gates<T> {
+        Gates::new(head[self.write_gate()], head[self.interpolation_gate()], threshold)
+    }
+    /// α̂ and γ̂ of each head.
+    #[inline(always)]
+    fn gate_logits<T: Real>(self, interface: &[T]) -> impl Iterator<Item = [T; 2]> {
+        let heads = interface.chunks_exact(Self::len(self.word_size));
+        heads.map(move |head| [head[self.write_gate()], head[self.interpolation_gate()]])
+    }
+    /// β̂ of each head.
+    #[inline(always)]
+    fn strength_logits<T: Real>(self, interface: &[T]) -> impl Iterator<Item = T> {
+        interface.chunks_exact(Self::len(self.word_size)).map(move |head| head[self.strength()])
     }
 }
 
 /// Sparse Access Memory (Rae et al. 2016, section 3): the memory of one sequence.
 ///
 /// Interface, per head: key q, strength β̂, write word a, write gate α̂, interpolation gate γ̂, with β = oneplus(β̂),
-/// α = σ(α̂), γ = σ(γ̂).
+/// α = max(0, σ(α̂) - τ) / (1 - τ), γ = σ(γ̂), with τ = 0 in the paper.
 ///
 /// * **Write.** w^W_h = α (γ w^R_h(t-1) + (1-γ) 1\[u_h\]), u_h the (h+1)-th least recently accessed word. All heads write
 ///   at once: every u_h is zeroed, then M(i) += w^W_h(i) a_h.
@@ -164,7 +176,9 @@ pub struct Aside<T> {
 struct Scratch<T> {
     keys: Vec<T>,
     found: Found<T>,
+    gates: AllGates<T>,
     additions: Vec<Addition<T>>,
+    squares: Vec<T>,
 }
 
 impl<T: Real> Sam<T> {
@@ -174,7 +188,8 @@ impl<T: Real> Sam<T> {
     /// [`Error::Config`] names the field that does not fit; [`Error::MemoryTooLarge`] if there is no address space.
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
-        let Config { memory_size, word_size, heads, access_threshold, index, index_checks, .. } = *config;
+        let Config { memory_size, word_size, heads, access_threshold, write_threshold, index, index_checks, .. } =
+            *config;
         let index = index.build(memory_size, word_size, index_checks)?;
         let reads = config.reads.min(memory_size);
         Ok(Self {
@@ -184,7 +199,7 @@ impl<T: Real> Sam<T> {
             store: Store::new(memory_size, word_size, index, access_threshold, Reads::new(heads, reads), heads)?,
             cosines: Vec::new(),
             segments: Segments::default(),
-            scratch: Scratch::default(),
+            scratch: Scratch { gates: AllGates::new(write_threshold), ..Scratch::default() },
         })
     }
 }
@@ -287,7 +302,7 @@ impl<T: Real> Memory<T> for Sam<T> {
     fn trace(&self, interface: &[T], to: &mut Arrays<T>) {
         let (before, now, erased) = self.store.latest();
         let heads = || interface.chunks_exact(Fields::len(self.fields.word_size));
-        let gates: Vec<_> = heads().map(|head| self.fields.gates(head)).collect();
+        let gates: Vec<_> = heads().map(|head| self.fields.gates(head, self.scratch.gates.threshold)).collect();
         let written = (0..self.heads).map(|h| writes(gates[h], self.store.reads.of(before, h), erased[h]));
         put_pairs(written, self.reads + 1, "write", to);
         to.put_whole("erased_words", &[erased.len()], erased.to_vec());
@@ -316,9 +331,10 @@ vector_fn! {
         sam.cosines.resize(now * heads * reads, T::ZERO);
 
         let scratch = &mut sam.scratch;
+        scratch.gates.set(fields.gate_logits(interface), fields.strength_logits(interface));
         scratch.additions.clear();
-        for (h, head) in interface.chunks_exact(head_len).enumerate() {
-            let writes = writes(fields.gates(head), sam.store.reads.of(before, h), sam.store.erased()[h]);
+        for h in 0..heads {
+            let writes = writes(scratch.gates.of(h), sam.store.reads.of(before, h), sam.store.erased()[h]);
             scratch.additions.extend(writes.map(|(word, weight)| Addition { word, weight, head: h as u32 }));
         }
         let write_word = |h: u32| &interface[h as usize * head_len..][fields.write_word()];
@@ -331,11 +347,15 @@ vector_fn! {
         sam.store.words.search(&scratch.keys, reads, &mut scratch.found);
         for h in 0..heads {
             let chosen = scratch.found.words(h);
-            let head = &interface[h * head_len..(h + 1) * head_len];
-            let weights = sam.store.reads.set_words(now, h, chosen);
+            let key = &scratch.keys[h * size..(h + 1) * size];
+            let logits = sam.store.reads.set_words(now, h, chosen);
             let cosines = &mut sam.cosines[(before * heads + h) * reads..][..reads];
-            let strength = head[fields.strength()].oneplus();
-            content::address(simd, &sam.store.words, chosen, &head[fields.key()], strength, cosines, weights);
+            content::compare(simd, &sam.store.words, chosen, key, scratch.gates.strength(h), cosines, logits);
+            sam.store.reads.all_weights(now)[h * reads + chosen.len()..(h + 1) * reads].fill(T::NEG_INFINITY);
+        }
+        softmax_rows(sam.store.reads.all_weights(now), reads);
+        for h in 0..heads {
+            let (chosen, weights) = sam.store.reads.of(now, h);
             content::read(simd, &sam.store.words, chosen, weights, &mut read[h * size..(h + 1) * size]);
         }
         sam.store.end_step(record);
@@ -348,6 +368,8 @@ vector_fn! {
         let head_len = Fields::len(size);
         let (before, now) = sam.store.start_back();
         let Store { words, reads: tape, read_weight_gradients, .. } = &mut sam.store;
+        let Scratch { gates, squares, .. } = &mut sam.scratch;
+        gates.set(fields.gate_logits(interface), fields.strength_logits(interface));
         interface_gradient.fill(T::ZERO);
 
         // Reading.
@@ -358,17 +380,18 @@ vector_fn! {
             let gradient = &mut interface_gradient[h * head_len..(h + 1) * head_len];
             let weight_gradient = &mut read_weight_gradients[h * reads..(h + 1) * reads];
             let from_read = &read_gradient[h * size..(h + 1) * size];
-            content::read_back(simd, words, chosen, weights, from_read, weight_gradient);
-            let strength_gradient = content::address_back(simd, words,
+            let strength_gradient = content::address_and_read_back(simd, words,
                 chosen,
                 &head[fields.key()],
-                head[fields.strength()].oneplus(),
+                gates.strength(h),
                 cosines,
                 weights,
-                weight_gradient,
+                from_read,
+                &mut weight_gradient[..chosen.len()],
                 &mut gradient[fields.key()],
+                squares,
             );
-            gradient[fields.strength()] = strength_gradient * head[fields.strength()].sigmoid();
+            gradient[fields.strength()] = strength_gradient * gates.strength_slope(h);
             // They are done with: their place is for those of the weights of the step before.
             weight_gradient.fill(T::ZERO);
         }
@@ -379,9 +402,9 @@ vector_fn! {
             let gradient = &mut interface_gradient[h * head_len..(h + 1) * head_len];
             let (word, of_word) = (&head[fields.write_word()], &mut gradient[fields.write_word()]);
             (gradient[fields.write_gate()], gradient[fields.interpolation_gate()]) =
-                sam.store.write_back(simd, h, h..h + 1, fields.gates(head), word, of_word);
+                sam.store.write_back(simd, h, h..h + 1, gates.of(h), word, of_word);
         }
-        sam.store.undo_step();
+        sam.store.undo_step(simd);
     }
 }
 

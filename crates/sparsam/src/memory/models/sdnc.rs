@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::index::Found;
+use crate::kernels::lanes::LANES;
 use crate::kernels::simd::vector_fn;
-use crate::memory::gates::Gates;
+use crate::memory::gates::{AllGates, Gates};
 use crate::memory::interface::{Field, INTERPOLATION_GATE, STRENGTH, WRITE_GATE, inverse_oneplus, key_starts_as_word};
 use crate::memory::options::{Footprint, memory_options};
 use crate::memory::sharpen::{sharpen, sharpen_back};
-use crate::memory::softmax::{softmax, softmax_back};
+use crate::memory::softmax::{softmax_back, softmax_rows};
 use crate::memory::sparse::content;
 use crate::memory::sparse::links::{self, Direction, Links};
 use crate::memory::sparse::ring::{self, Accesses};
@@ -160,8 +161,18 @@ impl Fields {
         self.write_word().end + 1
     }
     #[inline(always)]
-    fn gates<T: Real>(self, interface: &[T]) -> Gates<T> {
-        Gates::new(interface[self.write_gate()], interface[self.interpolation_gate()])
+    fn gates<T: Real>(self, interface: &[T], threshold: T) -> Gates<T> {
+        Gates::new(interface[self.write_gate()], interface[self.interpolation_gate()], threshold)
+    }
+    /// α̂ and γ̂.
+    #[inline(always)]
+    fn gate_logits<T: Real>(self, interface: &[T]) -> impl Iterator<Item = [T; 2]> {
+        std::iter::once([interface[self.write_gate()], interface[self.interpolation_gate()]])
+    }
+    /// β̂ of each head.
+    #[inline(always)]
+    fn strength_logits<T: Real>(self, interface: &[T]) -> impl Iterator<Item = T> {
+        (0..self.heads).map(move |h| interface[self.strength(h)])
     }
     #[inline(always)]
     fn mask(self, head: usize) -> std::ops::Range<usize> {
@@ -233,6 +244,9 @@ struct Tape<T> {
 struct Scratch<T> {
     keys: Vec<T>,
     found: Found<T>,
+    gates: AllGates<T>,
+    /// π of each head.
+    all_modes: Vec<T>,
     writes: Accesses<T>,
     additions: Vec<Addition<T>>,
     union: Vec<(u32, T)>,
@@ -256,7 +270,9 @@ impl<T: Real> Sdnc<T> {
     /// [`Error::Config`] names the field that does not fit; [`Error::MemoryTooLarge`] if there is no address space.
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
-        let Config { memory_size, word_size, heads, links, index, index_checks, access_threshold, .. } = *config;
+        let Config {
+            memory_size, word_size, heads, links, index, index_checks, access_threshold, write_threshold, ..
+        } = *config;
         let index = index.build(memory_size, word_size, index_checks)?;
         let reads = config.reads.min(memory_size);
         Ok(Self {
@@ -266,7 +282,7 @@ impl<T: Real> Sdnc<T> {
             links: Links::new(memory_size, links)?,
             tape: Tape::new(heads, reads),
             segments: Segments::default(),
-            scratch: Scratch::default(),
+            scratch: Scratch { gates: AllGates::new(write_threshold), ..Scratch::default() },
         })
     }
 }
@@ -378,7 +394,7 @@ impl<T: Real> Memory<T> for Sdnc<T> {
     fn trace(&self, interface: &[T], to: &mut Arrays<T>) {
         let (before, now, erased) = self.store.latest();
         let heads = 0..self.fields.heads;
-        let gates = self.fields.gates(interface);
+        let gates = self.fields.gates(interface, self.scratch.gates.threshold);
         let mut writes = Accesses::default();
         find_writes(&self.store, before, gates, erased[0], heads.len(), &mut writes);
         put_pairs(std::iter::once(writes.each()), heads.len() * MODES * self.reads + 1, "write", to);
@@ -387,7 +403,9 @@ impl<T: Real> Memory<T> for Sdnc<T> {
         for (mode, name) in ["backward", "content", "forward"].into_iter().enumerate() {
             self.tape.found.trace(before, heads.clone().map(|h| MODES * h + mode), name, to);
         }
-        let modes = heads.clone().flat_map(|h| modes(&interface[self.fields.modes(h)])).collect();
+        let mut modes = Vec::new();
+        set_modes(self.fields, interface, &mut modes);
+        modes.truncate(heads.len() * MODES);
         to.put_real("read_modes", &[heads.len(), MODES], modes);
         put_heads(heads.map(|h| interface[self.fields.strength(h)].oneplus()), "read_strengths", to);
         Gates::trace(&[gates], to);
@@ -414,13 +432,16 @@ vector_fn! {
         let scratch = &mut sdnc.scratch;
         scratch.writes.clear();
         let erased = sdnc.store.erased()[0];
-        find_writes(&sdnc.store, before, fields.gates(interface), erased, heads, &mut scratch.writes);
+        scratch.gates.set(fields.gate_logits(interface), fields.strength_logits(interface));
+        find_writes(&sdnc.store, before, scratch.gates.of(0), erased, heads, &mut scratch.writes);
+        sdnc.links.prefetch_update(scratch.writes.words().iter().copied());
         scratch.additions.clear();
         scratch.additions.extend(scratch.writes.each().map(|(word, weight)| Addition { word, weight, head: 0 }));
         let write_word = |_| &interface[fields.write_word()];
         sdnc.store.write(simd, &scratch.additions, write_word, record);
         sdnc.links.update(scratch.writes.each(), record);
 
+        set_modes(fields, interface, &mut scratch.all_modes);
         scratch.keys.clear();
         scratch.squares.clear();
         for h in 0..heads {
@@ -446,7 +467,7 @@ vector_fn! {
             let chosen = scratch.found.words(h);
             let weights = tape_found.set_words(before, MODES * h + 1, chosen);
             let cosines = &mut cosines[(before * heads + h) * reads..][..reads];
-            let (key, strength) = (&interface[fields.key(h)], interface[fields.strength(h)].oneplus());
+            let (key, strength) = (&interface[fields.key(h)], scratch.gates.strength(h));
             let words = &sdnc.store.words;
             if fields.masked_content {
                 let squares = &scratch.squares[h * size..(h + 1) * size];
@@ -455,7 +476,7 @@ vector_fn! {
                 content::address(simd, words, chosen, key, strength, cosines, weights);
             }
 
-            let modes = modes(&interface[fields.modes(h)]);
+            let modes = &scratch.all_modes[MODES * h..MODES * (h + 1)];
             scratch.union.clear();
             for (mode, share) in modes.iter().enumerate() {
                 let (words, weights) = tape_found.of(before, MODES * h + mode);
@@ -503,13 +524,15 @@ fn squares_of<T: Real>(mask: &[T], squares: &mut Vec<T>) {
     }));
 }
 
-/// π = softmax(π̂).
+/// π = softmax(π̂) of each head, and at the end what fills them up to whole [`LANES`].
 #[inline(always)]
-fn modes<T: Real>(logits: &[T]) -> [T; MODES] {
-    let mut modes = [T::ZERO; MODES];
-    modes.copy_from_slice(logits);
-    softmax(&mut modes);
-    modes
+fn set_modes<T: Real>(fields: Fields, interface: &[T], modes: &mut Vec<T>) {
+    modes.clear();
+    for h in 0..fields.heads {
+        modes.extend_from_slice(&interface[fields.modes(h)]);
+    }
+    modes.resize(modes.len().next_multiple_of(LANES), T::ZERO);
+    softmax_rows(modes, MODES);
 }
 
 vector_fn! {
@@ -518,8 +541,11 @@ vector_fn! {
         let Fields { word_size: size, heads, .. } = fields;
         let capacity = MODES * reads;
         let (before, now) = sdnc.store.start_back();
+        sdnc.links.prefetch_undo();
         let Store { words, reads: tape, read_weight_gradients, .. } = &mut sdnc.store;
-        let Scratch { weight_gradient, mode_gradient, squares, squares_gradient, .. } = &mut sdnc.scratch;
+        let Scratch { gates, all_modes, weight_gradient, mode_gradient, squares, squares_gradient, .. } = &mut sdnc.scratch;
+        gates.set(fields.gate_logits(interface), fields.strength_logits(interface));
+        set_modes(fields, interface, all_modes);
         weight_gradient.resize(capacity, T::ZERO);
         mode_gradient.resize(reads, T::ZERO);
         interface_gradient.fill(T::ZERO);
@@ -533,7 +559,7 @@ vector_fn! {
             from_after.fill(T::ZERO);
             content::read_back(simd, words, union, weights, &read_gradient[h * size..(h + 1) * size], weight_gradient);
 
-            let modes = modes(&interface[fields.modes(h)]);
+            let modes = &all_modes[MODES * h..MODES * (h + 1)];
             let (last_words, _) = tape.of(before, h);
             let mut modes_gradient = [T::ZERO; MODES];
             for mode in 0..MODES {
@@ -555,7 +581,7 @@ vector_fn! {
                     sdnc.links.follow_back(*direction, found, gradient, last_words, from_after);
                     continue;
                 }
-                let (key, strength) = (fields.key(h), interface[fields.strength(h)]);
+                let key = fields.key(h);
                 let cosines = &sdnc.tape.cosines[(before * heads + h) * reads..][..reads];
                 let over_strength = if fields.masked_content {
                     squares.clear();
@@ -566,7 +592,7 @@ vector_fn! {
                         found,
                         &interface[key.clone()],
                         squares,
-                        strength.oneplus(),
+                        gates.strength(h),
                         cosines,
                         weights,
                         gradient,
@@ -582,26 +608,26 @@ vector_fn! {
                     content::address_back(simd, words,
                         found,
                         &interface[key.clone()],
-                        strength.oneplus(),
+                        gates.strength(h),
                         cosines,
                         weights,
                         gradient,
                         &mut interface_gradient[key],
                     )
                 };
-                interface_gradient[fields.strength(h)] = over_strength * strength.sigmoid();
+                interface_gradient[fields.strength(h)] = over_strength * gates.strength_slope(h);
             }
-            softmax_back(simd, &modes, &mut modes_gradient);
+            softmax_back(simd, modes, &mut modes_gradient);
             interface_gradient[fields.modes(h)].copy_from_slice(&modes_gradient);
         }
 
         // Writing.
         let (word, of_word) = (&interface[fields.write_word()], &mut interface_gradient[fields.write_word()]);
         (interface_gradient[fields.write_gate()], interface_gradient[fields.interpolation_gate()]) =
-            sdnc.store.write_back(simd, 0, 0..heads, fields.gates(interface), word, of_word);
+            sdnc.store.write_back(simd, 0, 0..heads, gates.of(0), word, of_word);
 
         sdnc.links.undo_update();
-        sdnc.store.undo_step();
+        sdnc.store.undo_step(simd);
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::Real;
 use crate::index::EPSILON;
 use crate::kernels::simd::InstructionSet;
-use crate::kernels::vector::{axpby, axpy, dot, dot_and_square};
+use crate::kernels::vector::{add_scaled, axpby, axpy, dot, dot_and_square};
 use crate::memory::softmax::{norm, softmax, softmax_back};
 
 /// Words that are addressed by their content.
@@ -30,13 +30,27 @@ pub fn address<T: Real, I: InstructionSet>(
     cosines: &mut [T],
     weights: &mut [T],
 ) {
+    compare(simd, words, chosen, key, strength, cosines, weights);
+    softmax(weights);
+}
+
+/// The cosines of the `chosen` words to the key, and the logits β cos of their weights.
+#[inline(always)]
+pub fn compare<T: Real, I: InstructionSet>(
+    simd: I,
+    words: &impl Contents<T>,
+    chosen: &[u32],
+    key: &[T],
+    strength: T,
+    cosines: &mut [T],
+    logits: &mut [T],
+) {
     let key_norm = norm(dot(simd, key, key));
-    for ((word, cosine), weight) in chosen.iter().zip(cosines.iter_mut()).zip(weights.iter_mut()) {
+    for ((word, cosine), logit) in chosen.iter().zip(cosines.iter_mut()).zip(logits.iter_mut()) {
         let (product, square) = dot_and_square(simd, key, words.content(*word));
         *cosine = product / (key_norm * norm(square));
-        *weight = strength * *cosine;
+        *logit = strength * *cosine;
     }
-    softmax(weights);
 }
 
 /// The gradient of [`address`]: takes that of the weights (and overwrites it), adds to those of the words' contents
@@ -176,4 +190,49 @@ pub fn read_back<T: Real, I: InstructionSet>(
             axpy(simd, content_gradient, *weight, read_gradient);
         }
     }
+}
+
+/// The gradient of [`address`] and [`read`] where words are read by the weights with which they are addressed: adds to those of the
+/// words' contents and of the key, takes that of the weights from later steps and leaves its own numbers there, and returns that
+/// of the strength. `squares` is for its own use.
+#[inline(always)]
+pub fn address_and_read_back<T: Real, I: InstructionSet>(
+    simd: I,
+    words: &mut impl Contents<T>,
+    chosen: &[u32],
+    key: &[T],
+    strength: T,
+    cosines: &[T],
+    weights: &[T],
+    read_gradient: &[T],
+    weight_gradient: &mut [T],
+    key_gradient: &mut [T],
+    squares: &mut Vec<T>,
+) -> T {
+    squares.clear();
+    for (word, gradient) in chosen.iter().zip(weight_gradient.iter_mut()) {
+        let (product, square) = dot_and_square(simd, read_gradient, words.content(*word));
+        *gradient += product;
+        squares.push(square + T::from_f64(EPSILON));
+    }
+    softmax_back(simd, weights, weight_gradient);
+    let key_square = dot(simd, key, key) + T::from_f64(EPSILON);
+    let key_norm = key_square.sqrt();
+    let mut strength_gradient = T::ZERO;
+    let mut key_scale = T::ZERO;
+    let pairs = chosen.iter().zip(squares.iter()).zip(cosines.iter().zip(weights)).zip(weight_gradient.iter());
+    for (((word, square), (cosine, weight)), gradient) in pairs {
+        strength_gradient += *gradient * *cosine;
+        let cosine_gradient = strength * *gradient;
+        let per_product = cosine_gradient / (key_norm * square.sqrt());
+        let per_content = -(cosine_gradient * *cosine / *square);
+        key_scale += cosine_gradient * *cosine;
+        let (content, content_gradient) = words.content_and_gradient(*word);
+        axpy(simd, key_gradient, per_product, content);
+        if let Some(content_gradient) = content_gradient {
+            add_scaled(simd, content_gradient, [*weight, per_content, per_product], [read_gradient, content, key]);
+        }
+    }
+    axpy(simd, key_gradient, -(key_scale / key_square), key);
+    strength_gradient
 }

@@ -2,15 +2,14 @@
 
 use super::slots::Slots;
 use crate::Real;
-use crate::kernels::vector::position;
 
 /// The place of the next word among a word's neighbours, and that of the previous one.
 const NEXT: usize = 0;
 const PREVIOUS: usize = 1;
 /// In the journal, in place of a former neighbour: the word was the least recent one.
 const WAS_OLDEST: u32 = u32::MAX;
-/// Words whose neighbours lie side by side.
-const BLOCK: u32 = 16;
+/// Words whose neighbours lie side by side. Few: in a large memory hardly any two words are accessed of a block.
+const BLOCK: u32 = 4;
 
 /// The largest number of words in a ring.
 pub const LARGEST: usize = (1 << 31) - 2;
@@ -27,7 +26,7 @@ pub struct Ring {
     /// The blocks that hold something.
     slots: Slots,
     /// The word accessed next after each word of a block, and the one before it, side by side: an access needs both.
-    neighbours: Vec<[[u32; 2]; BLOCK as usize]>,
+    neighbours: Vec<[u32; 2]>,
     oldest: u32,
     journal: Vec<Move>,
 }
@@ -39,6 +38,19 @@ struct Move {
     from: u32,
 }
 
+/// A word, and its place among the neighbours.
+#[derive(Clone, Copy, Debug)]
+struct Located {
+    word: u32,
+    place: usize,
+}
+
+/// The place of a word, whose block has this slot, among the neighbours.
+#[inline(always)]
+fn place_in(slot: usize, word: u32) -> usize {
+    slot * BLOCK as usize + (word % BLOCK) as usize
+}
+
 impl Ring {
     /// A ring of `words` words in the order 0, 1, ….
     pub fn new(words: u32) -> Self {
@@ -46,19 +58,26 @@ impl Ring {
         Self { words, slots: Slots::new(), neighbours: Vec::new(), oldest: 0, journal: Vec::new() }
     }
 
+    /// The place of a word among the neighbours, if its block holds something.
+    #[inline(always)]
+    fn place(&self, word: u32) -> Option<usize> {
+        self.slots.get(word / BLOCK).map(|slot| place_in(slot, word))
+    }
+
+    /// The same; the block is made if there is none.
+    #[inline(always)]
+    fn place_mut(&mut self, word: u32) -> usize {
+        let slot = self.slots.get_or_add(word / BLOCK);
+        if slot * BLOCK as usize == self.neighbours.len() {
+            self.neighbours.resize(self.neighbours.len() + BLOCK as usize, [0; 2]);
+        }
+        place_in(slot, word)
+    }
+
     /// The links of a word, relative to the first order.
     #[inline(always)]
     fn links(&self, word: u32) -> [u32; 2] {
-        self.slots.get(word / BLOCK).map_or([0; 2], |slot| self.neighbours[slot][(word % BLOCK) as usize])
-    }
-
-    #[inline(always)]
-    fn links_mut(&mut self, word: u32) -> &mut [u32; 2] {
-        let slot = self.slots.get(word / BLOCK).unwrap_or_else(|| {
-            self.neighbours.push(Default::default());
-            self.slots.add(word / BLOCK)
-        });
-        &mut self.neighbours[slot][(word % BLOCK) as usize]
+        self.place(word).map_or([0; 2], |place| self.neighbours[place])
     }
 
     /// The word accessed next after `word`.
@@ -82,31 +101,61 @@ impl Ring {
         if word == 0 { self.words - 1 } else { word - 1 }
     }
 
+    /// A word with its place, which need not be looked for again.
     #[inline(always)]
-    fn link(&mut self, older: u32, newer: u32) {
-        self.links_mut(older)[NEXT] = newer ^ self.identity_next(older);
-        self.links_mut(newer)[PREVIOUS] = older ^ self.identity_previous(newer);
+    fn locate(&mut self, word: u32) -> Located {
+        Located { word, place: self.place_mut(word) }
     }
 
-    /// Moves `word` to the recent end. With `record`, [`undo`](Self::undo) can take it back.
     #[inline(always)]
-    pub fn access(&mut self, word: u32, record: bool) {
-        let from = if word == self.oldest {
-            self.oldest = self.next(word);
-            WAS_OLDEST
-        } else {
-            let (older, newer) = (self.previous(word), self.next(word));
-            let newest = self.previous(self.oldest);
-            if newest != word {
-                self.link(older, newer);
-                self.link(newest, word);
-                self.link(word, self.oldest);
+    fn next_of(&self, of: Located) -> u32 {
+        self.neighbours[of.place][NEXT] ^ self.identity_next(of.word)
+    }
+
+    #[inline(always)]
+    fn previous_of(&self, of: Located) -> u32 {
+        self.neighbours[of.place][PREVIOUS] ^ self.identity_previous(of.word)
+    }
+
+    #[inline(always)]
+    fn link(&mut self, older: Located, newer: Located) {
+        self.neighbours[older.place][NEXT] = newer.word ^ self.identity_next(older.word);
+        self.neighbours[newer.place][PREVIOUS] = older.word ^ self.identity_previous(newer.word);
+    }
+
+    /// Moves words to the recent end, one after another. With `record`, [`undo`](Self::undo) can take it back.
+    #[inline(always)]
+    pub fn access(&mut self, words: impl Iterator<Item = u32>, record: bool) {
+        let newest = self.previous(self.oldest);
+        let mut newest = self.locate(newest);
+        for word in words {
+            let accessed = self.locate(word);
+            let mut from = WAS_OLDEST;
+            if word == self.oldest {
+                self.oldest = self.next_of(accessed);
+                self.link(newest, accessed);
+            } else {
+                from = self.previous_of(accessed);
+                if word != newest.word {
+                    let newer = self.next_of(accessed);
+                    let (older, newer) = (self.locate(from), self.locate(newer));
+                    self.link(older, newer);
+                    self.link(newest, accessed);
+                }
             }
-            older
-        };
-        if record {
-            self.journal.push(Move { word, from });
+            newest = accessed;
+            if record {
+                self.journal.push(Move { word, from });
+            }
         }
+        self.close_circle(newest);
+    }
+
+    /// Links the newest word with the oldest, which moves leave for the end.
+    #[inline(always)]
+    fn close_circle(&mut self, newest: Located) {
+        let oldest = self.locate(self.oldest);
+        self.link(newest, oldest);
     }
 
     /// The number of recorded moves.
@@ -117,25 +166,33 @@ impl Ring {
     /// Takes back the recorded moves from the latest down to number `down_to`; they stay recorded, for
     /// [`redo`](Self::redo). Moves between `down_to` and `up_to` must be the latest ones in force.
     pub fn undo(&mut self, down_to: usize, up_to: usize) {
+        let newest = self.previous(self.oldest);
+        let mut newest = self.locate(newest);
         for i in (down_to..up_to).rev() {
-            let Move { word, from: older } = self.journal[i];
+            // The word that was moved last is the newest one.
+            let (moved, older) = (newest, self.journal[i].from);
+            let before = self.previous_of(moved);
             if older == WAS_OLDEST {
-                self.oldest = word;
-            } else if self.previous(word) != older {
-                let (newest, oldest) = (self.previous(word), self.next(word));
-                self.link(newest, oldest);
-                let newer = self.next(older);
-                self.link(older, word);
-                self.link(word, newer);
+                self.close_circle(moved);
+                self.oldest = moved.word;
+                newest = self.locate(before);
+            } else if before != older {
+                newest = self.locate(before);
+                let older = self.locate(older);
+                let newer = self.next_of(older);
+                let newer = self.locate(newer);
+                self.link(older, moved);
+                self.link(moved, newer);
             }
         }
+        self.close_circle(newest);
     }
 
     /// Makes the recorded moves `from..to` again, after [`undo`](Self::undo).
     pub fn redo(&mut self, from: usize, to: usize) {
-        for i in from..to {
-            self.access(self.journal[i].word, false);
-        }
+        let journal = std::mem::take(&mut self.journal);
+        self.access(journal[from..to].iter().map(|moved| moved.word), false);
+        self.journal = journal;
     }
 
     /// The least recently accessed words, least recent first, one for each place in `words`.
@@ -151,7 +208,7 @@ impl Ring {
     /// The whole order, least recent first, as runs of rising numbers: the first and last word of each. There are at
     /// most twice as many as accesses were made, and two more.
     pub fn runs(&self) -> Vec<[u32; 2]> {
-        let blocks = self.neighbours.iter().enumerate().flat_map(|(slot, block)| {
+        let blocks = self.neighbours.chunks_exact(BLOCK as usize).enumerate().flat_map(|(slot, block)| {
             let first = self.slots.word(slot) * BLOCK;
             (first..).zip(block).filter_map(|(word, links)| (links[NEXT] != 0).then_some(word))
         });
@@ -183,7 +240,8 @@ impl Ring {
         self.oldest = runs[0][0];
         for (run, next) in runs.iter().zip(runs.iter().cycle().skip(1)) {
             if self.identity_next(run[1]) != next[0] {
-                self.link(run[1], next[0]);
+                let (older, newer) = (self.locate(run[1]), self.locate(next[0]));
+                self.link(older, newer);
             }
         }
         true
@@ -206,10 +264,11 @@ impl Ring {
 /// The words that the heads access in one step, each with the sum of its weights over all heads.
 #[derive(Debug, Default)]
 pub struct Accesses<T> {
-    /// The distinct words.
-    words: Vec<u32>,
+    /// The distinct words, by their slots.
+    words: Slots,
+    /// Of each of them.
     totals: Vec<T>,
-    /// For every occurrence, the place of its word among the distinct ones.
+    /// For every occurrence, the slot of its word.
     occurrences: Vec<usize>,
     /// For each distinct word, the number of its last occurrence.
     last: Vec<usize>,
@@ -218,7 +277,7 @@ pub struct Accesses<T> {
 impl<T: Real> Accesses<T> {
     /// Forgets the step before.
     pub fn clear(&mut self) {
-        self.words.clear();
+        self.words.truncate(0);
         self.totals.clear();
         self.occurrences.clear();
         self.last.clear();
@@ -227,22 +286,27 @@ impl<T: Real> Accesses<T> {
     /// A head reads or writes `word` with this weight.
     #[inline(always)]
     pub fn add(&mut self, word: u32, weight: T) {
-        let place = position(&self.words, word).unwrap_or_else(|| {
-            self.words.push(word);
+        let slot = self.words.get_or_add(word);
+        if slot == self.totals.len() {
             self.totals.push(T::ZERO);
             self.last.push(0);
-            self.words.len() - 1
-        });
-        self.totals[place] += weight;
-        self.last[place] = self.occurrences.len();
-        self.occurrences.push(place);
+        }
+        self.totals[slot] += weight;
+        self.last[slot] = self.occurrences.len();
+        self.occurrences.push(slot);
+    }
+
+    /// The words, each once, in the order of their first occurrences.
+    #[inline(always)]
+    pub fn words(&self) -> &[u32] {
+        self.words.words()
     }
 
     /// The words, each once with the sum of its weights, in the order of their last occurrences.
     #[inline(always)]
     pub fn each(&self) -> impl Iterator<Item = (u32, T)> {
-        self.occurrences.iter().enumerate().filter_map(move |(occurrence, place)| {
-            (self.last[*place] == occurrence).then_some((self.words[*place], self.totals[*place]))
+        self.occurrences.iter().enumerate().filter_map(move |(occurrence, slot)| {
+            (self.last[*slot] == occurrence).then_some((self.words.word(*slot), self.totals[*slot]))
         })
     }
 
@@ -293,23 +357,24 @@ mod tests {
         #[test]
         fn behaves_as_a_naive_list(
             words in 1u32..100, before in prop::collection::vec(0u32..1000, 0..20),
-            accesses in prop::collection::vec(0u32..1000, 0..40), cut in 0usize..40,
+            accesses in prop::collection::vec(0u32..1000, 0..40), cut in 0usize..40, together in 1usize..5,
         ) {
             let mut ring = Ring::new(words);
             let mut list: Vec<u32> = (0..words).collect();
-            let mut access = |ring: &mut Ring, word: u32, record| {
-                let word = word % words;
-                ring.access(word, record);
-                list.retain(|w| *w != word);
-                list.push(word);
+            let mut access = |ring: &mut Ring, accessed: &[u32], record| {
+                ring.access(accessed.iter().map(|word| word % words), record);
+                for word in accessed.iter().map(|word| word % words) {
+                    list.retain(|other| *other != word);
+                    list.push(word);
+                }
                 assert_eq!(order(ring), list);
             };
-            for word in before {
-                access(&mut ring, word, false);
+            for accessed in before.chunks(together) {
+                access(&mut ring, accessed, false);
             }
             let start = bits(&ring);
-            for word in &accesses {
-                access(&mut ring, *word, true);
+            for accessed in accesses.chunks(together) {
+                access(&mut ring, accessed, true);
             }
             let end = bits(&ring);
             let cut = cut.min(ring.recorded());

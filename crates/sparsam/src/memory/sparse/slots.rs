@@ -6,8 +6,9 @@
 /// word of a large memory that an episode touches. Slots are given back last first, and so nothing has to move.
 #[derive(Debug)]
 pub struct Slots {
-    /// One more than a slot, at or after the place that its word hashes to; 0 where there is none. A power of two.
-    table: Vec<u32>,
+    /// A word and one more than its slot, at or after the place that the word hashes to; 0 where there is none. A power of two.
+    /// Both in one number, so that a look-up waits for one load.
+    table: Vec<u64>,
     /// The word of each slot.
     words: Vec<u32>,
     /// The place of each slot in the table.
@@ -30,18 +31,34 @@ impl Slots {
     /// The slot of a word.
     #[inline(always)]
     pub fn get(&self, word: u32) -> Option<usize> {
+        self.find(word).ok()
+    }
+
+    /// The slot of a word; or the place in the table where it would be entered.
+    #[inline(always)]
+    fn find(&self, word: u32) -> Result<usize, usize> {
         let mut place = self.place(word);
         loop {
-            let slot = self.table[place].checked_sub(1)? as usize;
-            if self.words[slot] == word {
-                return Some(slot);
+            let entry = self.table[place];
+            let Some(slot) = (entry as u32).checked_sub(1) else { return Err(place) };
+            if (entry >> 32) as u32 == word {
+                return Ok(slot as usize);
             }
             place = (place + 1) & (self.table.len() - 1);
         }
     }
 
-    /// Hands out the next slot to a word that has none.
-    pub fn add(&mut self, word: u32) -> usize {
+    /// The slot of a word, which is the next one, of the number [`len`](Self::len) before, if it had none.
+    #[inline(always)]
+    pub fn get_or_add(&mut self, word: u32) -> usize {
+        match self.find(word) {
+            Ok(slot) => slot,
+            Err(place) => self.add_at(word, place),
+        }
+    }
+
+    /// Hands out the next slot to a word that has none, whose place is free.
+    fn add_at(&mut self, word: u32, place: usize) -> usize {
         let slot = self.words.len();
         self.words.push(word);
         self.places.push(0);
@@ -50,10 +67,12 @@ impl Slots {
             self.table.clear();
             self.table.resize(twice, 0);
             for slot in 0..self.words.len() {
-                self.enter(slot);
+                if let Err(place) = self.find(self.words[slot]) {
+                    self.enter(slot, place);
+                }
             }
         } else {
-            self.enter(slot);
+            self.enter(slot, place);
         }
         slot
     }
@@ -72,6 +91,12 @@ impl Slots {
         self.words[slot]
     }
 
+    /// The words of all slots.
+    #[inline(always)]
+    pub fn words(&self) -> &[u32] {
+        &self.words
+    }
+
     #[inline(always)]
     fn place(&self, word: u32) -> usize {
         // The upper bits of a product by the golden ratio are well mixed (Knuth 1973).
@@ -79,13 +104,16 @@ impl Slots {
         hash as usize & (self.table.len() - 1)
     }
 
-    fn enter(&mut self, slot: usize) {
-        let mut place = self.place(self.words[slot]);
-        while self.table[place] != 0 {
-            place = (place + 1) & (self.table.len() - 1);
-        }
-        self.table[place] = slot as u32 + 1;
+    #[inline(always)]
+    fn enter(&mut self, slot: usize, place: usize) {
+        self.table[place] = u64::from(self.words[slot]) << 32 | (slot as u64 + 1);
         self.places[slot] = place as u32;
+    }
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -106,7 +134,7 @@ mod tests {
                 for word in words.iter().skip(phase * 7) {
                     prop_assert_eq!(slots.get(*word), map.get(word).copied());
                     if !map.contains_key(word) {
-                        prop_assert_eq!(slots.add(*word), map.len());
+                        prop_assert_eq!(slots.get_or_add(*word), map.len());
                         map.insert(*word, map.len());
                     }
                 }

@@ -208,8 +208,8 @@ impl<T: Real> Store<T> {
         &self.erased[self.position * self.writers..]
     }
 
-    /// Zeroes the [`erased`](Self::erased) words, then adds `weight · vector(head)` for every addition, and notes these
-    /// accesses in the order of the additions.
+    /// Zeroes the [`erased`](Self::erased) words, to each of which there must be an addition, then adds `weight · vector(head)`
+    /// for every addition, and notes these accesses in the order of the additions.
     #[inline(always)]
     pub fn write<'a, I: InstructionSet>(
         &mut self,
@@ -222,7 +222,7 @@ impl<T: Real> Store<T> {
             self.accesses.add(addition.word, addition.weight);
         }
         let erased = &self.erased[self.position * self.writers..];
-        self.words.write(simd, erased, additions, vector, record);
+        self.words.write(simd, self.accesses.words(), erased, additions, vector, record);
     }
 
     /// Ends a step: words that were accessed go to the recent end, those written before those read, each where it was
@@ -235,9 +235,7 @@ impl<T: Real> Store<T> {
                 self.accesses.add(*word, *weight);
             }
         }
-        for word in self.accesses.above(self.access_threshold) {
-            self.ring.access(word, record);
-        }
+        self.ring.access(self.accesses.above(self.access_threshold), record);
         if record {
             self.moves.push(self.ring.recorded());
             self.position += 1;
@@ -280,16 +278,18 @@ impl<T: Real> Store<T> {
             let (words, weights) = self.reads.of(before, head);
             let weight_gradients = &mut self.read_weight_gradients[head * self.reads.capacity..];
             for ((word, weight), weight_gradient) in words.iter().zip(weights).zip(weight_gradients) {
-                let content = self.words.gradient(*word);
+                let Some(content) = self.words.gradient(*word) else { continue };
                 let gradient = dot(simd, vector, content);
                 axpy(simd, vector_gradient, share * *weight, content);
                 over_read += gradient * *weight * of_head;
                 *weight_gradient += share * gradient;
             }
         }
-        let content = self.words.gradient(self.erased[before * self.writers + writer]);
-        let over_erased = dot(simd, vector, content);
-        axpy(simd, vector_gradient, gates.of_second(), content);
+        let mut over_erased = T::ZERO;
+        if let Some(content) = self.words.gradient(self.erased[before * self.writers + writer]) {
+            over_erased = dot(simd, vector, content);
+            axpy(simd, vector_gradient, gates.of_second(), content);
+        }
         gates.back(over_read, over_erased)
     }
 
@@ -306,12 +306,14 @@ impl<T: Real> Store<T> {
 
     /// Undoes the latest step that is in force.
     #[inline(always)]
-    pub fn undo_step(&mut self) {
+    pub fn undo_step<I: InstructionSet>(&mut self, simd: I) {
         // What the erased words held before is lost, and no gradient reaches it.
         for word in &self.erased[(self.position - 1) * self.writers..self.position * self.writers] {
-            self.words.gradient(*word).fill(T::ZERO);
+            if let Some(gradient) = self.words.gradient(*word) {
+                gradient.fill(T::ZERO);
+            }
         }
-        self.words.undo_write();
+        self.words.undo_write(simd);
         self.ring.undo(self.moves[self.position - 1], self.moves[self.position]);
         self.position -= 1;
     }
@@ -466,6 +468,13 @@ impl<T: Real> Reads<T> {
         self.counts[entry * self.heads + head] = words.len();
         self.words[place..place + words.len()].copy_from_slice(words);
         &mut self.weights[place..place + words.len()]
+    }
+
+    /// The places for the weights of all heads at `entry`, as many for each; those beyond its words mean nothing.
+    #[inline(always)]
+    pub fn all_weights(&mut self, entry: usize) -> &mut [T] {
+        let numbers = self.heads * self.capacity;
+        &mut self.weights[entry * numbers..(entry + 1) * numbers]
     }
 
     /// Notes words with their weights.

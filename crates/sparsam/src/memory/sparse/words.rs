@@ -3,8 +3,9 @@
 use super::content::Contents;
 use super::slots::Slots;
 use crate::index::{Found, Index};
-use crate::kernels::simd::InstructionSet;
-use crate::kernels::vector::{axpy, exchange, position};
+use crate::kernels::bytes::prefetch;
+use crate::kernels::simd::{InstructionSet, Plain};
+use crate::kernels::vector::{axpy, exchange};
 use crate::system::pages::Pages;
 use crate::{Arrays, Error, Real};
 
@@ -14,8 +15,8 @@ use crate::{Arrays, Error, Real};
 /// [`undo_write`](Self::undo_write) exchanges the two, so that the memory is restored, bit for bit, and the journal then
 /// holds what [`redo_writes`](Self::redo_writes) needs to come forth again.
 ///
-/// Words that an episode writes get a slot each, in the order of their first write; gradients live in slots. Nothing
-/// here costs time or physical memory proportional to N.
+/// Words that an episode writes get a slot each, in the order of their first write, and a place for their gradient once that
+/// is not zero. Nothing here costs time or physical memory proportional to N.
 pub struct Words<T> {
     word_size: usize,
     contents: Pages<T>,
@@ -27,8 +28,6 @@ pub struct Words<T> {
     index_stale: bool,
     /// Words that were written before those in slots, and of which the index knows nothing yet.
     unindexed: Vec<u32>,
-    /// Scratch: the distinct words of a write.
-    distinct: Vec<u32>,
 }
 
 /// What is kept of an episode's writes, since its latest restart if it has one.
@@ -43,7 +42,10 @@ struct Tape<T> {
     steps: Vec<StepEnd>,
     /// Recorded writes that are in force; those after it were undone.
     position: usize,
-    /// Gradients of the words in slots; empty until the first backward step.
+    /// For each slot one more than the place of its word's gradient among the gradients; 0 where that is zero. Empty until the first
+    /// backward step.
+    gradient_places: Vec<u32>,
+    /// Gradients of words, in the order in which they came to have one.
     gradients: Vec<T>,
 }
 
@@ -82,6 +84,7 @@ impl<T> Default for Tape<T> {
             journal_contents: Vec::new(),
             steps: Vec::new(),
             position: 0,
+            gradient_places: Vec::new(),
             gradients: Vec::new(),
         }
     }
@@ -109,7 +112,6 @@ impl<T: Real> Words<T> {
             tape: Tape::default(),
             index_stale: false,
             unindexed: Vec::new(),
-            distinct: Vec::new(),
         })
     }
 
@@ -195,7 +197,7 @@ impl<T: Real> Words<T> {
     pub fn swap(&mut self, other: Aside<T>, mut forgotten: impl FnMut(u32)) -> Aside<T> {
         self.update_index();
         let mut aside = Aside { tape: std::mem::replace(&mut self.tape, other.tape), ..Aside::default() };
-        aside.tape.gradients.clear();
+        aside.tape.forget_gradients();
         let (contents, size) = (&mut self.contents, self.word_size);
         aside.contents.reserve(self.index.len() * size);
         self.index.clear(&mut |word| {
@@ -221,31 +223,27 @@ impl<T: Real> Words<T> {
         self.tape.journal_contents.clear();
         self.tape.steps.clear();
         self.tape.position = 0;
-        self.tape.gradients.clear();
+        self.tape.forget_gradients();
         self.tape.lowest_unwritten_at_start = self.lowest_unwritten;
     }
 
-    /// Zeroes the `erased` words, then adds `weight · vector(head)` for every addition. With `record`, keeps what
-    /// was there before; without, the journal must be empty.
+    /// Zeroes the `erased` words, then adds `weight · vector(head)` for every addition. `changed` are the words of both, each
+    /// once. With `record`, keeps what was there before; without, the journal must be empty.
     #[inline(always)]
     pub fn write<'a, I: InstructionSet>(
         &mut self,
         simd: I,
+        changed: &[u32],
         erased: &[u32],
         additions: &[Addition<T>],
         vector: impl Fn(u32) -> &'a [T],
         record: bool,
     ) {
+        debug_assert!(erased.iter().all(|word| changed.contains(word)), "what is not recorded cannot be undone");
         self.forget_undone();
-        self.distinct.clear();
-        for word in additions.iter().map(|addition| addition.word).chain(erased.iter().copied()) {
-            if position(&self.distinct, word).is_none() {
-                self.distinct.push(word);
-            }
-        }
         if record {
-            for i in 0..self.distinct.len() {
-                self.record(self.distinct[i]);
+            for word in changed {
+                self.record(*word);
             }
             self.tape.steps.push(StepEnd { entries: self.tape.journal_slots.len(), slots: self.tape.slots.len() });
             self.tape.position += 1;
@@ -258,16 +256,16 @@ impl<T: Real> Words<T> {
             let start = addition.word as usize * self.word_size;
             axpy(simd, &mut self.contents[start..start + self.word_size], addition.weight, vector(addition.head));
         }
-        self.index.update_all(&self.distinct, &self.contents);
+        self.index.update_all(changed, &self.contents);
         self.pass_written();
     }
 
     #[inline(always)]
     fn record(&mut self, word: u32) {
-        let slot = self.tape.slots.get(word).unwrap_or_else(|| {
+        let slot = self.tape.slots.get_or_add(word);
+        if slot == self.tape.written_before.len() {
             self.tape.written_before.push(self.index.contains(word));
-            self.tape.slots.add(word)
-        });
+        }
         self.tape.journal_slots.push(slot as u32);
         let start = word as usize * self.word_size;
         self.tape.journal_contents.extend_from_slice(&self.contents[start..start + self.word_size]);
@@ -275,10 +273,10 @@ impl<T: Real> Words<T> {
 
     /// Undoes the latest recorded write that is in force.
     #[inline(always)]
-    pub fn undo_write(&mut self) {
+    pub fn undo_write<I: InstructionSet>(&mut self, simd: I) {
         self.tape.position -= 1;
         for entry in self.entries(self.tape.position).rev() {
-            self.exchange(entry);
+            self.exchange(simd, entry);
         }
         self.index_stale = true;
     }
@@ -287,12 +285,12 @@ impl<T: Real> Words<T> {
     pub fn redo_writes(&mut self) {
         while self.tape.position < self.tape.steps.len() {
             for entry in self.entries(self.tape.position) {
-                self.exchange(entry);
+                self.exchange(Plain, entry);
             }
             self.tape.position += 1;
             self.index_stale = true;
         }
-        self.tape.gradients.clear();
+        self.tape.forget_gradients();
     }
 
     fn entries(&self, step: usize) -> std::ops::Range<usize> {
@@ -301,11 +299,11 @@ impl<T: Real> Words<T> {
     }
 
     #[inline(always)]
-    fn exchange(&mut self, entry: usize) {
+    fn exchange<I: InstructionSet>(&mut self, simd: I, entry: usize) {
         let word = self.tape.slots.word(self.tape.journal_slots[entry] as usize);
         let (there, here) = (entry * self.word_size, word as usize * self.word_size);
         let old = &mut self.tape.journal_contents[there..there + self.word_size];
-        exchange(old, &mut self.contents[here..here + self.word_size]);
+        exchange(simd, old, &mut self.contents[here..here + self.word_size]);
     }
 
     /// Writes that were undone cannot be done again once something else is written.
@@ -321,7 +319,7 @@ impl<T: Real> Words<T> {
             self.tape.journal_contents.truncate(entries * self.word_size);
             self.tape.steps.truncate(self.tape.position);
         }
-        self.tape.gradients.clear();
+        self.tape.forget_gradients();
     }
 
     fn take_back_slots(&mut self, kept: usize) {
@@ -382,22 +380,44 @@ impl<T: Real> Words<T> {
 
     /// No gradient comes from the writes that were undone.
     pub fn forget_gradients(&mut self) {
-        self.tape.gradients.clear();
+        self.tape.forget_gradients();
     }
 
-    /// Allocates gradients, all zero, if this is the first backward step of the episode.
-    pub fn start_back(&mut self) {
-        if self.tape.gradients.is_empty() {
-            self.tape.gradients.resize(self.tape.slots.len() * self.word_size, T::ZERO);
-        }
-    }
-
-    /// The gradient of the content of a word that the episode wrote.
+    /// Starts a backward step; all gradients are zero if it is the first of the episode. Asks for what the journal has of the
+    /// latest write, which will be needed once all gradients are known: from one step of a batch to the next it does not stay
+    /// in the caches.
     #[inline(always)]
-    pub fn gradient(&mut self, word: u32) -> &mut [T] {
-        let slot = self.tape.slots.get(word).expect("only words that the episode wrote are asked for");
-        let start = slot * self.word_size;
-        &mut self.tape.gradients[start..start + self.word_size]
+    pub fn start_back(&mut self) {
+        let entries = self.entries(self.tape.position - 1);
+        prefetch(&self.tape.journal_contents[entries.start * self.word_size..entries.end * self.word_size]);
+        self.tape.gradient_places.resize(self.tape.slots.len(), 0);
+    }
+
+    /// The gradient of the content of a word that the episode wrote; nothing where it is zero.
+    #[inline(always)]
+    pub fn gradient(&mut self, word: u32) -> Option<&mut [T]> {
+        let slot = self.tape.slots.get(word)?;
+        let place = self.tape.gradient_places[slot].checked_sub(1)? as usize;
+        Some(&mut self.tape.gradients[place * self.word_size..][..self.word_size])
+    }
+}
+
+impl<T: Real> Tape<T> {
+    fn forget_gradients(&mut self) {
+        self.gradient_places.clear();
+        self.gradients.clear();
+    }
+
+    /// The gradient of the word of a slot, which it gets if it has none.
+    #[inline(always)]
+    fn gradient(&mut self, slot: usize, word_size: usize) -> &mut [T] {
+        let place = &mut self.gradient_places[slot];
+        if *place == 0 {
+            self.gradients.resize(self.gradients.len() + word_size, T::ZERO);
+            *place = (self.gradients.len() / word_size) as u32;
+        }
+        let start = (*place as usize - 1) * word_size;
+        &mut self.gradients[start..start + word_size]
     }
 }
 
@@ -407,15 +427,14 @@ impl<T: Real> Contents<T> for Words<T> {
         self.content(word)
     }
 
-    /// Words that the episode never wrote have no gradient: nothing that they hold came from it.
+    /// Words that the episode had not written by the step that is being undone have no gradient: nothing that they held came
+    /// from it.
     #[inline(always)]
     fn content_and_gradient(&mut self, word: u32) -> (&[T], Option<&mut [T]>) {
         let start = word as usize * self.word_size;
         let content = &self.contents[start..start + self.word_size];
-        let gradient = self.tape.slots.get(word).map(|slot| {
-            let start = slot * self.word_size;
-            &mut self.tape.gradients[start..start + self.word_size]
-        });
-        (content, gradient)
+        let written = self.tape.steps[self.tape.position - 1].slots;
+        let slot = self.tape.slots.get(word).filter(|slot| *slot < written);
+        (content, slot.map(|slot| self.tape.gradient(slot, self.word_size)))
     }
 }

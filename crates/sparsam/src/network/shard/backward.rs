@@ -3,9 +3,10 @@
 
 use std::ops::Range;
 
-use super::{BLOCK, NO_TOKEN, PackedWeights, Place, Scratch, Shard, Sizes};
+use super::{BLOCK, Call, NO_TOKEN, PackedWeights, Place, Scratch, Shard, Sizes};
 use crate::Real;
 use crate::controller::{Rows, StepBack};
+use crate::kernels::bytes::prefetch;
 use crate::kernels::matrix::{View, multiply};
 use crate::kernels::vector::{add, drop_negligible};
 use crate::network::Parameters;
@@ -83,6 +84,13 @@ impl<T: Real> Shard<T> {
             if t + 1 == self.call.steps || (t + 1) % BLOCK == 0 {
                 let block = t / BLOCK * BLOCK..t + 1;
                 self.outputs_back(layers.output, output_gradients, place, block, &mut gradients.output);
+            }
+            if let Some(before) = t.checked_sub(1) {
+                // The processor itself asks for what lies behind what it was given, and these lie before.
+                let Call { interfaces, tape, cells, .. } = &self.call;
+                for array in [interfaces, tape, cells] {
+                    prefetch(array.step(before).all());
+                }
             }
             let mut state_gradients = self.scratch.state_gradients.step_mut(t % BLOCK);
             add(state_gradients.all(), self.scratch.carried_state.step(0).all());

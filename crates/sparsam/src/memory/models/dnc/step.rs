@@ -113,7 +113,7 @@ impl<T: Real> Step<'_, T> {
             scratch.write_addressing.strip(simd, layout, &strip, contents, now.write_content);
         }
         scratch.write_addressing.finish(layout, now.write_content);
-        let gates = Gates::new(interface[fields.write_gate()], interface[fields.allocation_gate()]);
+        let gates = Gates::new(interface[fields.write_gate()], interface[fields.allocation_gate()], T::ZERO);
         for block in 0..layout.blocks() {
             for lane in 0..LANES {
                 let (allocation, content) = (now.allocation[block][lane], now.write_content[block][lane]);
@@ -347,7 +347,7 @@ impl<T: Real> StepBack<'_, T> {
         let Self { layout, fields, interface, before, now, scratch, carried, interface_gradient, .. } = self;
         let Scratch { write_addressing, back, .. } = &mut **scratch;
         let blocks = layout.blocks();
-        let gates = Gates::new(interface[fields.write_gate()], interface[fields.allocation_gate()]);
+        let gates = Gates::new(interface[fields.write_gate()], interface[fields.allocation_gate()], T::ZERO);
         let of_write = back.write.as_flattened();
         let over_allocation = dot(simd, of_write, now.allocation.as_flattened());
         let over_content = dot(simd, of_write, now.write_content.as_flattened());

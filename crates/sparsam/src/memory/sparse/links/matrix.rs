@@ -3,6 +3,7 @@
 use super::lists::{Entry, Lists};
 use super::weighted::{Weighted, comes_before, least, ones};
 use crate::arrays::{check_distinct, last_word, unusable};
+use crate::kernels::bytes::prefetch;
 use crate::kernels::lanes::{LANES, Lanes};
 use crate::kernels::simd::InstructionSet;
 use crate::system::pages::Pages;
@@ -173,6 +174,14 @@ impl<T: Real> Matrix<T> {
         self.lists.clear(word);
     }
 
+    /// Asks for a row before it is needed.
+    #[inline(always)]
+    pub fn prefetch_row(&self, row: u32) {
+        let range = self.row(row);
+        prefetch(&self.columns[range.clone()]);
+        prefetch(&self.values[range]);
+    }
+
     /// Scales a row, adds `factor` times the words' weights to it, and keeps the largest.
     #[inline(always)]
     pub fn update_row<I: InstructionSet>(&mut self, simd: I, row: u32, scale: T, factor: T, additions: &Weighted<T>) {
@@ -233,15 +242,23 @@ impl<T: Real> Matrix<T> {
     pub fn exchange_row(&mut self, number: usize) {
         let row = self.rows.numbers[number];
         let range = self.row(row);
-        for (place, taped) in range.clone().zip(number * self.limit..) {
-            let column = self.columns[place];
-            if column != self.rows.columns[taped] {
-                self.replace(row, place, self.rows.columns[taped], self.values[place]);
-                self.rows.columns[taped] = column;
+        let taped = number * self.limit..(number + 1) * self.limit;
+        if self.columns[range.clone()] != self.rows.columns[taped.clone()] {
+            for (place, taped) in range.clone().zip(taped.clone()) {
+                let column = self.columns[place];
+                if column != self.rows.columns[taped] {
+                    self.replace(row, place, self.rows.columns[taped], self.values[place]);
+                    self.rows.columns[taped] = column;
+                }
             }
         }
-        let taped = number * self.limit..(number + 1) * self.limit;
-        self.values[range].swap_with_slice(&mut self.rows.values[taped]);
+        let (eights, rest) = self.values[range].as_chunks_mut::<8>();
+        let (taped_eights, taped_rest) = self.rows.values[taped].as_chunks_mut::<8>();
+        for (values, taped) in eights.iter_mut().zip(taped_eights) {
+            // Not `swap`, which takes two numbers at a time.
+            (*values, *taped) = (*taped, *values);
+        }
+        rest.swap_with_slice(taped_rest);
     }
 
     /// Exchanges entries' values with those on the tape.

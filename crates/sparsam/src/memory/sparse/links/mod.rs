@@ -9,6 +9,7 @@ use self::matrix::{Matrix, RowTape, check_not_negative};
 use self::weighted::{Weighted, keep_largest};
 use super::store::Reads;
 use crate::arrays::unusable;
+use crate::kernels::bytes::prefetch;
 use crate::kernels::lanes::LANES;
 use crate::kernels::simd::vector_fn;
 use crate::system::pages::Pages;
@@ -204,6 +205,27 @@ impl<T: Real> Links<T> {
         check_not_negative("precedence.weights", weights)
     }
 
+    /// Asks for what [`update`](Self::update) needs of these words, before it is needed.
+    #[inline(always)]
+    pub fn prefetch_update(&self, written: impl Iterator<Item = u32>) {
+        for word in written {
+            self.after.prefetch_row(word);
+            prefetch(&self.before.lists.blocks()[word as usize]);
+        }
+    }
+
+    /// Asks for what [`undo_update`](Self::undo_update) needs, before it is needed.
+    #[inline(always)]
+    pub fn prefetch_undo(&self) {
+        let [from, to] = [self.steps[self.position - 1], self.steps[self.position]];
+        for row in &self.after.rows.numbers[from.after_rows..to.after_rows] {
+            self.after.prefetch_row(*row);
+        }
+        for row in &self.before.rows.numbers[from.before_rows..to.before_rows] {
+            self.before.prefetch_row(*row);
+        }
+    }
+
     /// Takes note that words were written, each named once, with weights that sum to at most one. Without `record`,
     /// the tape must be empty and stays so.
     pub fn update(&mut self, written: impl Iterator<Item = (u32, T)>, record: bool) {
@@ -230,11 +252,24 @@ impl<T: Real> Links<T> {
         weight_gradients: &mut [T],
     ) {
         let matrix = if direction == Direction::Forward { &self.after } else { &self.before };
-        for (row, gradient) in found.iter().zip(gradients) {
-            for (word, weight_gradient) in words.iter().zip(weight_gradients.iter_mut()) {
-                if let Some(place) = matrix.find(*row, *word) {
-                    *weight_gradient += matrix.values[place] * *gradient;
+        for (words, weight_gradients) in words.chunks(LANES).zip(weight_gradients.chunks_mut(LANES)) {
+            // Sixteen words are compared with an entry at once: where in a row one of them stands, if at all, is nothing that
+            // a processor could guess.
+            let mut columns = [0; LANES];
+            let mut sums = [T::ZERO; LANES];
+            for (column, word) in columns.iter_mut().zip(words) {
+                *column = *word + 1;
+            }
+            for (row, gradient) in found.iter().zip(gradients) {
+                for place in matrix.row(*row) {
+                    let (column, share) = (matrix.columns[place], matrix.values[place] * *gradient);
+                    for lane in 0..LANES {
+                        sums[lane] += if columns[lane] == column { share } else { T::ZERO };
+                    }
                 }
+            }
+            for ((weight_gradient, sum), _) in weight_gradients.iter_mut().zip(sums).zip(words) {
+                *weight_gradient += sum;
             }
         }
     }
