@@ -39,6 +39,7 @@ def sparsam(*arguments: object, json: bool = True) -> list[dict[str, Any]]:
         ("dam", []),
         ("ntm", []),
         ("dnc", []),
+        ("sam", ["masked_content"]),
         ("sdnc", ["masked_content", "sharpened_links"]),
         ("dnc", ["masked_content", "sharpened_links", "deallocation"]),
     ],

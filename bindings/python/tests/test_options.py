@@ -66,7 +66,7 @@ def test_what_is_left_out_takes_the_default_of_the_library(model: str) -> None:
 @pytest.mark.parametrize(
     ("model", "options", "error", "sentence"),
     [
-        ("sam", {"masked_content": True}, TypeError, "sam has no option 'masked_content'; its options are memory_size"),
+        ("sam", {"sharpened_links": True}, TypeError, "sam has no option 'sharpened_links'; its options are memory_size"),
         ("sdnc", {"deallocation": True}, TypeError, "sdnc has no option 'deallocation'"),
         ("dnc", {"deallocation": 1}, TypeError, "deallocation is 1, where true or false was expected"),
         ("sam", {"index_checks": 0.5}, TypeError, "index_checks is 0.5, where an integer was expected"),
@@ -84,11 +84,10 @@ def test_mistakes(model: str, options: dict[str, Any], error: type[Exception], s
         Network(model, 2, 3, **options)
 
 
-def test_switches_of_links_need_links() -> None:
+def test_a_switch_of_links_needs_links() -> None:
     make: Any = SparseMemory
-    for name in ("masked_content", "sharpened_links"):
-        with pytest.raises(TypeError, match=f"{name} is an option of a memory with links; give num_links"):
-            make(20, **{name: True})
+    with pytest.raises(TypeError, match="sharpened_links is an option of a memory with links; give num_links"):
+        make(20, sharpened_links=True)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +98,9 @@ def test_switches_of_links_need_links() -> None:
         (DNC, {"deallocation": True}),
         (SDNC, {"masked_content": True}),
         (SDNC, {"sharpened_links": True}),
+        (SAM, {"masked_content": True}),
+        (SAM, {"write_threshold": 0.5}),
+        (SDNC, {"write_threshold": 0.5}),
     ],
 )
 def test_every_switch_makes_a_difference_and_is_kept(kind: Any, options: dict[str, Any], tmp_path: Path) -> None:
@@ -128,11 +130,12 @@ def test_every_switch_makes_a_difference_and_is_kept(kind: Any, options: dict[st
 
 
 def test_a_memory_alone_has_masks_and_sharpness() -> None:
-    def sizes(**options: Any) -> int:
-        return SparseMemory(20, word_size=4, num_heads=2, num_links=3, **options).interface_size
+    def sizes(links: int | None, **options: Any) -> int:
+        return SparseMemory(20, word_size=4, num_heads=2, num_links=links, **options).interface_size
 
-    assert sizes(masked_content=True) == sizes() + 2 * 4
-    assert sizes(sharpened_links=True) == sizes() + 2 * 2
+    assert sizes(3, masked_content=True) == sizes(3) + 2 * 4
+    assert sizes(3, sharpened_links=True) == sizes(3) + 2 * 2
+    assert sizes(None, masked_content=True) == sizes(None) + 2 * 4
 
 
 def test_checks_are_those_of_an_approximate_index() -> None:

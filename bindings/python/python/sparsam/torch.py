@@ -680,6 +680,7 @@ class SAM(_Recurrent):
         index: how similar words are found: ``"auto"`` (exact while few words are written), ``"linear"`` (exact),
             ``"ivf"``, ``"kd-forest"``, ``"lsh"``.
         index_checks: words that an approximate index compares with a query, about; 0 leaves it to the index.
+        masked_content: a mask comes with every key (Csordás and Schmidhuber 2019, section 3.1).
         controller: what drives the memory: ``"lstm"``; ``"gru"``, as ``torch.nn.GRU``, with one bias for each pair of
             biases whose sum is all that matters; or ``"layer_norm_lstm"``, an LSTM with layer normalisation.
         input_bound: the inputs' first weights are uniform in ± this; 4 suits one-hot inputs. Without it in ±2/√I, which
@@ -714,6 +715,7 @@ class SAM(_Recurrent):
         write_threshold: float = 0.0,
         index: str = "auto",
         index_checks: int = 0,
+        masked_content: bool = False,
         controller: str = "lstm",
         input_bound: float | None = None,
         batch_first: bool = False,
@@ -1033,7 +1035,8 @@ class SparseMemory(nn.Module):
     An interface vector has P = ``interface_size`` numbers, any that a linear layer puts out: gates pass through the
     logistic function, strengths through 1 + softplus, modes through softmax. For R heads and words of W numbers:
 
-    - without links, head after head: key (W), strength (1), word to write (W), write gate (1), interpolation gate (1).
+    - without links, head after head: key (W), strength (1), word to write (W), write gate (1), interpolation gate (1);
+      then, with ``masked_content``, head after head: mask (W, logistic).
       A head reads the ``num_reads`` words most similar to its key, weighed by the softmax of strength times cosine.
       Before that it erases the least recently accessed word, then writes its word, as far as the write gate is open:
       where it read last (interpolation gate open) or to the word erased (closed);
@@ -1052,7 +1055,7 @@ class SparseMemory(nn.Module):
         write_threshold: what a write gate has to exceed; below, nothing is written at all (0, as in the paper: always some).
         index: how similar words are found, as in :class:`SAM`.
         index_checks: words that an approximate index compares with a query, about; 0 leaves it to the index.
-        masked_content: with links, a mask comes with every key, as in :class:`SDNC`.
+        masked_content: a mask comes with every key, as in :class:`SAM`.
         sharpened_links: with links, what is read along them is sharpened.
 
     Example:
@@ -1085,9 +1088,8 @@ class SparseMemory(nn.Module):
         sharpened_links: bool = False,
     ) -> None:
         model = "sam" if num_links is None else "sdnc"
-        for name, value in (("masked_content", masked_content), ("sharpened_links", sharpened_links)):
-            if value and num_links is None:
-                raise TypeError(f"{name} is an option of a memory with links; give num_links")
+        if sharpened_links and num_links is None:
+            raise TypeError("sharpened_links is an option of a memory with links; give num_links")
         options = given(model, locals())
         super().__init__()
         # The sizes are those of a network that is not there.

@@ -23,7 +23,8 @@ impl Reference for DenseSam {
     fn step(&mut self, interface: &[f64]) -> Vec<f64> {
         let sam::Config { memory_size, word_size: w, heads, reads, access_threshold, write_threshold, .. } =
             self.config;
-        let fields: Vec<&[f64]> = interface.chunks(2 * w + 3).collect();
+        let (fields, masks) = interface.split_at(heads * (2 * w + 3));
+        let fields: Vec<&[f64]> = fields.chunks(2 * w + 3).collect();
         let unused: Vec<usize> = self.order[..heads].to_vec();
         let mut writes: Vec<Vec<(usize, f64)>> = Vec::new();
         for h in 0..heads {
@@ -46,13 +47,22 @@ impl Reference for DenseSam {
         }
         let mut result = Vec::new();
         for h in 0..heads {
-            let key = &fields[h][..w];
+            let mask: Vec<f64> = match self.config.masked_content {
+                true => masks[h * w..(h + 1) * w].iter().map(|x| sigmoid(*x)).collect(),
+                false => vec![1.0; w],
+            };
+            let masked = |word: &[f64]| -> Vec<f64> { word.iter().zip(&mask).map(|(x, m)| x * m).collect() };
+            let key = masked(&fields[h][..w]);
+            // Words are chosen by the products with them, and weighed by the masked cosines.
+            let query = masked(&key);
             let mut all: Vec<(usize, f64)> =
-                (0..memory_size).map(|word| (word, cosine(key, &self.memory[word]))).collect();
+                (0..memory_size).map(|word| (word, cosine(&query, &self.memory[word]))).collect();
             // A stable sort keeps the lower word number first among equals.
             all.sort_by(|a, b| b.1.total_cmp(&a.1));
             all.truncate(reads);
-            let logits: Vec<f64> = all.iter().map(|(_, cosine)| oneplus(fields[h][w]) * cosine).collect();
+            let strength = oneplus(fields[h][w]);
+            let logits: Vec<f64> =
+                all.iter().map(|(word, _)| strength * cosine(&key, &masked(&self.memory[*word]))).collect();
             self.read[h] = all.iter().map(|x| x.0).zip(softmax(&logits)).collect();
             for j in 0..w {
                 result.push(self.read[h].iter().map(|(word, weight)| weight * self.memory[*word][j]).sum());
@@ -79,6 +89,11 @@ fn shut(model: Model) -> Model {
     Model::Sam(sam::Config { write_threshold: 0.5, ..config })
 }
 
+fn masked(model: Model) -> Model {
+    let Model::Sam(config) = model else { unreachable!("only SAM comes here") };
+    Model::Sam(sam::Config { masked_content: true, ..config })
+}
+
 /// Compares SAM beside any controller with its restatement.
 pub fn compare_sam(kinds: impl Into<Kinds>, sizes: [usize; 3], lengths: &[usize], seed: u64) {
     let kinds = kinds.into();
@@ -103,6 +118,8 @@ fn agrees_with_its_equations() {
         compare_sam(sam(1, 2, 1, 1), [2, 3, 1], &[9], seed + 300);
         compare_sam(sam(300, 33, 4, 4), [2, 12, 2], &[66], seed + 400);
         compare_sam(shut(sam(60, 6, 3, 3)), [3, 8, 2], &[30, 20, 7], seed + 500);
+        compare_sam(masked(sam(60, 6, 3, 3)), [3, 8, 2], &[30, 20, 7], seed + 600);
+        compare_sam(masked(sam(5, 5, 2, 6)), [2, 6, 2], &[20, 2], seed + 700);
     }
 }
 
@@ -112,6 +129,7 @@ fn gradients_over_shapes_and_seeds() {
         check_gradients(sam(40, 5, 2, 3), [3, 6, 2], &[], &[8, 5, 8], seed);
         check_gradients(sam(1000, 17, 3, 2), [2, 4, 3], &[], &[6], seed + 100);
         check_gradients(shut(sam(40, 5, 2, 3)), [3, 6, 2], &[], &[8, 5, 8], seed + 200);
+        check_gradients(masked(sam(40, 5, 2, 3)), [3, 6, 2], &[], &[8, 5, 8], seed + 300);
     }
     // More rows than a shard holds.
     check_gradients(sam(30, 4, 2, 2), [2, 4, 2], &[], &[4, 1, 3, 0, 5, 2], 7);

@@ -29,16 +29,25 @@ memory_options! {
         /// Each of them reads and writes.
         heads = 4;
         reads = 4;
+        /// A mask comes with every key.
+        ///
+        /// Masked content addressing (Csordás and Schmidhuber 2019, arXiv 1904.10278, section 3.1), as the
+        /// [SDNC](crate::memory::sdnc::Config::masked_content) has it.
+        pub masked_content: bool = false;
     }
 }
 
 impl MemoryConfig for Config {
     fn interface_len(&self) -> usize {
-        self.heads * Fields::len(self.word_size)
+        self.heads * (Fields::len(self.word_size) + if self.masked_content { self.word_size } else { 0 })
     }
 
     fn interface(&self) -> Vec<Field> {
-        head_fields(self.word_size, self.heads)
+        let mut fields = head_fields(self.word_size, self.heads);
+        if self.masked_content {
+            fields.extend((0..self.heads).map(|_| Field::new("read mask", self.word_size)));
+        }
+        fields
     }
 
     fn validate(&self) -> Result<(), Error> {
@@ -136,7 +145,8 @@ impl Fields {
 
 /// Sparse Access Memory (Rae et al. 2016, section 3): the memory of one sequence.
 ///
-/// Interface, per head: key q, strength β̂, write word a, write gate α̂, interpolation gate γ̂, with β = oneplus(β̂),
+/// Interface, per head: key q, strength β̂, write word a, write gate α̂, interpolation gate γ̂, and, with masked content, after
+/// those of all heads a read mask m̂ for each; with β = oneplus(β̂), m = σ(m̂),
 /// α = max(0, σ(α̂) - τ) / (1 - τ), γ = σ(γ̂), with τ = 0 in the paper.
 ///
 /// * **Write.** w^W_h = α (γ w^R_h(t-1) + (1-γ) 1\[u_h\]), u_h the (h+1)-th least recently accessed word. All heads write
@@ -159,6 +169,7 @@ pub struct Sam<T> {
     /// min(K, N).
     reads: usize,
     fields: Fields,
+    masked_content: bool,
     store: Store<T>,
     /// Cosines of the words read at each step on the tape; heads × reads each.
     cosines: Vec<T>,
@@ -179,6 +190,9 @@ struct Scratch<T> {
     gates: AllGates<T>,
     additions: Vec<Addition<T>>,
     squares: Vec<T>,
+    /// m ⊙ m of each head, with masked content.
+    masks: Vec<T>,
+    masks_gradient: Vec<T>,
 }
 
 impl<T: Real> Sam<T> {
@@ -188,14 +202,15 @@ impl<T: Real> Sam<T> {
     /// [`Error::Config`] names the field that does not fit; [`Error::MemoryTooLarge`] if there is no address space.
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
-        let Config { memory_size, word_size, heads, access_threshold, write_threshold, index, index_checks, .. } =
-            *config;
+        let Config { memory_size, word_size, heads, access_threshold, write_threshold, masked_content, .. } = *config;
+        let Config { index, index_checks, .. } = *config;
         let index = index.build(memory_size, word_size, index_checks)?;
         let reads = config.reads.min(memory_size);
         Ok(Self {
             heads,
             reads,
             fields: Fields { word_size },
+            masked_content,
             store: Store::new(memory_size, word_size, index, access_threshold, Reads::new(heads, reads), heads)?,
             cosines: Vec::new(),
             segments: Segments::default(),
@@ -237,7 +252,8 @@ impl<T: Real> Swap for Sam<T> {
 
 impl<T: Real> Memory<T> for Sam<T> {
     fn interface_len(&self) -> usize {
-        self.heads * Fields::len(self.fields.word_size)
+        let size = self.fields.word_size;
+        self.heads * (Fields::len(size) + if self.masked_content { size } else { 0 })
     }
 
     fn read_len(&self) -> usize {
@@ -301,7 +317,7 @@ impl<T: Real> Memory<T> for Sam<T> {
 
     fn trace(&self, interface: &[T], to: &mut Arrays<T>) {
         let (before, now, erased) = self.store.latest();
-        let heads = || interface.chunks_exact(Fields::len(self.fields.word_size));
+        let heads = || interface.chunks_exact(Fields::len(self.fields.word_size)).take(self.heads);
         let gates: Vec<_> = heads().map(|head| self.fields.gates(head, self.scratch.gates.threshold)).collect();
         let written = (0..self.heads).map(|h| writes(gates[h], self.store.reads.of(before, h), erased[h]));
         put_pairs(written, self.reads + 1, "write", to);
@@ -327,6 +343,7 @@ vector_fn! {
     fn step<T, simd: I>(sam: &mut Sam<T>, interface: &[T], read: &mut [T], record: bool) {
         let (heads, reads, size, fields) = (sam.heads, sam.reads, sam.fields.word_size, sam.fields);
         let head_len = Fields::len(size);
+        let (interface, masks) = interface.split_at(heads * head_len);
         let (before, now) = sam.store.start_step();
         sam.cosines.resize(now * heads * reads, T::ZERO);
 
@@ -344,13 +361,24 @@ vector_fn! {
         for h in 0..heads {
             scratch.keys.extend_from_slice(&interface[h * head_len..][fields.key()]);
         }
+        scratch.masks.clear();
+        content::squares_of(masks, &mut scratch.masks);
+        for (number, square) in scratch.keys.iter_mut().zip(&scratch.masks) {
+            *number *= *square;
+        }
         sam.store.words.search(&scratch.keys, reads, &mut scratch.found);
         for h in 0..heads {
             let chosen = scratch.found.words(h);
-            let key = &scratch.keys[h * size..(h + 1) * size];
+            let key = &interface[h * head_len..][fields.key()];
             let logits = sam.store.reads.set_words(now, h, chosen);
             let cosines = &mut sam.cosines[(before * heads + h) * reads..][..reads];
-            content::compare(simd, &sam.store.words, chosen, key, scratch.gates.strength(h), cosines, logits);
+            let (words, strength) = (&sam.store.words, scratch.gates.strength(h));
+            if sam.masked_content {
+                let squares = &scratch.masks[h * size..(h + 1) * size];
+                content::compare_masked(words, chosen, key, squares, strength, cosines, logits);
+            } else {
+                content::compare(simd, words, chosen, key, strength, cosines, logits);
+            }
             sam.store.reads.all_weights(now)[h * reads + chosen.len()..(h + 1) * reads].fill(T::NEG_INFINITY);
         }
         softmax_rows(sam.store.reads.all_weights(now), reads);
@@ -368,9 +396,11 @@ vector_fn! {
         let head_len = Fields::len(size);
         let (before, now) = sam.store.start_back();
         let Store { words, reads: tape, read_weight_gradients, .. } = &mut sam.store;
-        let Scratch { gates, squares, .. } = &mut sam.scratch;
+        let Scratch { gates, squares, masks: mask_squares, masks_gradient, .. } = &mut sam.scratch;
+        let (interface, masks) = interface.split_at(heads * head_len);
         gates.set(fields.gate_logits(interface), fields.strength_logits(interface));
         interface_gradient.fill(T::ZERO);
+        let (interface_gradient, of_masks) = interface_gradient.split_at_mut(heads * head_len);
 
         // Reading.
         for h in 0..heads {
@@ -380,17 +410,26 @@ vector_fn! {
             let gradient = &mut interface_gradient[h * head_len..(h + 1) * head_len];
             let weight_gradient = &mut read_weight_gradients[h * reads..(h + 1) * reads];
             let from_read = &read_gradient[h * size..(h + 1) * size];
-            let strength_gradient = content::address_and_read_back(simd, words,
-                chosen,
-                &head[fields.key()],
-                gates.strength(h),
-                cosines,
-                weights,
-                from_read,
-                &mut weight_gradient[..chosen.len()],
-                &mut gradient[fields.key()],
-                squares,
-            );
+            let (key, strength) = (&head[fields.key()], gates.strength(h));
+            let weight_gradients = &mut weight_gradient[..chosen.len()];
+            let key_gradient = &mut gradient[fields.key()];
+            let strength_gradient = if sam.masked_content {
+                let mask = h * size..(h + 1) * size;
+                mask_squares.clear();
+                content::squares_of(&masks[mask.clone()], mask_squares);
+                masks_gradient.clear();
+                masks_gradient.resize(size, T::ZERO);
+                content::read_back(simd, words, chosen, weights, from_read, weight_gradients);
+                let strength_gradient = content::address_masked_back(simd, words,
+                    chosen, key, mask_squares, strength, cosines, weights, weight_gradients, key_gradient, masks_gradient,
+                );
+                content::squares_back(&masks[mask.clone()], masks_gradient, &mut of_masks[mask]);
+                strength_gradient
+            } else {
+                content::address_and_read_back(simd, words,
+                    chosen, key, strength, cosines, weights, from_read, weight_gradients, key_gradient, squares,
+                )
+            };
             gradient[fields.strength()] = strength_gradient * gates.strength_slope(h);
             // They are done with: their place is for those of the weights of the step before.
             weight_gradient.fill(T::ZERO);
@@ -419,10 +458,11 @@ mod tests {
     proptest! {
         #[test]
         fn stepping_back_and_forth_restores_every_bit(
-            memory_size in 2usize..40, word_size in 1usize..20, heads in 1usize..4, reads in 1usize..6, life in life(),
+            memory_size in 2usize..40, word_size in 1usize..20, heads in 1usize..4, reads in 1usize..6, masked_content: bool,
+            write_threshold in prop::sample::select(&[0.0, 0.5][..]), life in life(),
         ) {
             prop_assume!(memory_size >= heads);
-            let config = Config { memory_size, word_size, heads, reads, ..Default::default() };
+            let config = Config { memory_size, word_size, heads, reads, masked_content, write_threshold, ..Default::default() };
             life.check(|| Sam::new(&config).unwrap(), |sam: &mut Sam<f32>| sam.store.state());
         }
     }

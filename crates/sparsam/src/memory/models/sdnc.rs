@@ -446,7 +446,7 @@ vector_fn! {
         scratch.squares.clear();
         for h in 0..heads {
             scratch.keys.extend_from_slice(&interface[fields.key(h)]);
-            squares_of(&interface[fields.mask(h)], &mut scratch.squares);
+            content::squares_of(&interface[fields.mask(h)], &mut scratch.squares);
         }
         for (key, square) in scratch.keys.iter_mut().zip(&scratch.squares) {
             *key *= *square;
@@ -515,15 +515,6 @@ fn find_writes<T: Real>(
     writes.add(erased, gates.of_second());
 }
 
-/// m ⊙ m, with m = σ(m̂).
-#[inline(always)]
-fn squares_of<T: Real>(mask: &[T], squares: &mut Vec<T>) {
-    squares.extend(mask.iter().map(|logit| {
-        let mask = logit.sigmoid();
-        mask * mask
-    }));
-}
-
 /// π = softmax(π̂) of each head, and at the end what fills them up to whole [`LANES`].
 #[inline(always)]
 fn set_modes<T: Real>(fields: Fields, interface: &[T], modes: &mut Vec<T>) {
@@ -585,7 +576,7 @@ vector_fn! {
                 let cosines = &sdnc.tape.cosines[(before * heads + h) * reads..][..reads];
                 let over_strength = if fields.masked_content {
                     squares.clear();
-                    squares_of(&interface[fields.mask(h)], squares);
+                    content::squares_of(&interface[fields.mask(h)], squares);
                     squares_gradient.clear();
                     squares_gradient.resize(size, T::ZERO);
                     let over_strength = content::address_masked_back(simd, words,
@@ -599,10 +590,8 @@ vector_fn! {
                         &mut interface_gradient[key],
                         squares_gradient,
                     );
-                    for (place, gradient) in fields.mask(h).zip(squares_gradient.iter()) {
-                        let mask = interface[place].sigmoid();
-                        interface_gradient[place] = (mask + mask) * *gradient * mask * (T::ONE - mask);
-                    }
+                    let mask = fields.mask(h);
+                    content::squares_back(&interface[mask.clone()], squares_gradient, &mut interface_gradient[mask]);
                     over_strength
                 } else {
                     content::address_back(simd, words,

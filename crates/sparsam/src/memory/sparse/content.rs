@@ -100,12 +100,44 @@ pub fn address_masked<T: Real>(
     cosines: &mut [T],
     weights: &mut [T],
 ) {
-    for ((word, cosine), weight) in chosen.iter().zip(cosines.iter_mut()).zip(weights.iter_mut()) {
+    compare_masked(words, chosen, key, squares, strength, cosines, weights);
+    softmax(weights);
+}
+
+/// As [`compare`], through a mask: the masked cosines, and β times each.
+#[inline(always)]
+pub fn compare_masked<T: Real>(
+    words: &impl Contents<T>,
+    chosen: &[u32],
+    key: &[T],
+    squares: &[T],
+    strength: T,
+    cosines: &mut [T],
+    logits: &mut [T],
+) {
+    for ((word, cosine), logit) in chosen.iter().zip(cosines.iter_mut()).zip(logits.iter_mut()) {
         let (product, key_square, square) = masked_products(key, words.content(*word), squares);
         *cosine = product / (norm(key_square) * norm(square));
-        *weight = strength * *cosine;
+        *logit = strength * *cosine;
     }
-    softmax(weights);
+}
+
+/// Appends m ⊙ m, with m = σ(m̂) and `mask` m̂, to `squares`.
+#[inline(always)]
+pub fn squares_of<T: Real>(mask: &[T], squares: &mut Vec<T>) {
+    squares.extend(mask.iter().map(|logit| {
+        let mask = logit.sigmoid();
+        mask * mask
+    }));
+}
+
+/// The gradient of m̂, given that of m ⊙ m.
+#[inline(always)]
+pub fn squares_back<T: Real>(mask: &[T], squares_gradient: &[T], mask_gradient: &mut [T]) {
+    for ((logit, gradient), of_logit) in mask.iter().zip(squares_gradient).zip(mask_gradient) {
+        let mask = logit.sigmoid();
+        *of_logit = (mask + mask) * *gradient * mask * (T::ONE - mask);
+    }
 }
 
 /// The gradient of [`address_masked`], as that of [`address`]; adds to that of `squares` too.
