@@ -94,7 +94,8 @@ def network(task: Task, seed: int) -> Network:
     sizes = (7 if task.vocabulary_size else task.input_size, 12, task.output_size)
     tokens = task.vocabulary_size or None
     bound = task.input_bound(7)
-    return Network("sam", *sizes, vocabulary_size=tokens, seed=seed, input_bound=bound, **MEMORY)
+    words = task.sentence_size or None
+    return Network("sam", *sizes, vocabulary_size=tokens, sentence_size=words, seed=seed, input_bound=bound, **MEMORY)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -338,6 +339,30 @@ def test_a_network_trained_here_is_a_run_of_the_command(tmp_path: Path) -> None:
         with pytest.raises(error, match=sentence):
             save()  # type: ignore[no-untyped-call]
     assert not (tmp_path / "a").exists()
+
+
+def test_networks_of_sentences_are_runs_as_well(tmp_path: Path) -> None:
+    task, folder = Task("babi", sentences=True, **options("babi", tmp_path)), tmp_path / "run"
+    tokens, words = task.vocabulary_size, task.sentence_size
+    assert (words, task.input_size) == (6, 6)
+    module = SAM(7, 12, tokens, **MEMORY)
+    model = TokenNetwork(nn.Embedding(tokens, 7), module, sentence_size=words)
+    save_run(folder, model, task, batch=1)
+    (line,) = command("eval", folder)
+    batch = task.sequences(range(line["sequences"]), stream="evaluation")
+    # Two sentences, a question, and the step at which its answer is wanted.
+    assert batch.inputs.shape == (4, line["sequences"], 6) and (batch.inputs[3, :, 1:] == -1).all()
+    output, _ = model(torch.from_numpy(batch.inputs), lengths=batch.lengths.tolist())
+    assert batch.score(output.detach().numpy()).loss == pytest.approx(line["loss"], rel=1e-5)
+    model.save_checkpoint(tmp_path / "a.safetensors")
+    same, other = TokenNetwork.load(tmp_path / "a.safetensors"), Network.load(tmp_path / "a.safetensors")
+    assert same.sentence_size == 6 and f"vocabulary_size={tokens}, sentence_size=6" in repr(other)
+    found, _ = other.infer(batch.inputs, lengths=batch.lengths.tolist())
+    np.testing.assert_allclose(found, output.detach().numpy(), atol=1e-5)
+    with pytest.raises(ValueError, match=r"where \(T, B, 6\) was expected of sentences"):
+        other.infer(batch.inputs[:, :, :5])
+    with pytest.raises(ValueError, match="where 6 places for tokens were expected along the last axis"):
+        model(torch.from_numpy(batch.inputs[:, :, :5]))
 
 
 def test_networks_of_tokens_are_runs_as_well(tmp_path: Path) -> None:

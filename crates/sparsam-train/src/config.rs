@@ -270,6 +270,7 @@ impl Config {
         let input_size = if tokens > 0 { self.network.embedding_size } else { task.input_size() };
         NetworkConfig::new(input_size, task.output_size())
             .with_vocabulary(tokens)
+            .with_sentences(task.sentence_size())
             .with_hidden_size(self.network.hidden_size)
             .with_controller(self.network.controller)
             .with_memory(self.network.memory.clone())

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
-use sparsam::network::{ONE_HOT_INPUT_BOUND, input_bound};
+use sparsam::network::{ONE_HOT_INPUT_BOUND, input_bound, position_weight};
 use sparsam::nn::average::add_to_average;
 use sparsam::nn::optimiser::Optimiser;
 use sparsam::{Network, Parameters, Runner, Sequences};
@@ -732,7 +732,9 @@ fn suitable_input_bound(config: &Config, task: &dyn Task) -> Result<f64, Error> 
     };
     if task.vocabulary_size() > 0 {
         // With embeddings of variance 1 a unit's inputs have the same sum as with one-hot ones.
-        return Ok(ONE_HOT_INPUT_BOUND / (config.network.embedding_size as f64).sqrt());
+        let length = (config.network.embedding_size as f64).sqrt();
+        let sum = if task.sentence_size() > 0 { sentence_length(config, task, &levels) } else { 1.0 };
+        return Ok(ONE_HOT_INPUT_BOUND / (length * sum));
     }
     let (mut squares, mut steps, mut one_hot) = (0.0, 0u64, 0u64);
     for number in 0..LOOKED_AT {
@@ -755,6 +757,25 @@ fn suitable_input_bound(config: &Config, task: &dyn Task) -> Result<f64, Error> 
         input_bound(length)
     }
     .clamp(1e-3, 1e3))
+}
+
+/// The root mean square of the elements of the first sentences, where those of embeddings are 1.
+fn sentence_length(config: &Config, task: &dyn Task, levels: &RangeInclusive<usize>) -> f64 {
+    let width = config.network.embedding_size;
+    let (mut squares, mut steps) = (0.0, 0u64);
+    let mut of_words = vec![None; task.sentence_size() + 1];
+    for number in 0..LOOKED_AT {
+        let mut sequence = task.sequence();
+        task.generate(Draw::new(levels, config.seed, Stream::Training, number), &mut sequence);
+        for step in 0..sequence.steps() {
+            let words = sequence.input(step).iter().filter(|token| **token >= 0.0).count();
+            let of_element = |word, element| position_weight(word, words, element, width).powi(2);
+            let of_word = |word| (0..width).map(|element| of_element(word, element)).sum::<f64>();
+            squares += *of_words[words].get_or_insert_with(|| (0..words).map(of_word).sum::<f64>() / width as f64);
+            steps += 1;
+        }
+    }
+    if squares > 0.0 { (squares / steps as f64).sqrt() } else { 1.0 }
 }
 
 /// Whether a network with these metrics does about as well as the best, or better: within two standard errors of the

@@ -92,9 +92,15 @@ pub trait Task: Send + Sync {
     /// What the inputs and outputs of a time step are.
     fn channels(&self) -> Channels;
 
-    /// Tokens that there are; 0 where inputs are not tokens. The one number of an input is then that of a token, and networks
-    /// have an embedding for each.
+    /// Tokens that there are; 0 where inputs are not tokens. The one number of an input is then that of a token (unless a step
+    /// reads a whole [sentence](Self::sentence_size)), and networks have an embedding for each.
     fn vocabulary_size(&self) -> usize {
+        0
+    }
+
+    /// Tokens of a sentence that a step reads at once, at most; 0 where it reads one token. An input is then that many numbers,
+    /// as a [network of sentences](NetworkConfig::with_sentences) takes them.
+    fn sentence_size(&self) -> usize {
         0
     }
 
