@@ -2,11 +2,15 @@
 """What each model needs to learn, and what each part of the defaults is worth: trains models with recipes, several
 seeds each, and prints the tables of docs/recipes.md.
 
-A recipe is the command's defaults with some flags changed. Every run is a folder of its own, one thread each; the
-script goes on where it was stopped. Dense models have 64 words, sparse ones a million.
+A recipe is the command's defaults with some flags changed, or several recipes joined by " + ". Every run is a folder of
+its own, one thread each; the script goes on where it was stopped. Dense models have 64 words, with babi 128, sparse ones
+a million. Of babi the errors are those of the stories held out for validation; no test files are read. Task 3 is told
+apart, of which some archives lack most stories.
 
     cargo build --release && python3 benchmarks/recipes.py --jobs 2
     python3 benchmarks/recipes.py --tasks sort --recipes default slower --seeds 1 2 3
+    python3 benchmarks/recipes.py --tasks babi --seeds 1 2 --data data    # each switch alone
+    python3 benchmarks/recipes.py --tasks babi --models sdnc --recipes "sentences + masks + bypass dropout"
     python3 benchmarks/recipes.py --table    # of what is there, without training
 """
 
@@ -32,7 +36,16 @@ RECIPES: dict[str, list[str]] = {
     "half, falling, average": ["--learning-rate", "5e-4", "--cooldown", "{batches}", "--average-decay", "0.999"],
     "layer normalisation": ["--controller", "layer_norm_lstm"],
     "gru": ["--controller", "gru"],
+    "embedding": ["--embedding"],
+    "sentences": ["--sentences"],
+    "think steps": ["--think-steps", "3"],
+    "bypass dropout": ["--bypass-dropout", "0.1"],
+    "masks": ["--masked-content"],
+    "refreshing": ["--refreshing-probability", "0.3"],
 }
+
+# The models that a recipe is for, where it is not for all.
+ONLY = {"masks": ["sdnc", "dnc"]}
 
 MODELS: dict[str, list[str]] = {
     "sam": [],
@@ -44,13 +57,53 @@ MODELS: dict[str, list[str]] = {
 }
 
 # Batches, and those from one evaluation to the next.
-TASKS = {"copy": (3000, 50), "recall": (4000, 100), "sort": (60_000, 1000)}
+TASKS = {"copy": (3000, 50), "recall": (4000, 100), "sort": (60_000, 1000), "babi": (60_000, 2000)}
+
+# What is trained unless told otherwise.
+BABI_MODELS = ["sam", "sdnc", "dnc"]
+BABI_RECIPES = [
+    "default",
+    "embedding",
+    "embedding + refreshing",
+    "bypass dropout",
+    "layer normalisation",
+    "masks",
+    "think steps",
+    "sentences",
+    "sentences + masks + bypass dropout + layer normalisation",
+]
+BABI_MEMORY = {"dnc": ["--memory-size", "128"]}
 
 NEVER = "-"
 
 
+def recipe(name: str) -> str:
+    """A recipe's name, or those of several joined."""
+    for part in name.split(" + "):
+        if part not in RECIPES:
+            raise argparse.ArgumentTypeError(f"there is no recipe {part!r}; choose of {', '.join(RECIPES)}")
+    return name
+
+
+def recipes_of(arguments: argparse.Namespace, task: str) -> list[str]:
+    return list(arguments.recipes or (BABI_RECIPES if task == "babi" else ["default"]))
+
+
+def models_of(arguments: argparse.Namespace, task: str, recipe: str) -> list[str]:
+    """The models that are trained with a recipe."""
+    parts = recipe.split(" + ")
+    # Joined with others, a recipe is left out of the models that it is not for.
+    own = MODELS if len(parts) > 1 else ONLY.get(recipe, MODELS)
+    return [model for model in arguments.models or (BABI_MODELS if task == "babi" else MODELS) if model in own]
+
+
+def flags_of(model: str, recipe: str) -> list[str]:
+    parts = [part for part in recipe.split(" + ") if model in ONLY.get(part, MODELS)]
+    return [flag for part in parts for flag in RECIPES[part]]
+
+
 def name_of(task: str, model: str, recipe: str, seed: int) -> str:
-    return f"{task}-{model}-{recipe.replace(',', '').replace(' ', '-')}-{seed}"
+    return f"{task}-{model}-{recipe.replace(',', '').replace(' + ', '+').replace(' ', '-')}-{seed}"
 
 
 def command(arguments: argparse.Namespace, task: str, model: str, recipe: str, seed: int) -> list[str]:
@@ -62,9 +115,16 @@ def command(arguments: argparse.Namespace, task: str, model: str, recipe: str, s
         return [*start, "--resume", str(folder), *end]
     batches, every = TASKS[task]
     batches = arguments.batches or batches
+    every = min(every, batches)
     flags = ["--batches", str(batches), "--evaluate-every", str(every), "--until", "0", "--seed", str(seed)]
-    changed = [flag.format(batches=batches) for flag in RECIPES[recipe]]
-    return [*start, task, "--model", model, *changed, *MODELS[model], *flags, "--run", str(folder), *end]
+    if arguments.evaluation_sequences:
+        flags += ["--evaluation-sequences", str(arguments.evaluation_sequences)]
+    changed = [flag.format(batches=batches) for flag in flags_of(model, recipe)]
+    memory = MODELS[model]
+    if task == "babi":
+        memory = BABI_MEMORY.get(model, memory)
+        flags += ["--data", str(arguments.data)]
+    return [*start, task, "--model", model, *changed, *memory, *flags, "--run", str(folder), *end]
 
 
 def result(folder: pathlib.Path) -> dict[str, Any] | None:
@@ -82,15 +142,51 @@ def result(folder: pathlib.Path) -> dict[str, Any] | None:
         "right": lines[-1]["right"],
         "trained": lines[-1]["sequences"],
         "loss": lines[-1]["loss"],
+        "errors": lines[-1].get("errors", []),
+        "failed": lines[-1].get("failed"),
+        "seconds": lines[-1]["seconds"],
     }
+
+
+def mean_error(errors: list[float | None], but: int | None = None) -> float:
+    """The mean of tasks' errors, one of them left out; in percent."""
+    known = [error for task, error in enumerate(errors, 1) if error is not None and task != but]
+    return 100 * statistics.fmean(known) if known else float("nan")
+
+
+def babi_table(arguments: argparse.Namespace) -> None:
+    """Errors of each recipe by seed at the end of the runs, or as far as they are, and what they took."""
+    print("\nbabi: errors of the stories held out, in percent, at the last evaluation\n")
+    print(
+        "| model | recipe | seeds | mean error, by seed | mean | without task 3, by seed | mean | failed | stories | minutes |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for recipe in recipes_of(arguments, "babi"):
+        for model in models_of(arguments, "babi", recipe):
+            folders = {seed: arguments.output / name_of("babi", model, recipe, seed) for seed in arguments.seeds}
+            results = {seed: found for seed, folder in folders.items() if (found := result(folder))}
+            if not results:
+                continue
+            errors = [mean_error(found["errors"]) for found in results.values()]
+            others = [mean_error(found["errors"], but=3) for found in results.values()]
+            cells = [
+                " · ".join(map(str, results)),
+                " · ".join(f"{error:.1f}" for error in errors),
+                f"{statistics.fmean(errors):.1f}",
+                " · ".join(f"{error:.1f}" for error in others),
+                f"{statistics.fmean(others):.1f}",
+                *(" · ".join(str(found[name]) for found in results.values()) for name in ("failed", "trained")),
+                " · ".join(f"{found['seconds'] / 60:.1f}" for found in results.values()),
+            ]
+            print(f"| {model} | {recipe} | {' | '.join(cells)} |")
 
 
 def table(arguments: argparse.Namespace, task: str) -> None:
     """Sequences to 0.1 wrong outputs by seed, their median, and the most wrong ones that an evaluation showed after."""
     print(f"\n{task}\n\n| model | recipe | sequences to 0.1 wrong, by seed | median | worst after | last |")
     print("|---|---|---|---|---|---|")
-    for model in arguments.models:
-        for recipe in arguments.recipes:
+    for model in arguments.models or MODELS:
+        for recipe in recipes_of(arguments, task):
             folders = [arguments.output / name_of(task, model, recipe, seed) for seed in arguments.seeds]
             results = [found for found in map(result, folders) if found]
             if not results:
@@ -110,10 +206,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sparsam", default="target/release/sparsam", help="the command")
     parser.add_argument("--tasks", nargs="+", default=["copy", "recall"], choices=list(TASKS))
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
-    parser.add_argument("--recipes", nargs="+", default=["default"], choices=list(RECIPES))
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), help="all, but of babi sam, sdnc and dnc")
+    parser.add_argument("--recipes", nargs="+", type=recipe, help='default, but of babi each switch; joined by " + "')
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument("--batches", type=int, help="of a run, instead of the task's")
+    parser.add_argument("--evaluation-sequences", type=int, help="of an evaluation, instead of the task's")
+    parser.add_argument(
+        "--data", type=pathlib.Path, default=pathlib.Path("data"), help="the folder with babi's archive"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="runs at once")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/recipes"))
     parser.add_argument("--table", action="store_true", help="train nothing")
@@ -122,14 +222,17 @@ def main() -> None:
         runs = [
             command(arguments, task, model, recipe, seed)
             for task in arguments.tasks
-            for recipe in arguments.recipes
             for seed in arguments.seeds
-            for model in arguments.models
+            for recipe in recipes_of(arguments, task)
+            for model in models_of(arguments, task, recipe)
         ]
         with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
             list(pool.map(lambda run: subprocess.run(run, check=True), runs))
     for task in arguments.tasks:
-        table(arguments, task)
+        if task == "babi":
+            babi_table(arguments)
+        else:
+            table(arguments, task)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,17 @@ sparsam::options! {
         /// That is [bypass dropout](sparsam::Sequences::with_bypass_dropout), in training alone.
         #[serde(default)]
         pub bypass_dropout: f64 = 0.0, in 0.0..=0.99;
+        /// Ask the output to reproduce the input as well, at each step of a story or list with this probability.
+        ///
+        /// That is the memory refreshing loss (Park, Choi and Lee 2021, "Distributed associative memory network with memory
+        /// refreshing loss", arXiv:2007.10637), in training alone: at steps that are drawn anew for every sequence, of those that have
+        /// no target and do not belong to a question, the output layer is to say what comes in, with the loss that the task's targets
+        /// have. All such steps of a batch together weigh as much as the task's targets, as there; or less, where that would give one
+        /// of them more weight than a target has (ours for words, theirs for bits). The layer says inputs in the words or bits that
+        /// the task wants of it, and no others: of `mqar` the values, of `sort` vectors without their priorities. Losses and wrong
+        /// outputs that are told, limits of a curriculum and evaluations are those of the task.
+        #[serde(default)]
+        pub refreshing_probability: f64 = 0.0, in 0.0..=1.0;
         /// Batches between evaluations.
         pub evaluate_every: u64 = task.default_evaluate_every(), in 1..;
         /// Sequences in an evaluation.
@@ -323,6 +334,14 @@ impl Config {
         if self.until >= 1.0 && matches!(task.per(), Per::Target(_)) {
             let reason = "of this task it is the share of wrong outputs, and lies below 1";
             return Err(Error::option("until", self.until, reason));
+        }
+        if self.refreshing_probability > 0.0 && !task.reproduces_inputs() {
+            let what = if task.sentence_size() > 0 {
+                "an output is one word and an input a whole sentence; leave it at 0, or sentences out".to_owned()
+            } else {
+                format!("outputs of {} cannot say what comes in at steps without a target; leave it at 0", task.name())
+            };
+            return Err(Error::option("refreshing_probability", self.refreshing_probability, what));
         }
         let levels = self.levels(task)?;
         task.check_levels(&levels)?;

@@ -41,6 +41,9 @@ pub struct BatchReport {
     pub level: Option<usize>,
     /// Loss of the batch.
     pub loss: f64,
+    /// Loss of reproducing inputs, for each bit or class that was to be reproduced; none if none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refreshing_loss: Option<f64>,
     /// What guessing all that it wants would come to.
     pub guessing: f64,
     /// Wrong outputs of the batch; none where no output is right or wrong.
@@ -166,6 +169,8 @@ pub struct Trainer {
     sampler: Sampler,
     outputs: Vec<f32>,
     output_gradients: Vec<f32>,
+    /// Of reproducing inputs.
+    refreshing_gradients: Vec<f32>,
     dropout_seeds: Vec<u64>,
     gradients: Parameters<f32>,
     evaluator: Evaluator,
@@ -261,6 +266,7 @@ impl Trainer {
             evaluator: Evaluator::new(&*task, config.batch_size),
             outputs: Vec::new(),
             output_gradients: Vec::new(),
+            refreshing_gradients: Vec::new(),
             dropout_seeds: Vec::new(),
             gradients: network.zeros(),
             guess: task.guess(),
@@ -374,7 +380,12 @@ impl Trainer {
         let (lowest, seed) = (*self.levels.start(), self.config.seed);
         let level = self.progress.curriculum.as_ref().map(|it| it.draw(lowest, seed, self.progress.batch));
         let levels = level.map_or_else(|| self.levels.clone(), |level| level..=level);
-        let batch = self.sampler.sample(&*self.task, &levels, seed, Stream::Training, numbers.clone());
+        let (task, probability) = (&*self.task, self.config.refreshing_probability);
+        self.sampler.sample(task, &levels, seed, Stream::Training, numbers.clone());
+        if probability > 0.0 {
+            self.sampler.draw_reproduced(task, probability, seed, numbers.clone());
+        }
+        let batch = self.sampler.batch();
         let (steps, length) = (batch.steps(), batch.steps() * rows * self.task.output_size());
         self.outputs.resize(length, 0.0);
         self.output_gradients.resize(length, 0.0);
@@ -392,8 +403,24 @@ impl Trainer {
             Per::Sequence => rows as u64,
             Per::Target(_) => wanted.max(1),
         };
-        let loss = match batch.loss(&self.outputs, 1.0 / count as f32, &mut self.output_gradients) {
-            Ok(loss) => loss,
+        let mut losses =
+            batch.loss(&self.outputs, 1.0 / count as f32, &mut self.output_gradients).map(|loss| (loss, 0.0));
+        let wanted_again = if probability > 0.0 { batch.wanted_again() } else { 0 };
+        if wanted_again > 0
+            && let Ok((loss, _)) = losses
+        {
+            // No more weight in all than the task's targets have, nor of one than one of these has.
+            let weight = (wanted as f64 / wanted_again as f64).min(1.0);
+            self.refreshing_gradients.resize(length, 0.0);
+            let scale = (weight / count as f64) as f32;
+            let refreshing = batch.refreshing_loss(&self.outputs, scale, &mut self.refreshing_gradients);
+            losses = refreshing.map(|refreshing| (loss, refreshing));
+            for (sum, gradient) in self.output_gradients.iter_mut().zip(&self.refreshing_gradients) {
+                *sum += *gradient;
+            }
+        }
+        let (loss, refreshing) = match losses {
+            Ok(losses) => losses,
             Err(error) => {
                 // Without this the next batch would start from the state this one ended with.
                 self.runner.reset();
@@ -436,6 +463,8 @@ impl Trainer {
         since.wanted += wanted;
         since.loss += loss;
         since.wrong += wrong;
+        since.refreshing_loss += refreshing;
+        since.wanted_again += wanted_again;
         if overflows == 0 {
             since.gradient_norm += norm;
         } else {
@@ -460,6 +489,7 @@ impl Trainer {
             steps,
             level: self.progress.curriculum.as_ref().map(|it| it.level),
             loss,
+            refreshing_loss: (wanted_again > 0).then(|| refreshing * kind.scale() / wanted_again as f64),
             guessing,
             wrong: kind.has_wrong().then_some(wrong),
             gradient_norm: norm,
@@ -607,6 +637,8 @@ impl Trainer {
             sequences: self.progress.sequences,
             training_loss: since.loss * kind.scale() / count,
             training_wrong: kind.has_wrong().then_some(since.wrong as f64 / count),
+            refreshing_loss: (since.wanted_again > 0)
+                .then(|| since.refreshing_loss * kind.scale() / since.wanted_again as f64),
             gradient_norm: since.gradient_norm / (since.batches - since.overflows).max(1) as f64,
             gradient_overflows: since.overflows,
             learning_rate: Some(self.learning_rate(self.progress.batch.saturating_sub(1))),
@@ -1160,6 +1192,66 @@ mod tests {
         for threads in [1, 2] {
             assert!(with_threads(threads, uninterrupted) == expected);
         }
+    }
+
+    #[test]
+    fn reproducing_inputs_is_trained_and_not_evaluated() {
+        let refreshing = || Config { refreshing_probability: 0.4, ..config() };
+        let whole = |config: Config| {
+            let folder = tempfile::tempdir().unwrap();
+            go_on(&mut Trainer::new(config, folder.path()).unwrap()).unwrap();
+            result(folder.path())
+        };
+        let expected = whole(refreshing());
+        assert!(expected.0 != uninterrupted().0, "it changes what is learnt");
+        assert!(expected.2.iter().all(|line| line.refreshing_loss.is_some_and(|loss| (0.1..2.0).contains(&loss))));
+        assert!(uninterrupted().2.iter().all(|line| line.refreshing_loss.is_none()));
+        assert!(with_threads(2, || whole(refreshing())) == expected);
+        for batch in [1, 4] {
+            let folder = tempfile::tempdir().unwrap();
+            stop_at(&mut Trainer::new(refreshing(), folder.path()).unwrap(), batch);
+            go_on(&mut Trainer::resume(folder.path()).unwrap()).unwrap();
+            assert!(result(folder.path()) == expected, "stopped at batch {batch}");
+        }
+        // What is told of the first batch is the task's alone.
+        let first = |config: Config| {
+            let folder = tempfile::tempdir().unwrap();
+            Trainer::new(config, folder.path()).unwrap().step().unwrap()
+        };
+        let (with, without) = (first(refreshing()), first(config()));
+        assert_eq!((with.loss, with.wrong, with.guessing), (without.loss, without.wrong, without.guessing));
+        assert!(with.gradient_norm != without.gradient_norm && without.refreshing_loss.is_none());
+    }
+
+    #[test]
+    fn tasks_whose_outputs_cannot_say_their_inputs_reproduce_none() {
+        let omniglot = TaskConfig::by_name("omniglot").unwrap();
+        let config = Config { refreshing_probability: 0.5, ..Config::default_for(omniglot, config().network.memory) };
+        // Its files are not asked for.
+        let task = crate::task::TaskConfig::by_name("mqar").unwrap().build().unwrap();
+        assert!(config.validate_with(&*task).is_ok());
+        struct Silent(Box<dyn Task>);
+        impl Task for Silent {
+            fn name(&self) -> &'static str {
+                "silent"
+            }
+            fn channels(&self) -> crate::Channels {
+                self.0.channels()
+            }
+            fn level_unit(&self) -> &'static str {
+                "steps"
+            }
+            fn steps(&self, level: usize) -> usize {
+                level
+            }
+            fn start(&self, draw: Draw) -> crate::Source<'_> {
+                self.0.start(draw)
+            }
+        }
+        let error = config.validate_with(&Silent(task)).unwrap_err().to_string();
+        let expected = "refreshing_probability = 0.5 does not work: outputs of silent cannot say what comes in at steps without a \
+                        target; leave it at 0";
+        assert_eq!(error, expected);
     }
 
     #[test]

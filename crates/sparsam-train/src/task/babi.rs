@@ -11,7 +11,7 @@ use super::{Categories, ChannelNames, Channels, Draw, Given, Options, Source, Ta
 use crate::data::archive::{self, Limits};
 use crate::data::sums::ContentSum;
 use crate::data::text::{BYTE_ORDER_MARK, seems};
-use crate::sequence::TargetKind;
+use crate::sequence::{Target, TargetKind};
 use crate::{Error, Stream};
 
 sparsam::options! {
@@ -359,7 +359,7 @@ fn parse(place: &str, bytes: &[u8], words: &mut Words, steps: &mut Vec<Step>) ->
         let sentence = fields.next().unwrap_or_default();
         let start = steps.len();
         for_each_word(sentence, &mut |word| {
-            steps.push(Step { word: words.number(word).map_err(wrong)?, answer: None, ends: false });
+            steps.push(Step { word: words.number(word).map_err(wrong)?, answer: None, ends: false, asks: false });
             Ok(())
         })?;
         if steps.len() == start {
@@ -373,6 +373,7 @@ fn parse(place: &str, bytes: &[u8], words: &mut Words, steps: &mut Vec<Step>) ->
             if steps.pop().is_none_or(|last| words.word(last.word) != "?") {
                 return Err(wrong(format!("a question mark was expected before the answer, not {}", quoted(sentence))));
             }
+            steps[start..].iter_mut().for_each(|step| step.asks = true);
             for (place, word) in answer.split(',').enumerate() {
                 let word = word.trim().to_lowercase();
                 if word.is_empty() || word.contains(char::is_whitespace) {
@@ -383,7 +384,7 @@ fn parse(place: &str, bytes: &[u8], words: &mut Words, steps: &mut Vec<Step>) ->
                 }
                 let input = words.number(if place == 0 { "?" } else { MORE }).map_err(wrong)?;
                 let answer = Some(words.number(&word).map_err(wrong)?);
-                steps.push(Step { word: input, answer, ends: true });
+                steps.push(Step { word: input, answer, ends: true, asks: true });
             }
             asks = true;
         }
@@ -531,6 +532,8 @@ struct Step {
     answer: Option<u16>,
     /// It is the last of its sentence, or stands where an answer goes on.
     ends: bool,
+    /// It belongs to a question or an answer.
+    asks: bool,
 }
 
 /// The stories of a task.
@@ -618,6 +621,21 @@ impl Task for Stories {
         self.sentence_size
     }
 
+    // An output is one word.
+    fn reproduces_inputs(&self) -> bool {
+        self.sentence_size == 0
+    }
+
+    fn reproduced<'a>(&self, input: &'a [f32]) -> Option<Target<'a>> {
+        let word = match self.vocabulary_size() {
+            0 => input.iter().position(|channel| *channel > 0.0)?,
+            _ => input[0] as usize,
+        };
+        // Full stops are left out (Park et al. 2021), and what only asks for an answer.
+        let left_out = self.words.0.get(word).is_none_or(|word| [".", MORE].contains(&word.as_str()));
+        (!left_out).then_some(Target::Class(word))
+    }
+
     fn channel_names(&self) -> ChannelNames {
         let inputs = match self.sentence_size {
             0 if self.options.embedding => vec!["word".into()],
@@ -700,10 +718,14 @@ impl Task for Stories {
                 word = more.unwrap_or(word);
             } else if step.answer.is_none() {
                 put(sequence.step(), word);
+                if step.asks {
+                    sequence.set_question();
+                }
             }
             let Some(answer) = step.answer else { return true };
             for _ in 0..if goes_on { 0 } else { think_steps } {
                 put(sequence.step(), word);
+                sequence.set_question();
                 word = more.unwrap_or(word);
             }
             put(sequence.step_with_class(usize::from(answer)), word);
@@ -894,9 +916,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = Babi { sentences: true, ..write_small(folder.path()) };
         let kept = build(&options).unwrap().kept().unwrap();
-        let tests = folder.path().join("qa7_counting_test.txt");
+        let files = folder.path().join("tests");
+        fs::create_dir(&files).unwrap();
+        let tests = files.join("qa7_counting_test.txt");
         let evaluate =
-            |kept| options.build(Given { kept: Some(kept), evaluation_files: Some(folder.path()), ..Given::default() });
+            |kept| options.build(Given { kept: Some(kept), evaluation_files: Some(&files), ..Given::default() });
         fs::write(&tests, "1 Mary is there.\n2 Who is there?\tmary\n").unwrap();
         assert_eq!(evaluate(&kept).unwrap().sentence_size(), 5);
         fs::write(&tests, "1 Mary is there and there.\n2 Who is there?\tmary\n").unwrap();
@@ -905,6 +929,26 @@ mod tests {
         let longer = message(evaluate(&short));
         assert!(longer.ends_with("it has a sentence of 6 words, and the network reads 5 at once, no more"), "{longer}");
         assert!(message(evaluate(&words_alone)).contains("restore task.json"));
+    }
+
+    #[test]
+    fn words_that_tell_something_can_be_reproduced() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Babi { think_steps: 1, ..write_small(folder.path()) };
+        for embedding in [false, true] {
+            let task = build(&Babi { embedding, ..options.clone() }).unwrap();
+            assert!(task.reproduces_inputs());
+            let (kept, sequence) = (task.kept().unwrap(), generate(&*task, Stream::Evaluation, 0));
+            let reproduced = |step: &usize| !sequence.is_question(*step) && sequence.class(*step).is_none();
+            let words = (0..sequence.steps()).filter(reproduced).filter_map(|step| {
+                match task.reproduced(sequence.input(step))? {
+                    crate::sequence::Target::Class(word) => kept["words"][word].as_str(),
+                    _ => None,
+                }
+            });
+            assert_eq!(words.collect::<Vec<_>>().join(" "), "john went to room1 sandra went there");
+        }
+        assert!(!build(&Babi { sentences: true, ..options }).unwrap().reproduces_inputs());
     }
 
     #[test]

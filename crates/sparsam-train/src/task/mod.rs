@@ -24,7 +24,7 @@ use sparsam::option::{ConfigOption, Declared, Value as OptionValue};
 pub use input::InputReader;
 pub use sequences::{InputRows, Inputs, Scaling, Targets, read_inputs};
 
-use crate::sequence::{Guess, Per, Sequence, TargetKind};
+use crate::sequence::{Guess, Per, Sequence, Target, TargetKind};
 use crate::{Error, Random, Stream};
 
 /// A task: makes sequences, each of a level, the task's own measure of difficulty.
@@ -133,6 +133,18 @@ pub trait Task: Send + Sync {
         Guess::default()
     }
 
+    /// Whether outputs can say what comes in, so that a network can be trained to [reproduce](Self::reproduced) inputs at steps
+    /// that have no target.
+    fn reproduces_inputs(&self) -> bool {
+        false
+    }
+
+    /// What an output would be that says what came in, a target of the task's kind: the output layer serves both, and so it is
+    /// to be what the task could want as well. None for an input that is not to be reproduced, such as a flag.
+    fn reproduced<'a>(&self, _input: &'a [f32]) -> Option<Target<'a>> {
+        None
+    }
+
     /// The kinds of answers that an evaluation counts apart; none if all are alike.
     fn categories(&self) -> Option<Categories> {
         None
@@ -236,6 +248,12 @@ impl Channels {
     fn of_bits(bits: usize) -> Self {
         Self { input_size: bits + 2, output_size: bits, target_kind: TargetKind::Bits }
     }
+}
+
+/// The vector of bits in an input of [`Channels::of_bits`], if no flag is set beside it.
+fn vector_without_flags(input: &[f32]) -> Option<Target<'_>> {
+    let (bits, flags) = input.split_at_checked(input.len().checked_sub(2)?)?;
+    flags.iter().all(|flag| *flag == 0.0).then_some(Target::Bits(bits))
 }
 
 impl dyn Task + '_ {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sparsam::option::Declared;
 
 use super::{ChannelNames, Channels, Draw, Given, LARGEST, Options, Source, Task, check_option};
-use crate::sequence::TargetKind;
+use crate::sequence::{Target, TargetKind};
 use crate::{Error, Random};
 
 sparsam::options! {
@@ -81,6 +81,15 @@ impl Task for Mqar {
 
     fn vocabulary_size(&self) -> usize {
         self.vocabulary
+    }
+
+    fn reproduces_inputs(&self) -> bool {
+        true
+    }
+
+    // Keys are no outputs.
+    fn reproduced<'a>(&self, input: &'a [f32]) -> Option<Target<'a>> {
+        (input[0] as usize).checked_sub(self.keys()).map(Target::Class)
     }
 
     fn channel_names(&self) -> ChannelNames {

@@ -371,7 +371,7 @@ impl Task for Sets {
         let set = match stream {
             Stream::Evaluation if !self.evaluation.is_empty() => &self.evaluation,
             Stream::Evaluation | Stream::Validation => &self.held_out,
-            Stream::Training | Stream::Levels | Stream::Dropout => &self.training,
+            Stream::Training | Stream::Levels | Stream::Dropout | Stream::Refreshing => &self.training,
         };
         // Who built the task to evaluate has no others.
         let set = if set.is_empty() { &self.evaluation } else { set };

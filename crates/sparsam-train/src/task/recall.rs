@@ -3,8 +3,12 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use sparsam::option::Declared;
 
-use super::{ChannelNames, Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
+use super::{
+    ChannelNames, Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option,
+    vector_without_flags,
+};
 use crate::Error;
+use crate::sequence::Target;
 
 sparsam::options! {
     /// Associative recall (Graves et al. 2014, section 4.3): after a list of items and one of them again as a query, give
@@ -59,6 +63,14 @@ impl Task for Recall {
 
     fn channels(&self) -> Channels {
         Channels::of_bits(self.bits)
+    }
+
+    fn reproduces_inputs(&self) -> bool {
+        true
+    }
+
+    fn reproduced<'a>(&self, input: &'a [f32]) -> Option<Target<'a>> {
+        vector_without_flags(input)
     }
 
     fn channel_names(&self) -> ChannelNames {

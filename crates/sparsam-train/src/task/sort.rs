@@ -5,6 +5,7 @@ use sparsam::option::Declared;
 
 use super::{ChannelNames, Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task};
 use crate::Error;
+use crate::sequence::Target;
 
 sparsam::options! {
     /// Priority sort (Graves et al. 2014, section 4.5): after random vectors of bits, each with a priority, give those of
@@ -59,6 +60,15 @@ impl Task for Sort {
 
     fn channels(&self) -> Channels {
         Channels::of_bits(self.bits)
+    }
+
+    fn reproduces_inputs(&self) -> bool {
+        true
+    }
+
+    // The priority is no output.
+    fn reproduced<'a>(&self, input: &'a [f32]) -> Option<Target<'a>> {
+        (input[self.bits + 1] == 0.0).then_some(Target::Bits(&input[..self.bits]))
     }
 
     fn channel_names(&self) -> ChannelNames {
