@@ -2,10 +2,10 @@
 """What each model needs to learn, and what each part of the defaults is worth: trains models with recipes, several
 seeds each, and prints the tables of docs/recipes.md.
 
-A recipe is the command's defaults with some flags changed, or several recipes joined by " + ". Every run is a folder of
-its own, one thread each; the script goes on where it was stopped. Dense models have 64 words, with babi 128, sparse ones
-a million. Of babi the errors are those of the stories held out for validation; no test files are read. Task 3 is told
-apart, of which some archives lack most stories.
+A recipe is the command's defaults with some flags changed, or several recipes joined by " + ". Every run is a folder
+of its own, one thread each; the script goes on where it was stopped. Dense models have 64 words, with babi 128, sparse
+ones a million. Of babi the errors are those of the stories held out for validation; no test files are read. Task 3 is
+told apart, of which some archives lack most stories.
 
     cargo build --release && python3 benchmarks/recipes.py --jobs 2
     python3 benchmarks/recipes.py --tasks sort --recipes default slower --seeds 1 2 3
@@ -157,10 +157,9 @@ def mean_error(errors: list[float | None], but: int | None = None) -> float:
 def babi_table(arguments: argparse.Namespace) -> None:
     """Errors of each recipe by seed at the end of the runs, or as far as they are, and what they took."""
     print("\nbabi: errors of the stories held out, in percent, at the last evaluation\n")
-    print(
-        "| model | recipe | seeds | mean error, by seed | mean | without task 3, by seed | mean | failed | stories | minutes |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    columns = ["model", "recipe", "seeds", "mean error, by seed", "mean", "without task 3, by seed", "mean"]
+    columns += ["failed", "stories", "minutes"]
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for recipe in recipes_of(arguments, "babi"):
         for model in models_of(arguments, "babi", recipe):
             folders = {seed: arguments.output / name_of("babi", model, recipe, seed) for seed in arguments.seeds}

@@ -1826,8 +1826,8 @@ def _load(
     dtype: torch.dtype | None,
     carry_gradients: bool = False,
 ) -> tuple[Tensor | None, int, SAM | SDNC | DAM | NTM | DNC]:
-    """The embeddings of a checkpoint whose inputs are tokens, how many a step reads as a sentence, and the module behind
-    them."""
+    """The embeddings of a checkpoint whose inputs are tokens, how many of them a step reads as a sentence, and the
+    module behind."""
     dtype = _checked_dtype(dtype)
     text, values = _core.load_checkpoint(path, dtype == torch.float64)
     configuration = Configuration.from_json(text)

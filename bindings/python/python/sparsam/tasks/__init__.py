@@ -67,8 +67,8 @@ class Batch:
     the arrays, or what :meth:`sparsam.tasks.torch.TaskDataset.rows` gives."""
 
     inputs: NDArray[Any]
-    """(T, B, I), in single precision; tokens, (T, B), integers; sentences of them, (T, B, J), -1 in all places after the
-    last. 0 past a sequence's end."""
+    """(T, B, I), in single precision; tokens, (T, B), integers; sentences of them, (T, B, J), -1 in all places after
+    the last. 0 past a sequence's end."""
     lengths: NDArray[np.int64]
     """Steps of each sequence, (B,)."""
     targets: NDArray[Any]
