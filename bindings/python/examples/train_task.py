@@ -66,7 +66,10 @@ def network(task: Task, model: str, hidden_size: int, embedding_size: int, memor
         memory_size,
         input_bound=bound,
     )
-    return models.TokenNetwork(nn.Embedding(tokens, embedding_size), recurrent) if tokens else recurrent
+    if not tokens:
+        return recurrent
+    embedding = nn.Embedding(tokens, embedding_size)
+    return models.TokenNetwork(embedding, recurrent, sentence_size=task.sentence_size)
 
 
 def newest(path: Path) -> dict[str, Any] | None:
