@@ -926,7 +926,9 @@ mod tests {
         let [whole, stopped] = ["whole", "stopped"].map(|name| folder.path().join(name));
         go_on(&mut crate::Trainer::new(config.clone(), &whole).unwrap(), false);
         let mut trainer = crate::Trainer::new(config.clone(), &stopped).unwrap();
-        (0..4).for_each(|_| drop(trainer.step().unwrap()));
+        for _ in 0..4 {
+            trainer.step().unwrap();
+        }
         go_on(&mut trainer, true);
         drop(trainer);
         go_on(&mut crate::Trainer::resume(&stopped).unwrap(), false);
