@@ -1195,6 +1195,46 @@ mod tests {
     }
 
     #[test]
+    fn a_run_of_sentences_is_resumed_to_the_bit_and_evaluated() {
+        let folder = tempfile::tempdir().unwrap();
+        let stories = "1 Mary went to room.\n2 Where is Mary?\troom\n3 Bill left.\n4 Who?\tmary,bill\n".repeat(20);
+        fs::create_dir(folder.path().join("en-10k")).unwrap();
+        fs::write(folder.path().join("en-10k/qa1_one_train.txt"), stories).unwrap();
+        let babi = |sentences| crate::task::Babi {
+            data: folder.path().display().to_string(),
+            only: 1,
+            sentences,
+            embedding: true,
+            ..Default::default()
+        };
+        let mut config = Config { task: TaskConfig::Babi(babi(true)), ..config() };
+        config.network.embedding_size = 6;
+        let [whole, stopped] = ["whole", "stopped"].map(|name| folder.path().join(name));
+        go_on(&mut Trainer::new(config.clone(), &whole).unwrap()).unwrap();
+        stop_at(&mut Trainer::new(config.clone(), &stopped).unwrap(), 4);
+        go_on(&mut Trainer::resume(&stopped).unwrap()).unwrap();
+        assert!(result(&whole) == result(&stopped));
+
+        let run = RunFolder::open(&whole).unwrap();
+        let (network, _) = crate::load_network(&run.checkpoint_path(Checkpoint::Newest)).unwrap();
+        assert_eq!((network.config().sentence_size, network.config().input_size), (5, 6));
+        let found = crate::evaluate(&network, &*run.task(None).unwrap(), None, 2, 2, 1).unwrap();
+        // Two held-out stories of two questions.
+        assert_eq!((found.categories[0].answers, found.targets), (4, 6));
+        let words = TaskConfig::Babi(babi(false)).build().unwrap();
+        let error = crate::evaluate(&network, &*words, None, 1, 1, 1).unwrap_err().to_string();
+        assert!(
+            error.ends_with("its steps read single tokens or numbers, the network's sentences of 5 words or fewer")
+        );
+        let error = run.input_reader(network.config()).unwrap_err().to_string();
+        assert!(error.contains("sparsam eval and inspect give it the stories"), "{error}");
+
+        config.refreshing_probability = 0.3;
+        let error = Trainer::new(config, &folder.path().join("refreshing")).err().unwrap().to_string();
+        assert!(error.contains("an output is one word and an input a whole sentence; leave it at 0"), "{error}");
+    }
+
+    #[test]
     fn reproducing_inputs_is_trained_and_not_evaluated() {
         let refreshing = || Config { refreshing_probability: 0.4, ..config() };
         let whole = |config: Config| {

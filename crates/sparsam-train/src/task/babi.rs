@@ -912,56 +912,6 @@ mod tests {
     }
 
     #[test]
-    fn a_run_of_sentences_is_resumed_to_the_bit_and_evaluated() {
-        let folder = tempfile::tempdir().unwrap();
-        let options = write_small(folder.path());
-        let model = sparsam::Model::by_name("lstm").unwrap();
-        let of = |babi: Babi| crate::TaskConfig::Babi(babi);
-        let mut config = crate::Config::default_for(of(Babi { sentences: true, ..options.clone() }), model);
-        (config.batches, config.cooldown, config.evaluate_every, config.evaluation_sequences) = (6, 0, 3, 20);
-        (config.network.hidden_size, config.network.embedding_size) = (8, 6);
-        let go_on = |trainer: &mut crate::Trainer, stop: bool| {
-            trainer.run(&mut |_: crate::Event<'_>| (), &std::sync::atomic::AtomicBool::new(stop)).unwrap()
-        };
-        let [whole, stopped] = ["whole", "stopped"].map(|name| folder.path().join(name));
-        go_on(&mut crate::Trainer::new(config.clone(), &whole).unwrap(), false);
-        let mut trainer = crate::Trainer::new(config.clone(), &stopped).unwrap();
-        for _ in 0..4 {
-            trainer.step().unwrap();
-        }
-        go_on(&mut trainer, true);
-        drop(trainer);
-        go_on(&mut crate::Trainer::resume(&stopped).unwrap(), false);
-        let newest = |path: &Path| {
-            let run = crate::RunFolder::open(path).unwrap();
-            fs::read(run.checkpoint_path(crate::Checkpoint::Newest)).unwrap()
-        };
-        assert!(newest(&whole) == newest(&stopped));
-
-        let run = crate::RunFolder::open(&whole).unwrap();
-        let (network, _) = crate::load_network(&run.checkpoint_path(crate::Checkpoint::Newest)).unwrap();
-        assert_eq!((network.config().sentence_size, network.config().input_size), (5, 6));
-        let found = crate::evaluate(&network, &*run.task(None).unwrap(), None, 390, 8, 1).unwrap();
-        assert_eq!((found.categories.len(), found.categories[0].answers > 0), (20, true));
-        let words = build(&Babi { embedding: true, ..options.clone() }).unwrap();
-        let error = message(crate::evaluate(&network, &*words, None, 1, 1, 1));
-        assert!(
-            error.ends_with("its steps read single tokens or numbers, the network's sentences of 5 words or fewer"),
-            "{error}"
-        );
-        assert!(message(run.input_reader(network.config())).contains("sparsam eval and inspect give it the stories"));
-        // The sums of several words are larger than one word.
-        let bound = |babi: Babi| config.input_bound(&*build(&babi).unwrap()).unwrap();
-        let ratio =
-            bound(Babi { embedding: true, ..options.clone() }) / bound(Babi { sentences: true, ..options.clone() });
-        assert!((0.9..1.3).contains(&ratio), "{ratio}");
-
-        config.refreshing_probability = 0.3;
-        let refused = message(crate::Trainer::new(config.clone(), &folder.path().join("refreshing")));
-        assert!(refused.contains("an output is one word and an input a whole sentence; leave it at 0"), "{refused}");
-    }
-
-    #[test]
     fn sentences_of_other_files_are_no_longer_than_the_network_reads() {
         let folder = tempfile::tempdir().unwrap();
         let options = Babi { sentences: true, ..write_small(folder.path()) };
