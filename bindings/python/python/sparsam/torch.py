@@ -1765,8 +1765,8 @@ class TokenNetwork(nn.Module):
 
     def _checkpoint(self) -> tuple[Configuration, list[NDArray[Any]]]:
         configuration, arrays = self.recurrent._checkpoint()
-        sizes = {"vocabulary_size": self.embedding.num_embeddings, "sentence_size": self.sentence_size}
-        tokens = replace(configuration, **sizes)
+        count = self.embedding.num_embeddings
+        tokens = replace(configuration, vocabulary_size=count, sentence_size=self.sentence_size)
         return tokens, [_array(self.embedding.weight), *arrays]
 
     @classmethod
