@@ -61,16 +61,16 @@ pub const ARCHIVE: &str = "tasks_1-20_v1-2.tar.gz";
 const UNPACKED: &str = "tasks_1-20_v1-2";
 
 /// Tasks that there are.
-const TASKS: usize = 20;
+pub(super) const TASKS: usize = 20;
 
 /// The word at the steps where an answer goes on.
-const MORE: &str = "-";
+pub(super) const MORE: &str = "-";
 
 /// One story of ten is held out.
-const HELD_OUT: usize = 10;
+pub(super) const HELD_OUT: usize = 10;
 
 /// An error above this has failed a task (Weston et al. 2015).
-const FAILED: f64 = 0.05;
+pub(super) const FAILED: f64 = 0.05;
 
 /// The official archive holds 200 MB in 200 files.
 const LIMITS: Limits = Limits { entries: 10_000, file_bytes: 1 << 26, bytes: 1 << 30 };
@@ -220,8 +220,8 @@ pub fn place_of(data: &Path, archive: &str) -> Option<PathBuf> {
 
 /// The name of a file: `qa7_counting_train.txt` is task 7, "counting"; `qa7_train.txt`, as some subsets call it, has no title.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Name {
-    task: usize,
+pub(super) struct Name {
+    pub task: usize,
     title: String,
 }
 
@@ -236,7 +236,7 @@ impl Name {
 
 impl Name {
     /// The task's number and title.
-    fn title(&self) -> String {
+    pub fn title(&self) -> String {
         format!("{} {}", self.task, self.title).trim_end().to_owned()
     }
 }
@@ -288,7 +288,7 @@ impl Babi {
         if files.is_empty() { Err(self.lacks(path, "test", self.only.max(1), true)) } else { Ok(files) }
     }
 
-    fn lacks(&self, path: &Path, part: &str, task: usize, all: bool) -> Error {
+    pub(super) fn lacks(&self, path: &Path, part: &str, task: usize, all: bool) -> Error {
         let (lacks, subset) = (if all { "holds no" } else { "lacks" }, &self.subset);
         let title = if subset.contains("valid") { "" } else { "*_" };
         let reason = format!(
@@ -299,7 +299,7 @@ impl Babi {
 
     /// The files of a part (train or test) in a folder or archive, in the order of their tasks: those of the subset, or
     /// those in any folder.
-    fn find(&self, path: &Path, part: &str, anywhere: bool) -> Result<Vec<(Name, archive::Entry)>, Error> {
+    pub(super) fn find(&self, path: &Path, part: &str, anywhere: bool) -> Result<Vec<(Name, archive::Entry)>, Error> {
         // Other data sets may lie beside it, unpacked: they are not walked through.
         let places = [path.join(ARCHIVE), path.join(&self.subset), path.join(UNPACKED).join(&self.subset)];
         let path = places.iter().find(|place| place.exists()).map_or(path, PathBuf::as_path);
@@ -327,7 +327,12 @@ impl Babi {
 /// says which steps each story has.
 ///
 /// A file is held once, and each word of it takes a few bytes: files may be large, and come from others.
-fn parse(place: &str, bytes: &[u8], words: &mut Words, steps: &mut Vec<Step>) -> Result<Vec<Range<usize>>, Error> {
+pub(super) fn parse(
+    place: &str,
+    bytes: &[u8],
+    words: &mut Words,
+    steps: &mut Vec<Step>,
+) -> Result<Vec<Range<usize>>, Error> {
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
@@ -441,7 +446,7 @@ fn for_each_word(sentence: &str, take: &mut dyn FnMut(&str) -> Result<(), Error>
 }
 
 /// The words found so far, numbered as they came.
-struct Words {
+pub(super) struct Words {
     numbers: HashMap<String, u16>,
     words: Vec<String>,
     /// A network knows them already: there can be no more.
@@ -453,12 +458,12 @@ const MOST_WORDS: usize = u16::MAX as usize;
 
 impl Words {
     /// The two that every vocabulary has.
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::numbered(["?", MORE].map(str::to_owned).into(), false)
     }
 
     /// Those of a vocabulary, and no others.
-    fn of(vocabulary: &Vocabulary) -> Self {
+    pub fn of(vocabulary: &Vocabulary) -> Self {
         Self::numbered(vocabulary.0.clone(), true)
     }
 
@@ -490,7 +495,7 @@ impl Words {
     }
 
     /// The vocabulary, and the place in it of each number.
-    fn in_order(self) -> (Vocabulary, Vec<u16>) {
+    pub fn in_order(self) -> (Vocabulary, Vec<u16>) {
         let mut order: Vec<u16> = (0..self.words.len() as u32).map(|number| number as u16).collect();
         order.sort_by(|one, other| self.word(*one).cmp(self.word(*other)));
         let mut places = vec![0; order.len()];
@@ -504,11 +509,11 @@ impl Words {
 
 /// The words that there are, in the order of the alphabet. A word's place is its channel and its class.
 #[derive(Clone, Debug, PartialEq)]
-struct Vocabulary(Vec<String>);
+pub(super) struct Vocabulary(pub Vec<String>);
 
 impl Vocabulary {
     /// The one that a run keeps.
-    fn kept(kept: &Value) -> Result<Self, Error> {
+    pub fn kept(kept: &Value) -> Result<Self, Error> {
         let words = kept.get("words").and_then(|words| Vec::<String>::deserialize(words).ok());
         match words {
             Some(words) if words.is_sorted() && (1..=MOST_WORDS).contains(&words.len()) => Ok(Self(words)),
@@ -519,7 +524,7 @@ impl Vocabulary {
         }
     }
 
-    fn get(&self, word: &str) -> Option<u16> {
+    pub fn get(&self, word: &str) -> Option<u16> {
         let place = self.0.binary_search_by(|known| known.as_str().cmp(word)).ok()?;
         u16::try_from(place).ok()
     }
@@ -527,9 +532,9 @@ impl Vocabulary {
 
 /// A word of a story, which is a time step unless a step reads a sentence.
 #[derive(Clone, Copy, Debug)]
-struct Step {
-    word: u16,
-    answer: Option<u16>,
+pub(super) struct Step {
+    pub word: u16,
+    pub answer: Option<u16>,
     /// It is the last of its sentence, or stands where an answer goes on.
     ends: bool,
     /// It belongs to a question or an answer.

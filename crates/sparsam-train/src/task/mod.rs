@@ -5,6 +5,7 @@
 
 pub(crate) mod babi;
 mod copy;
+mod haystack;
 mod input;
 mod mqar;
 pub(crate) mod omniglot;
@@ -521,6 +522,8 @@ tasks! {
     Mqar in mqar = "mqar",
     /// Answer questions about stories.
     Babi in babi = "babi",
+    /// Answer questions about stories whose sentences are scattered over a book.
+    Haystack in haystack = "haystack",
     /// Tell handwritten characters apart that come for the first time.
     Omniglot in omniglot = "omniglot",
     /// Sequences of one's own, from a file.

@@ -78,7 +78,7 @@ impl Tokens {
     }
 
     /// Cuts a text.
-    fn cut<'a>(self, text: &'a str, mut take: impl FnMut(&'a str)) {
+    pub(super) fn cut<'a>(self, text: &'a str, mut take: impl FnMut(&'a str)) {
         let of_word = |letter: char| letter.is_alphanumeric() || letter == '\'' || letter == '’';
         let mut start: Option<usize> = None;
         for (place, letter) in text.char_indices() {
@@ -212,7 +212,7 @@ impl Corpus {
     }
 }
 
-fn read(path: &Path) -> Result<String, Error> {
+pub(super) fn read(path: &Path) -> Result<String, Error> {
     let mut all = String::new();
     text::open(path, MOST_BYTES, "letters", "name a file of text")?.read_to_string(&mut all).map_err(|error| {
         if error.kind() == std::io::ErrorKind::InvalidData {
@@ -221,6 +221,15 @@ fn read(path: &Path) -> Result<String, Error> {
         text::unreadable(path, error)
     })?;
     Ok(all)
+}
+
+/// A text without its last tenth, and that.
+pub(super) fn held_out(text: &str) -> (&str, &str) {
+    let mut border = text.len() - text.len() / HELD_OUT;
+    while !text.is_char_boundary(border) {
+        border -= 1;
+    }
+    text.split_at(border)
 }
 
 fn unreadable() -> Error {
@@ -287,11 +296,7 @@ impl Options for Text {
         }
         // The last tenth of the letters, so that what is known does not depend on it.
         let (trained_on, others) = if self.validation.is_empty() {
-            let mut border = all.len() - all.len() / HELD_OUT;
-            while !all.is_char_boundary(border) {
-                border -= 1;
-            }
-            let (trained_on, held_out) = all.split_at(border);
+            let (trained_on, held_out) = held_out(&all);
             (trained_on, held_out.to_owned())
         } else {
             let held_out = read(&given.place_of_data(&self.validation)?)?;

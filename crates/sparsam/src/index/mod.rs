@@ -3,8 +3,12 @@
 //! An index knows nothing of memories: it is updated with every word that changes, and searched for the nearest ones.
 
 mod auto;
+#[cfg(feature = "hnsw")]
+mod diskann;
 mod exact;
 mod forest;
+#[cfg(feature = "hnsw")]
+mod graph;
 #[cfg(feature = "hnsw")]
 mod hnsw;
 mod ivf;
@@ -194,7 +198,10 @@ indexes! {
     Lsh in lsh = "lsh", finds 0.9, made by lsh::new(memory_size, word_size, checks(lsh::CHECKS));
     /// A graph, to compare with: see [`Hnsw`].
     #[cfg(feature = "hnsw")]
-    Hnsw in hnsw = "hnsw", finds 0.8, made by Hnsw::new(memory_size, word_size, checks(hnsw::CHECKS));
+    Hnsw in hnsw = "hnsw", finds 0.8, made by hnsw::new(memory_size, word_size, checks(hnsw::CHECKS));
+    /// A graph that is mended where words change, to compare with: see [`DiskAnn`].
+    #[cfg(feature = "hnsw")]
+    DiskAnn in diskann = "diskann", finds 0.9, made by diskann::new(memory_size, word_size, checks(diskann::CHECKS));
 }
 
 impl IndexKind {
@@ -230,7 +237,7 @@ impl<T: Real> Found<T> {
     }
 
     /// Vectors that the queries were compared with since [`start`](Self::start), all queries together: words, codes of
-    /// words, and means of lists. What a search costs, but for the order in which they lie; `hnsw` does not count.
+    /// words, and means of lists. What a search costs, but for the order in which they lie; `hnsw` and `diskann` do not count.
     pub fn compared(&self) -> usize {
         self.compared
     }
