@@ -102,7 +102,7 @@ impl<'a, T> Sequences<'a, T> {
     }
 
     /// Checks that the inputs of all rows within their lengths are tokens, of which there are so many; where a step has
-    /// `sentence_size` of them, that nothing but padding comes after the last.
+    /// `sentence_size` of them, that padding and nothing else comes after the last.
     pub(super) fn check_tokens(&self, rows: usize, vocabulary: usize, sentence_size: usize) -> Result<(), Error>
     where
         T: Real,
@@ -113,8 +113,10 @@ impl<'a, T> Sequences<'a, T> {
             for (place, token) in tokens.iter().enumerate() {
                 let number = token.to_f64();
                 let is_token = (0.0..vocabulary as f64).contains(&number) && number.fract() == 0.0;
-                ended |= sentence_size > 0 && number == f64::from(PADDING);
-                if is_token != ended || step >= self.lengths[row] {
+                let is_padding = sentence_size > 0 && number == f64::from(PADDING);
+                ended |= is_padding;
+                let fits = if ended { is_padding } else { is_token };
+                if fits || step >= self.lengths[row] {
                     continue;
                 }
                 return Err(if sentence_size > 0 {

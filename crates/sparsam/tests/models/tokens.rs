@@ -203,9 +203,17 @@ fn what_is_no_sentence_is_named() {
     let config = NetworkConfig::new(WIDTH, 2).with_hidden_size(4).with_memory(Model::Lstm);
     let network = network(config.clone().with_vocabulary(VOCABULARY).with_sentences(3));
     let mut runner = Runner::new(&network, 1).expect("it fits");
-    for (sentence, place) in
-        [([5.0, -1.0, -1.0], 0), ([1.0, 0.5, -1.0], 1), ([-1.0, -1.0, 2.0], 2), ([1.0, -2.0, -1.0], 1)]
-    {
+    for (sentence, place) in [
+        ([5.0, -1.0, -1.0], 0),
+        ([1.0, 0.5, -1.0], 1),
+        ([-1.0, -1.0, 2.0], 2),
+        ([1.0, -2.0, -1.0], 1),
+        // Nothing but -1 comes after a -1.
+        ([1.0, -1.0, 0.5], 2),
+        ([1.0, -1.0, 99.0], 2),
+        ([1.0, -1.0, -7.0], 2),
+        ([1.0, -1.0, f64::NAN], 2),
+    ] {
         let inputs = [&[1.0, 2.0, 3.0], &sentence[..]].concat();
         let error = runner.forward(&network, &inputs, &[2], &mut [0.0; 4]).unwrap_err();
         let token = sentence[place];
