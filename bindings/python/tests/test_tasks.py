@@ -361,8 +361,38 @@ def test_networks_of_sentences_are_runs_as_well(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, output.detach().numpy(), atol=1e-5)
     with pytest.raises(ValueError, match=r"where \(T, B, 6\) was expected of sentences"):
         other.infer(batch.inputs[:, :, :5])
-    with pytest.raises(ValueError, match="where 6 places for tokens were expected along the last axis"):
+    with pytest.raises(ValueError, match=r"where \(T, B, 6\) or, unbatched, \(T, 6\) was expected"):
         model(torch.from_numpy(batch.inputs[:, :, :5]))
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_what_is_no_sentence_is_named(batch_first: bool) -> None:
+    model = TokenNetwork(nn.Embedding(9, 7), SAM(7, 12, 4, batch_first=batch_first, **MEMORY), sentence_size=3)
+    network = Network("sam", 7, 12, 4, vocabulary_size=9, sentence_size=3, **MEMORY)
+    sentence = "sentence is of tokens, whole numbers from 0 to 8, with -1 in every place after the last"
+    for words, place in (
+        ([-1, 3, 5], 1),
+        ([1, -1, 99], 2),
+        ([1, -1, -7], 2),
+        ([1, -2, -1], 1),
+        ([9, -1, -1], 0),
+    ):
+        # Of two sequences of two steps; the second is past the end of one of them.
+        tokens = torch.tensor([[[1, 2, 3], [4, -1, -1]], [[5, 6, -1], words]])
+        input = tokens.transpose(0, 1) if batch_first else tokens
+        expected = f"the input at time step 1 of sequence 1 has {words[place]} at place {place}, but a {sentence}"
+        for call in (lambda input=input: model(input), lambda tokens=tokens: network.infer(tokens.numpy())):
+            with pytest.raises(ValueError, match=f"^{expected}$"):
+                call()
+        output, _ = model(input, lengths=[2, 1])
+        assert output.isfinite().all()
+        with pytest.raises(ValueError, match=f"time step 1 of sequence 0 has {words[place]} at place"):
+            model(tokens[:, 1])
+    # What the sums are does not depend on how they are laid out.
+    tokens = torch.tensor([[[1, 2, 3], [4, -1, -1]], [[5, 6, -1], [-1, -1, -1]]])
+    output, _ = model(tokens.transpose(0, 1) if batch_first else tokens)
+    alone, _ = model(tokens[:, 0])
+    torch.testing.assert_close(output[0] if batch_first else output[:, 0], alone)
 
 
 def test_networks_of_tokens_are_runs_as_well(tmp_path: Path) -> None:

@@ -493,9 +493,11 @@ class _Recurrent(nn.Module):
             Traced(self._configuration, shown, output, checked, traced, mask, continued),
         )
 
-    def _lay_out(self, input: Tensor, lengths: Tensor | Iterable[int] | None) -> tuple[Tensor, list[int]]:
-        """The input as (T, B, I), and its lengths."""
-        width = self.input_size
+    def _lay_out(
+        self, input: Tensor, lengths: Tensor | Iterable[int] | None, width: int | None = None
+    ) -> tuple[Tensor, list[int]]:
+        """The input as (T, B, I), and its lengths; I is ``width``, or what the module takes."""
+        width = self.input_size if width is None else width
         if input.dim() == 2 and input.shape[1] == width:
             if lengths is not None:
                 raise ValueError("lengths was given with an unbatched input, whose one sequence has T steps")
@@ -1735,17 +1737,34 @@ class TokenNetwork(nn.Module):
         """Runs sequences of tokens; arguments, results and errors are those of ``recurrent``.
 
         Raises:
-            ValueError: sentences have another number of places than ``sentence_size``.
+            ValueError: sentences have another number of places than ``sentence_size``; or one, within its sequence's
+                length, has what is no token, or anything but -1 after its last.
         """
-        embedded = self._sentences(input) if self.sentence_size else self.embedding(input)
-        output: tuple[Tensor, State] = self.recurrent(embedded, state, lengths, starts=starts)
+        if not self.sentence_size:
+            output: tuple[Tensor, State] = self.recurrent(self.embedding(input), state, lengths, starts=starts)
+            return output
+        if not isinstance(input, Tensor):
+            raise TypeError(f"input is a {type(input).__name__}, where a Tensor was expected")
+        sentences, checked = self.recurrent._lay_out(input, lengths, self.sentence_size)
+        embedded = self.recurrent._as_given(self._sentences(sentences, checked), input)
+        output = self.recurrent(embedded, state, None if lengths is None else checked, starts=starts)
         return output
 
-    def _sentences(self, input: Tensor) -> Tensor:
-        """The sums of the words' embeddings, weighted by (1 - j/J) - (k/d) (1 - 2j/J)."""
-        if input.shape[-1] != self.sentence_size:
-            places = f"{self.sentence_size} places for tokens were expected along the last axis"
-            raise ValueError(f"input has shape {tuple(input.shape)}, where {places}")
+    def _sentences(self, input: Tensor, lengths: list[int]) -> Tensor:
+        """The sums of the words' embeddings, weighted by (1 - j/J) - (k/d) (1 - 2j/J); 0 past a sequence's length."""
+        step = torch.arange(input.shape[0], device=input.device).unsqueeze(1)
+        past = (step >= torch.tensor(lengths, device=input.device)).unsqueeze(-1)
+        padding, count = input == -1, self.embedding.num_embeddings
+        ended = padding.cumsum(-1) > 0
+        wrong = torch.where(ended, ~padding, (input < 0) | (input >= count)) & ~past
+        if wrong.any():
+            t, row, place = wrong.nonzero()[0].tolist()
+            found = input[t, row, place].item()
+            raise ValueError(
+                f"the input at time step {t} of sequence {row} has {found} at place {place}, but a sentence is of "
+                f"tokens, whole numbers from 0 to {count - 1}, with -1 in every place after the last"
+            )
+        input = input.masked_fill(past, -1)
         words = self.embedding(input.clamp(min=0))
         there = (input >= 0).to(words.dtype)
         place = (there.cumsum(-1) / there.sum(-1, keepdim=True).clamp(min=1)).unsqueeze(-1)
