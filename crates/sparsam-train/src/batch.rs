@@ -285,7 +285,8 @@ mod tests {
         for step in 0..all.steps() {
             for row in 0..50 {
                 let token = all.inputs()[step * 50 + row] as usize;
-                let value = token >= 20 && step < all.lengths()[row] && all.target(step, row).is_none();
+                // Of a sequence of P pairs the first 2P steps; what comes later asks or says nothing.
+                let value = token >= 20 && step < all.lengths()[row] / 4;
                 let expected = value.then(|| Target::Class(token - 20));
                 assert_eq!(all.reproduced.at(step * 50 + row, 10), expected, "{step} {row}");
                 let drawn = some.reproduced.at(step * 50 + row, 10);
@@ -308,6 +309,58 @@ mod tests {
         sampler.sample(&*task, &(4..=6), 1, Stream::Training, 0..2);
         sampler.draw_reproduced(&*task, 1.0, 1, 0..2);
         assert_eq!(sampler.sample(&*task, &(4..=6), 1, Stream::Training, 2..4).wanted_again(), 0);
+    }
+
+    /// Says that such a target is to be reproduced.
+    struct Says(TargetKind, Target<'static>);
+
+    impl Task for Says {
+        fn name(&self) -> &'static str {
+            "says"
+        }
+        fn channels(&self) -> crate::Channels {
+            crate::Channels { input_size: 1, output_size: 2, target_kind: self.0 }
+        }
+        fn level_unit(&self) -> &'static str {
+            "steps"
+        }
+        fn steps(&self, level: usize) -> usize {
+            level
+        }
+        fn start(&self, draw: Draw) -> crate::Source<'_> {
+            let mut steps = 0..draw.level;
+            Box::new(move |sequence| steps.next().map(|_| sequence.step()).is_some())
+        }
+        fn reproduces_inputs(&self) -> bool {
+            true
+        }
+        fn reproduced<'a>(&self, _: &'a [f32]) -> Option<Target<'a>> {
+            Some(self.1)
+        }
+    }
+
+    #[test]
+    fn what_no_output_can_say_is_not_reproduced() {
+        for (kind, target, expected) in [
+            (TargetKind::Bits, Target::Bits(&[1.0, 0.0]), None),
+            (TargetKind::Bits, Target::Bits(&[1.0]), Some("a target has 1 numbers, and an output 2")),
+            (TargetKind::Bits, Target::Numbers(&[1.0, 0.0]), Some("a target is of another kind than those beside it")),
+            (TargetKind::Classes, Target::Class(1), None),
+            (TargetKind::Classes, Target::Class(2), Some("class 2 of 2 classes")),
+            (TargetKind::Classes, Target::Bits(&[1.0, 0.0]), Some("a target is of another kind than those beside it")),
+        ] {
+            let drawn = std::panic::catch_unwind(|| {
+                let task = Says(kind, target);
+                let mut sampler = Sampler::new(&task, 1);
+                sampler.sample(&task, &(1..=1), 1, Stream::Training, 0..1);
+                sampler.draw_reproduced(&task, 1.0, 1, 0..1);
+            });
+            let said = drawn.err().map(|panic| match panic.downcast::<String>() {
+                Ok(said) => *said,
+                Err(panic) => (*panic.downcast::<&str>().unwrap()).to_owned(),
+            });
+            assert_eq!(said.as_deref(), expected);
+        }
     }
 
     #[test]

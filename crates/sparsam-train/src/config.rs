@@ -61,12 +61,15 @@ sparsam::options! {
         /// Ask the output to reproduce the input as well, at each step of a story or list with this probability.
         ///
         /// That is the memory refreshing loss (Park, Choi and Lee 2021, "Distributed associative memory network with memory
-        /// refreshing loss", arXiv:2007.10637), in training alone: at steps that are drawn anew for every sequence, of those that have
-        /// no target and do not belong to a question, the output layer is to say what comes in, with the loss that the task's targets
-        /// have. All such steps of a batch together weigh as much as the task's targets, as there; or less, where that would give one
-        /// of them more weight than a target has (ours for words, theirs for bits). The layer says inputs in the words or bits that
-        /// the task wants of it, and no others: of `mqar` the values, of `sort` vectors without their priorities. Losses and wrong
-        /// outputs that are told, limits of a curriculum and evaluations are those of the task.
+        /// refreshing loss", arXiv:2007.10637), in training alone: at steps that are drawn anew for every sequence, the output layer
+        /// is to say what comes in, with the loss that the task's targets have. All such steps of a batch together weigh as much as
+        /// the task's targets, but none of them more than a target: few weigh less.
+        ///
+        /// Reproducing inputs at random steps, and balancing the two losses by their numbers, are the paper's. Which steps can be
+        /// drawn is ours: those that have no target, belong to no question and are no filler, and of these the inputs that the
+        /// output layer can say in the words or bits that the task wants of it. Of `mqar` that is the values of the pairs, of `sort`
+        /// the vectors without their priorities, of `babi` all words but full stops. Losses and wrong outputs that are told, limits
+        /// of a curriculum and evaluations are those of the task.
         #[serde(default)]
         pub refreshing_probability: f64 = 0.0, in 0.0..=1.0;
         /// Batches between evaluations.
@@ -336,11 +339,8 @@ impl Config {
             return Err(Error::option("until", self.until, reason));
         }
         if self.refreshing_probability > 0.0 && !task.reproduces_inputs() {
-            let what = if task.sentence_size() > 0 {
-                "an output is one word and an input a whole sentence; leave it at 0, or sentences out".to_owned()
-            } else {
-                format!("outputs of {} cannot say what comes in at steps without a target; leave it at 0", task.name())
-            };
+            let what =
+                format!("outputs of {} cannot say what comes in at steps without a target; leave it at 0", task.name());
             return Err(Error::option("refreshing_probability", self.refreshing_probability, what));
         }
         let levels = self.levels(task)?;
@@ -353,6 +353,11 @@ impl Config {
 
     fn validate_fields(&self) -> Result<(), Error> {
         self.task.check()?;
+        if self.refreshing_probability > 0.0
+            && let Some(why) = self.task.reproduces_nothing()
+        {
+            return Err(Error::option("refreshing_probability", self.refreshing_probability, why));
+        }
         self.optimiser.validate()?;
         self.curriculum.check()?;
         self.check_options()?;

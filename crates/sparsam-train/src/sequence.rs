@@ -164,14 +164,22 @@ impl Targets {
         }
     }
 
-    /// Puts a target of this kind at a place.
+    /// Puts a target at a place.
+    ///
+    /// # Panics
+    /// If it is of another kind than those beside it, or does not fit outputs of `width` numbers.
     pub fn set(&mut self, place: usize, target: Target<'_>, width: usize) {
         match (self, target) {
-            (Self::Vectors { values, mask, .. }, Target::Bits(vector) | Target::Numbers(vector)) => {
+            (Self::Vectors { kind: TargetKind::Bits, values, mask }, Target::Bits(vector))
+            | (Self::Vectors { kind: TargetKind::Numbers, values, mask }, Target::Numbers(vector)) => {
+                assert!(vector.len() == width, "a target has {} numbers, and an output {width}", vector.len());
                 values[place * width..(place + 1) * width].copy_from_slice(vector);
                 mask[place] = true;
             }
-            (Self::Classes(classes), Target::Class(class)) => classes[place] = Some(class),
+            (Self::Classes(classes), Target::Class(class)) => {
+                assert!(class < width, "class {class} of {width} classes");
+                classes[place] = Some(class);
+            }
             _ => panic!("a target is of another kind than those beside it"),
         }
     }
@@ -296,7 +304,7 @@ pub struct Sequence {
     targets: Targets,
     /// Of each step: the category of its answer, and whether the answer began at a step before.
     answers: Vec<(u32, bool)>,
-    /// The steps that only ask, in their order.
+    /// The steps that only ask or tell nothing, in their order.
     questions: Vec<usize>,
 }
 
@@ -415,13 +423,13 @@ impl Sequence {
         }
     }
 
-    /// Says that the last time step only asks: its input is not among those to be
+    /// Says that the last time step only asks, or tells nothing that is asked for: its input is not among those to be
     /// [reproduced](crate::Task::reproduced).
     pub fn set_question(&mut self) {
         self.questions.extend(self.steps.checked_sub(1));
     }
 
-    /// Whether a time step only asks.
+    /// Whether a time step only asks, or tells nothing that is asked for.
     pub(crate) fn is_question(&self, step: usize) -> bool {
         self.questions.binary_search(&step).is_ok()
     }

@@ -1210,10 +1210,16 @@ mod tests {
         let mut config = Config { task: TaskConfig::Babi(babi(true)), ..config() };
         config.network.embedding_size = 6;
         let [whole, stopped] = ["whole", "stopped"].map(|name| folder.path().join(name));
-        go_on(&mut Trainer::new(config.clone(), &whole).unwrap()).unwrap();
+        with_threads(1, || go_on(&mut Trainer::new(config.clone(), &whole).unwrap())).unwrap();
         stop_at(&mut Trainer::new(config.clone(), &stopped).unwrap(), 4);
         go_on(&mut Trainer::resume(&stopped).unwrap()).unwrap();
         assert!(result(&whole) == result(&stopped));
+        let parallel = folder.path().join("parallel");
+        with_threads(2, || go_on(&mut Trainer::new(config.clone(), &parallel).unwrap())).unwrap();
+        assert!(result(&whole) == result(&parallel));
+        // Four over √6 times the root mean square of what sums of 5, 4, 1, 3, 2, 1 and 1 words have by their positions.
+        let bound = config.input_bound(&*config.task.build().unwrap()).unwrap();
+        assert!((bound - 1.828_523_779_506_6).abs() < 1e-12, "{bound}");
 
         let run = RunFolder::open(&whole).unwrap();
         let (network, _) = crate::load_network(&run.checkpoint_path(Checkpoint::Newest)).unwrap();
@@ -1227,9 +1233,11 @@ mod tests {
             error.ends_with("its steps read single tokens or numbers, the network's sentences of 5 words or fewer")
         );
         let error = run.input_reader(network.config()).unwrap_err().to_string();
-        assert!(error.contains("sparsam eval and inspect give it the stories"), "{error}");
+        assert!(error.contains("sparsam eval and inspect give them the stories"), "{error}");
 
+        // Before any file is asked for.
         config.refreshing_probability = 0.3;
+        config.task = TaskConfig::Babi(crate::task::Babi { data: "nowhere".into(), ..babi(true) });
         let error = Trainer::new(config, &folder.path().join("refreshing")).err().unwrap().to_string();
         assert!(error.contains("an output is one word and an input a whole sentence; leave it at 0"), "{error}");
     }
@@ -1265,11 +1273,28 @@ mod tests {
 
     #[test]
     fn tasks_whose_outputs_cannot_say_their_inputs_reproduce_none() {
-        let omniglot = TaskConfig::by_name("omniglot").unwrap();
-        let config = Config { refreshing_probability: 0.5, ..Config::default_for(omniglot, config().network.memory) };
-        // Its files are not asked for.
-        let task = crate::task::TaskConfig::by_name("mqar").unwrap().build().unwrap();
-        assert!(config.validate_with(&*task).is_ok());
+        let refreshing = |name: &str| {
+            let task = TaskConfig::by_name(name).unwrap();
+            Config { refreshing_probability: 0.5, ..Config::default_for(task, config().network.memory) }
+        };
+        for name in TaskConfig::NAMES {
+            let reason = match *name {
+                "omniglot" => "an output is a label and an input a picture; leave it at 0",
+                "haystack" => "outputs are words of the stories, and most inputs are words of the book; leave it at 0",
+                "text" => "every step has what follows as its target; leave it at 0",
+                "sequences" => "what outputs stand for need not be what inputs stand for; leave it at 0",
+                _ => {
+                    refreshing(name).validate().unwrap();
+                    continue;
+                }
+            };
+            // No file is asked for.
+            let error = refreshing(name).validate().unwrap_err().to_string();
+            assert_eq!(error, format!("refreshing_probability = 0.5 does not work: {reason}"));
+        }
+        // A task of one's own says so once it is there.
+        let (config, task) = (refreshing("own"), TaskConfig::by_name("mqar").unwrap().build().unwrap());
+        assert!(config.validate().is_ok() && config.validate_with(&*task).is_ok());
         struct Silent(Box<dyn Task>);
         impl Task for Silent {
             fn name(&self) -> &'static str {

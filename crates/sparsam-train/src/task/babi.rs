@@ -47,9 +47,11 @@ sparsam::options! {
         /// sentence as well; its answer is wanted at the steps that follow, a word at each. Stories are then about five times
         /// shorter.
         pub sentences: bool = false;
-        /// Steps after a question before its answer is wanted (Graves 2016, adaptive computation, with a fixed number).
+        /// Steps by which answers are wanted later (Graves 2016, adaptive computation, with a fixed number).
         ///
-        /// Their input, and that of the step at which the answer is wanted, is the word at which answers go on.
+        /// Word by word an answer is wanted so many steps after the question mark, at 0 at the question mark itself. With
+        /// [`sentences`](Self::sentences) it is wanted so many steps later than at the step after the question. The input of
+        /// all these steps, but for the question mark, is the word at which answers go on, `-`.
         pub think_steps: usize = 0, in 0..=64;
     }
 }
@@ -88,6 +90,10 @@ impl Options for Babi {
         true
     }
 
+    fn reproduces_nothing(&self) -> Option<&'static str> {
+        self.sentences.then_some("an output is one word and an input a whole sentence; leave it at 0, or sentences out")
+    }
+
     fn check(&self) -> Result<(), Error> {
         self.check_options()?;
         if self.subset.is_empty() || self.subset.contains('/') {
@@ -113,18 +119,18 @@ impl Options for Babi {
             Some(kept) => Words::of(&Vocabulary::kept(kept)?),
             None => Words::new(),
         };
-        let most = given.kept.filter(|_| self.sentences).map(kept_sentence_size).transpose()?;
+        let longest = given.kept.filter(|_| self.sentences).map(kept_sentence_size).transpose()?;
         let mut sum = ContentSum::default();
         let mut steps = Vec::new();
         let mut read = Vec::with_capacity(files.len());
         for (name, entry) in files {
-            let parsed = self.read(&entry, most, &mut words, &mut steps)?;
+            let parsed = parse(&entry.place, &entry.bytes, longest, &mut words, &mut steps)?;
             sum.add(&entry.bytes);
             let of_task = validation.iter().position(|(of, _)| of.task == name.task);
             let own = match of_task.map(|place| validation.swap_remove(place).1) {
                 Some(entry) => {
                     sum.add(&entry.bytes);
-                    Some(self.read(&entry, most, &mut words, &mut steps)?)
+                    Some(parse(&entry.place, &entry.bytes, longest, &mut words, &mut steps)?)
                 }
                 None => None,
             };
@@ -135,8 +141,8 @@ impl Options for Babi {
             step.word = places[usize::from(step.word)];
             step.answer = step.answer.map(|answer| places[usize::from(answer)]);
         }
-        let sentence_size = match most {
-            Some(most) => most,
+        let sentence_size = match longest {
+            Some(longest) => longest,
             None if self.sentences => longest_sentence(&steps),
             None => 0,
         };
@@ -184,7 +190,7 @@ pub fn contents(path: &Path) -> Result<String, Error> {
         for (number, part) in ["train", "test"].into_iter().enumerate() {
             let Some(name) = name_of(&entry.name, part) else { continue };
             // Nothing but the number of the stories is kept of a file.
-            let stories = parse(&entry.place, &entry.bytes, &mut Words::new(), &mut Vec::new())?.len();
+            let stories = parse(&entry.place, &entry.bytes, None, &mut Words::new(), &mut Vec::new())?.len();
             if found.entry(subset).or_default()[number].insert(name.task, stories).is_some() {
                 return Err(twice(path, name.task, &entry.name));
             }
@@ -247,27 +253,6 @@ impl Babi {
         self.embedding || self.sentences
     }
 
-    /// Reads a file for networks that read so many words of a sentence at once, if that is known already.
-    fn read(
-        &self,
-        entry: &archive::Entry,
-        most: Option<usize>,
-        words: &mut Words,
-        steps: &mut Vec<Step>,
-    ) -> Result<Vec<Range<usize>>, Error> {
-        let first = steps.len();
-        let stories = parse(&entry.place, &entry.bytes, words, steps)?;
-        let longest = longest_sentence(&steps[first..]);
-        match most.filter(|most| longest > *most) {
-            Some(most) => {
-                let reason =
-                    format!("it has a sentence of {longest} words, and the network reads {most} at once, no more");
-                Err(Error::data(&entry.place, reason))
-            }
-            None => Ok(stories),
-        }
-    }
-
     /// The training files of a folder or archive in the order of their tasks, of which none may be missing.
     fn training_files(&self, path: &Path) -> Result<Vec<(Name, archive::Entry)>, Error> {
         let files = self.find(path, "train", false)?;
@@ -324,12 +309,13 @@ impl Babi {
 }
 
 /// Reads a file; `place` is what errors call it. Adds its steps to those of other files, in the words that they share, and
-/// says which steps each story has.
+/// says which steps each story has. No sentence may have more words and marks than `longest`, if that is known.
 ///
 /// A file is held once, and each word of it takes a few bytes: files may be large, and come from others.
 pub(super) fn parse(
     place: &str,
     bytes: &[u8],
+    longest: Option<usize>,
     words: &mut Words,
     steps: &mut Vec<Step>,
 ) -> Result<Vec<Range<usize>>, Error> {
@@ -369,6 +355,12 @@ pub(super) fn parse(
         })?;
         if steps.len() == start {
             return Err(wrong("a sentence was expected after the number".into()));
+        }
+        let length = steps.len() - start;
+        if let Some(longest) = longest.filter(|longest| length > *longest) {
+            return Err(wrong(format!(
+                "the sentence has {length} words and marks, and the network reads {longest} at once, no more"
+            )));
         }
         let asked = fields.next();
         if let (None, Some(last)) = (asked, steps.last_mut()) {
@@ -626,9 +618,8 @@ impl Task for Stories {
         self.sentence_size
     }
 
-    // An output is one word.
     fn reproduces_inputs(&self) -> bool {
-        self.sentence_size == 0
+        self.options.reproduces_nothing().is_none()
     }
 
     fn reproduced<'a>(&self, input: &'a [f32]) -> Option<Target<'a>> {
@@ -636,7 +627,7 @@ impl Task for Stories {
             0 => input.iter().position(|channel| *channel > 0.0)?,
             _ => input[0] as usize,
         };
-        // Full stops are left out (Park et al. 2021), and what only asks for an answer.
+        // Full stops are left out (ours), and what only asks for an answer.
         let left_out = self.words.0.get(word).is_none_or(|word| [".", MORE].contains(&word.as_str()));
         (!left_out).then_some(Target::Class(word))
     }
@@ -928,11 +919,17 @@ mod tests {
             |kept| options.build(Given { kept: Some(kept), evaluation_files: Some(&files), ..Given::default() });
         fs::write(&tests, "1 Mary is there.\n2 Who is there?\tmary\n").unwrap();
         assert_eq!(evaluate(&kept).unwrap().sentence_size(), 5);
-        fs::write(&tests, "1 Mary is there and there.\n2 Who is there?\tmary\n").unwrap();
+        fs::write(&tests, "1 Mary is there.\n2 Who is there?\tmary\n1 Mary is there and there.\n2 Who?\tmary\n")
+            .unwrap();
         let short = json!({"words": ["-", ".", "?", "and", "is", "mary", "there", "who"], "sentence_size": 5});
         let words_alone = json!({ "words": short["words"] });
         let longer = message(evaluate(&short));
-        assert!(longer.ends_with("it has a sentence of 6 words, and the network reads 5 at once, no more"), "{longer}");
+        let expected = "qa7_counting_test.txt: line 3: the sentence has 6 words and marks, and the network reads 5 at once, no more";
+        assert!(longer.ends_with(expected), "{longer}");
+        // A question is a sentence as well.
+        fs::write(&tests, "1 Mary is there.\n2 Who is there and there?\tmary\n").unwrap();
+        let longer = message(evaluate(&short));
+        assert!(longer.contains("line 2: the sentence has 6 words and marks"), "{longer}");
         assert!(message(evaluate(&words_alone)).contains("restore task.json"));
     }
 
@@ -1015,10 +1012,10 @@ mod tests {
             ("1 Is it?\t\t3\n", "line 1: an answer of words with commas between them was expected"),
             ("1 Is it?\tyes,,no\t3\n", "line 1: an answer of words"),
         ] {
-            let found = message(parse("a.txt", text.as_bytes(), &mut Words::new(), &mut Vec::new()));
+            let found = message(parse("a.txt", text.as_bytes(), None, &mut Words::new(), &mut Vec::new()));
             assert!(found.starts_with("a.txt: ") && found.contains(expected), "{text:?} gave {found}");
         }
-        let read = |bytes: &[u8]| parse("a.txt", bytes, &mut Words::new(), &mut Vec::new());
+        let read = |bytes: &[u8]| parse("a.txt", bytes, None, &mut Words::new(), &mut Vec::new());
         assert!(message(read(b"1 Is it?\tyes\n1 \xff")).contains("line 2 is not text in UTF-8"));
         let wide: Vec<u8> = "\u{feff}1 Is it?\tyes\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert!(message(read(&wide)).contains("UTF-16"), "{}", message(read(&wide)));
@@ -1029,7 +1026,7 @@ mod tests {
     fn empty_lines_and_byte_order_marks_are_passed_over() {
         let of = |text: &str| {
             let (mut words, mut steps) = (Words::new(), Vec::new());
-            let stories = parse("a.txt", text.as_bytes(), &mut words, &mut steps).unwrap();
+            let stories = parse("a.txt", text.as_bytes(), None, &mut words, &mut steps).unwrap();
             let steps: Vec<_> = steps.iter().map(|step| words.word(step.word).to_owned()).collect();
             (stories, steps)
         };
@@ -1202,6 +1199,21 @@ mod tests {
         assert_eq!((categories.names.len(), &categories.names[18][..]), (20, "19 path-finding"));
         // The words of the files and the one for more.
         assert_eq!(task.channels().input_size, 159);
+        // What docs/training.md says of the lengths of stories: the mean of the tasks' means.
+        let sentences = build(&Babi { sentences: true, ..options.clone() }).unwrap();
+        let mean_steps = |task: &dyn Task| {
+            let mut steps = [(0, 0); TASKS];
+            for number in 0..task.evaluation_sequences().unwrap() {
+                let sequence = generate(task, Stream::Evaluation, number);
+                let step = (0..sequence.steps()).find(|step| sequence.class(*step).is_some()).unwrap();
+                let (_, of_task, _) = sequence.score(step, &vec![0.0; task.output_size()]).unwrap();
+                steps[of_task] = (steps[of_task].0 + sequence.steps(), steps[of_task].1 + 1);
+            }
+            steps.map(|(steps, stories)| steps as f64 / f64::from(stories)).iter().sum::<f64>() / TASKS as f64
+        };
+        let (of_words, of_sentences) = (mean_steps(&*task), mean_steps(&*sentences));
+        println!("{of_words:.1} words and {of_sentences:.1} sentences, {:.2} to one", of_words / of_sentences);
+        assert!((4.5..5.5).contains(&(of_words / of_sentences)), "{of_words} {of_sentences}");
         assert_eq!(
             words(&*task, &generate(&*task, Stream::Evaluation, 0)).split(" where ").next(),
             Some("sandra went to the garden . sandra journeyed to the bedroom .")

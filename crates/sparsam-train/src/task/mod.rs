@@ -141,7 +141,9 @@ pub trait Task: Send + Sync {
     }
 
     /// What an output would be that says what came in, a target of the task's kind: the output layer serves both, and so it is
-    /// to be what the task could want as well. None for an input that is not to be reproduced, such as a flag.
+    /// to be what the task could want as well. None for an input that is not to be reproduced, such as a flag. Training
+    /// panics at a target of another kind than the task's, at one of another size than its outputs, and at a class that there
+    /// is not.
     fn reproduced<'a>(&self, _input: &'a [f32]) -> Option<Target<'a>> {
         None
     }
@@ -369,6 +371,12 @@ trait Options: Declared {
         false
     }
 
+    /// Why outputs cannot [say what comes in](Task::reproduces_inputs), and what to do; none if they can, or if only the
+    /// task knows.
+    fn reproduces_nothing(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What losses of targets of this kind are means over.
     fn per(&self, kind: TargetKind) -> Per {
         kind.per()
@@ -562,6 +570,11 @@ impl TaskConfig {
     /// Whether the task's sequences come from files, which [`build`](Self::build) reads.
     pub fn reads_files(&self) -> bool {
         self.config().reads_files()
+    }
+
+    /// Why outputs cannot say what comes in, as far as the options tell.
+    pub(crate) fn reproduces_nothing(&self) -> Option<&'static str> {
+        self.config().reproduces_nothing()
     }
 
     /// What losses of targets of this kind are means over.

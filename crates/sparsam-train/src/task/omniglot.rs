@@ -91,6 +91,10 @@ impl Options for Omniglot {
         true
     }
 
+    fn reproduces_nothing(&self) -> Option<&'static str> {
+        Some("an output is a label and an input a picture; leave it at 0")
+    }
+
     fn check(&self) -> Result<(), Error> {
         self.check_options()?;
         check_option("max_characters", self.max_characters, 1..=self.labels)?;

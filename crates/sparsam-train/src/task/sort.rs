@@ -140,7 +140,12 @@ mod tests {
             assert_eq!(sequence.bits(21 + step), Some(&vectors[step][..8]));
             assert_eq!(sequence.input(21 + step), [0.0; 10]);
         }
-        assert!((0..21).all(|step| sequence.bits(step).is_none()));
+        for step in 0..21 {
+            assert_eq!(sequence.bits(step), None);
+            // A vector can be reproduced, without its priority; the end flag says nothing.
+            let shown = (step < 20).then(|| Target::Bits(&sequence.input(step)[..8]));
+            assert_eq!(task.reproduced(sequence.input(step)), shown);
+        }
     }
 
     #[test]
