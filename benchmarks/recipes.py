@@ -2,11 +2,16 @@
 """What each model needs to learn, and what each part of the defaults is worth: trains models with recipes, several
 seeds each, and prints the tables of docs/recipes.md.
 
-A recipe is the command's defaults with some flags changed. Every run is a folder of its own, one thread each; the
-script goes on where it was stopped. Dense models have 64 words, sparse ones a million.
+A recipe is the command's defaults with some flags changed, or several recipes joined by " + ". Every run is a folder
+of its own, one thread each; the script goes on where it was stopped. Dense models have 64 words, with babi 128, sparse
+ones a million. Of babi the errors are those of the stories held out for validation; no test files are read. Task 3 is
+told apart, of which some archives lack most stories. A recipe that is not for a model is left out of what that is
+trained with, which the script says; what is then the same is trained once.
 
     cargo build --release && python3 benchmarks/recipes.py --jobs 2
     python3 benchmarks/recipes.py --tasks sort --recipes default slower --seeds 1 2 3
+    python3 benchmarks/recipes.py --tasks babi --seeds 1 2 --data data    # each switch alone
+    python3 benchmarks/recipes.py --tasks babi --models sdnc --recipes "sentences + masks + bypass dropout"
     python3 benchmarks/recipes.py --table    # of what is there, without training
 """
 
@@ -16,6 +21,7 @@ import json
 import pathlib
 import statistics
 import subprocess
+import sys
 from typing import Any
 
 # In a flag {batches} is how many the run has.
@@ -32,6 +38,23 @@ RECIPES: dict[str, list[str]] = {
     "half, falling, average": ["--learning-rate", "5e-4", "--cooldown", "{batches}", "--average-decay", "0.999"],
     "layer normalisation": ["--controller", "layer_norm_lstm"],
     "gru": ["--controller", "gru"],
+    "embedding": ["--embedding"],
+    "sentences": ["--sentences"],
+    "think steps": ["--think-steps", "3"],
+    "bypass dropout": ["--bypass-dropout", "0.1"],
+    "masks": ["--masked-content"],
+    "refreshing": ["--refreshing-probability", "0.3"],
+}
+
+# The models that a recipe is for, where it is not for all.
+ONLY = {"masks": ["sdnc", "dnc"]}
+
+# The tasks that a recipe is for, where it is not for all.
+TASKS_OF = {
+    "embedding": ["babi"],
+    "sentences": ["babi"],
+    "think steps": ["babi"],
+    "refreshing": ["copy", "recall", "sort", "babi"],
 }
 
 MODELS: dict[str, list[str]] = {
@@ -44,13 +67,82 @@ MODELS: dict[str, list[str]] = {
 }
 
 # Batches, and those from one evaluation to the next.
-TASKS = {"copy": (3000, 50), "recall": (4000, 100), "sort": (60_000, 1000)}
+TASKS = {"copy": (3000, 50), "recall": (4000, 100), "sort": (60_000, 1000), "babi": (60_000, 2000)}
+
+# What is trained unless told otherwise. Reproducing inputs is tried on embeddings alone, not on one-hot words.
+BABI_MODELS = ["sam", "sdnc", "dnc"]
+BABI_RECIPES = [
+    "default",
+    "embedding",
+    "embedding + refreshing",
+    "bypass dropout",
+    "layer normalisation",
+    "masks",
+    "think steps",
+    "sentences",
+    "sentences + masks + bypass dropout + layer normalisation",
+]
+BABI_MEMORY = {model: ["--memory-size", "128"] for model in ("ntm", "dnc", "dam")}
+
+RECIPES_HELP = 'default, of babi each of its switches, refreshing with embedding alone; recipes are joined by " + "'
 
 NEVER = "-"
 
 
+def recipe(name: str) -> str:
+    """A recipe's name, or those of several joined."""
+    for part in name.split(" + "):
+        if part not in RECIPES:
+            raise argparse.ArgumentTypeError(f"there is no recipe {part!r}; choose of {', '.join(RECIPES)}")
+    return name
+
+
+def recipes_of(arguments: argparse.Namespace, task: str) -> list[str]:
+    return list(arguments.recipes or (BABI_RECIPES if task == "babi" else ["default"]))
+
+
+def models_of(arguments: argparse.Namespace, task: str) -> list[str]:
+    return list(arguments.models or (BABI_MODELS if task == "babi" else MODELS))
+
+
+def applied(model: str, recipe: str) -> str:
+    """What is left of a recipe for a model: joined with others, one that is not for it is left out."""
+    return " + ".join(part for part in recipe.split(" + ") if model in ONLY.get(part, MODELS))
+
+
+def flags_of(recipe: str) -> list[str]:
+    return [flag for part in recipe.split(" + ") for flag in RECIPES[part]]
+
+
+def pairs_of(arguments: argparse.Namespace, task: str) -> list[tuple[str, str]]:
+    """The models of a task and the recipes that each is trained with, each pair once."""
+    pairs = [
+        (model, applied(model, name)) for name in recipes_of(arguments, task) for model in models_of(arguments, task)
+    ]
+    return list(dict.fromkeys(pair for pair in pairs if pair[1]))
+
+
+def check(arguments: argparse.Namespace, task: str) -> None:
+    """Ends the script where a recipe is not for the task, or for none of the models; tells what is left out."""
+    for name in recipes_of(arguments, task):
+        parts = name.split(" + ")
+        if {"sentences", "refreshing"} <= set(parts):
+            sys.exit(f"recipes.py: {name!r} cannot be joined: an output is one word, which reproduces no sentence")
+        for part in parts:
+            tasks = TASKS_OF.get(part, list(TASKS))
+            if task not in tasks:
+                sys.exit(f"recipes.py: the recipe {part!r} is for {', '.join(tasks)}, and not for {task}")
+        left = {model: applied(model, name) for model in models_of(arguments, task)}
+        if arguments.recipes and not any(left.values()):
+            sys.exit(f"recipes.py: the recipe {name!r} is for none of {', '.join(left)}")
+        for model, recipe in left.items():
+            if recipe != name:
+                what = f"with {recipe!r}, and not" if recipe else "not"
+                print(f"{task}: {model} is trained {what} with {name!r}", flush=True)
+
+
 def name_of(task: str, model: str, recipe: str, seed: int) -> str:
-    return f"{task}-{model}-{recipe.replace(',', '').replace(' ', '-')}-{seed}"
+    return f"{task}-{model}-{recipe.replace(',', '').replace(' + ', '+').replace(' ', '-')}-{seed}"
 
 
 def command(arguments: argparse.Namespace, task: str, model: str, recipe: str, seed: int) -> list[str]:
@@ -62,9 +154,16 @@ def command(arguments: argparse.Namespace, task: str, model: str, recipe: str, s
         return [*start, "--resume", str(folder), *end]
     batches, every = TASKS[task]
     batches = arguments.batches or batches
+    every = min(every, batches)
     flags = ["--batches", str(batches), "--evaluate-every", str(every), "--until", "0", "--seed", str(seed)]
-    changed = [flag.format(batches=batches) for flag in RECIPES[recipe]]
-    return [*start, task, "--model", model, *changed, *MODELS[model], *flags, "--run", str(folder), *end]
+    if arguments.evaluation_sequences:
+        flags += ["--evaluation-sequences", str(arguments.evaluation_sequences)]
+    changed = [flag.format(batches=batches) for flag in flags_of(recipe)]
+    memory = MODELS[model]
+    if task == "babi":
+        memory = BABI_MEMORY.get(model, memory)
+        flags += ["--data", str(arguments.data)]
+    return [*start, task, "--model", model, *changed, *memory, *flags, "--run", str(folder), *end]
 
 
 def result(folder: pathlib.Path) -> dict[str, Any] | None:
@@ -82,54 +181,96 @@ def result(folder: pathlib.Path) -> dict[str, Any] | None:
         "right": lines[-1]["right"],
         "trained": lines[-1]["sequences"],
         "loss": lines[-1]["loss"],
+        "errors": lines[-1].get("errors", []),
+        "failed": lines[-1].get("failed"),
+        "seconds": lines[-1]["seconds"],
     }
+
+
+def mean_error(errors: list[float | None], but: int | None = None) -> float:
+    """The mean of tasks' errors, one of them left out; in percent."""
+    known = [error for task, error in enumerate(errors, 1) if error is not None and task != but]
+    return 100 * statistics.fmean(known) if known else float("nan")
+
+
+def babi_table(arguments: argparse.Namespace) -> None:
+    """Errors of each recipe by seed at the end of the runs, or as far as they are, and what they took."""
+    print("\nbabi: errors of the stories held out, in percent, at the last evaluation\n")
+    columns = ["model", "recipe", "seeds", "mean error, by seed", "mean", "without task 3, by seed", "mean"]
+    columns += ["failed", "stories", "minutes"]
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for model, recipe in pairs_of(arguments, "babi"):
+        folders = {seed: arguments.output / name_of("babi", model, recipe, seed) for seed in arguments.seeds}
+        results = {seed: found for seed, folder in folders.items() if (found := result(folder))}
+        if not results:
+            continue
+        errors = [mean_error(found["errors"]) for found in results.values()]
+        others = [mean_error(found["errors"], but=3) for found in results.values()]
+        cells = [
+            " · ".join(map(str, results)),
+            " · ".join(f"{error:.1f}" for error in errors),
+            f"{statistics.fmean(errors):.1f}",
+            " · ".join(f"{error:.1f}" for error in others),
+            f"{statistics.fmean(others):.1f}",
+            *(" · ".join(str(found[name]) for found in results.values()) for name in ("failed", "trained")),
+            " · ".join(f"{found['seconds'] / 60:.1f}" for found in results.values()),
+        ]
+        print(f"| {model} | {recipe} | {' | '.join(cells)} |")
 
 
 def table(arguments: argparse.Namespace, task: str) -> None:
     """Sequences to 0.1 wrong outputs by seed, their median, and the most wrong ones that an evaluation showed after."""
     print(f"\n{task}\n\n| model | recipe | sequences to 0.1 wrong, by seed | median | worst after | last |")
     print("|---|---|---|---|---|---|")
-    for model in arguments.models:
-        for recipe in arguments.recipes:
-            folders = [arguments.output / name_of(task, model, recipe, seed) for seed in arguments.seeds]
-            results = [found for found in map(result, folders) if found]
-            if not results:
-                continue
-            reached = [found["sequences"] for found in results]
-            cells = [f"{sequences:,}" if sequences else NEVER for sequences in reached]
-            median = statistics.median(sequences or float("inf") for sequences in reached)
-            worst = max((found["worst"] for found in results if found["worst"] is not None), default=None)
-            last = " · ".join(f"{found['wrong']:.2f}" for found in results)
-            print(
-                f"| {model} | {recipe} | {' · '.join(cells)} | {f'{median:,.0f}' if median < float('inf') else NEVER} "
-                f"| {NEVER if worst is None else f'{worst:.2f}'} | {last} |"
-            )
+    models = models_of(arguments, task)
+    for model, recipe in sorted(pairs_of(arguments, task), key=lambda pair: models.index(pair[0])):
+        folders = [arguments.output / name_of(task, model, recipe, seed) for seed in arguments.seeds]
+        results = [found for found in map(result, folders) if found]
+        if not results:
+            continue
+        reached = [found["sequences"] for found in results]
+        cells = [f"{sequences:,}" if sequences else NEVER for sequences in reached]
+        median = statistics.median(sequences or float("inf") for sequences in reached)
+        worst = max((found["worst"] for found in results if found["worst"] is not None), default=None)
+        last = " · ".join(f"{found['wrong']:.2f}" for found in results)
+        print(
+            f"| {model} | {recipe} | {' · '.join(cells)} | {f'{median:,.0f}' if median < float('inf') else NEVER} "
+            f"| {NEVER if worst is None else f'{worst:.2f}'} | {last} |"
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sparsam", default="target/release/sparsam", help="the command")
     parser.add_argument("--tasks", nargs="+", default=["copy", "recall"], choices=list(TASKS))
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
-    parser.add_argument("--recipes", nargs="+", default=["default"], choices=list(RECIPES))
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), help="all, but of babi sam, sdnc and dnc")
+    parser.add_argument("--recipes", nargs="+", type=recipe, help=RECIPES_HELP)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument("--batches", type=int, help="of a run, instead of the task's")
+    parser.add_argument("--evaluation-sequences", type=int, help="of an evaluation, instead of the task's")
+    parser.add_argument(
+        "--data", type=pathlib.Path, default=pathlib.Path("data"), help="the folder with babi's archive"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="runs at once")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/recipes"))
     parser.add_argument("--table", action="store_true", help="train nothing")
     arguments = parser.parse_args()
+    for task in arguments.tasks:
+        check(arguments, task)
     if not arguments.table:
         runs = [
             command(arguments, task, model, recipe, seed)
             for task in arguments.tasks
-            for recipe in arguments.recipes
             for seed in arguments.seeds
-            for model in arguments.models
+            for model, recipe in pairs_of(arguments, task)
         ]
         with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
             list(pool.map(lambda run: subprocess.run(run, check=True), runs))
     for task in arguments.tasks:
-        table(arguments, task)
+        if task == "babi":
+            babi_table(arguments)
+        else:
+            table(arguments, task)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@
     python batches.py --batches 1024 --steps 1024 --repeats 1 --memory-size 65536
 
 100 hidden units, 4 heads, 4 words read by a head, words of 32 numbers; forward and backward. Every row has a memory of
-``--memory-size`` words, of which what was written takes memory. The time is the median over ``--repeats`` batches; memory is by how
-much the process's peak grew since PyTorch first went back through something. Every batch size is a process of its own, so that
-none inherits another's peak.
+``--memory-size`` words, of which what was written takes memory. The time is the median over ``--repeats`` batches;
+memory is by how much the process's peak grew since PyTorch first went back through something. Every batch size is a
+process of its own, so that none inherits another's peak.
 """
 
 from __future__ import annotations

@@ -66,7 +66,11 @@ def network(task: Task, model: str, hidden_size: int, embedding_size: int, memor
         memory_size,
         input_bound=bound,
     )
-    return models.TokenNetwork(nn.Embedding(tokens, embedding_size), recurrent) if tokens else recurrent
+    module: nn.Module = recurrent
+    if tokens:
+        embedding = nn.Embedding(tokens, embedding_size)
+        module = models.TokenNetwork(embedding, recurrent, sentence_size=task.sentence_size)
+    return module
 
 
 def newest(path: Path) -> dict[str, Any] | None:

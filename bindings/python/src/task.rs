@@ -73,7 +73,7 @@ fn levels(task: &dyn sparsam_train::Task, level: Option<(usize, usize)>) -> Resu
 fn check_room(task: &dyn sparsam_train::Task, level: usize, rows: usize) -> Result<(), Error> {
     let numbers = |count: usize| size_of::<f32>() * count;
     let (inputs, outputs) = (numbers(task.input_size()), numbers(task.output_size()));
-    let input_array = if task.vocabulary_size() > 0 { size_of::<i64>() } else { inputs };
+    let input_array = if task.vocabulary_size() > 0 { task.input_size() * size_of::<i64>() } else { inputs };
     let (targets, target_array) = match task.target_kind() {
         TargetKind::Classes => (size_of::<Option<usize>>(), size_of::<i64>()),
         TargetKind::Bits | TargetKind::Numbers => (size_of::<bool>() + outputs, outputs),
@@ -126,6 +126,7 @@ impl Task {
             "input_size": task.input_size(),
             "output_size": task.output_size(),
             "vocabulary_size": task.vocabulary_size(),
+            "sentence_size": task.sentence_size(),
             "kind": task.target_kind().unit(),
             "per": per,
             "unit": Units::of(task).loss(),
@@ -165,6 +166,7 @@ impl Task {
             sizes: [task.input_size(), task.output_size()],
             kind: task.target_kind(),
             tokens: task.vocabulary_size() > 0,
+            sentences: task.sentence_size() > 0,
             per: task.per(),
             guess: task.guess(),
         })
@@ -238,6 +240,7 @@ pub struct Batch {
     sizes: [usize; 2],
     kind: TargetKind,
     tokens: bool,
+    sentences: bool,
     per: Per,
     guess: Guess,
 }
@@ -254,12 +257,13 @@ impl Batch {
 
 #[pymethods]
 impl Batch {
-    /// Inputs, (T, B, I); tokens, (T, B).
+    /// Inputs, (T, B, I); tokens, (T, B); sentences of them, (T, B, J), with -1 where there is none.
     fn inputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let (steps, rows, inputs) = (self.batch.steps(), self.batch.rows(), self.batch.inputs());
         if self.tokens {
             let tokens = inputs.iter().map(|token| *token as i64).collect();
-            return Ok(give(py, tokens, &[steps, rows])?.into_any());
+            let shape = [steps, rows, self.sizes[0]];
+            return Ok(give(py, tokens, if self.sentences { &shape } else { &shape[..2] })?.into_any());
         }
         Ok(give(py, inputs.to_vec(), &[steps, rows, self.sizes[0]])?.into_any())
     }

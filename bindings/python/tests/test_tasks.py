@@ -98,7 +98,8 @@ def network(task: Task, seed: int) -> Network:
     sizes = (7 if task.vocabulary_size else task.input_size, 12, task.output_size)
     tokens = task.vocabulary_size or None
     bound = task.input_bound(7)
-    return Network("sam", *sizes, vocabulary_size=tokens, seed=seed, input_bound=bound, **MEMORY)
+    words = task.sentence_size or None
+    return Network("sam", *sizes, vocabulary_size=tokens, sentence_size=words, seed=seed, input_bound=bound, **MEMORY)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -342,6 +343,60 @@ def test_a_network_trained_here_is_a_run_of_the_command(tmp_path: Path) -> None:
         with pytest.raises(error, match=sentence):
             save()  # type: ignore[no-untyped-call]
     assert not (tmp_path / "a").exists()
+
+
+def test_networks_of_sentences_are_runs_as_well(tmp_path: Path) -> None:
+    task, folder = Task("babi", sentences=True, **options("babi", tmp_path)), tmp_path / "run"
+    tokens, words = task.vocabulary_size, task.sentence_size
+    assert (words, task.input_size) == (6, 6)
+    module = SAM(7, 12, tokens, **MEMORY)
+    model = TokenNetwork(nn.Embedding(tokens, 7), module, sentence_size=words)
+    save_run(folder, model, task, batch=1)
+    (line,) = command("eval", folder)
+    batch = task.sequences(range(line["sequences"]), stream="evaluation")
+    # Two sentences, a question, and the step at which its answer is wanted.
+    assert batch.inputs.shape == (4, line["sequences"], 6) and (batch.inputs[3, :, 1:] == -1).all()
+    output, _ = model(torch.from_numpy(batch.inputs), lengths=batch.lengths.tolist())
+    assert batch.score(output.detach().numpy()).loss == pytest.approx(line["loss"], rel=1e-5)
+    model.save_checkpoint(tmp_path / "a.safetensors")
+    same, other = TokenNetwork.load(tmp_path / "a.safetensors"), Network.load(tmp_path / "a.safetensors")
+    assert same.sentence_size == 6 and f"vocabulary_size={tokens}, sentence_size=6" in repr(other)
+    found, _ = other.infer(batch.inputs, lengths=batch.lengths.tolist())
+    np.testing.assert_allclose(found, output.detach().numpy(), atol=1e-5)
+    with pytest.raises(ValueError, match=r"where \(T, B, 6\) was expected of sentences"):
+        other.infer(batch.inputs[:, :, :5])
+    with pytest.raises(ValueError, match=r"where \(T, B, 6\) or, unbatched, \(T, 6\) was expected"):
+        model(torch.from_numpy(batch.inputs[:, :, :5]))
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_what_is_no_sentence_is_named(batch_first: bool) -> None:
+    model = TokenNetwork(nn.Embedding(9, 7), SAM(7, 12, 4, batch_first=batch_first, **MEMORY), sentence_size=3)
+    network = Network("sam", 7, 12, 4, vocabulary_size=9, sentence_size=3, **MEMORY)
+    sentence = "sentence is of tokens, whole numbers from 0 to 8, with -1 in every place after the last"
+    for words, place in (
+        ([-1, 3, 5], 1),
+        ([1, -1, 99], 2),
+        ([1, -1, -7], 2),
+        ([1, -2, -1], 1),
+        ([9, -1, -1], 0),
+    ):
+        # Of two sequences of two steps; the second is past the end of one of them.
+        tokens = torch.tensor([[[1, 2, 3], [4, -1, -1]], [[5, 6, -1], words]])
+        input = tokens.transpose(0, 1) if batch_first else tokens
+        expected = f"the input at time step 1 of sequence 1 has {words[place]} at place {place}, but a {sentence}"
+        for call in (lambda input=input: model(input), lambda tokens=tokens: network.infer(tokens.numpy())):
+            with pytest.raises(ValueError, match=f"^{expected}$"):
+                call()
+        output, _ = model(input, lengths=[2, 1])
+        assert output.isfinite().all()
+        with pytest.raises(ValueError, match=f"time step 1 of sequence 0 has {words[place]} at place"):
+            model(tokens[:, 1])
+    # What the sums are does not depend on how they are laid out.
+    tokens = torch.tensor([[[1, 2, 3], [4, -1, -1]], [[5, 6, -1], [-1, -1, -1]]])
+    output, _ = model(tokens.transpose(0, 1) if batch_first else tokens)
+    alone, _ = model(tokens[:, 0])
+    torch.testing.assert_close(output[0] if batch_first else output[:, 0], alone)
 
 
 def test_networks_of_tokens_are_runs_as_well(tmp_path: Path) -> None:

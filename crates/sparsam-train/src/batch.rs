@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::random::Stream;
+use crate::random::{Random, Stream};
 use crate::sequence::{Guess, Sequence, Target, TargetKind, Targets};
 use crate::task::{Draw, Task};
 
@@ -17,13 +17,16 @@ pub struct Batch {
     inputs: Vec<f32>,
     lengths: Vec<usize>,
     targets: Targets,
+    /// The inputs that are to be reproduced, where some are.
+    reproduced: Targets,
 }
 
 impl Batch {
     /// Room for batches of `rows` sequences, as yet of no time steps.
     pub fn new(rows: usize, input_size: usize, output_size: usize, kind: TargetKind) -> Self {
         let (inputs, lengths, targets) = (Vec::new(), vec![0; rows], Targets::new(kind));
-        Self { rows, input_size, output_size, steps: 0, inputs, lengths, targets }
+        let reproduced = targets.clone();
+        Self { rows, input_size, output_size, steps: 0, inputs, lengths, targets, reproduced }
     }
 
     /// Takes up to `rows` sequences, whose sizes and kind of targets must be the batch's. Rows that are left over
@@ -34,6 +37,7 @@ impl Batch {
         self.inputs.clear();
         self.inputs.resize(self.steps * rows * input_size, 0.0);
         self.targets.clear(self.steps * rows, width);
+        self.reproduced.clear(0, width);
         self.lengths.fill(0);
         for (row, sequence) in sequences.iter().enumerate() {
             self.lengths[row] = sequence.steps();
@@ -43,6 +47,52 @@ impl Batch {
                 self.targets.copy(place, sequence.targets(), step, width);
             }
         }
+    }
+
+    /// Draws the time steps at which the outputs are also to reproduce the inputs, for a batch of these sequences of a task: each
+    /// step that has no target, asks nothing and whose input [can be reproduced](Task::reproduced), with this probability.
+    /// `random` has the random numbers of each sequence.
+    pub(crate) fn draw_reproduced(
+        &mut self,
+        task: &dyn Task,
+        sequences: &[Sequence],
+        probability: f64,
+        random: impl Iterator<Item = Random>,
+    ) {
+        let (rows, width) = (self.rows, self.output_size);
+        self.reproduced.clear(self.steps * rows, width);
+        for ((row, sequence), mut random) in sequences.iter().enumerate().zip(random) {
+            for step in 0..sequence.steps() {
+                // Drawn at every step, so that what one step is does not change which others are drawn.
+                let drawn = random.unit() < probability;
+                if drawn
+                    && sequence.target(step).is_none()
+                    && !sequence.is_question(step)
+                    && let Some(target) = task.reproduced(sequence.input(step))
+                {
+                    self.reproduced.set(step * rows + row, target, width);
+                }
+            }
+        }
+    }
+
+    /// How many bits, classes or numbers of inputs are to be reproduced in the whole batch.
+    pub(crate) fn wanted_again(&self) -> u64 {
+        self.reproduced.wanted(self.output_size)
+    }
+
+    /// [`loss`](Self::loss) of reproducing the inputs that are to be.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
+    pub(crate) fn refreshing_loss(
+        &self,
+        outputs: &[f32],
+        scale: f32,
+        gradient: &mut [f32],
+    ) -> Result<f64, sparsam::Error> {
+        let result = self.reproduced.loss(0, outputs, self.output_size, scale, gradient);
+        result.map_err(|error| self.named(error, outputs))
     }
 
     /// Rows, B.
@@ -165,7 +215,24 @@ impl Sampler {
         &self.batch
     }
 
+    /// [Draws](Batch::draw_reproduced) what is to be reproduced of the batch made last, whose sequences had these `numbers`.
+    pub(crate) fn draw_reproduced(
+        &mut self,
+        task: &dyn Task,
+        probability: f64,
+        seed: u64,
+        numbers: impl IntoIterator<Item = u64>,
+    ) {
+        let random = numbers.into_iter().map(|number| Random::new(seed, Stream::Refreshing, number));
+        self.batch.draw_reproduced(task, &self.sequences, probability, random);
+    }
+
     /// The batch made last.
+    pub(crate) fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// The batch made last, and nothing else.
     pub fn into_batch(self) -> Batch {
         self.batch
     }
@@ -201,6 +268,99 @@ mod tests {
         assert!((losses[1] - (1.0 + 2f64.exp()).ln()).abs() < 1e-6);
         assert_eq!(batch.wrong(&outputs), 2);
         assert_eq!(batch.wrong(&[1.0, 1.0, 1.0, 1.0, -1.0, 1.0]), 0);
+    }
+
+    #[test]
+    fn inputs_are_reproduced_where_they_are_drawn_and_nothing_is_wanted() {
+        let task = crate::TaskConfig::Mqar(crate::task::Mqar { vocabulary: 30, values: 10, ..Default::default() });
+        let task = task.build().unwrap();
+        let batch = |probability| {
+            let mut sampler = Sampler::new(&*task, 50);
+            sampler.sample(&*task, &(4..=6), 1, Stream::Training, 0..50);
+            sampler.draw_reproduced(&*task, probability, 1, 0..50);
+            sampler.into_batch()
+        };
+        let (all, some) = (batch(1.0), batch(0.25));
+        let mut could_be = 0;
+        for step in 0..all.steps() {
+            for row in 0..50 {
+                let token = all.inputs()[step * 50 + row] as usize;
+                // Of a sequence of P pairs the first 2P steps; what comes later asks or says nothing.
+                let value = token >= 20 && step < all.lengths()[row] / 4;
+                let expected = value.then(|| Target::Class(token - 20));
+                assert_eq!(all.reproduced.at(step * 50 + row, 10), expected, "{step} {row}");
+                let drawn = some.reproduced.at(step * 50 + row, 10);
+                assert!(drawn.is_none() || drawn == expected);
+                could_be += u64::from(value);
+            }
+        }
+        assert_eq!(all.wanted_again(), could_be);
+        assert!((some.wanted_again() as f64 / could_be as f64 - 0.25).abs() < 0.05);
+        assert_eq!(batch(0.0).wanted_again(), 0);
+        // A loss of its own, at these places alone.
+        let (outputs, mut gradient) = (vec![0.0; some.steps() * 50 * 10], vec![1.0; some.steps() * 50 * 10]);
+        let loss = some.refreshing_loss(&outputs, 0.5, &mut gradient).unwrap();
+        assert!((loss - some.wanted_again() as f64 * 10f64.ln()).abs() < 1e-3);
+        for (place, gradient) in gradient.chunks(10).enumerate() {
+            assert_eq!(some.reproduced.at(place, 10).is_some(), gradient.iter().any(|x| *x != 0.0));
+        }
+        // The next batch has nothing of it.
+        let mut sampler = Sampler::new(&*task, 2);
+        sampler.sample(&*task, &(4..=6), 1, Stream::Training, 0..2);
+        sampler.draw_reproduced(&*task, 1.0, 1, 0..2);
+        assert_eq!(sampler.sample(&*task, &(4..=6), 1, Stream::Training, 2..4).wanted_again(), 0);
+    }
+
+    /// Says that such a target is to be reproduced.
+    struct Says(TargetKind, Target<'static>);
+
+    impl Task for Says {
+        fn name(&self) -> &'static str {
+            "says"
+        }
+        fn channels(&self) -> crate::Channels {
+            crate::Channels { input_size: 1, output_size: 2, target_kind: self.0 }
+        }
+        fn level_unit(&self) -> &'static str {
+            "steps"
+        }
+        fn steps(&self, level: usize) -> usize {
+            level
+        }
+        fn start(&self, draw: Draw) -> crate::Source<'_> {
+            let mut steps = 0..draw.level;
+            Box::new(move |sequence| steps.next().map(|_| sequence.step()).is_some())
+        }
+        fn reproduces_inputs(&self) -> bool {
+            true
+        }
+        fn reproduced<'a>(&self, _: &'a [f32]) -> Option<Target<'a>> {
+            Some(self.1)
+        }
+    }
+
+    #[test]
+    fn what_no_output_can_say_is_not_reproduced() {
+        for (kind, target, expected) in [
+            (TargetKind::Bits, Target::Bits(&[1.0, 0.0]), None),
+            (TargetKind::Bits, Target::Bits(&[1.0]), Some("a target has 1 numbers, and an output 2")),
+            (TargetKind::Bits, Target::Numbers(&[1.0, 0.0]), Some("a target is of another kind than those beside it")),
+            (TargetKind::Classes, Target::Class(1), None),
+            (TargetKind::Classes, Target::Class(2), Some("class 2 of 2 classes")),
+            (TargetKind::Classes, Target::Bits(&[1.0, 0.0]), Some("a target is of another kind than those beside it")),
+        ] {
+            let drawn = std::panic::catch_unwind(|| {
+                let task = Says(kind, target);
+                let mut sampler = Sampler::new(&task, 1);
+                sampler.sample(&task, &(1..=1), 1, Stream::Training, 0..1);
+                sampler.draw_reproduced(&task, 1.0, 1, 0..1);
+            });
+            let said = drawn.err().map(|panic| match panic.downcast::<String>() {
+                Ok(said) => *said,
+                Err(panic) => (*panic.downcast::<&str>().unwrap()).to_owned(),
+            });
+            assert_eq!(said.as_deref(), expected);
+        }
     }
 
     #[test]

@@ -58,6 +58,20 @@ sparsam::options! {
         /// That is [bypass dropout](sparsam::Sequences::with_bypass_dropout), in training alone.
         #[serde(default)]
         pub bypass_dropout: f64 = 0.0, in 0.0..=0.99;
+        /// Ask the output to reproduce the input as well, at each step of a story or list with this probability.
+        ///
+        /// That is the memory refreshing loss (Park, Choi and Lee 2021, "Distributed associative memory network with memory
+        /// refreshing loss", arXiv:2007.10637), in training alone: at steps that are drawn anew for every sequence, the output layer
+        /// is to say what comes in, with the loss that the task's targets have. All such steps of a batch together weigh as much as
+        /// the task's targets, but none of them more than a target: few weigh less.
+        ///
+        /// Reproducing inputs at random steps, and balancing the two losses by their numbers, are the paper's. Which steps can be
+        /// drawn is ours: those that have no target, belong to no question and are no filler, and of these the inputs that the
+        /// output layer can say in the words or bits that the task wants of it. Of `mqar` that is the values of the pairs, of `sort`
+        /// the vectors without their priorities, of `babi` all words but full stops. Losses and wrong outputs that are told, limits
+        /// of a curriculum and evaluations are those of the task.
+        #[serde(default)]
+        pub refreshing_probability: f64 = 0.0, in 0.0..=1.0;
         /// Batches between evaluations.
         pub evaluate_every: u64 = task.default_evaluate_every(), in 1..;
         /// Sequences in an evaluation.
@@ -270,6 +284,7 @@ impl Config {
         let input_size = if tokens > 0 { self.network.embedding_size } else { task.input_size() };
         NetworkConfig::new(input_size, task.output_size())
             .with_vocabulary(tokens)
+            .with_sentences(task.sentence_size())
             .with_hidden_size(self.network.hidden_size)
             .with_controller(self.network.controller)
             .with_memory(self.network.memory.clone())
@@ -323,6 +338,11 @@ impl Config {
             let reason = "of this task it is the share of wrong outputs, and lies below 1";
             return Err(Error::option("until", self.until, reason));
         }
+        if self.refreshing_probability > 0.0 && !task.reproduces_inputs() {
+            let what =
+                format!("outputs of {} cannot say what comes in at steps without a target; leave it at 0", task.name());
+            return Err(Error::option("refreshing_probability", self.refreshing_probability, what));
+        }
         let levels = self.levels(task)?;
         task.check_levels(&levels)?;
         task.check_batch(&levels, self.batch_size).map_err(|error| match error {
@@ -333,6 +353,11 @@ impl Config {
 
     fn validate_fields(&self) -> Result<(), Error> {
         self.task.check()?;
+        if self.refreshing_probability > 0.0
+            && let Some(why) = self.task.reproduces_nothing()
+        {
+            return Err(Error::option("refreshing_probability", self.refreshing_probability, why));
+        }
         self.optimiser.validate()?;
         self.curriculum.check()?;
         self.check_options()?;

@@ -68,6 +68,7 @@ mod tests {
             sequences: 8 * batch,
             training_loss: 1.1 * loss,
             training_wrong: Some(0.6 * loss),
+            refreshing_loss: None,
             gradient_norm: 1.0,
             gradient_overflows: 0,
             learning_rate: None,

@@ -135,6 +135,15 @@ pub fn evaluate_until(
     stop: &AtomicBool,
 ) -> Result<Option<Evaluation>, Error> {
     let config = network.config();
+    if config.sentence_size != task.sentence_size() {
+        let told = |size: usize| match size {
+            0 => "single tokens or numbers".to_owned(),
+            size => format!("sentences of {size} words or fewer"),
+        };
+        let (of_task, of_network) = (told(task.sentence_size()), told(config.sentence_size));
+        let reason = format!("its steps read {of_task}, the network's {of_network}");
+        return Err(Error::option("task", task.name(), reason));
+    }
     if config.vocabulary_size != task.vocabulary_size() {
         let (of_task, of_network) = (task.vocabulary_size(), config.vocabulary_size);
         let reason = format!("it has {of_task} tokens, the network {of_network}");

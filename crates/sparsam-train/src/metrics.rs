@@ -20,6 +20,10 @@ pub struct Metrics {
     /// Wrong outputs in those batches; none where no output is right or wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training_wrong: Option<f64>,
+    /// Loss of reproducing inputs in those batches, for each bit or class that was to be reproduced; none without
+    /// [`refreshing_probability`](crate::Config::refreshing_probability).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refreshing_loss: Option<f64>,
     /// Mean norm of the gradient in those batches, before clipping, without those that overflowed.
     pub gradient_norm: f64,
     /// Batches among them whose gradient was infinite or not a number, so that nothing was learnt from them.

@@ -18,6 +18,8 @@ pub enum Stream {
     Levels,
     /// Hidden units that the output does not see while a sequence is trained on.
     Dropout,
+    /// Time steps at which the input is to be reproduced while a sequence is trained on.
+    Refreshing,
 }
 
 /// The random numbers of one sequence.

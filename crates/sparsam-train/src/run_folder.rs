@@ -389,6 +389,11 @@ pub(crate) struct Sums {
     pub wanted: u64,
     pub loss: f64,
     pub wrong: u64,
+    /// Of reproducing inputs: the loss, and how many bits or classes were to be reproduced.
+    #[serde(default)]
+    pub refreshing_loss: f64,
+    #[serde(default)]
+    pub wanted_again: u64,
     /// Of the batches whose gradient was finite.
     pub gradient_norm: f64,
     /// The other batches.
@@ -569,6 +574,7 @@ impl OpenRun {
         for (tag, value) in [
             ("level", level),
             ("wrong/training", metrics.training_wrong),
+            ("loss/refreshing", metrics.refreshing_loss),
             ("wrong/evaluation", metrics.wrong),
             ("loss/evaluation_error", metrics.loss_error),
             ("loss/guessing", metrics.guessing),

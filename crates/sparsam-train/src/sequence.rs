@@ -164,6 +164,26 @@ impl Targets {
         }
     }
 
+    /// Puts a target at a place.
+    ///
+    /// # Panics
+    /// If it is of another kind than those beside it, or does not fit outputs of `width` numbers.
+    pub fn set(&mut self, place: usize, target: Target<'_>, width: usize) {
+        match (self, target) {
+            (Self::Vectors { kind: TargetKind::Bits, values, mask }, Target::Bits(vector))
+            | (Self::Vectors { kind: TargetKind::Numbers, values, mask }, Target::Numbers(vector)) => {
+                assert!(vector.len() == width, "a target has {} numbers, and an output {width}", vector.len());
+                values[place * width..(place + 1) * width].copy_from_slice(vector);
+                mask[place] = true;
+            }
+            (Self::Classes(classes), Target::Class(class)) => {
+                assert!(class < width, "class {class} of {width} classes");
+                classes[place] = Some(class);
+            }
+            _ => panic!("a target is of another kind than those beside it"),
+        }
+    }
+
     /// Puts a target of others, of the same kind, at a place.
     pub fn copy(&mut self, place: usize, others: &Self, other: usize, width: usize) {
         match (self, others) {
@@ -284,13 +304,15 @@ pub struct Sequence {
     targets: Targets,
     /// Of each step: the category of its answer, and whether the answer began at a step before.
     answers: Vec<(u32, bool)>,
+    /// The steps that only ask or tell nothing, in their order.
+    questions: Vec<usize>,
 }
 
 impl Sequence {
     /// An empty sequence of steps of `input_size` and `output_size` numbers.
     pub fn new(input_size: usize, output_size: usize, kind: TargetKind) -> Self {
-        let (inputs, targets, answers) = (Vec::new(), Targets::new(kind), Vec::new());
-        Self { input_size, output_size, steps: 0, inputs, targets, answers }
+        let (inputs, targets) = (Vec::new(), Targets::new(kind));
+        Self { input_size, output_size, steps: 0, inputs, targets, answers: Vec::new(), questions: Vec::new() }
     }
 
     /// Forgets every time step and keeps the room.
@@ -299,6 +321,7 @@ impl Sequence {
         self.inputs.clear();
         self.targets.clear(0, self.output_size);
         self.answers.clear();
+        self.questions.clear();
     }
 
     /// Time steps.
@@ -398,6 +421,17 @@ impl Sequence {
         if let Some(last) = self.answers.last_mut() {
             *last = (category as u32, goes_on);
         }
+    }
+
+    /// Says that the last time step only asks, or tells nothing that is asked for: its input is not among those to be
+    /// [reproduced](crate::Task::reproduced).
+    pub fn set_question(&mut self) {
+        self.questions.extend(self.steps.checked_sub(1));
+    }
+
+    /// Whether a time step only asks, or tells nothing that is asked for.
+    pub(crate) fn is_question(&self, step: usize) -> bool {
+        self.questions.binary_search(&step).is_ok()
     }
 
     /// How an output does at a time step: how many bits or classes are wrong, the category of the answer, and whether the

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
-use sparsam::network::{ONE_HOT_INPUT_BOUND, input_bound};
+use sparsam::network::{ONE_HOT_INPUT_BOUND, input_bound, position_weight};
 use sparsam::nn::average::add_to_average;
 use sparsam::nn::optimiser::Optimiser;
 use sparsam::{Network, Parameters, Runner, Sequences};
@@ -41,6 +41,9 @@ pub struct BatchReport {
     pub level: Option<usize>,
     /// Loss of the batch.
     pub loss: f64,
+    /// Loss of reproducing inputs, for each bit or class that was to be reproduced; none if none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refreshing_loss: Option<f64>,
     /// What guessing all that it wants would come to.
     pub guessing: f64,
     /// Wrong outputs of the batch; none where no output is right or wrong.
@@ -166,6 +169,8 @@ pub struct Trainer {
     sampler: Sampler,
     outputs: Vec<f32>,
     output_gradients: Vec<f32>,
+    /// Of reproducing inputs.
+    refreshing_gradients: Vec<f32>,
     dropout_seeds: Vec<u64>,
     gradients: Parameters<f32>,
     evaluator: Evaluator,
@@ -261,6 +266,7 @@ impl Trainer {
             evaluator: Evaluator::new(&*task, config.batch_size),
             outputs: Vec::new(),
             output_gradients: Vec::new(),
+            refreshing_gradients: Vec::new(),
             dropout_seeds: Vec::new(),
             gradients: network.zeros(),
             guess: task.guess(),
@@ -374,7 +380,12 @@ impl Trainer {
         let (lowest, seed) = (*self.levels.start(), self.config.seed);
         let level = self.progress.curriculum.as_ref().map(|it| it.draw(lowest, seed, self.progress.batch));
         let levels = level.map_or_else(|| self.levels.clone(), |level| level..=level);
-        let batch = self.sampler.sample(&*self.task, &levels, seed, Stream::Training, numbers.clone());
+        let (task, probability) = (&*self.task, self.config.refreshing_probability);
+        self.sampler.sample(task, &levels, seed, Stream::Training, numbers.clone());
+        if probability > 0.0 {
+            self.sampler.draw_reproduced(task, probability, seed, numbers.clone());
+        }
+        let batch = self.sampler.batch();
         let (steps, length) = (batch.steps(), batch.steps() * rows * self.task.output_size());
         self.outputs.resize(length, 0.0);
         self.output_gradients.resize(length, 0.0);
@@ -392,8 +403,24 @@ impl Trainer {
             Per::Sequence => rows as u64,
             Per::Target(_) => wanted.max(1),
         };
-        let loss = match batch.loss(&self.outputs, 1.0 / count as f32, &mut self.output_gradients) {
-            Ok(loss) => loss,
+        let mut losses =
+            batch.loss(&self.outputs, 1.0 / count as f32, &mut self.output_gradients).map(|loss| (loss, 0.0));
+        let wanted_again = if probability > 0.0 { batch.wanted_again() } else { 0 };
+        if wanted_again > 0
+            && let Ok((loss, _)) = losses
+        {
+            // No more weight in all than the task's targets have, nor of one than one of these has.
+            let weight = (wanted as f64 / wanted_again as f64).min(1.0);
+            self.refreshing_gradients.resize(length, 0.0);
+            let scale = (weight / count as f64) as f32;
+            let refreshing = batch.refreshing_loss(&self.outputs, scale, &mut self.refreshing_gradients);
+            losses = refreshing.map(|refreshing| (loss, refreshing));
+            for (sum, gradient) in self.output_gradients.iter_mut().zip(&self.refreshing_gradients) {
+                *sum += *gradient;
+            }
+        }
+        let (loss, refreshing) = match losses {
+            Ok(losses) => losses,
             Err(error) => {
                 // Without this the next batch would start from the state this one ended with.
                 self.runner.reset();
@@ -436,6 +463,8 @@ impl Trainer {
         since.wanted += wanted;
         since.loss += loss;
         since.wrong += wrong;
+        since.refreshing_loss += refreshing;
+        since.wanted_again += wanted_again;
         if overflows == 0 {
             since.gradient_norm += norm;
         } else {
@@ -460,6 +489,7 @@ impl Trainer {
             steps,
             level: self.progress.curriculum.as_ref().map(|it| it.level),
             loss,
+            refreshing_loss: (wanted_again > 0).then(|| refreshing * kind.scale() / wanted_again as f64),
             guessing,
             wrong: kind.has_wrong().then_some(wrong),
             gradient_norm: norm,
@@ -607,6 +637,8 @@ impl Trainer {
             sequences: self.progress.sequences,
             training_loss: since.loss * kind.scale() / count,
             training_wrong: kind.has_wrong().then_some(since.wrong as f64 / count),
+            refreshing_loss: (since.wanted_again > 0)
+                .then(|| since.refreshing_loss * kind.scale() / since.wanted_again as f64),
             gradient_norm: since.gradient_norm / (since.batches - since.overflows).max(1) as f64,
             gradient_overflows: since.overflows,
             learning_rate: Some(self.learning_rate(self.progress.batch.saturating_sub(1))),
@@ -732,7 +764,9 @@ fn suitable_input_bound(config: &Config, task: &dyn Task) -> Result<f64, Error> 
     };
     if task.vocabulary_size() > 0 {
         // With embeddings of variance 1 a unit's inputs have the same sum as with one-hot ones.
-        return Ok(ONE_HOT_INPUT_BOUND / (config.network.embedding_size as f64).sqrt());
+        let length = (config.network.embedding_size as f64).sqrt();
+        let sum = if task.sentence_size() > 0 { sentence_length(config, task, &levels) } else { 1.0 };
+        return Ok(ONE_HOT_INPUT_BOUND / (length * sum));
     }
     let (mut squares, mut steps, mut one_hot) = (0.0, 0u64, 0u64);
     for number in 0..LOOKED_AT {
@@ -755,6 +789,25 @@ fn suitable_input_bound(config: &Config, task: &dyn Task) -> Result<f64, Error> 
         input_bound(length)
     }
     .clamp(1e-3, 1e3))
+}
+
+/// The root mean square of the elements of the first sentences, where those of embeddings are 1.
+fn sentence_length(config: &Config, task: &dyn Task, levels: &RangeInclusive<usize>) -> f64 {
+    let width = config.network.embedding_size;
+    let (mut squares, mut steps) = (0.0, 0u64);
+    let mut of_words = vec![None; task.sentence_size() + 1];
+    for number in 0..LOOKED_AT {
+        let mut sequence = task.sequence();
+        task.generate(Draw::new(levels, config.seed, Stream::Training, number), &mut sequence);
+        for step in 0..sequence.steps() {
+            let words = sequence.input(step).iter().filter(|token| **token >= 0.0).count();
+            let of_element = |word, element| position_weight(word, words, element, width).powi(2);
+            let of_word = |word| (0..width).map(|element| of_element(word, element)).sum::<f64>();
+            squares += *of_words[words].get_or_insert_with(|| (0..words).map(of_word).sum::<f64>() / width as f64);
+            steps += 1;
+        }
+    }
+    if squares > 0.0 { (squares / steps as f64).sqrt() } else { 1.0 }
 }
 
 /// Whether a network with these metrics does about as well as the best, or better: within two standard errors of the
@@ -1139,6 +1192,131 @@ mod tests {
         for threads in [1, 2] {
             assert!(with_threads(threads, uninterrupted) == expected);
         }
+    }
+
+    #[test]
+    fn a_run_of_sentences_is_resumed_to_the_bit_and_evaluated() {
+        let folder = tempfile::tempdir().unwrap();
+        let stories = "1 Mary went to room.\n2 Where is Mary?\troom\n3 Bill left.\n4 Who?\tmary,bill\n".repeat(20);
+        fs::create_dir(folder.path().join("en-10k")).unwrap();
+        fs::write(folder.path().join("en-10k/qa1_one_train.txt"), stories).unwrap();
+        let babi = |sentences| crate::task::Babi {
+            data: folder.path().display().to_string(),
+            only: 1,
+            sentences,
+            embedding: true,
+            ..Default::default()
+        };
+        let mut config = Config { task: TaskConfig::Babi(babi(true)), ..config() };
+        config.network.embedding_size = 6;
+        let [whole, stopped] = ["whole", "stopped"].map(|name| folder.path().join(name));
+        with_threads(1, || go_on(&mut Trainer::new(config.clone(), &whole).unwrap())).unwrap();
+        stop_at(&mut Trainer::new(config.clone(), &stopped).unwrap(), 4);
+        go_on(&mut Trainer::resume(&stopped).unwrap()).unwrap();
+        assert!(result(&whole) == result(&stopped));
+        let parallel = folder.path().join("parallel");
+        with_threads(2, || go_on(&mut Trainer::new(config.clone(), &parallel).unwrap())).unwrap();
+        assert!(result(&whole) == result(&parallel));
+        // Four over √6 times the root mean square of what sums of 5, 4, 1, 3, 2, 1 and 1 words have by their positions.
+        let bound = config.input_bound(&*config.task.build().unwrap()).unwrap();
+        assert!((bound - 1.828_523_779_506_6).abs() < 1e-12, "{bound}");
+
+        let run = RunFolder::open(&whole).unwrap();
+        let (network, _) = crate::load_network(&run.checkpoint_path(Checkpoint::Newest)).unwrap();
+        assert_eq!((network.config().sentence_size, network.config().input_size), (5, 6));
+        let found = crate::evaluate(&network, &*run.task(None).unwrap(), None, 2, 2, 1).unwrap();
+        // Two held-out stories of two questions.
+        assert_eq!((found.categories[0].answers, found.targets), (4, 6));
+        let words = TaskConfig::Babi(babi(false)).build().unwrap();
+        let error = crate::evaluate(&network, &*words, None, 1, 1, 1).unwrap_err().to_string();
+        assert!(
+            error.ends_with("its steps read single tokens or numbers, the network's sentences of 5 words or fewer")
+        );
+        let error = run.input_reader(network.config()).unwrap_err().to_string();
+        assert!(error.contains("sparsam eval and inspect give them the stories"), "{error}");
+
+        // Before any file is asked for.
+        config.refreshing_probability = 0.3;
+        config.task = TaskConfig::Babi(crate::task::Babi { data: "nowhere".into(), ..babi(true) });
+        let error = Trainer::new(config, &folder.path().join("refreshing")).err().unwrap().to_string();
+        assert!(error.contains("an output is one word and an input a whole sentence; leave it at 0"), "{error}");
+    }
+
+    #[test]
+    fn reproducing_inputs_is_trained_and_not_evaluated() {
+        let refreshing = || Config { refreshing_probability: 0.4, ..config() };
+        let whole = |config: Config| {
+            let folder = tempfile::tempdir().unwrap();
+            go_on(&mut Trainer::new(config, folder.path()).unwrap()).unwrap();
+            result(folder.path())
+        };
+        let expected = whole(refreshing());
+        assert!(expected.0 != uninterrupted().0, "it changes what is learnt");
+        assert!(expected.2.iter().all(|line| line.refreshing_loss.is_some_and(|loss| (0.1..2.0).contains(&loss))));
+        assert!(uninterrupted().2.iter().all(|line| line.refreshing_loss.is_none()));
+        assert!(with_threads(2, || whole(refreshing())) == expected);
+        for batch in [1, 4] {
+            let folder = tempfile::tempdir().unwrap();
+            stop_at(&mut Trainer::new(refreshing(), folder.path()).unwrap(), batch);
+            go_on(&mut Trainer::resume(folder.path()).unwrap()).unwrap();
+            assert!(result(folder.path()) == expected, "stopped at batch {batch}");
+        }
+        // What is told of the first batch is the task's alone.
+        let first = |config: Config| {
+            let folder = tempfile::tempdir().unwrap();
+            Trainer::new(config, folder.path()).unwrap().step().unwrap()
+        };
+        let (with, without) = (first(refreshing()), first(config()));
+        assert_eq!((with.loss, with.wrong, with.guessing), (without.loss, without.wrong, without.guessing));
+        assert!(with.gradient_norm != without.gradient_norm && without.refreshing_loss.is_none());
+    }
+
+    #[test]
+    fn tasks_whose_outputs_cannot_say_their_inputs_reproduce_none() {
+        let refreshing = |name: &str| {
+            let task = TaskConfig::by_name(name).unwrap();
+            Config { refreshing_probability: 0.5, ..Config::default_for(task, config().network.memory) }
+        };
+        for name in TaskConfig::NAMES {
+            let reason = match *name {
+                "omniglot" => "an output is a label and an input a picture; leave it at 0",
+                "haystack" => "outputs are words of the stories, and most inputs are words of the book; leave it at 0",
+                "text" => "every step has what follows as its target; leave it at 0",
+                "sequences" => "what outputs stand for need not be what inputs stand for; leave it at 0",
+                _ => {
+                    refreshing(name).validate().unwrap();
+                    continue;
+                }
+            };
+            // No file is asked for.
+            let error = refreshing(name).validate().unwrap_err().to_string();
+            assert_eq!(error, format!("refreshing_probability = 0.5 does not work: {reason}"));
+        }
+        // A task of one's own says so once it is there.
+        let (config, task) = (refreshing("own"), TaskConfig::by_name("mqar").unwrap().build().unwrap());
+        assert!(config.validate().is_ok() && config.validate_with(&*task).is_ok());
+        struct Silent(Box<dyn Task>);
+        impl Task for Silent {
+            fn name(&self) -> &'static str {
+                "silent"
+            }
+            fn channels(&self) -> crate::Channels {
+                self.0.channels()
+            }
+            fn level_unit(&self) -> &'static str {
+                "steps"
+            }
+            fn steps(&self, level: usize) -> usize {
+                level
+            }
+            fn start(&self, draw: Draw) -> crate::Source<'_> {
+                self.0.start(draw)
+            }
+        }
+        let error = config.validate_with(&Silent(task)).unwrap_err().to_string();
+        let expected = "refreshing_probability = 0.5 does not work: outputs of silent cannot say what comes in at steps without a \
+                        target; leave it at 0";
+        assert_eq!(error, expected);
     }
 
     #[test]

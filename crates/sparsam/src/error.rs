@@ -141,6 +141,20 @@ pub enum Error {
         /// How many tokens there are.
         vocabulary: usize,
     },
+    /// An input that is no sentence of the network's tokens.
+    #[error("the input at time step {step} of sequence {row} has {token} at place {place}, but a sentence is of tokens, whole numbers from 0 to {}, with -1 in every place after the last", .vocabulary.saturating_sub(1))]
+    Sentence {
+        /// The time step.
+        step: usize,
+        /// The sequence's place in the batch.
+        row: usize,
+        /// The place within the sentence, from 0 on.
+        place: usize,
+        /// What stands there.
+        token: f64,
+        /// How many tokens there are.
+        vocabulary: usize,
+    },
     /// A sequence that is longer than the time steps given.
     #[error("sequence {row} has length {length}, but only {steps} time steps were given")]
     Length {

@@ -125,6 +125,8 @@ class Configuration:
     controller: str = CONTROLLERS[0]
     vocabulary_size: int = 0
     """Tokens that there are; 0 where inputs are not tokens."""
+    sentence_size: int = 0
+    """Tokens that a step reads at most, as one sentence; 0 where it reads one, or numbers."""
 
     @classmethod
     def new(
@@ -136,6 +138,7 @@ class Configuration:
         options: Mapping[str, Any],
         controller: str = CONTROLLERS[0],
         vocabulary_size: int | None = None,
+        sentence_size: int | None = None,
     ) -> Configuration:
         """The configuration of a model by its name, with ``options`` in the place of defaults.
 
@@ -161,6 +164,7 @@ class Configuration:
             memory,
             controller,
             0 if vocabulary_size is None else integer("vocabulary_size", vocabulary_size, 1),
+            0 if sentence_size is None else integer("sentence_size", sentence_size, 1),
         )
 
     @classmethod
@@ -191,8 +195,9 @@ class Configuration:
     def keywords(self) -> str:
         """The options, and a controller that is not the default one, as the arguments of a constructor go on."""
         controller = [] if self.controller == CONTROLLERS[0] else [("controller", self.controller)]
-        vocabulary = [("vocabulary_size", self.vocabulary_size)] if self.vocabulary_size else []
-        return "".join(f", {name}={value!r}" for name, value in [*self.options(), *controller, *vocabulary])
+        sizes = [("vocabulary_size", self.vocabulary_size), ("sentence_size", self.sentence_size)]
+        tokens = [(name, size) for name, size in sizes if size]
+        return "".join(f", {name}={value!r}" for name, value in [*self.options(), *controller, *tokens])
 
     def memory_to_json(self) -> str:
         """The memory alone, as the library reads it."""
@@ -206,6 +211,7 @@ class Configuration:
                 "hidden_size": self.hidden_size,
                 "output_size": self.output_size or 0,
                 "vocabulary_size": self.vocabulary_size,
+                "sentence_size": self.sentence_size,
                 "controller": self.controller,
                 "memory": dict(self.memory),
             }
@@ -217,7 +223,7 @@ class Configuration:
         fields = json.loads(text)
         sizes = (fields["input_size"], fields["hidden_size"], fields["output_size"] or None)
         controller, vocabulary_size = fields.get("controller", CONTROLLERS[0]), fields.get("vocabulary_size", 0)
-        return cls(*sizes, fields["memory"], controller, vocabulary_size)
+        return cls(*sizes, fields["memory"], controller, vocabulary_size, fields.get("sentence_size", 0))
 
 
 def check_lengths(lengths: Iterable[Any], rows: int, steps: int) -> list[int]:

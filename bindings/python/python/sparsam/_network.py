@@ -35,6 +35,9 @@ class Network:
         output_size: numbers in an output, O. Without it, the output is [h ; r]: the hidden units and what was read.
         vocabulary_size: tokens that there are, V. Inputs are then integers, (T, B), from 0 to V - 1, and each token has
             an embedding of ``input_size`` numbers, a row of the parameter ``embedding.weight``.
+        sentence_size: tokens that a step reads at most as one sentence, J. Inputs are then integers, (T, B, J): tokens,
+            and -1 in all places after the last. The controller sees the sum of their embeddings, weighted by position
+            (Sukhbaatar et al. 2015, section 4.1).
         controller: what drives the memory: ``"lstm"``, ``"gru"`` (as ``torch.nn.GRU``, with one bias for each pair of
             biases whose sum is all that matters), or ``"layer_norm_lstm"``.
         seed: of the initial parameters.
@@ -72,6 +75,7 @@ class Network:
         output_size: int | None = None,
         *,
         vocabulary_size: int | None = None,
+        sentence_size: int | None = None,
         controller: str = "lstm",
         seed: int = 0,
         input_bound: float | None = None,
@@ -79,7 +83,8 @@ class Network:
         **options: Any,
     ) -> None:
         sizes = (input_size, hidden_size, output_size)
-        self._start(Configuration.new(model, *sizes, options, controller, vocabulary_size), dtype)
+        tokens = (vocabulary_size, sentence_size)
+        self._start(Configuration.new(model, *sizes, options, controller, *tokens), dtype)
         self._take(self._core.initial(seed, checked_bound(input_bound)))
 
     def _start(self, configuration: Configuration, dtype: DTypeLike) -> None:
@@ -243,10 +248,17 @@ class Network:
         return array, [steps] * rows if lengths is None else check_lengths(lengths, rows, steps), mask
 
     def _tokens(self, input: ArrayLike) -> Array:
-        """Tokens as the library takes them: numbers of the dtype, which are exact for any vocabulary; (T, B, 1)."""
+        """Tokens as the library takes them: numbers of the dtype, which are exact for any vocabulary; (T, B, 1), or of
+        sentences (T, B, J)."""
         tokens = np.asarray(input)
         if not np.issubdtype(tokens.dtype, np.integer):
             raise TypeError(f"input has dtype {tokens.dtype}, where tokens were expected, which are integers")
+        words = self._configuration.sentence_size
+        if words:
+            if tokens.ndim != 3 or tokens.shape[2] != words:
+                expected = f"(T, B, {words}) was expected of sentences"
+                raise ValueError(f"input has shape {tokens.shape}, where {expected}")
+            return np.ascontiguousarray(tokens, self.dtype)
         if tokens.ndim != 2:
             raise ValueError(f"input has shape {tokens.shape}, where (T, B) was expected of tokens")
         return np.ascontiguousarray(tokens[:, :, np.newaxis], self.dtype)

@@ -493,9 +493,11 @@ class _Recurrent(nn.Module):
             Traced(self._configuration, shown, output, checked, traced, mask, continued),
         )
 
-    def _lay_out(self, input: Tensor, lengths: Tensor | Iterable[int] | None) -> tuple[Tensor, list[int]]:
-        """The input as (T, B, I), and its lengths."""
-        width = self.input_size
+    def _lay_out(
+        self, input: Tensor, lengths: Tensor | Iterable[int] | None, width: int | None = None
+    ) -> tuple[Tensor, list[int]]:
+        """The input as (T, B, I), and its lengths; I is ``width``, or what the module takes."""
+        width = self.input_size if width is None else width
         if input.dim() == 2 and input.shape[1] == width:
             if lengths is not None:
                 raise ValueError("lengths was given with an unbatched input, whose one sequence has T steps")
@@ -1704,11 +1706,15 @@ _MODULES: dict[str, type[SAM | SDNC | DAM | NTM | DNC]] = {"sam": SAM, "sdnc": S
 class TokenNetwork(nn.Module):
     """A module behind the embeddings of tokens: a network of the command ``sparsam`` whose inputs are tokens.
 
-    Called as ``recurrent`` is, with integers, (T, B), with its ``batch_first`` (B, T), unbatched (T,).
+    Called as ``recurrent`` is, with integers, (T, B), with its ``batch_first`` (B, T), unbatched (T,); with
+    ``sentence_size`` a step reads a sentence, and the input has another axis of as many places: tokens, and -1 in all
+    places after the last.
 
     Attributes:
         embedding: of each token.
-        recurrent: what is given the embeddings.
+        recurrent: what is given the embeddings, or the sums of those of sentences, weighted by position (Sukhbaatar et
+            al. 2015, section 4.1).
+        sentence_size: tokens that a step reads at most as one sentence; 0 where it reads one.
 
     Example:
         >>> import torch
@@ -1719,10 +1725,13 @@ class TokenNetwork(nn.Module):
         torch.Size([3, 1, 50])
     """
 
-    def __init__(self, embedding: nn.Embedding, recurrent: SAM | SDNC | DAM | NTM | DNC) -> None:
+    def __init__(
+        self, embedding: nn.Embedding, recurrent: SAM | SDNC | DAM | NTM | DNC, *, sentence_size: int = 0
+    ) -> None:
         super().__init__()
         self.embedding = embedding
         self.recurrent = recurrent
+        self.sentence_size = integer("sentence_size", sentence_size, 0)
 
     def forward(
         self,
@@ -1732,9 +1741,44 @@ class TokenNetwork(nn.Module):
         *,
         starts: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """Runs sequences of tokens; arguments, results and errors are those of ``recurrent``."""
-        output: tuple[Tensor, State] = self.recurrent(self.embedding(input), state, lengths, starts=starts)
+        """Runs sequences of tokens; arguments, results and errors are those of ``recurrent``.
+
+        Raises:
+            ValueError: sentences have another number of places than ``sentence_size``; or one, within its sequence's
+                length, has what is no token, or anything but -1 after its last.
+        """
+        if not self.sentence_size:
+            output: tuple[Tensor, State] = self.recurrent(self.embedding(input), state, lengths, starts=starts)
+            return output
+        if not isinstance(input, Tensor):
+            raise TypeError(f"input is a {type(input).__name__}, where a Tensor was expected")
+        sentences, checked = self.recurrent._lay_out(input, lengths, self.sentence_size)
+        embedded = self.recurrent._as_given(self._sentences(sentences, checked), input)
+        output = self.recurrent(embedded, state, None if lengths is None else checked, starts=starts)
         return output
+
+    def _sentences(self, input: Tensor, lengths: list[int]) -> Tensor:
+        """The sums of the words' embeddings, weighted by (1 - j/J) - (k/d) (1 - 2j/J); 0 past a sequence's length."""
+        step = torch.arange(input.shape[0], device=input.device).unsqueeze(1)
+        past = (step >= torch.tensor(lengths, device=input.device)).unsqueeze(-1)
+        padding, count = input == -1, self.embedding.num_embeddings
+        ended = padding.cumsum(-1) > 0
+        wrong = torch.where(ended, ~padding, (input < 0) | (input >= count)) & ~past
+        if wrong.any():
+            t, row, place = wrong.nonzero()[0].tolist()
+            found = input[t, row, place].item()
+            raise ValueError(
+                f"the input at time step {t} of sequence {row} has {found} at place {place}, but a sentence is of "
+                f"tokens, whole numbers from 0 to {count - 1}, with -1 in every place after the last"
+            )
+        input = input.masked_fill(past, -1)
+        words = self.embedding(input.clamp(min=0))
+        there = (input >= 0).to(words.dtype)
+        place = (there.cumsum(-1) / there.sum(-1, keepdim=True).clamp(min=1)).unsqueeze(-1)
+        elements = words.shape[-1]
+        share = torch.arange(1, elements + 1, dtype=words.dtype, device=words.device) / elements
+        weight = (1 - place) - share * (1 - 2 * place)
+        return torch.as_tensor((weight * words * there.unsqueeze(-1)).sum(-2))
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
         """Writes a checkpoint of a network of tokens, which the command ``sparsam`` and :meth:`load` read.
@@ -1747,7 +1791,8 @@ class TokenNetwork(nn.Module):
 
     def _checkpoint(self) -> tuple[Configuration, list[NDArray[Any]]]:
         configuration, arrays = self.recurrent._checkpoint()
-        tokens = replace(configuration, vocabulary_size=self.embedding.num_embeddings)
+        count = self.embedding.num_embeddings
+        tokens = replace(configuration, vocabulary_size=count, sentence_size=self.sentence_size)
         return tokens, [_array(self.embedding.weight), *arrays]
 
     @classmethod
@@ -1766,13 +1811,13 @@ class TokenNetwork(nn.Module):
             ValueError: its inputs are not tokens; otherwise as :func:`load_checkpoint`.
             OSError: it cannot be read.
         """
-        weight, module = _load(path, batch_first, device, dtype, carry_gradients)
+        weight, sentence_size, module = _load(path, batch_first, device, dtype, carry_gradients)
         if weight is None:
             raise ValueError(f"the inputs of the checkpoint {path} are not tokens; load_checkpoint loads it")
         embedding = nn.Embedding(weight.shape[0], weight.shape[1], device=device, dtype=weight.dtype)
         with torch.no_grad():
             embedding.weight.copy_(weight)
-        return cls(embedding, module)
+        return cls(embedding, module, sentence_size=sentence_size)
 
 
 def load_checkpoint(
@@ -1789,7 +1834,7 @@ def load_checkpoint(
         ValueError: it is no checkpoint, a damaged one, one of a plain LSTM, or one whose inputs are tokens.
         OSError: it cannot be read.
     """
-    weight, module = _load(path, batch_first, device, dtype, carry_gradients)
+    weight, _, module = _load(path, batch_first, device, dtype, carry_gradients)
     if weight is not None:
         raise ValueError(f"the inputs of the checkpoint {path} are tokens; TokenNetwork.load loads it")
     return module
@@ -1806,8 +1851,9 @@ def _load(
     device: torch.device | str | None,
     dtype: torch.dtype | None,
     carry_gradients: bool = False,
-) -> tuple[Tensor | None, SAM | SDNC | DAM | NTM | DNC]:
-    """The embeddings of a checkpoint whose inputs are tokens, and the module behind them."""
+) -> tuple[Tensor | None, int, SAM | SDNC | DAM | NTM | DNC]:
+    """The embeddings of a checkpoint whose inputs are tokens, how many of them a step reads as a sentence, and the
+    module behind."""
     dtype = _checked_dtype(dtype)
     text, values = _core.load_checkpoint(path, dtype == torch.float64)
     configuration = Configuration.from_json(text)
@@ -1816,7 +1862,7 @@ def _load(
     kind = _MODULES[configuration.model]
     module = kind.__new__(kind)
     tokens, width = configuration.vocabulary_size, configuration.input_size
-    own = replace(configuration, vocabulary_size=0)
+    own = replace(configuration, vocabulary_size=0, sentence_size=0)
     _Recurrent.__init__(module, own, batch_first, device, dtype, carry_gradients=carry_gradients)
     # The embeddings come first.
     start = tokens * width
@@ -1826,4 +1872,4 @@ def _load(
             end = start + parameter.numel()
             parameter.copy_(torch.from_numpy(np.asarray(values[start:end])).view(parameter.shape))
             start = end
-    return weight, module
+    return weight, configuration.sentence_size, module

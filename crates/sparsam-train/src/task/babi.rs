@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sparsam::network::PADDING;
 use sparsam::option::Declared;
 
 use super::{Categories, ChannelNames, Channels, Draw, Given, Options, Source, Task};
 use crate::data::archive::{self, Limits};
 use crate::data::sums::ContentSum;
 use crate::data::text::{BYTE_ORDER_MARK, seems};
-use crate::sequence::TargetKind;
+use crate::sequence::{Target, TargetKind};
 use crate::{Error, Stream};
 
 sparsam::options! {
@@ -20,7 +21,8 @@ sparsam::options! {
     /// A word comes in at a time, one channel for each word of the vocabulary, which has the full stop and the question mark as
     /// well; the words are in lower case. At the question mark the output is to be the answer, one class for each word. Where an
     /// answer has several words, the others are wanted at the steps that follow, whose input is a word of its own, `-`; it
-    /// counts as right if all of them are. A sequence is a whole story with all of its questions.
+    /// counts as right if all of them are. A sequence is a whole story with all of its questions. With
+    /// [`sentences`](Self::sentences) a whole sentence comes in at a time.
     ///
     /// Of every file's stories each tenth is held out and never trained on; of the subsets with files for validation (en-valid,
     /// en-valid-10k) those of these files are, and no others. A batch draws its stories from all tasks alike.
@@ -39,9 +41,17 @@ sparsam::options! {
         pub only: usize = 0, in 0..=TASKS;
         /// Give words as tokens, each of which has an embedding, rather than a channel each.
         pub embedding: bool = false;
-        /// Steps after a question mark before its answer is wanted (Graves 2016, adaptive computation, with a fixed number).
+        /// Give a whole sentence at a step, its words as tokens weighted by position (Sukhbaatar et al. 2015, section 4.1).
         ///
-        /// Their input, and that of the step at which the answer is wanted, is the word at which answers go on.
+        /// The step takes in the sum of the words' [embeddings by their positions](sparsam::network::position_weight). A question is a
+        /// sentence as well; its answer is wanted at the steps that follow, a word at each. Stories are then about five times
+        /// shorter.
+        pub sentences: bool = false;
+        /// Steps by which answers are wanted later (Graves 2016, adaptive computation, with a fixed number).
+        ///
+        /// Word by word an answer is wanted so many steps after the question mark, at 0 at the question mark itself. With
+        /// [`sentences`](Self::sentences) it is wanted so many steps later than at the step after the question. The input of
+        /// all these steps, but for the question mark, is the word at which answers go on, `-`.
         pub think_steps: usize = 0, in 0..=64;
     }
 }
@@ -80,6 +90,10 @@ impl Options for Babi {
         true
     }
 
+    fn reproduces_nothing(&self) -> Option<&'static str> {
+        self.sentences.then_some("an output is one word and an input a whole sentence; leave it at 0, or sentences out")
+    }
+
     fn check(&self) -> Result<(), Error> {
         self.check_options()?;
         if self.subset.is_empty() || self.subset.contains('/') {
@@ -105,17 +119,18 @@ impl Options for Babi {
             Some(kept) => Words::of(&Vocabulary::kept(kept)?),
             None => Words::new(),
         };
+        let longest = given.kept.filter(|_| self.sentences).map(kept_sentence_size).transpose()?;
         let mut sum = ContentSum::default();
         let mut steps = Vec::new();
         let mut read = Vec::with_capacity(files.len());
         for (name, entry) in files {
-            let parsed = parse(&entry.place, &entry.bytes, &mut words, &mut steps)?;
+            let parsed = parse(&entry.place, &entry.bytes, longest, &mut words, &mut steps)?;
             sum.add(&entry.bytes);
             let of_task = validation.iter().position(|(of, _)| of.task == name.task);
             let own = match of_task.map(|place| validation.swap_remove(place).1) {
                 Some(entry) => {
                     sum.add(&entry.bytes);
-                    Some(parse(&entry.place, &entry.bytes, &mut words, &mut steps)?)
+                    Some(parse(&entry.place, &entry.bytes, longest, &mut words, &mut steps)?)
                 }
                 None => None,
             };
@@ -126,7 +141,13 @@ impl Options for Babi {
             step.word = places[usize::from(step.word)];
             step.answer = step.answer.map(|answer| places[usize::from(answer)]);
         }
-        let mut stories = Stories { options: self.clone(), words, tasks: Vec::new(), steps, sum: sum.finish() };
+        let sentence_size = match longest {
+            Some(longest) => longest,
+            None if self.sentences => longest_sentence(&steps),
+            None => 0,
+        };
+        let (options, sum) = (self.clone(), sum.finish());
+        let mut stories = Stories { options, words, tasks: Vec::new(), steps, sentence_size, sum };
         for (name, parsed, own, place) in read {
             match own {
                 Some(held_out) => stories.tasks.push(OfTask { title: name.title(), training: parsed, held_out }),
@@ -135,6 +156,19 @@ impl Options for Babi {
         }
         Ok(Box::new(stories))
     }
+}
+
+/// The words of the longest sentence, punctuation among them.
+fn longest_sentence(steps: &[Step]) -> usize {
+    steps.split_inclusive(|step| step.ends).map(|words| words.len()).max().unwrap_or(0)
+}
+
+/// How long the sentences of a run are, as it keeps it.
+fn kept_sentence_size(kept: &Value) -> Result<usize, Error> {
+    let size = kept.get("sentence_size").and_then(Value::as_u64).and_then(|size| usize::try_from(size).ok());
+    size.filter(|size| *size > 0).ok_or_else(|| {
+        Error::data("the sentences of the run", "how long they are at most is not told; restore task.json")
+    })
 }
 
 /// The folders of the official archive.
@@ -156,7 +190,7 @@ pub fn contents(path: &Path) -> Result<String, Error> {
         for (number, part) in ["train", "test"].into_iter().enumerate() {
             let Some(name) = name_of(&entry.name, part) else { continue };
             // Nothing but the number of the stories is kept of a file.
-            let stories = parse(&entry.place, &entry.bytes, &mut Words::new(), &mut Vec::new())?.len();
+            let stories = parse(&entry.place, &entry.bytes, None, &mut Words::new(), &mut Vec::new())?.len();
             if found.entry(subset).or_default()[number].insert(name.task, stories).is_some() {
                 return Err(twice(path, name.task, &entry.name));
             }
@@ -214,6 +248,11 @@ impl Name {
 }
 
 impl Babi {
+    /// Whether words are tokens.
+    fn has_tokens(&self) -> bool {
+        self.embedding || self.sentences
+    }
+
     /// The training files of a folder or archive in the order of their tasks, of which none may be missing.
     fn training_files(&self, path: &Path) -> Result<Vec<(Name, archive::Entry)>, Error> {
         let files = self.find(path, "train", false)?;
@@ -270,12 +309,13 @@ impl Babi {
 }
 
 /// Reads a file; `place` is what errors call it. Adds its steps to those of other files, in the words that they share, and
-/// says which steps each story has.
+/// says which steps each story has. No sentence may have more words and marks than `longest`, if that is known.
 ///
 /// A file is held once, and each word of it takes a few bytes: files may be large, and come from others.
 pub(super) fn parse(
     place: &str,
     bytes: &[u8],
+    longest: Option<usize>,
     words: &mut Words,
     steps: &mut Vec<Step>,
 ) -> Result<Vec<Range<usize>>, Error> {
@@ -310,16 +350,27 @@ pub(super) fn parse(
         let sentence = fields.next().unwrap_or_default();
         let start = steps.len();
         for_each_word(sentence, &mut |word| {
-            steps.push(Step { word: words.number(word).map_err(wrong)?, answer: None });
+            steps.push(Step { word: words.number(word).map_err(wrong)?, answer: None, ends: false, asks: false });
             Ok(())
         })?;
         if steps.len() == start {
             return Err(wrong("a sentence was expected after the number".into()));
         }
-        if let Some(answer) = fields.next() {
+        let length = steps.len() - start;
+        if let Some(longest) = longest.filter(|longest| length > *longest) {
+            return Err(wrong(format!(
+                "the sentence has {length} words and marks, and the network reads {longest} at once, no more"
+            )));
+        }
+        let asked = fields.next();
+        if let (None, Some(last)) = (asked, steps.last_mut()) {
+            last.ends = true;
+        }
+        if let Some(answer) = asked {
             if steps.pop().is_none_or(|last| words.word(last.word) != "?") {
                 return Err(wrong(format!("a question mark was expected before the answer, not {}", quoted(sentence))));
             }
+            steps[start..].iter_mut().for_each(|step| step.asks = true);
             for (place, word) in answer.split(',').enumerate() {
                 let word = word.trim().to_lowercase();
                 if word.is_empty() || word.contains(char::is_whitespace) {
@@ -329,7 +380,8 @@ pub(super) fn parse(
                     )));
                 }
                 let input = words.number(if place == 0 { "?" } else { MORE }).map_err(wrong)?;
-                steps.push(Step { word: input, answer: Some(words.number(&word).map_err(wrong)?) });
+                let answer = Some(words.number(&word).map_err(wrong)?);
+                steps.push(Step { word: input, answer, ends: true, asks: true });
             }
             asks = true;
         }
@@ -470,11 +522,15 @@ impl Vocabulary {
     }
 }
 
-/// A time step of a story.
+/// A word of a story, which is a time step unless a step reads a sentence.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
     pub word: u16,
     pub answer: Option<u16>,
+    /// It is the last of its sentence, or stands where an answer goes on.
+    ends: bool,
+    /// It belongs to a question or an answer.
+    asks: bool,
 }
 
 /// The stories of a task.
@@ -493,6 +549,8 @@ struct Stories {
     tasks: Vec<OfTask>,
     /// Of all stories, one after the other.
     steps: Vec<Step>,
+    /// Words of a sentence that a step reads, at most; 0 if it reads one word.
+    sentence_size: usize,
     /// Of the files.
     sum: String,
 }
@@ -548,16 +606,38 @@ impl Task for Stories {
 
     fn channels(&self) -> Channels {
         let words = self.words.0.len();
-        let input_size = if self.options.embedding { 1 } else { words };
+        let input_size = if self.options.has_tokens() { self.sentence_size.max(1) } else { words };
         Channels { input_size, output_size: words, target_kind: TargetKind::Classes }
     }
 
     fn vocabulary_size(&self) -> usize {
-        if self.options.embedding { self.words.0.len() } else { 0 }
+        if self.options.has_tokens() { self.words.0.len() } else { 0 }
+    }
+
+    fn sentence_size(&self) -> usize {
+        self.sentence_size
+    }
+
+    fn reproduces_inputs(&self) -> bool {
+        self.options.reproduces_nothing().is_none()
+    }
+
+    fn reproduced<'a>(&self, input: &'a [f32]) -> Option<Target<'a>> {
+        let word = match self.vocabulary_size() {
+            0 => input.iter().position(|channel| *channel > 0.0)?,
+            _ => input[0] as usize,
+        };
+        // Full stops are left out (ours), and what only asks for an answer.
+        let left_out = self.words.0.get(word).is_none_or(|word| [".", MORE].contains(&word.as_str()));
+        (!left_out).then_some(Target::Class(word))
     }
 
     fn channel_names(&self) -> ChannelNames {
-        let inputs = if self.options.embedding { vec!["word".into()] } else { self.words.0.clone() };
+        let inputs = match self.sentence_size {
+            0 if self.options.embedding => vec!["word".into()],
+            0 => self.words.0.clone(),
+            size => (1..=size).map(|place| format!("word {place}")).collect(),
+        };
         ChannelNames { inputs, outputs: self.words.0.clone() }
     }
 
@@ -569,8 +649,15 @@ impl Task for Stories {
         let stories = self.tasks.iter().flat_map(|task| task.training.iter().chain(&task.held_out));
         let more = self.words.get(MORE);
         let steps = |story: &Range<usize>| {
-            let begins = |step: &&Step| step.answer.is_some() && Some(step.word) != more;
-            story.len() + self.options.think_steps * self.steps[story.clone()].iter().filter(begins).count()
+            let story = &self.steps[story.clone()];
+            let asked = story.iter().filter(|step| step.answer.is_some() && Some(step.word) != more).count();
+            // A question is a step of its own before its answer.
+            let read = if self.sentence_size > 0 {
+                story.iter().filter(|step| step.ends).count() + asked
+            } else {
+                story.len()
+            };
+            read + self.options.think_steps * asked
         };
         stories.map(steps).max().unwrap_or(0)
     }
@@ -598,24 +685,43 @@ impl Task for Stories {
                 (task, stories[random.below(stories.len())].clone())
             }
         };
-        let Babi { embedding, think_steps, .. } = self.options;
+        let (tokens, think_steps, sentences) =
+            (self.options.has_tokens(), self.options.think_steps, self.sentence_size > 0);
         let (mut steps, more) = (self.steps[story].iter(), self.words.get(MORE));
         let put = move |input: &mut [f32], word: u16| {
-            if embedding {
+            if tokens {
+                // What is left of a sentence.
+                input.fill(PADDING);
                 input[0] = f32::from(word);
             } else {
                 input[usize::from(word)] = 1.0;
             }
         };
         Box::new(move |sequence| {
-            let Some(step) = steps.next() else { return false };
-            let Some(answer) = step.answer else {
-                put(sequence.step(), step.word);
-                return true;
-            };
-            let (mut word, goes_on) = (step.word, Some(step.word) == more);
+            let Some(mut step) = steps.next() else { return false };
+            let goes_on = step.answer.is_some() && Some(step.word) == more;
+            let mut word = step.word;
+            if sentences && !goes_on {
+                let input = sequence.step();
+                input.fill(PADDING);
+                for place in input {
+                    *place = f32::from(step.word);
+                    if step.ends {
+                        break;
+                    }
+                    step = steps.next().unwrap_or(step);
+                }
+                word = more.unwrap_or(word);
+            } else if step.answer.is_none() {
+                put(sequence.step(), word);
+                if step.asks {
+                    sequence.set_question();
+                }
+            }
+            let Some(answer) = step.answer else { return true };
             for _ in 0..if goes_on { 0 } else { think_steps } {
                 put(sequence.step(), word);
+                sequence.set_question();
                 word = more.unwrap_or(word);
             }
             put(sequence.step_with_class(usize::from(answer)), word);
@@ -634,7 +740,11 @@ impl Task for Stories {
     }
 
     fn kept(&self) -> Option<Value> {
-        Some(json!({ "words": self.words.0, "sha256": self.sum }))
+        let mut kept = json!({ "words": self.words.0, "sha256": self.sum });
+        if self.sentence_size > 0 {
+            kept["sentence_size"] = self.sentence_size.into();
+        }
+        Some(kept)
     }
 }
 
@@ -743,6 +853,106 @@ mod tests {
         }
     }
 
+    /// What goes in and what is wanted, as words, where a step reads a sentence.
+    fn sentences(task: &dyn Task, sequence: &Sequence) -> Vec<String> {
+        let kept = task.kept().unwrap();
+        let word = |number: usize| kept["words"][number].as_str().unwrap().to_owned();
+        let steps = (0..sequence.steps()).map(|step| {
+            let there = sequence.input(step).iter().take_while(|token| **token != PADDING);
+            let read: Vec<_> = there.map(|token| word(*token as usize)).collect();
+            assert!(sequence.input(step)[read.len()..].iter().all(|token| *token == PADDING));
+            sequence.class(step).map_or(read.join(" "), |class| format!("{}={}", read.join(" "), word(class)))
+        });
+        steps.collect()
+    }
+
+    #[test]
+    fn a_step_may_read_a_sentence() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = write_small(folder.path());
+        let task = build(&Babi { sentences: true, ..options.clone() }).unwrap();
+        assert_eq!((task.sentence_size(), task.input_size(), task.vocabulary_size()), (5, 5, 33));
+        assert_eq!(task.channel_names().inputs, ["word 1", "word 2", "word 3", "word 4", "word 5"]);
+        let sequence = generate(&*task, Stream::Evaluation, 0);
+        assert_eq!(sequence.steps(), task.steps(1));
+        assert_eq!(
+            sentences(&*task, &sequence),
+            [
+                "john went to room1 .",
+                "where is john ?",
+                "-=room1",
+                "sandra went there .",
+                "who is there ?",
+                "-=john",
+                "-=sandra"
+            ]
+        );
+        // What counts as an answer is what counts word by word.
+        let outputs = vec![0.0; task.output_size()];
+        let scores: Vec<_> = (0..sequence.steps()).filter_map(|step| sequence.score(step, &outputs)).collect();
+        assert_eq!(scores, [(1, 0, false), (1, 0, false), (1, 0, true)]);
+
+        let waits = build(&Babi { sentences: true, think_steps: 2, ..options.clone() }).unwrap();
+        let sequence = generate(&*waits, Stream::Evaluation, 0);
+        assert_eq!(sequence.steps(), waits.steps(1));
+        assert_eq!(sentences(&*waits, &sequence)[1..5], ["where is john ?", "-", "-", "-=room1"]);
+
+        // The stories are the same ones, and so are the answers.
+        let plain = build(&options).unwrap();
+        for stream in [Stream::Training, Stream::Validation, Stream::Evaluation] {
+            let (one, other) = (generate(&*plain, stream, 7), generate(&*task, stream, 7));
+            let classes =
+                |sequence: &Sequence| (0..sequence.steps()).filter_map(|step| sequence.class(step)).collect::<Vec<_>>();
+            assert_eq!(classes(&one), classes(&other));
+        }
+    }
+
+    #[test]
+    fn sentences_of_other_files_are_no_longer_than_the_network_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Babi { sentences: true, ..write_small(folder.path()) };
+        let kept = build(&options).unwrap().kept().unwrap();
+        let files = folder.path().join("tests");
+        fs::create_dir(&files).unwrap();
+        let tests = files.join("qa7_counting_test.txt");
+        let evaluate =
+            |kept| options.build(Given { kept: Some(kept), evaluation_files: Some(&files), ..Given::default() });
+        fs::write(&tests, "1 Mary is there.\n2 Who is there?\tmary\n").unwrap();
+        assert_eq!(evaluate(&kept).unwrap().sentence_size(), 5);
+        fs::write(&tests, "1 Mary is there.\n2 Who is there?\tmary\n1 Mary is there and there.\n2 Who?\tmary\n")
+            .unwrap();
+        let short = json!({"words": ["-", ".", "?", "and", "is", "mary", "there", "who"], "sentence_size": 5});
+        let words_alone = json!({ "words": short["words"] });
+        let longer = message(evaluate(&short));
+        let expected = "qa7_counting_test.txt: line 3: the sentence has 6 words and marks, and the network reads 5 at once, no more";
+        assert!(longer.ends_with(expected), "{longer}");
+        // A question is a sentence as well.
+        fs::write(&tests, "1 Mary is there.\n2 Who is there and there?\tmary\n").unwrap();
+        let longer = message(evaluate(&short));
+        assert!(longer.contains("line 2: the sentence has 6 words and marks"), "{longer}");
+        assert!(message(evaluate(&words_alone)).contains("restore task.json"));
+    }
+
+    #[test]
+    fn words_that_tell_something_can_be_reproduced() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Babi { think_steps: 1, ..write_small(folder.path()) };
+        for embedding in [false, true] {
+            let task = build(&Babi { embedding, ..options.clone() }).unwrap();
+            assert!(task.reproduces_inputs());
+            let (kept, sequence) = (task.kept().unwrap(), generate(&*task, Stream::Evaluation, 0));
+            let reproduced = |step: &usize| !sequence.is_question(*step) && sequence.class(*step).is_none();
+            let words = (0..sequence.steps()).filter(reproduced).filter_map(|step| {
+                match task.reproduced(sequence.input(step))? {
+                    crate::sequence::Target::Class(word) => kept["words"][word].as_str(),
+                    _ => None,
+                }
+            });
+            assert_eq!(words.collect::<Vec<_>>().join(" "), "john went to room1 sandra went there");
+        }
+        assert!(!build(&Babi { sentences: true, ..options }).unwrap().reproduces_inputs());
+    }
+
     #[test]
     fn a_tenth_is_held_out_whatever_the_seed() {
         let folder = tempfile::tempdir().unwrap();
@@ -802,10 +1012,10 @@ mod tests {
             ("1 Is it?\t\t3\n", "line 1: an answer of words with commas between them was expected"),
             ("1 Is it?\tyes,,no\t3\n", "line 1: an answer of words"),
         ] {
-            let found = message(parse("a.txt", text.as_bytes(), &mut Words::new(), &mut Vec::new()));
+            let found = message(parse("a.txt", text.as_bytes(), None, &mut Words::new(), &mut Vec::new()));
             assert!(found.starts_with("a.txt: ") && found.contains(expected), "{text:?} gave {found}");
         }
-        let read = |bytes: &[u8]| parse("a.txt", bytes, &mut Words::new(), &mut Vec::new());
+        let read = |bytes: &[u8]| parse("a.txt", bytes, None, &mut Words::new(), &mut Vec::new());
         assert!(message(read(b"1 Is it?\tyes\n1 \xff")).contains("line 2 is not text in UTF-8"));
         let wide: Vec<u8> = "\u{feff}1 Is it?\tyes\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert!(message(read(&wide)).contains("UTF-16"), "{}", message(read(&wide)));
@@ -816,7 +1026,7 @@ mod tests {
     fn empty_lines_and_byte_order_marks_are_passed_over() {
         let of = |text: &str| {
             let (mut words, mut steps) = (Words::new(), Vec::new());
-            let stories = parse("a.txt", text.as_bytes(), &mut words, &mut steps).unwrap();
+            let stories = parse("a.txt", text.as_bytes(), None, &mut words, &mut steps).unwrap();
             let steps: Vec<_> = steps.iter().map(|step| words.word(step.word).to_owned()).collect();
             (stories, steps)
         };
@@ -989,6 +1199,21 @@ mod tests {
         assert_eq!((categories.names.len(), &categories.names[18][..]), (20, "19 path-finding"));
         // The words of the files and the one for more.
         assert_eq!(task.channels().input_size, 159);
+        // What docs/training.md says of the lengths of stories: the mean of the tasks' means.
+        let sentences = build(&Babi { sentences: true, ..options.clone() }).unwrap();
+        let mean_steps = |task: &dyn Task| {
+            let mut steps = [(0, 0); TASKS];
+            for number in 0..task.evaluation_sequences().unwrap() {
+                let sequence = generate(task, Stream::Evaluation, number);
+                let step = (0..sequence.steps()).find(|step| sequence.class(*step).is_some()).unwrap();
+                let (_, of_task, _) = sequence.score(step, &vec![0.0; task.output_size()]).unwrap();
+                steps[of_task] = (steps[of_task].0 + sequence.steps(), steps[of_task].1 + 1);
+            }
+            steps.map(|(steps, stories)| steps as f64 / f64::from(stories)).iter().sum::<f64>() / TASKS as f64
+        };
+        let (of_words, of_sentences) = (mean_steps(&*task), mean_steps(&*sentences));
+        println!("{of_words:.1} words and {of_sentences:.1} sentences, {:.2} to one", of_words / of_sentences);
+        assert!((4.5..5.5).contains(&(of_words / of_sentences)), "{of_words} {of_sentences}");
         assert_eq!(
             words(&*task, &generate(&*task, Stream::Evaluation, 0)).split(" where ").next(),
             Some("sandra went to the garden . sandra journeyed to the bedroom .")

@@ -3,8 +3,12 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use sparsam::option::Declared;
 
-use super::{ChannelNames, Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
+use super::{
+    ChannelNames, Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option,
+    vector_without_flags,
+};
 use crate::Error;
+use crate::sequence::Target;
 
 sparsam::options! {
     /// Copy (Graves et al. 2014, section 4.1): after a sequence of random vectors of bits, repeat it.
@@ -55,6 +59,14 @@ impl Task for Copy {
 
     fn channels(&self) -> Channels {
         Channels::of_bits(self.bits)
+    }
+
+    fn reproduces_inputs(&self) -> bool {
+        true
+    }
+
+    fn reproduced<'a>(&self, input: &'a [f32]) -> Option<Target<'a>> {
+        vector_without_flags(input)
     }
 
     fn channel_names(&self) -> ChannelNames {
@@ -117,6 +129,9 @@ mod tests {
         assert_eq!(sequence.input(4), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
         for step in 0..5 {
             assert_eq!(sequence.bits(step), None);
+            // What is shown can be reproduced; a flag says nothing.
+            let shown = (1..4).contains(&step).then(|| Target::Bits(&sequence.input(step)[..8]));
+            assert_eq!(task.reproduced(sequence.input(step)), shown);
         }
         for step in 0..3 {
             assert_eq!(sequence.bits(5 + step), Some(&sequence.input(1 + step)[..8]));

@@ -21,6 +21,11 @@ pub struct InputReader {
 impl InputReader {
     /// For networks that were trained on sequences; `kept` is what their run keeps of them.
     pub(crate) fn of_sequences(kept: Option<&Value>, network: &NetworkConfig) -> Result<Self, Error> {
+        if network.sentence_size > 0 {
+            let reason = "each step of the run's networks reads a sentence of a story, which no file and no line of one's own can hold; \
+                          sparsam eval and inspect give them the stories of the task, which inspect shows with the words' numbers";
+            return Err(Error::option("sentences", true, reason));
+        }
         let inputs = match network.vocabulary_size {
             0 => Inputs::Numbers(network.input_size),
             vocabulary => Inputs::Tokens(vocabulary),

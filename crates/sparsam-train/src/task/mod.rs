@@ -25,7 +25,7 @@ use sparsam::option::{ConfigOption, Declared, Value as OptionValue};
 pub use input::InputReader;
 pub use sequences::{InputRows, Inputs, Scaling, Targets, read_inputs};
 
-use crate::sequence::{Guess, Per, Sequence, TargetKind};
+use crate::sequence::{Guess, Per, Sequence, Target, TargetKind};
 use crate::{Error, Random, Stream};
 
 /// A task: makes sequences, each of a level, the task's own measure of difficulty.
@@ -93,9 +93,15 @@ pub trait Task: Send + Sync {
     /// What the inputs and outputs of a time step are.
     fn channels(&self) -> Channels;
 
-    /// Tokens that there are; 0 where inputs are not tokens. The one number of an input is then that of a token, and networks
-    /// have an embedding for each.
+    /// Tokens that there are; 0 where inputs are not tokens. The one number of an input is then that of a token (unless a step
+    /// reads a whole [sentence](Self::sentence_size)), and networks have an embedding for each.
     fn vocabulary_size(&self) -> usize {
+        0
+    }
+
+    /// Tokens of a sentence that a step reads at once, at most; 0 where it reads one token. An input is then that many numbers,
+    /// as a [network of sentences](NetworkConfig::with_sentences) takes them.
+    fn sentence_size(&self) -> usize {
         0
     }
 
@@ -126,6 +132,20 @@ pub trait Task: Send + Sync {
     /// What stands in for a network where nothing is known of a sequence: the yardstick of its losses.
     fn guess(&self) -> Guess {
         Guess::default()
+    }
+
+    /// Whether outputs can say what comes in, so that a network can be trained to [reproduce](Self::reproduced) inputs at steps
+    /// that have no target.
+    fn reproduces_inputs(&self) -> bool {
+        false
+    }
+
+    /// What an output would be that says what came in, a target of the task's kind: the output layer serves both, and so it is
+    /// to be what the task could want as well. None for an input that is not to be reproduced, such as a flag. Training
+    /// panics at a target of another kind than the task's, at one of another size than its outputs, and at a class that there
+    /// is not.
+    fn reproduced<'a>(&self, _input: &'a [f32]) -> Option<Target<'a>> {
+        None
     }
 
     /// The kinds of answers that an evaluation counts apart; none if all are alike.
@@ -231,6 +251,12 @@ impl Channels {
     fn of_bits(bits: usize) -> Self {
         Self { input_size: bits + 2, output_size: bits, target_kind: TargetKind::Bits }
     }
+}
+
+/// The vector of bits in an input of [`Channels::of_bits`], if no flag is set beside it.
+fn vector_without_flags(input: &[f32]) -> Option<Target<'_>> {
+    let (bits, flags) = input.split_at_checked(input.len().checked_sub(2)?)?;
+    flags.iter().all(|flag| *flag == 0.0).then_some(Target::Bits(bits))
 }
 
 impl dyn Task + '_ {
@@ -343,6 +369,12 @@ trait Options: Declared {
     /// Whether building the task reads files.
     fn reads_files(&self) -> bool {
         false
+    }
+
+    /// Why outputs cannot [say what comes in](Task::reproduces_inputs), and what to do; none if they can, or if only the
+    /// task knows.
+    fn reproduces_nothing(&self) -> Option<&'static str> {
+        None
     }
 
     /// What losses of targets of this kind are means over.
@@ -538,6 +570,11 @@ impl TaskConfig {
     /// Whether the task's sequences come from files, which [`build`](Self::build) reads.
     pub fn reads_files(&self) -> bool {
         self.config().reads_files()
+    }
+
+    /// Why outputs cannot say what comes in, as far as the options tell.
+    pub(crate) fn reproduces_nothing(&self) -> Option<&'static str> {
+        self.config().reproduces_nothing()
     }
 
     /// What losses of targets of this kind are means over.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sparsam::option::Declared;
 
 use super::{ChannelNames, Channels, Draw, Given, LARGEST, Options, Source, Task, check_option};
-use crate::sequence::TargetKind;
+use crate::sequence::{Sequence, Target, TargetKind};
 use crate::{Error, Random};
 
 sparsam::options! {
@@ -41,6 +41,12 @@ sparsam::options! {
 impl Mqar {
     fn keys(&self) -> usize {
         self.vocabulary - self.values
+    }
+
+    /// A time step without a meaning.
+    fn fill(&self, sequence: &mut Sequence, random: &mut Random) {
+        sequence.step()[0] = random.below(self.vocabulary) as f32;
+        sequence.set_question();
     }
 }
 
@@ -83,6 +89,15 @@ impl Task for Mqar {
         self.vocabulary
     }
 
+    fn reproduces_inputs(&self) -> bool {
+        true
+    }
+
+    // Keys are no outputs.
+    fn reproduced<'a>(&self, input: &'a [f32]) -> Option<Target<'a>> {
+        (input[0] as usize).checked_sub(self.keys()).map(Target::Class)
+    }
+
     fn channel_names(&self) -> ChannelNames {
         ChannelNames {
             inputs: vec!["token".into()],
@@ -121,9 +136,9 @@ impl Task for Mqar {
             }
             match places[part - level] {
                 Some(pair) => sequence.step_with_class(values[pair])[0] = keys[pair] as f32,
-                None => sequence.step()[0] = random.below(self.vocabulary) as f32,
+                None => self.fill(sequence, &mut random),
             }
-            sequence.step()[0] = random.below(self.vocabulary) as f32;
+            self.fill(sequence, &mut random);
             true
         })
     }
@@ -147,7 +162,7 @@ fn places(pairs: usize, places: usize, power: f64, random: &mut Random) -> Vec<O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Sequence, Stream};
+    use crate::Stream;
 
     fn sequence(task: &dyn Task, level: usize, number: u64) -> Sequence {
         let mut sequence = task.sequence();
@@ -162,6 +177,9 @@ mod tests {
         for number in 0..100 {
             let sequence = sequence(&*task, 6, number);
             assert_eq!(sequence.steps(), 12 * 4);
+            // What fills the places says nothing.
+            let asks = |step: usize| step >= 12 && sequence.class(step).is_none();
+            assert!((0..48).all(|step| sequence.is_question(step) == asks(step)));
             let token = |step: usize| sequence.input(step)[0] as usize;
             let pairs: Vec<_> = (0..6).map(|pair| (token(2 * pair), token(2 * pair + 1))).collect();
             assert!(pairs.iter().all(|(key, value)| *key < 20 && (20..30).contains(value)), "{pairs:?}");

@@ -91,6 +91,10 @@ impl Options for Omniglot {
         true
     }
 
+    fn reproduces_nothing(&self) -> Option<&'static str> {
+        Some("an output is a label and an input a picture; leave it at 0")
+    }
+
     fn check(&self) -> Result<(), Error> {
         self.check_options()?;
         check_option("max_characters", self.max_characters, 1..=self.labels)?;
@@ -371,7 +375,7 @@ impl Task for Sets {
         let set = match stream {
             Stream::Evaluation if !self.evaluation.is_empty() => &self.evaluation,
             Stream::Evaluation | Stream::Validation => &self.held_out,
-            Stream::Training | Stream::Levels | Stream::Dropout => &self.training,
+            Stream::Training | Stream::Levels | Stream::Dropout | Stream::Refreshing => &self.training,
         };
         // Who built the task to evaluate has no others.
         let set = if set.is_empty() { &self.evaluation } else { set };

@@ -3,8 +3,12 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use sparsam::option::Declared;
 
-use super::{ChannelNames, Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option};
+use super::{
+    ChannelNames, Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task, check_option,
+    vector_without_flags,
+};
 use crate::Error;
+use crate::sequence::Target;
 
 sparsam::options! {
     /// Associative recall (Graves et al. 2014, section 4.3): after a list of items and one of them again as a query, give
@@ -61,6 +65,14 @@ impl Task for Recall {
         Channels::of_bits(self.bits)
     }
 
+    fn reproduces_inputs(&self) -> bool {
+        true
+    }
+
+    fn reproduced<'a>(&self, input: &'a [f32]) -> Option<Target<'a>> {
+        vector_without_flags(input)
+    }
+
     fn channel_names(&self) -> ChannelNames {
         ChannelNames::of_bits(self.bits, ["item delimiter", "query delimiter"])
     }
@@ -106,6 +118,7 @@ impl Task for Recall {
                 sequence.step()[query_delimiter] = 1.0;
                 for vector in query.chunks_exact(bits) {
                     sequence.step()[..bits].copy_from_slice(vector);
+                    sequence.set_question();
                 }
                 sequence.step()[query_delimiter] = 1.0;
                 for vector in answer.chunks_exact(bits) {
@@ -141,6 +154,11 @@ mod tests {
             queried_items[queried] += 1;
             for step in 0..21 {
                 assert_eq!(sequence.bits(step), None);
+                // Vectors of the list can be reproduced; delimiters say nothing, and the query asks.
+                let of_list = step < 16 && step % 4 > 0;
+                let shown = (step % 4 > 0).then(|| Target::Bits(&sequence.input(step)[..6]));
+                assert_eq!(task.reproduced(sequence.input(step)), shown);
+                assert_eq!(shown.is_some() && !sequence.is_question(step), of_list, "{step}");
             }
             for (step, vector) in vectors(4 * (queried + 1) + 1).enumerate() {
                 assert_eq!(sequence.bits(21 + step), Some(&vector[..]));

@@ -5,6 +5,7 @@ use sparsam::option::Declared;
 
 use super::{ChannelNames, Channels, Draw, Given, LARGEST, LARGEST_BITS, Options, Source, Task};
 use crate::Error;
+use crate::sequence::Target;
 
 sparsam::options! {
     /// Priority sort (Graves et al. 2014, section 4.5): after random vectors of bits, each with a priority, give those of
@@ -59,6 +60,15 @@ impl Task for Sort {
 
     fn channels(&self) -> Channels {
         Channels::of_bits(self.bits)
+    }
+
+    fn reproduces_inputs(&self) -> bool {
+        true
+    }
+
+    // The priority is no output.
+    fn reproduced<'a>(&self, input: &'a [f32]) -> Option<Target<'a>> {
+        (input[self.bits + 1] == 0.0).then_some(Target::Bits(&input[..self.bits]))
     }
 
     fn channel_names(&self) -> ChannelNames {
@@ -130,7 +140,12 @@ mod tests {
             assert_eq!(sequence.bits(21 + step), Some(&vectors[step][..8]));
             assert_eq!(sequence.input(21 + step), [0.0; 10]);
         }
-        assert!((0..21).all(|step| sequence.bits(step).is_none()));
+        for step in 0..21 {
+            assert_eq!(sequence.bits(step), None);
+            // A vector can be reproduced, without its priority; the end flag says nothing.
+            let shown = (step < 20).then(|| Target::Bits(&sequence.input(step)[..8]));
+            assert_eq!(task.reproduced(sequence.input(step)), shown);
+        }
     }
 
     #[test]

@@ -245,6 +245,10 @@ impl Options for Text {
         true
     }
 
+    fn reproduces_nothing(&self) -> Option<&'static str> {
+        Some("every step has what follows as its target; leave it at 0")
+    }
+
     fn per(&self, _: TargetKind) -> Per {
         Per::Target(self.tokens.unit())
     }

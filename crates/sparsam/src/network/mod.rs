@@ -5,12 +5,14 @@
 //! reads r; the output is y = W_y \[h ; r\] + b_y. Without a memory there is no p and no r. Without an output layer y is
 //! \[h ; r\] itself. (Rae et al. 2016, section 3; each memory documents the choices that the paper leaves open.)
 //!
-//! Where inputs are tokens, numbers from 0 to V − 1, x is the token's row of a matrix, its embedding.
+//! Where inputs are tokens, numbers from 0 to V − 1, x is the token's row of a matrix, its embedding; where a step reads a
+//! whole sentence of tokens, x is the sum of their embeddings, weighted by [position](position_weight).
 //!
 //! [`Network`] holds the parameters; a [`Runner`] holds what belongs to sequences: a memory, a controller state and a
 //! tape for each row of a batch.
 
 mod budget;
+mod embedding;
 mod initial;
 mod layers;
 mod parameters;
@@ -20,6 +22,7 @@ mod sequences;
 mod shard;
 mod time_major;
 
+pub use embedding::{PADDING, position_weight};
 pub use initial::{Block, FirstValue, InitialValues, ONE_HOT_INPUT_BOUND, input_bound};
 pub use parameters::{Parameters, Tensor};
 pub use runner::Runner;
@@ -56,6 +59,11 @@ pub struct NetworkConfig {
     /// are not tokens. Networks without tokens do not say so.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub vocabulary_size: usize,
+    /// Tokens that a step reads at most, J, as one sentence: an input is then J numbers, and the controller sees the sum of the
+    /// tokens' embeddings, weighted by [position](position_weight). 0: one token, as it is. Networks without sentences do not say
+    /// so.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sentence_size: usize,
     /// Hidden units of the controller, H.
     pub hidden_size: usize,
     /// Elements of an output, O. 0 makes a network without an output layer, whose output is \[h ; r\]: see
@@ -83,8 +91,8 @@ impl NetworkConfig {
     /// with its defaults.
     pub fn new(input_size: usize, output_size: usize) -> Self {
         let memory = Model::Sam(Default::default());
-        let (vocabulary_size, hidden_size, controller) = (0, 100, ControllerKind::default());
-        Self { input_size, vocabulary_size, hidden_size, output_size, controller, memory }
+        let (vocabulary_size, sentence_size, controller) = (0, 0, ControllerKind::default());
+        Self { input_size, vocabulary_size, sentence_size, hidden_size: 100, output_size, controller, memory }
     }
 
     /// The same with inputs that are tokens, of which there are `vocabulary_size`. Each has an embedding of
@@ -106,6 +114,30 @@ impl NetworkConfig {
     #[must_use]
     pub fn with_vocabulary(self, vocabulary_size: usize) -> Self {
         Self { vocabulary_size, ..self }
+    }
+
+    /// The same with steps that each read a whole sentence of `sentence_size` tokens or fewer, of
+    /// [a vocabulary](Self::with_vocabulary). An input is that many numbers: the tokens, and [`PADDING`] in all places after the
+    /// last. A sentence without a token is an input of zeros.
+    ///
+    /// ```
+    /// use sparsam::network::PADDING;
+    /// use sparsam::{Network, NetworkConfig, Runner};
+    ///
+    /// # fn main() -> Result<(), sparsam::Error> {
+    /// let config = NetworkConfig::new(16, 50).with_vocabulary(50).with_sentences(4);
+    /// let network = Network::<f32>::new(config, 1)?;
+    /// let mut runner = Runner::new(&network, 1)?;
+    /// // Two steps: a sentence of four words, and one of two.
+    /// let sentences = [7.0, 0.0, 49.0, 3.0, 9.0, 1.0, PADDING, PADDING];
+    /// let mut logits = [0.0; 2 * 50];
+    /// runner.infer(&network, &sentences, &[2], &mut logits)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_sentences(self, sentence_size: usize) -> Self {
+        Self { sentence_size, ..self }
     }
 
     /// The same with `hidden_size` hidden units of the controller.
@@ -134,10 +166,11 @@ impl NetworkConfig {
         for (field, value) in [
             ("input_size", self.input_size),
             ("vocabulary_size", self.vocabulary_size),
+            ("sentence_size", self.sentence_size),
             ("hidden_size", self.hidden_size),
             ("output_size", self.output_size),
         ] {
-            if value == 0 && !["output_size", "vocabulary_size"].contains(&field) {
+            if value == 0 && !["output_size", "vocabulary_size", "sentence_size"].contains(&field) {
                 return Err(Error::Config { field, value: "0".into(), reason: "it must be at least 1".into() });
             }
             // Beyond this even the numbers of a single layer cannot be counted safely.
@@ -145,6 +178,11 @@ impl NetworkConfig {
                 let reason = format!("it must be at most {LARGEST_SIZE}");
                 return Err(Error::Config { field, value: value.to_string(), reason });
             }
+        }
+        if self.sentence_size > 0 && self.vocabulary_size == 0 {
+            let (value, reason) =
+                (self.sentence_size.to_string(), "sentences are of tokens; choose a vocabulary_size".into());
+            return Err(Error::Config { field: "sentence_size", value, reason });
         }
         self.memory.validate()?;
         let numbers = self.parameter_count();
@@ -158,9 +196,9 @@ impl NetworkConfig {
         Ok(())
     }
 
-    /// Elements of what a step takes in: the input size, or the one number of a token.
+    /// Elements of what a step takes in: the input size, the one number of a token, or those of a sentence.
     pub fn input_len(&self) -> usize {
-        if self.vocabulary_size > 0 { 1 } else { self.input_size }
+        if self.vocabulary_size > 0 { self.sentence_size.max(1) } else { self.input_size }
     }
 
     /// Elements of what a step puts out: the output size, or H + R·W without an output layer.

@@ -289,12 +289,12 @@ impl<T: Real> Runner<T> {
     /// Runs the network over sequences and keeps a tape for [`backward`](Self::backward).
     ///
     /// `inputs` has T × rows × I elements (time-major: time step after time step, in each row after row; of a network of tokens
-    /// T × rows, their numbers), `lengths` the length of each row's sequence, at most T. The outputs are written to `outputs`,
+    /// T × rows, their numbers, or T × rows × J, those of [sentences](super::NetworkConfig::with_sentences)), `lengths` the length of each row's sequence, at most T. The outputs are written to `outputs`,
     /// T × rows × O elements, where O is
     /// [`output_len`](super::NetworkConfig::output_len).
     ///
     /// # Errors
-    /// [`Error::Shape`], [`Error::Length`] or [`Error::Token`] name the argument that does not fit; [`Error::TapeDoesNotFit`] if the
+    /// [`Error::Shape`], [`Error::Length`], [`Error::Token`] or [`Error::Sentence`] name the argument that does not fit; [`Error::TapeDoesNotFit`] if the
     /// tape exceeds the available memory. In either case nothing was run. [`Error::Interrupted`] comes only of
     /// [`listen`](Self::listen).
     pub fn forward(
@@ -717,7 +717,7 @@ impl<T: Real> Runner<T> {
         }
         sequences.check(steps, self.rows)?;
         if self.config.vocabulary_size > 0 {
-            sequences.check_tokens(self.rows, self.config.vocabulary_size)?;
+            sequences.check_tokens(self.rows, self.config.vocabulary_size, self.config.sentence_size)?;
         }
         Ok(steps)
     }

@@ -3,6 +3,7 @@
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use super::PADDING;
 use crate::{Error, Real};
 
 /// A batch of sequences for a [`Runner`](super::Runner): their inputs and lengths, and where in them rows start anew.
@@ -100,19 +101,29 @@ impl<'a, T> Sequences<'a, T> {
         }
     }
 
-    /// Checks that the inputs of all rows within their lengths are tokens, of which there are so many.
-    pub(super) fn check_tokens(&self, rows: usize, vocabulary: usize) -> Result<(), Error>
+    /// Checks that the inputs of all rows within their lengths are tokens, of which there are so many; where a step has
+    /// `sentence_size` of them, that padding and nothing else comes after the last.
+    pub(super) fn check_tokens(&self, rows: usize, vocabulary: usize, sentence_size: usize) -> Result<(), Error>
     where
         T: Real,
     {
-        let inputs = self.inputs.chunks_exact(rows).enumerate();
-        for (step, (row, token)) in
-            inputs.flat_map(|(step, inputs)| inputs.iter().enumerate().map(move |it| (step, it)))
-        {
-            let number = token.to_f64();
-            let fits = (0.0..vocabulary as f64).contains(&number) && number.fract() == 0.0;
-            if !fits && step < self.lengths[row] {
-                return Err(Error::Token { step, row, token: number, vocabulary });
+        let of_steps = self.inputs.chunks_exact(sentence_size.max(1)).enumerate();
+        for (step, row, tokens) in of_steps.map(|(place, tokens)| (place / rows, place % rows, tokens)) {
+            let mut ended = false;
+            for (place, token) in tokens.iter().enumerate() {
+                let number = token.to_f64();
+                let is_token = (0.0..vocabulary as f64).contains(&number) && number.fract() == 0.0;
+                let is_padding = sentence_size > 0 && number == f64::from(PADDING);
+                ended |= is_padding;
+                let fits = if ended { is_padding } else { is_token };
+                if fits || step >= self.lengths[row] {
+                    continue;
+                }
+                return Err(if sentence_size > 0 {
+                    Error::Sentence { step, row, place, token: number, vocabulary }
+                } else {
+                    Error::Token { step, row, token: number, vocabulary }
+                });
             }
         }
         Ok(())

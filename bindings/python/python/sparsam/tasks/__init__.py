@@ -67,7 +67,8 @@ class Batch:
     the arrays, or what :meth:`sparsam.tasks.torch.TaskDataset.rows` gives."""
 
     inputs: NDArray[Any]
-    """(T, B, I), in single precision; tokens, (T, B), integers. 0 past a sequence's end."""
+    """(T, B, I), in single precision; tokens, (T, B), integers; sentences of them, (T, B, J), -1 in all places after
+    the last. 0 past a sequence's end."""
     lengths: NDArray[np.int64]
     """Steps of each sequence, (B,)."""
     targets: NDArray[Any]
@@ -114,9 +115,10 @@ class Task:
         name: of the task.
         seed: of its sequences.
         options: all of them, with their values.
-        input_size: numbers in an input, I; 1 where inputs are tokens.
+        input_size: numbers in an input, I; 1 where inputs are tokens, or the places of a sentence.
         output_size: numbers in an output, O.
         vocabulary_size: tokens that there are; 0 where inputs are not tokens.
+        sentence_size: tokens that a step reads at most as one sentence; 0 where it reads one, or numbers.
         kind: what the targets are: ``"bits"``, ``"classes"`` or ``"numbers"``.
         unit: what a loss is told in, such as ``"bits"``.
         per: what it is the mean over: ``"sequence"``, or the name of a target, such as ``"character"``.
@@ -144,6 +146,7 @@ class Task:
     input_size: int
     output_size: int
     vocabulary_size: int
+    sentence_size: int
     kind: str
     unit: str
     per: str

@@ -110,6 +110,10 @@ impl Options for Sequences {
         true
     }
 
+    fn reproduces_nothing(&self) -> Option<&'static str> {
+        Some("what outputs stand for need not be what inputs stand for; leave it at 0")
+    }
+
     fn build(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error> {
         let data;
         let path = match given.evaluation_files {

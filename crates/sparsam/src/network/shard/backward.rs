@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{BLOCK, Call, NO_TOKEN, PackedWeights, Place, Scratch, Shard, Sizes};
+use super::{BLOCK, Call, PackedWeights, Place, Scratch, Shard, Sizes};
 use crate::Real;
 use crate::controller::{Rows, StepBack};
 use crate::kernels::bytes::prefetch;
@@ -114,7 +114,7 @@ impl<T: Real> Shard<T> {
         let layers = self.sizes.layers.split(parameters.values());
         let mut gradients = self.sizes.layers.split_mut(gradients.values_mut());
         self.exchange_starts(0, 0..self.call.steps);
-        let with_inputs = with_inputs || self.sizes.tokens;
+        let with_inputs = with_inputs || self.sizes.step.tokens() > 0;
         self.controllers_back(weights, layers.controller, gradients.controller, with_inputs);
         self.exchange_starts(0, 0..self.call.steps);
         self.embeddings_back(gradients.embedding);
@@ -260,16 +260,15 @@ impl<T: Real> Shard<T> {
         }
     }
 
-    /// Adds the gradient of each input to that of its token's embedding, step after step and row after row.
+    /// Adds the gradient of each input to those of its tokens' embeddings, step after step and row after row.
     fn embeddings_back(&mut self, gradients: &mut [T]) {
-        let width = self.sizes.input;
-        if !self.sizes.tokens || self.call.steps == 0 {
+        let step = self.sizes.step;
+        if step.tokens() == 0 || self.call.steps == 0 {
             return;
         }
-        let of_inputs = self.input_gradients.steps(0..self.call.steps).chunks_exact(width);
-        for (token, gradient) in self.call.tokens.iter().zip(of_inputs).filter(|(token, _)| **token != NO_TOKEN) {
-            let start = *token as usize * width;
-            add(&mut gradients[start..start + width], gradient);
+        let of_inputs = self.input_gradients.steps(0..self.call.steps).chunks_exact(self.sizes.input);
+        for (tokens, gradient) in self.call.tokens.chunks_exact(step.tokens()).zip(of_inputs) {
+            step.embed_back(gradient, tokens, gradients);
         }
     }
 

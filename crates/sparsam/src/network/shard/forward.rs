@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::passes::Traced;
-use super::{BLOCK, NO_TOKEN, PackedWeights, Place, Shard, Sizes, Start};
+use super::{BLOCK, PackedWeights, Place, Shard, Sizes, Start};
 use crate::controller::Step;
 use crate::kernels::matrix::{View, multiply};
+use crate::network::embedding::NO_TOKEN;
 use crate::network::layers::Linear;
 use crate::network::time_major::TimeMajor;
 use crate::network::{Parameters, Sequences};
@@ -153,8 +154,10 @@ impl<T: Real> Shard<T> {
         let layers = self.sizes.layers.split(parameters.values());
         self.call.tokens.clear();
         for t in 0..count {
-            if self.sizes.tokens {
-                self.take_tokens(layers.embedding, &inputs[place.range(first + t, self.rows, 1)], first, t);
+            let tokens = self.sizes.step.tokens();
+            if tokens > 0 {
+                let of_batch = &inputs[place.range(first + t, self.rows, tokens)];
+                self.take_tokens(layers.embedding, of_batch, first, t);
                 continue;
             }
             let of_batch = &inputs[place.range(first + t, self.rows, self.sizes.input)];
@@ -174,17 +177,17 @@ impl<T: Real> Shard<T> {
     /// Takes the embeddings of the tokens of step t, which is step `first + t` of the sequences; 0 past the end of one. Which
     /// tokens there are was checked.
     fn take_tokens(&mut self, embedding: &[T], tokens: &[T], first: usize, t: usize) {
-        let width = self.sizes.input;
+        let step = self.sizes.step;
         let mut inputs = self.call.inputs.step_mut(t);
-        for (row, token) in tokens.iter().enumerate() {
-            if first + t < self.call.lengths[row] {
-                let token = token.to_f64() as usize;
-                inputs.row(row).copy_from_slice(&embedding[token * width..(token + 1) * width]);
-                self.call.tokens.push(token as u32);
-            } else {
-                inputs.row(row).fill(T::ZERO);
-                self.call.tokens.push(NO_TOKEN);
-            }
+        for (row, tokens) in tokens.chunks_exact(step.tokens()).enumerate() {
+            let there = first + t < self.call.lengths[row];
+            let start = self.call.tokens.len();
+            self.call.tokens.extend(tokens.iter().map(|token| match token.to_f64() {
+                // Padding is below 0.
+                token if there && token >= 0.0 => token as u32,
+                _ => NO_TOKEN,
+            }));
+            step.embed(embedding, &self.call.tokens[start..], inputs.row(row));
         }
     }
 
@@ -315,7 +318,7 @@ impl<T: Real> Shard<T> {
 
     /// Copies the gradients of the inputs to their place in the batch's; 0 for tokens, which have none.
     pub fn write_input_gradients(&self, place: Place, gradients: &mut [T]) {
-        if self.sizes.tokens {
+        if self.sizes.step.tokens() > 0 {
             return gradients.fill(T::ZERO);
         }
         self.write(&self.input_gradients, self.sizes.input, place, gradients);

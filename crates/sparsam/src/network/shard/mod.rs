@@ -13,6 +13,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::NetworkConfig;
+use super::embedding;
 use super::layers::Layers;
 use super::sequences::{BypassDropout, Sequences};
 use super::time_major::{StepView, StepViewMut, TimeMajor};
@@ -31,16 +32,13 @@ const HIDDEN: &str = "controller.hidden";
 const CELL: &str = "controller.cell";
 const READ: &str = "controller.read";
 
-/// What stands in the place of a token past the end of a sequence.
-const NO_TOKEN: u32 = u32::MAX;
-
 /// Lengths of the vectors of one row.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
-    /// Of x, an embedding where inputs are tokens.
+    /// Of x, an embedding or a sum of such where inputs are tokens.
     input: usize,
-    /// Whether they are.
-    tokens: bool,
+    /// How x comes of the input.
+    step: embedding::Step,
     hidden: usize,
     /// Of what is put out, whether a layer makes it or not.
     output: usize,
@@ -63,7 +61,7 @@ impl Sizes {
         let of_controller = config.controller_declaration();
         Self {
             input: config.input_size,
-            tokens: config.vocabulary_size > 0,
+            step: embedding::Step::of(config),
             hidden: config.hidden_size,
             output: config.output_len(),
             output_layer: config.output_size > 0,
@@ -124,7 +122,7 @@ pub struct Shard<T: Real> {
 /// Arrays of states have one step more than was run: step 0 is the state at the start of the call.
 struct Call<T> {
     inputs: TimeMajor<T>,
-    /// The tokens that these are the embeddings of.
+    /// The tokens whose embeddings these are, as many for each as a step has places for.
     tokens: Vec<u32>,
     /// The controller's tape; the backward pass leaves gradients in it.
     tape: TimeMajor<T>,
@@ -455,9 +453,10 @@ impl<T: Real> Shard<T> {
             _ => self.call.growth(steps),
         };
         // The backward pass goes on to the embeddings.
-        let tokens = (steps * self.rows * size_of::<u32>()) as u128
+        let places = self.sizes.step.tokens();
+        let tokens = (steps * self.rows) as u128 * (places * size_of::<u32>()) as u128
             + self.input_gradients.growth(steps) * size_of::<T>() as u128;
-        let of_tokens = if self.sizes.tokens { tokens } else { 0 };
+        let of_tokens = if places > 0 { tokens } else { 0 };
         memories + of_tokens + (of_call + self.outputs.growth(steps)) * size_of::<T>() as u128
     }
 
