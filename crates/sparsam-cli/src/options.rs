@@ -554,8 +554,8 @@ mod tests {
         assert_eq!(help("curriculum-start"), "Highest level at first; 0: the task's");
         assert_eq!(
             help("data"),
-            "babi, omniglot: the folder of the official archives; sequences: the file, .jsonl or .npz; text: the file of \
-             text, as it is or compressed with gzip"
+            "babi, haystack, omniglot: the folder of the official archives; sequences: the file, .jsonl or .npz; text: the \
+             file of text, as it is or compressed with gzip"
         );
     }
 

@@ -28,7 +28,7 @@ sparsam::options! {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(default, deny_unknown_fields)]
     pub struct Haystack {
-        /// The folder of bAbI's official archive.
+        /// The folder of the official archives.
         ///
         /// The official archive, the folder that it unpacks to, or the folder that either lies in.
         pub data: String = "data".into();
