@@ -66,7 +66,7 @@ def test_what_is_left_out_takes_the_default_of_the_library(model: str) -> None:
 @pytest.mark.parametrize(
     ("model", "options", "error", "sentence"),
     [
-        ("sam", {"sharpened_links": True}, TypeError, "sam has no option 'sharpened_links'; its options are memory_size"),
+        ("sam", {"deallocation": True}, TypeError, "sam has no option 'deallocation'; its options are memory_size"),
         ("sdnc", {"deallocation": True}, TypeError, "sdnc has no option 'deallocation'"),
         ("dnc", {"deallocation": 1}, TypeError, "deallocation is 1, where true or false was expected"),
         ("sam", {"index_checks": 0.5}, TypeError, "index_checks is 0.5, where an integer was expected"),

@@ -678,7 +678,7 @@ class SAM(_Recurrent):
         num_heads: access heads, R.
         num_reads: words that a head reads, K.
         access_threshold: a word whose weights sum to more than this in a step counts as accessed.
-        write_threshold: what a write gate has to exceed; below, nothing is written at all (0, as in the paper: always some).
+        write_threshold: what a write gate has to exceed; below, nothing is written (0, as in the paper: always some).
         index: how similar words are found: ``"auto"`` (exact while few words are written), ``"linear"`` (exact),
             ``"ivf"``, ``"kd-forest"``, ``"lsh"``.
         index_checks: words that an approximate index compares with a query, about; 0 leaves it to the index.
@@ -1054,7 +1054,7 @@ class SparseMemory(nn.Module):
         num_reads: words that a head reads, K.
         num_links: links kept for a word each way; ``None`` for a memory without links.
         access_threshold: a word whose weights sum to more than this in a step counts as accessed.
-        write_threshold: what a write gate has to exceed; below, nothing is written at all (0, as in the paper: always some).
+        write_threshold: what a write gate has to exceed; below, nothing is written (0, as in the paper: always some).
         index: how similar words are found, as in :class:`SAM`.
         index_checks: words that an approximate index compares with a query, about; 0 leaves it to the index.
         masked_content: a mask comes with every key, as in :class:`SAM`.
