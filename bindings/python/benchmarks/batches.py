@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,14 +21,8 @@ import time
 
 import torch
 from sparsam.torch import SAM
+from step import HEADS, HIDDEN, INPUT, READS, WORD, peak
 from torch import nn
-
-INPUT, HIDDEN = 10, 100
-
-
-def peak() -> int:
-    """Of this process so far, in KiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def measure(rows: int, steps: int, repeats: int, memory_size: int) -> dict[str, float]:
@@ -37,7 +30,7 @@ def measure(rows: int, steps: int, repeats: int, memory_size: int) -> dict[str, 
     input = torch.randn(steps, rows, INPUT, requires_grad=True)
     torch.autograd.backward(nn.LSTM(INPUT, 2)(input)[0].square().mean())
     before, times = peak(), []
-    model = SAM(INPUT, HIDDEN, memory_size=memory_size, word_size=32, num_heads=4, num_reads=4)
+    model = SAM(INPUT, HIDDEN, memory_size=memory_size, word_size=WORD, num_heads=HEADS, num_reads=READS)
     torch.autograd.backward(model(input[:2])[0].square().mean())
     for _ in range(repeats):
         started = time.perf_counter()

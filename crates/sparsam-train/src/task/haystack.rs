@@ -72,25 +72,25 @@ pub enum Questions {
 impl Questions {
     /// The names of all choices.
     pub const NAMES: &[&str] = &["along", "end"];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Along => "along",
+            Self::End => "end",
+        }
+    }
 }
 
 impl OptionValue for Questions {
     const KIND: Kind = Kind::Word(Self::NAMES);
 
     fn to_value(&self) -> Told {
-        let name = match self {
-            Self::Along => "along",
-            Self::End => "end",
-        };
-        Told::Text(name.to_owned())
+        Told::Text(self.name().to_owned())
     }
 
     fn from_value(value: &Told) -> Option<Self> {
-        match value {
-            Told::Text(name) if name == "along" => Some(Self::Along),
-            Told::Text(name) if name == "end" => Some(Self::End),
-            _ => None,
-        }
+        let Told::Text(name) = value else { return None };
+        [Self::Along, Self::End].into_iter().find(|questions| questions.name() == name)
     }
 }
 
@@ -130,8 +130,9 @@ impl Options for Haystack {
 
     fn build(&self, given: Given<'_>) -> Result<Box<dyn Task>, Error> {
         self.check()?;
+        let kept = given.kept.map(|kept| Vocabulary::kept(kept, self.hashed_words)).transpose()?;
         let mut sum = ContentSum::default();
-        let (stories, words, steps) = self.stories(given, &mut sum)?;
+        let (stories, words, steps) = self.stories(given, kept.as_ref(), &mut sum)?;
         let path = match given.evaluation_files {
             Some(book) => book.to_owned(),
             None if self.background.is_empty() => {
@@ -142,7 +143,6 @@ impl Options for Haystack {
         };
         let text = text::read(&path)?;
         sum.add(text.as_bytes());
-        let kept = given.kept.map(|kept| Vocabulary::kept(kept, self.hashed_words)).transpose()?;
         let (training, held_out, vocabulary) = if given.evaluation_files.is_some() {
             let vocabulary = kept.ok_or_else(unreadable)?;
             let book = Book::read(&text, &vocabulary);
@@ -182,6 +182,7 @@ impl Haystack {
     fn stories(
         &self,
         given: Given<'_>,
+        kept: Option<&Vocabulary>,
         sum: &mut ContentSum,
     ) -> Result<(Vec<OfTask>, babi::Vocabulary, Vec<babi::Step>), Error> {
         let (tasks, babi, path) = (self.task_numbers()?, self.babi(), &given.place_of_data(&self.data)?);
@@ -189,8 +190,8 @@ impl Haystack {
         if let Some(task) = tasks.iter().find(|task| files.iter().all(|(name, _)| name.task != **task)) {
             return Err(babi.lacks(path, "train", *task, files.is_empty()));
         }
-        let mut words = match given.kept {
-            Some(kept) => babi::Words::of(&babi::Vocabulary::kept(kept)?),
+        let mut words = match kept {
+            Some(kept) => babi::Words::of(&kept.stories),
             None => babi::Words::new(),
         };
         let (mut steps, mut read) = (Vec::new(), Vec::new());
@@ -456,15 +457,13 @@ impl Task for Scattered {
             }
             places.pop();
             let Some(sentence) = sentences.pop() else { return false };
-            for (first, step) in self.steps[sentence.steps.clone()].iter().scan(None, |asked, step| {
-                let goes_on = *asked == Some(true);
-                *asked = Some(step.answer.is_some());
-                Some((!goes_on, step))
-            }) {
+            let mut answers = false;
+            for step in &self.steps[sentence.steps.clone()] {
                 match step.answer {
                     Some(answer) => {
                         sequence.step_with_class(usize::from(answer))[0] = f32::from(step.word);
-                        sequence.set_answer(task, !first);
+                        sequence.set_answer(task, answers);
+                        answers = true;
                     }
                     None => sequence.step()[0] = f32::from(step.word),
                 }

@@ -23,12 +23,14 @@ const NEIGHBOURS: usize = 32;
 const NEIGHBOURS_BEFORE_PRUNING: usize = 41;
 /// Words in view when one is added, as for `hnsw`.
 const ADDING: usize = 128;
-/// When a word is removed, its in-neighbours are looked for among the words that a search for it visits, with so many in view;
-/// each is joined to so many of the nearest words in its place. The method and the numbers are those of Xu et al. 2025.
+/// When a word is removed, its in-neighbours are looked for among the words that a search for it visits, with so many in view, as
+/// Xu et al. 2025 do; each of them is joined to some of the nearest words found. These numbers are ours.
 const REMOVING: usize = 128;
+/// Nearest words of which a word that is removed may leave neighbours.
 const NEAREST: usize = 50;
+/// Of these so many become neighbours of an in-neighbour.
 const JOINED: usize = 3;
-/// A word that was removed leaves its place only some time later.
+/// Places beyond those of the memory: a word that was removed leaves its own only some time later.
 const SPARE: usize = 4096;
 
 /// A graph of near words that is mended where a word is removed (IP-DiskANN, Xu et al. 2025, "In-Place Updates of a Graph Index

@@ -2,6 +2,7 @@
 
 use super::{KeyValueMemory, check_length};
 use crate::kernels::simd::vector_fn;
+use crate::memory::softmax::softmax;
 use crate::memory::sparse::content::{self, Contents};
 use crate::{Error, Real};
 
@@ -157,7 +158,8 @@ vector_fn! {
         for (number, ((query, strength), value)) in rows.enumerate() {
             let found = number * read.limit..(number + 1) * read.limit;
             let (words, weights) = (&read.words[found.clone()], &mut read.weights[found.clone()]);
-            content::address(simd, keys, words, query, *strength, &mut read.cosines[found], weights);
+            content::compare(simd, keys, words, query, *strength, &mut read.cosines[found], weights);
+            softmax(weights);
             content::read(simd, values, words, weights, value);
         }
     }

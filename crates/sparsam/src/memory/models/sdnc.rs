@@ -9,7 +9,7 @@ use crate::memory::gates::{AllGates, Gates};
 use crate::memory::interface::{Field, INTERPOLATION_GATE, STRENGTH, WRITE_GATE, inverse_oneplus, key_starts_as_word};
 use crate::memory::options::{Footprint, memory_options};
 use crate::memory::sharpen::{sharpen, sharpen_back};
-use crate::memory::softmax::{softmax_back, softmax_rows};
+use crate::memory::softmax::{softmax, softmax_back, softmax_rows};
 use crate::memory::sparse::content;
 use crate::memory::sparse::links::{self, Direction, Links};
 use crate::memory::sparse::ring::{self, Accesses};
@@ -471,10 +471,11 @@ vector_fn! {
             let words = &sdnc.store.words;
             if fields.masked_content {
                 let squares = &scratch.squares[h * size..(h + 1) * size];
-                content::address_masked(words, chosen, key, squares, strength, cosines, weights);
+                content::compare_masked(words, chosen, key, squares, strength, cosines, weights);
             } else {
-                content::address(simd, words, chosen, key, strength, cosines, weights);
+                content::compare(simd, words, chosen, key, strength, cosines, weights);
             }
+            softmax(weights);
 
             let modes = &scratch.all_modes[MODES * h..MODES * (h + 1)];
             scratch.union.clear();

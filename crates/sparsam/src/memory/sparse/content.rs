@@ -6,7 +6,7 @@ use crate::Real;
 use crate::index::EPSILON;
 use crate::kernels::simd::InstructionSet;
 use crate::kernels::vector::{add_scaled, axpby, axpy, dot, dot_and_square};
-use crate::memory::softmax::{norm, softmax, softmax_back};
+use crate::memory::softmax::{norm, softmax_back};
 
 /// Words that are addressed by their content.
 pub trait Contents<T> {
@@ -19,22 +19,7 @@ pub trait Contents<T> {
     }
 }
 
-/// The cosines of the `chosen` words to the key, and w = softmax(β cos) over just those words.
-#[inline(always)]
-pub fn address<T: Real, I: InstructionSet>(
-    simd: I,
-    words: &impl Contents<T>,
-    chosen: &[u32],
-    key: &[T],
-    strength: T,
-    cosines: &mut [T],
-    weights: &mut [T],
-) {
-    compare(simd, words, chosen, key, strength, cosines, weights);
-    softmax(weights);
-}
-
-/// The cosines of the `chosen` words to the key, and the logits β cos of their weights.
+/// The cosines of the `chosen` words to the key, and the logits β cos of their weights, w = softmax(β cos) over just those words.
 #[inline(always)]
 pub fn compare<T: Real, I: InstructionSet>(
     simd: I,
@@ -53,7 +38,7 @@ pub fn compare<T: Real, I: InstructionSet>(
     }
 }
 
-/// The gradient of [`address`]: takes that of the weights (and overwrites it), adds to those of the words' contents
+/// The gradient of the weights w = softmax(β cos): takes theirs (and overwrites it), adds to those of the words' contents
 /// and of the key, and returns that of the strength.
 #[inline(always)]
 pub fn address_back<T: Real, I: InstructionSet>(
@@ -88,23 +73,8 @@ pub fn address_back<T: Real, I: InstructionSet>(
     strength_gradient
 }
 
-/// As [`address`], through a mask: w = softmax(β cos(q ⊙ m, M(i) ⊙ m)) (Csordás and Schmidhuber 2019, arXiv 1904.10278,
+/// As [`compare`], through a mask: w = softmax(β cos(q ⊙ m, M(i) ⊙ m)) (Csordás and Schmidhuber 2019, arXiv 1904.10278,
 /// section 3.1). `squares` holds m ⊙ m, which is all that the cosine needs of the mask.
-#[inline(always)]
-pub fn address_masked<T: Real>(
-    words: &impl Contents<T>,
-    chosen: &[u32],
-    key: &[T],
-    squares: &[T],
-    strength: T,
-    cosines: &mut [T],
-    weights: &mut [T],
-) {
-    compare_masked(words, chosen, key, squares, strength, cosines, weights);
-    softmax(weights);
-}
-
-/// As [`compare`], through a mask: the masked cosines, and β times each.
 #[inline(always)]
 pub fn compare_masked<T: Real>(
     words: &impl Contents<T>,
@@ -140,7 +110,7 @@ pub fn squares_back<T: Real>(mask: &[T], squares_gradient: &[T], mask_gradient: 
     }
 }
 
-/// The gradient of [`address_masked`], as that of [`address`]; adds to that of `squares` too.
+/// As [`address_back`], through a mask; adds to the gradient of `squares` too.
 #[inline(always)]
 pub fn address_masked_back<T: Real, I: InstructionSet>(
     simd: I,
@@ -224,7 +194,7 @@ pub fn read_back<T: Real, I: InstructionSet>(
     }
 }
 
-/// The gradient of [`address`] and [`read`] where words are read by the weights with which they are addressed: adds to those of the
+/// [`address_back`] and [`read_back`] where words are read by the weights with which they are addressed: adds to the gradients of the
 /// words' contents and of the key, takes that of the weights from later steps and leaves its own numbers there, and returns that
 /// of the strength. `squares` is for its own use.
 #[inline(always)]
