@@ -159,12 +159,20 @@ impl Options for Babi {
 }
 
 /// The words of the longest sentence, punctuation among them.
-fn longest_sentence(steps: &[Step]) -> usize {
+pub(super) fn longest_sentence(steps: &[Step]) -> usize {
     steps.split_inclusive(|step| step.ends).map(|words| words.len()).max().unwrap_or(0)
 }
 
+/// What the numbers of an input are called where words are tokens and a step reads so many, or if 0 one.
+pub(super) fn names_of_words(sentence_size: usize) -> Vec<String> {
+    match sentence_size {
+        0 => vec!["word".into()],
+        size => (1..=size).map(|place| format!("word {place}")).collect(),
+    }
+}
+
 /// How long the sentences of a run are, as it keeps it.
-fn kept_sentence_size(kept: &Value) -> Result<usize, Error> {
+pub(super) fn kept_sentence_size(kept: &Value) -> Result<usize, Error> {
     let size = kept.get("sentence_size").and_then(Value::as_u64).and_then(|size| usize::try_from(size).ok());
     size.filter(|size| *size > 0).ok_or_else(|| {
         Error::data("the sentences of the run", "how long they are at most is not told; restore task.json")
@@ -633,11 +641,7 @@ impl Task for Stories {
     }
 
     fn channel_names(&self) -> ChannelNames {
-        let inputs = match self.sentence_size {
-            0 if self.options.embedding => vec!["word".into()],
-            0 => self.words.0.clone(),
-            size => (1..=size).map(|place| format!("word {place}")).collect(),
-        };
+        let inputs = if self.options.has_tokens() { names_of_words(self.sentence_size) } else { self.words.0.clone() };
         ChannelNames { inputs, outputs: self.words.0.clone() }
     }
 

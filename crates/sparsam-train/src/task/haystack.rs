@@ -3,13 +3,14 @@ use std::ops::{Range, RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sparsam::network::PADDING;
 use sparsam::option::{Declared, Kind, OptionValue, Value as Told};
 
 use super::babi::{self, Babi};
 use super::text::{self, Tokens};
 use super::{Categories, ChannelNames, Channels, Draw, Given, Options, Source, Task};
 use crate::data::sums::ContentSum;
-use crate::sequence::TargetKind;
+use crate::sequence::{Sequence, TargetKind};
 use crate::{Error, Stream};
 
 sparsam::options! {
@@ -21,7 +22,8 @@ sparsam::options! {
     ///
     /// Inputs are tokens: one for each word of the stories, one for each of the commonest words of the book, and a few hundred for all
     /// others, which share them by a hash. All words are in lower case. The output is an answer at a question mark, one class for each
-    /// word of the stories. Where an answer has several words, the others are wanted at the steps that follow.
+    /// word of the stories. Where an answer has several words, the others are wanted at the steps that follow. With
+    /// [`sentences`](Self::sentences) a whole sentence comes in at a time.
     ///
     /// Of every file's stories each tenth is held out and never trained on, and so is the last tenth of the book, unless there is
     /// a book for [validation](Self::validation). An evaluation on a file of its own takes that book, and the stories held out.
@@ -55,6 +57,11 @@ sparsam::options! {
         pub common_words: usize = 1000, in 0..=1 << 20;
         /// Tokens that all other words share.
         pub hashed_words: usize = 256, in 1..=1 << 20;
+        /// Give a whole sentence at a step, its words as tokens weighted by position (Sukhbaatar et al. 2015, section 4.1).
+        ///
+        /// As babi does it: the answer is wanted at the step after the question. A sentence of the book that is longer than
+        /// any of the stories comes in pieces as long as that.
+        pub sentences: bool = false;
     }
 }
 
@@ -133,6 +140,11 @@ impl Options for Haystack {
         let kept = given.kept.map(|kept| Vocabulary::kept(kept, self.hashed_words)).transpose()?;
         let mut sum = ContentSum::default();
         let (stories, words, steps) = self.stories(given, kept.as_ref(), &mut sum)?;
+        let sentence_size = match given.kept {
+            _ if !self.sentences => 0,
+            Some(kept) => babi::kept_sentence_size(kept)?,
+            None => babi::longest_sentence(&steps),
+        };
         let path = match given.evaluation_files {
             Some(book) => book.to_owned(),
             None if self.background.is_empty() => {
@@ -165,8 +177,8 @@ impl Options for Haystack {
                 return Err(Error::data(path.display(), "it has no words in one of its parts; name a longer text"));
             }
         }
-        let options = self.clone();
-        Ok(Box::new(Scattered { options, vocabulary, stories, steps, training, held_out, sum: sum.finish() }))
+        let (options, sum) = (self.clone(), sum.finish());
+        Ok(Box::new(Scattered { options, vocabulary, stories, steps, sentence_size, training, held_out, sum }))
     }
 }
 
@@ -351,6 +363,22 @@ impl Book {
     fn sentence(&self, number: usize) -> &[u32] {
         &self.tokens[self.starts[number]..self.starts[number + 1]]
     }
+
+    /// Steps in so many words that follow each other, at most, where a step reads `size` words of a sentence.
+    fn most_steps(&self, words: usize, size: usize) -> usize {
+        let steps = |sentence: usize| self.sentence(sentence).len().div_ceil(size);
+        let (mut first, mut inside, mut most) = (0, 0, 0);
+        for last in 0..self.sentences() {
+            inside += steps(last);
+            // The sentences at both ends may be cut.
+            while self.starts[last].saturating_sub(self.starts[first + 1]) >= words {
+                inside -= steps(first);
+                first += 1;
+            }
+            most = most.max(inside);
+        }
+        most
+    }
 }
 
 /// Stories and the books that they are scattered over.
@@ -360,6 +388,8 @@ struct Scattered {
     stories: Vec<OfTask>,
     /// Of all stories, one after the other.
     steps: Vec<babi::Step>,
+    /// Words of a sentence that a step reads, at most; 0 if it reads one word.
+    sentence_size: usize,
     training: Book,
     held_out: Book,
     /// Of the files.
@@ -377,7 +407,22 @@ impl Scattered {
         let share = (level - min_words) as f64 / (max_words - min_words) as f64;
         (min_words as f64 * (max_words as f64 / min_words as f64).powf(share)) as usize
     }
+
+    /// Puts words into a sequence: one a step, or as many as a step reads.
+    fn read(&self, sequence: &mut Sequence, words: impl ExactSizeIterator<Item = u32>) {
+        let mut words = words.peekable();
+        while words.peek().is_some() {
+            let input = sequence.step();
+            input.fill(PADDING);
+            for (place, word) in input.iter_mut().zip(words.by_ref()) {
+                *place = word as f32;
+            }
+        }
+    }
 }
+
+/// Words that follow each other in a book, of which the most steps are known for any longer text.
+const STRETCH: usize = 1000;
 
 impl Task for Scattered {
     fn name(&self) -> &'static str {
@@ -385,15 +430,23 @@ impl Task for Scattered {
     }
 
     fn channels(&self) -> Channels {
-        Channels { input_size: 1, output_size: self.vocabulary.stories.0.len(), target_kind: TargetKind::Classes }
+        let (input_size, output_size) = (self.sentence_size.max(1), self.vocabulary.stories.0.len());
+        Channels { input_size, output_size, target_kind: TargetKind::Classes }
     }
 
     fn vocabulary_size(&self) -> usize {
         self.vocabulary.size()
     }
 
+    fn sentence_size(&self) -> usize {
+        self.sentence_size
+    }
+
     fn channel_names(&self) -> ChannelNames {
-        ChannelNames { inputs: vec!["word".into()], outputs: self.vocabulary.stories.0.clone() }
+        ChannelNames {
+            inputs: babi::names_of_words(self.sentence_size),
+            outputs: self.vocabulary.stories.0.clone(),
+        }
     }
 
     fn level_unit(&self) -> &'static str {
@@ -410,8 +463,14 @@ impl Task for Scattered {
 
     fn steps(&self, level: usize) -> usize {
         let stories = self.stories.iter().flat_map(|task| task.training.iter().chain(&task.held_out));
-        let longest = stories.map(|story| story.iter().map(|sentence| sentence.steps.len()).sum()).max();
-        level.max(longest.unwrap_or(0))
+        let longest = stories.map(|story| story.iter().map(|sentence| sentence.steps.len()).sum()).max().unwrap_or(0);
+        if self.sentence_size == 0 {
+            return level.max(longest);
+        }
+        let books = [&self.training, &self.held_out];
+        let of_stretch = books.map(|book| book.most_steps(STRETCH, self.sentence_size)).into_iter().max().unwrap_or(0);
+        // One more where the book begins again.
+        longest + (level / STRETCH + 2) * of_stretch
     }
 
     fn start(&self, draw: Draw) -> Source<'_> {
@@ -448,25 +507,29 @@ impl Task for Scattered {
             let next = book.sentence(place);
             ended |= read + next.len() > of_book;
             if !ended && places.last().is_some_and(|place| *place > read) {
-                for token in next {
-                    sequence.step()[0] = *token as f32;
-                }
+                self.read(sequence, next.iter().copied());
                 read += next.len();
                 place = if place + 1 == book.sentences() { random.below(book.sentences()) } else { place + 1 };
                 return true;
             }
             places.pop();
             let Some(sentence) = sentences.pop() else { return false };
-            let mut answers = false;
-            for step in &self.steps[sentence.steps.clone()] {
-                match step.answer {
-                    Some(answer) => {
-                        sequence.step_with_class(usize::from(answer))[0] = f32::from(step.word);
-                        sequence.set_answer(task, answers);
-                        answers = true;
-                    }
-                    None => sequence.step()[0] = f32::from(step.word),
-                }
+            let steps = &self.steps[sentence.steps.clone()];
+            let asked = steps.iter().position(|step| step.answer.is_some());
+            // The question mark is where the answer is wanted, or else the last of a sentence.
+            let read_at_once = match asked {
+                Some(place) if self.sentence_size > 0 => place + 1,
+                Some(place) => place,
+                None => steps.len(),
+            };
+            self.read(sequence, steps[..read_at_once].iter().map(|step| u32::from(step.word)));
+            for (number, step) in steps[asked.unwrap_or(steps.len())..].iter().enumerate() {
+                let Some(answer) = step.answer else { continue };
+                let input = sequence.step_with_class(usize::from(answer));
+                input.fill(PADDING);
+                let word = if self.sentence_size > 0 { self.vocabulary.stories.get(babi::MORE).unwrap_or(step.word) } else { step.word };
+                input[0] = f32::from(word);
+                sequence.set_answer(task, number > 0);
             }
             true
         })
@@ -479,7 +542,11 @@ impl Task for Scattered {
 
     fn kept(&self) -> Option<Value> {
         let Vocabulary { stories, common, .. } = &self.vocabulary;
-        Some(json!({ "words": stories.0, "common": common, "sha256": self.sum }))
+        let mut kept = json!({ "words": stories.0, "common": common, "sha256": self.sum });
+        if self.sentence_size > 0 {
+            kept["sentence_size"] = self.sentence_size.into();
+        }
+        Some(kept)
     }
 }
 
@@ -582,6 +649,61 @@ mod tests {
         // Not in evaluations.
         let held_out = words(&*task, &generate(&*task, Stream::Validation, 200, 3)).join(" ");
         assert!(["where", "who"].iter().filter(|word| held_out.contains(*word)).count() == 1, "{held_out}");
+    }
+
+    #[test]
+    fn a_step_may_read_a_sentence() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Haystack { sentences: true, ..write(folder.path()) };
+        let (task, of_words) = (options.build(Given::default()).unwrap(), write(folder.path()));
+        let of_words = of_words.build(Given::default()).unwrap();
+        assert_eq!((task.sentence_size(), task.channels().input_size), (5, 5));
+        let kept = task.kept().unwrap();
+        let names = ["words", "common"].iter().flat_map(|part| kept[part].as_array().unwrap());
+        let names: Vec<&str> = names.map(|name| name.as_str().unwrap()).collect();
+        let word = |token: &f32| *names.get(*token as usize).unwrap_or(&"#");
+        let mut longest = 0;
+        for number in 0..50 {
+            for stream in [Stream::Training, Stream::Evaluation] {
+                let sequence = generate(&*task, stream, 200, number);
+                let (mut all, mut wanted) = (Vec::new(), Vec::new());
+                for step in 0..sequence.steps() {
+                    let (words, padding): (Vec<&f32>, Vec<&f32>) =
+                        sequence.input(step).iter().partition(|token| **token != PADDING);
+                    // Padding comes after the words, of which there is one at least.
+                    assert!(!words.is_empty() && sequence.input(step)[words.len()..].len() == padding.len());
+                    let words: Vec<&str> = words.into_iter().map(word).collect();
+                    match sequence.class(step) {
+                        Some(class) => {
+                            assert_eq!(words, ["-"]);
+                            let before: &[&str] = all.last().map_or(&[], |words: &Vec<&str>| words);
+                            assert!(before.last() == Some(&"?") || before == ["-"], "{before:?}");
+                            wanted.push(names[class]);
+                        }
+                        // None of another sentence is with them.
+                        None => assert!(!words[..words.len() - 1].iter().any(|word| [".", "?"].contains(word))),
+                    }
+                    all.push(words);
+                }
+                longest = longest.max(sequence.steps());
+                // The same words as a word at a step, but for those at which answers are wanted.
+                let other = words_of(&*of_words, stream, number);
+                let read: Vec<&str> = all.into_iter().flatten().filter(|word| *word != "-").collect();
+                let (expected, answers): (Vec<&str>, Vec<&str>) = (
+                    other.iter().map(|it| it.split('=').next().unwrap()).filter(|word| *word != "-").collect(),
+                    other.iter().filter_map(|it| it.split_once('=')).map(|(_, answer)| answer).collect(),
+                );
+                assert_eq!((read, wanted), (expected, answers));
+            }
+        }
+        assert!(longest > 30 && longest <= task.steps(200), "{longest} of {}", task.steps(200));
+        // A run reads as long sentences of other files.
+        let given = Given { kept: Some(&kept), ..Given::default() };
+        assert_eq!(options.build(given).unwrap().sentence_size(), 5);
+    }
+
+    fn words_of(task: &dyn Task, stream: Stream, number: u64) -> Vec<String> {
+        words(task, &generate(task, stream, 200, number))
     }
 
     #[test]
