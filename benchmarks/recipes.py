@@ -47,7 +47,7 @@ RECIPES: dict[str, list[str]] = {
 }
 
 # The models that a recipe is for, where it is not for all.
-ONLY = {"masks": ["sdnc", "dnc"]}
+ONLY = {"masks": ["sam", "sdnc", "dnc"]}
 
 # The tasks that a recipe is for, where it is not for all.
 TASKS_OF = {

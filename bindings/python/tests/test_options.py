@@ -84,6 +84,20 @@ def test_mistakes(model: str, options: dict[str, Any], error: type[Exception], s
         Network(model, 2, 3, **options)
 
 
+@pytest.mark.parametrize("kind", [SAM, SDNC])
+def test_what_a_write_costs_is_a_part_of_gradients_alone(kind: Any) -> None:
+    input, found = torch.randn(12, 2, 3), []
+    for cost in (0.0, 0.5):
+        torch.manual_seed(1)
+        model = kind(3, 6, 2, memory_size=8, word_size=4, write_cost=cost)
+        output = model(input)[0]
+        output.sum().backward()
+        found.append((output, model.interface.bias.grad))
+    (without, before), (output, after) = found
+    assert torch.equal(output, without)
+    assert not torch.allclose(after, before)
+
+
 def test_a_switch_of_links_needs_links() -> None:
     make: Any = SparseMemory
     with pytest.raises(TypeError, match="sharpened_links is an option of a memory with links; give num_links"):

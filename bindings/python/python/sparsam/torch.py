@@ -679,6 +679,7 @@ class SAM(_Recurrent):
         num_reads: words that a head reads, K.
         access_threshold: a word whose weights sum to more than this in a step counts as accessed.
         write_threshold: what a write gate has to exceed; below, nothing is written (0, as in the paper: always some).
+        write_cost: added to the gradient of every write gate that is open, as if the loss held it times the gate.
         index: how similar words are found: ``"auto"`` (exact while few words are written), ``"linear"`` (exact),
             ``"ivf"``, ``"kd-forest"``, ``"lsh"``.
         index_checks: words that an approximate index compares with a query, about; 0 leaves it to the index.
@@ -715,6 +716,7 @@ class SAM(_Recurrent):
         num_reads: int = 4,
         access_threshold: float = 0.005,
         write_threshold: float = 0.0,
+        write_cost: float = 0.0,
         index: str = "auto",
         index_checks: int = 0,
         masked_content: bool = False,
@@ -763,6 +765,7 @@ class SDNC(_Recurrent):
         num_links: int = 8,
         access_threshold: float = 0.005,
         write_threshold: float = 0.0,
+        write_cost: float = 0.0,
         index: str = "auto",
         index_checks: int = 0,
         masked_content: bool = False,
@@ -1055,6 +1058,7 @@ class SparseMemory(nn.Module):
         num_links: links kept for a word each way; ``None`` for a memory without links.
         access_threshold: a word whose weights sum to more than this in a step counts as accessed.
         write_threshold: what a write gate has to exceed; below, nothing is written (0, as in the paper: always some).
+        write_cost: added to the gradient of every write gate that is open, as if the loss held it times the gate.
         index: how similar words are found, as in :class:`SAM`.
         index_checks: words that an approximate index compares with a query, about; 0 leaves it to the index.
         masked_content: a mask comes with every key, as in :class:`SAM`.
@@ -1084,6 +1088,7 @@ class SparseMemory(nn.Module):
         num_links: int | None = None,
         access_threshold: float = 0.005,
         write_threshold: float = 0.0,
+        write_cost: float = 0.0,
         index: str = "auto",
         index_checks: int = 0,
         masked_content: bool = False,

@@ -15,6 +15,8 @@ pub struct Gates<T> {
     pub interpolation: T,
     /// σ(α̂), but 0 where the write gate is shut.
     opening: T,
+    /// λ, what a write costs.
+    cost: T,
 }
 
 impl<T: Real> Gates<T> {
@@ -30,7 +32,7 @@ impl<T: Real> Gates<T> {
         // What is not a number stays so.
         let opening = if sigmoid <= threshold { T::ZERO } else { sigmoid };
         let write = if sigmoid <= threshold { T::ZERO } else { (sigmoid - threshold) / (T::ONE - threshold) };
-        Self { write, interpolation, opening }
+        Self { write, interpolation, opening, cost: T::ZERO }
     }
 
     /// Puts the gates of several writes into `to`.
@@ -51,11 +53,12 @@ impl<T: Real> Gates<T> {
         self.write * (T::ONE - self.interpolation)
     }
 
-    /// The gradients of α̂ and γ̂, given Σ a(i) G(i) and Σ b(i) G(i) with G the gradient of w.
+    /// The gradients of α̂ and γ̂, given Σ a(i) G(i) and Σ b(i) G(i) with G the gradient of w. What the write costs is
+    /// part of them.
     #[inline(always)]
     pub fn back(self, over_first: T, over_second: T) -> (T, T) {
-        let Self { write, interpolation, opening } = self;
-        let over_write = interpolation * over_first + (T::ONE - interpolation) * over_second;
+        let Self { write, interpolation, opening, cost } = self;
+        let over_write = interpolation * over_first + (T::ONE - interpolation) * over_second + cost;
         let over_interpolation = write * (over_first - over_second);
         (over_write * opening * (T::ONE - write), over_interpolation * interpolation * (T::ONE - interpolation))
     }
@@ -72,12 +75,14 @@ pub struct AllGates<T> {
     writers: usize,
     /// τ, below which a write gate is shut.
     pub threshold: T,
+    /// λ, what a write costs.
+    cost: T,
 }
 
 impl<T: Real> AllGates<T> {
-    /// For write gates with this threshold.
-    pub fn new(threshold: f64) -> Self {
-        Self { threshold: T::from_f64(threshold), ..Self::default() }
+    /// For write gates with this threshold, whose writes cost so much.
+    pub fn new(threshold: f64, cost: f64) -> Self {
+        Self { threshold: T::from_f64(threshold), cost: T::from_f64(cost), ..Self::default() }
     }
 
     /// Takes α̂ and γ̂ of each head that writes, and β̂ of each that reads.
@@ -111,7 +116,8 @@ impl<T: Real> AllGates<T> {
     /// Those of a head that writes.
     #[inline(always)]
     pub fn of(&self, writer: usize) -> Gates<T> {
-        Gates::of_sigmoids(self.sigmoids[2 * writer], self.sigmoids[2 * writer + 1], self.threshold)
+        let gates = Gates::of_sigmoids(self.sigmoids[2 * writer], self.sigmoids[2 * writer + 1], self.threshold);
+        Gates { cost: self.cost, ..gates }
     }
 
     /// β = oneplus(β̂) of a head that reads.

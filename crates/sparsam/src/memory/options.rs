@@ -61,6 +61,11 @@ macro_rules! memory_options {
                 /// Ours: α = max(0, σ(α̂) - τ) / (1 - τ), soft thresholding (Donoho 1995). With 0, as in the paper, a gate never shuts whole,
                 /// and over millions of steps what it lets in adds up.
                 pub write_threshold: f64 = 0.0, in 0.0..1.0;
+                /// What a write costs in training, λ: that times α is as if added to the loss, for each write of each step.
+                ///
+                /// Ours. It changes gradients and nothing else: losses are told without it. A gate that opens where nothing is to be kept then
+                /// learns to shut, with a [threshold](Self::write_threshold) whole.
+                pub write_cost: f64 = 0.0, in 0.0..=1.0;
                 /// How similar words are found.
                 pub index: $crate::index::IndexKind = $crate::index::IndexKind::default();
                 /// Words that an approximate index compares with a query, about; 0: its own choice.

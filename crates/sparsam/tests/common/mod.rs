@@ -6,7 +6,7 @@ pub mod reference;
 use reference::{Constants, Controller, Reference};
 use sparsam::network::InitialValues;
 use sparsam::option::{Declared, Value};
-use sparsam::{Arrays, ControllerKind, Model, Network, NetworkConfig, Parameters, Runner, Sequences};
+use sparsam::{Array, Arrays, ControllerKind, Model, Network, NetworkConfig, Parameters, Runner, Sequences, Values};
 
 /// Numbers in ±1 that look random, the same for the same seed.
 pub struct Numbers(u64);
@@ -173,12 +173,27 @@ pub fn check_gradients_with_starts(
         // The carried state is a constant: it comes from these weights, whatever happens to them later.
         let unchanged = network.clone();
         let mut runner = Runner::new(network, batch.rows).expect("it fits");
+        let write_cost = match network.config().memory.option("write_cost") {
+            Some(Value::Number(cost)) => cost,
+            _ => 0.0,
+        };
         move |network: &Network<f64>, batch: &Batch| {
-            runner.reset();
-            if first.rows > 0 {
-                first.infer(&mut runner, &unchanged);
+            let start = |runner: &mut Runner<f64>| {
+                runner.reset();
+                if first.rows > 0 {
+                    first.infer(runner, &unchanged);
+                }
+            };
+            start(&mut runner);
+            let loss = batch.loss(&batch.forward(&mut runner, network));
+            if write_cost == 0.0 {
+                return loss;
             }
-            batch.loss(&batch.forward(&mut runner, network))
+            start(&mut runner);
+            let mut outputs = vec![0.0; batch.loss_weights.len()];
+            let traced = runner.trace_sequences(network, batch.sequences(), &mut outputs).expect("it fits");
+            let Some(Values::Real(values)) = traced.get("write_gates").map(Array::values) else { panic!("it writes") };
+            loss + write_cost * values.iter().sum::<f64>()
         }
     });
 }

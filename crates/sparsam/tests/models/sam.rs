@@ -94,6 +94,12 @@ fn masked(model: Model) -> Model {
     Model::Sam(sam::Config { masked_content: true, ..config })
 }
 
+/// With writes that cost something, but for those of gates that are shut.
+fn costly(model: Model) -> Model {
+    let Model::Sam(config) = shut(model) else { unreachable!("only SAM comes here") };
+    Model::Sam(sam::Config { write_cost: 0.25, ..config })
+}
+
 /// Compares SAM beside any controller with its restatement.
 pub fn compare_sam(kinds: impl Into<Kinds>, sizes: [usize; 3], lengths: &[usize], seed: u64) {
     let kinds = kinds.into();
@@ -130,6 +136,7 @@ fn gradients_over_shapes_and_seeds() {
         check_gradients(sam(1000, 17, 3, 2), [2, 4, 3], &[], &[6], seed + 100);
         check_gradients(shut(sam(40, 5, 2, 3)), [3, 6, 2], &[], &[8, 5, 8], seed + 200);
         check_gradients(masked(sam(40, 5, 2, 3)), [3, 6, 2], &[], &[8, 5, 8], seed + 300);
+        check_gradients(costly(sam(40, 5, 2, 3)), [3, 6, 2], &[6, 3], &[8, 5], seed + 400);
     }
     // More rows than a shard holds.
     check_gradients(sam(30, 4, 2, 2), [2, 4, 2], &[], &[4, 1, 3, 0, 5, 2], 7);

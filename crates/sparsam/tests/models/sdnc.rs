@@ -6,7 +6,7 @@
 use sparsam::Model;
 use sparsam::memory::sdnc;
 
-use crate::common::check_gradients_by_equations;
+use crate::common::{check_gradients, check_gradients_by_equations};
 use crate::common::reference::{Constants, EPSILON, Reference, compare, cosine, oneplus, sigmoid, softmax, write_gate};
 
 fn sdnc(memory_size: usize, word_size: usize, heads: usize, reads: usize, links: usize) -> sdnc::Config {
@@ -236,6 +236,9 @@ fn gradients_over_shapes_and_seeds() {
         check(sdnc(20, 4, 2, 3, 3), [2, 5, 2], &[6, 3], &[6, 7], seed + 400);
         // Heads whose words are more than are compared at once.
         check(sdnc(48, 4, 2, 9, 10), [2, 5, 2], &[], &[24], seed + 700);
+        // What a write costs: the links, through which no gradient flows, come in with the second step.
+        let costly = sdnc::Config { write_threshold: 0.4, write_cost: 0.25, ..sdnc(10, 4, 2, 2, 3) };
+        check_gradients(Model::Sdnc(costly), [2, 4, 1], &[], &[1; 9], seed + 800);
         for config in with_options(&sdnc(10, 4, 2, 2, 3)) {
             check(config, [2, 4, 1], &[], &[9], seed + 500);
         }

@@ -202,8 +202,8 @@ impl<T: Real> Sam<T> {
     /// [`Error::Config`] names the field that does not fit; [`Error::MemoryTooLarge`] if there is no address space.
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
-        let Config { memory_size, word_size, heads, access_threshold, write_threshold, masked_content, .. } = *config;
-        let Config { index, index_checks, .. } = *config;
+        let Config { memory_size, word_size, heads, access_threshold, masked_content, .. } = *config;
+        let Config { write_threshold, write_cost, index, index_checks, .. } = *config;
         let index = index.build(memory_size, word_size, index_checks)?;
         let reads = config.reads.min(memory_size);
         Ok(Self {
@@ -214,7 +214,7 @@ impl<T: Real> Sam<T> {
             store: Store::new(memory_size, word_size, index, access_threshold, Reads::new(heads, reads), heads)?,
             cosines: Vec::new(),
             segments: Segments::default(),
-            scratch: Scratch { gates: AllGates::new(write_threshold), ..Scratch::default() },
+            scratch: Scratch { gates: AllGates::new(write_threshold, write_cost), ..Scratch::default() },
         })
     }
 }

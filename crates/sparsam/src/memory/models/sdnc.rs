@@ -271,7 +271,7 @@ impl<T: Real> Sdnc<T> {
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
         let Config {
-            memory_size, word_size, heads, links, index, index_checks, access_threshold, write_threshold, ..
+            memory_size, word_size, heads, links, index, index_checks, access_threshold, write_threshold, write_cost, ..
         } = *config;
         let index = index.build(memory_size, word_size, index_checks)?;
         let reads = config.reads.min(memory_size);
@@ -282,7 +282,7 @@ impl<T: Real> Sdnc<T> {
             links: Links::new(memory_size, links)?,
             tape: Tape::new(heads, reads),
             segments: Segments::default(),
-            scratch: Scratch { gates: AllGates::new(write_threshold), ..Scratch::default() },
+            scratch: Scratch { gates: AllGates::new(write_threshold, write_cost), ..Scratch::default() },
         })
     }
 }
