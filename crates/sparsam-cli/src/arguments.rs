@@ -163,8 +163,9 @@ const MOST_SEEDS: u64 = 1000;
 pub struct Eval {
     /// Folder of a run, or a checkpoint in one
     pub run: PathBuf,
-    /// Level of the sequences, such as the number of vectors to copy [default: those trained on of late]
-    #[arg(long)]
+    /// Level of the sequences, such as the number of vectors to copy: 40, 64k or 10M (k is 1,024, M is 1,024 k) [default:
+    /// those trained on of late]
+    #[arg(long, value_parser = words)]
     pub level: Option<usize>,
     /// Number of sequences [default: 256; where they come from data, all that were held out]
     #[arg(long)]
@@ -596,12 +597,15 @@ Examples:
   sparsam reproduce fig3 --tasks recall --models sam --seeds 1 --minutes 20
   sparsam reproduce fig8                 Tests the networks of fig3 on lists 20 times as long
   sparsam reproduce table1 --data /srv/data
+  sparsam reproduce haystack --background novels.txt.gz --test-book another.txt.gz
 
 fig2    loss over sequences: copy, recall, sort
 fig3    how far a curriculum comes: copy, recall, sort
 fig4    handwritten characters in one shot: needs sparsam data fetch omniglot
 fig8    recall of lists far longer than those of training
 table1  the bAbI tasks: needs sparsam data fetch babi
+haystack  stories of bAbI in books of your own, up to ten million words, beside BABILong's numbers:
+        needs sparsam data fetch babi
 
 Every run is a folder as sparsam train makes it. The report covers all runs that are in the output
 folder, whichever are asked for.")]
@@ -612,10 +616,11 @@ pub struct Reproduce {
     /// Train less, so that it takes less than ten minutes, and say what is left out
     #[arg(long)]
     pub quick: bool,
-    /// Seeds of each model, from 1 on [default: 3 for fig2, fig3, fig8; 1 for fig4, table1]
+    /// Seeds of each model, from 1 on [default: 3 for fig2, fig3, fig8; 1 for fig4, table1, haystack]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: Option<u64>,
-    /// Minutes to train each run for, at most [default: none for fig2, 40 for fig3, fig8; 120 for fig4; 300 for table1]
+    /// Minutes to train each run for, at most [default: none for fig2, haystack; 40 for fig3, fig8; 120 for
+    /// fig4; 300 for table1]
     #[arg(long, value_name = "X")]
     pub minutes: Option<f64>,
     /// Tasks [default: all of the figure's]
@@ -630,6 +635,15 @@ pub struct Reproduce {
     /// Folder of the data sets
     #[arg(long, value_name = "FOLDER", default_value = "data")]
     pub data: PathBuf,
+    /// haystack: the text that stories are scattered over, as it is or compressed with gzip
+    #[arg(long, value_name = "FILE")]
+    pub background: Option<PathBuf>,
+    /// haystack: another text, for evaluations during training [default: the last tenth of the background]
+    #[arg(long, value_name = "FILE")]
+    pub validation: Option<PathBuf>,
+    /// haystack: another text, for the tests [default: that of evaluations during training]
+    #[arg(long, value_name = "FILE")]
+    pub test_book: Option<PathBuf>,
     /// How to run: so many networks are trained at a time, each on one thread.
     #[command(flatten)]
     pub common: Common,

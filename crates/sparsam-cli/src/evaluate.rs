@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::json;
-use sparsam_train::{CategoryScore, Evaluation, Task, Units, evaluate_watched, load_network};
+use sparsam_train::{CategoryScore, Cost, Evaluation, Task, Units, evaluate_measured, load_network};
 
-use crate::display::{EvaluationLine, grouped, measured, print, tell_notices};
+use crate::bench::status_bytes;
+use crate::display::{EvaluationLine, amount, duration, grouped, measured, print, tell_notices};
 use crate::settings::Evaluate;
 use crate::signals::end_at_once;
 use crate::train::use_threads;
@@ -39,9 +41,9 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
     let units = Units::of(&*task);
     line.begin(task.name(), sequences);
     let mut watch = |done| line.show(done);
-    let found = evaluate_watched(&network, &*task, Some(levels.clone()), sequences, rows, settings.seed, &mut watch);
+    let found = evaluate_measured(&network, &*task, Some(levels.clone()), sequences, rows, settings.seed, &mut watch);
     line.end();
-    let found = found?;
+    let (found, cost) = found?;
 
     let (first, last) = levels.into_inner();
     let model = config.network.memory.name();
@@ -67,6 +69,11 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
             "right": found.right,
             "right_error": found.right_error,
         });
+        value["steps"] = cost.steps.into();
+        value["seconds"] = cost.time.as_secs_f64().into();
+        value["search_seconds"] = cost.search_time.as_secs_f64().into();
+        value["words_written"] = cost.words_written.into();
+        value["peak_bytes"] = peak_bytes().into();
         if let Some(mean) = found.mean_error() {
             value["mean_error"] = mean.into();
             value["categories"] = serde_json::to_value(&found.categories)?;
@@ -90,14 +97,38 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
         let right = found.right.zip(found.right_error);
         let (error, guessing) = (found.loss_error, Some(found.guessing));
         format!(
-            "{model} on {} ({checkpoint}), {which}: {}\n{}",
+            "{model} on {} ({checkpoint}), {which}: {}\n{}{}\n",
             task.name(),
             measured(found.loss, error, guessing, found.wrong, right, "sequences", units),
             table(&*task, &found),
+            took(&cost, network.config().memory.memory_size()),
         )
     };
     print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What it took, in a line: time, what of it went into searches, memory.
+fn took(cost: &Cost, memory_size: usize) -> String {
+    let Cost { steps, time, search_time, words_written } = *cost;
+    let each = |time: Duration| 1e6 * time.as_secs_f64() / steps.max(1) as f64;
+    let mut text =
+        format!("{} steps in {}, {} µs each", grouped(steps), duration(time.as_secs_f64()), amount(each(time)));
+    if let Some(words) = words_written {
+        let (of_searches, words) = (amount(each(search_time)), grouped(words.round() as u64));
+        // Writing to a string cannot fail.
+        let _ = write!(text, ", {of_searches} µs of it for searches (of every thread)");
+        let _ = write!(text, "; {words} of {} words written to in a sequence", grouped(memory_size as u64));
+    }
+    if let Some(bytes) = peak_bytes() {
+        let _ = write!(text, "; {:.0} MB of memory in use at most", bytes as f64 / 1e6);
+    }
+    text
+}
+
+/// What the program took of the memory of this machine at most, where the system tells.
+fn peak_bytes() -> Option<u64> {
+    status_bytes("VmHWM")
 }
 
 /// The errors of the task's categories, a line each, and what they come to.

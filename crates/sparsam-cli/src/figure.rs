@@ -1,4 +1,5 @@
-//! The figures and tables of the paper that can be reproduced: what each is about, and what its networks are tested on.
+//! The figures and tables of the paper that can be reproduced, and one of ours: what each is about, and what its networks are
+//! tested on.
 
 use sparsam::index::IndexKind;
 use sparsam::option::{Declared, OptionValue};
@@ -10,7 +11,7 @@ const LONGEST: usize = 200_000;
 /// The same for the exact index, whose search takes as long as the list is: ten times the length is a hundred times the time.
 pub const LONGEST_EXACT: usize = 10_000;
 
-/// A figure or table of Rae et al. 2016.
+/// A figure or table of Rae et al. 2016, or ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Figure {
     /// Loss over episodes, for three tasks.
@@ -23,11 +24,13 @@ pub enum Figure {
     Fig8,
     /// Errors on the tasks of bAbI.
     Table1,
+    /// Answers about stories in books far longer than those of training. Ours, beside BABILong (Kuratov et al. 2024).
+    Haystack,
 }
 
 impl Figure {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Fig2, Self::Fig3, Self::Fig4, Self::Fig8, Self::Table1];
+    pub const ALL: [Self; 6] = [Self::Fig2, Self::Fig3, Self::Fig4, Self::Fig8, Self::Table1, Self::Haystack];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -37,6 +40,7 @@ impl Figure {
             Self::Fig4 => "fig4",
             Self::Fig8 => "fig8",
             Self::Table1 => "table1",
+            Self::Haystack => "haystack",
         }
     }
 
@@ -53,6 +57,7 @@ impl Figure {
             Self::Fig4 => "Figure 4: handwritten characters in one shot",
             Self::Fig8 => "Figure 8: lists far longer than those of training",
             Self::Table1 => "Table 1: the bAbI tasks",
+            Self::Haystack => "Stories in a haystack: answers over the length of the book",
         }
     }
 
@@ -63,6 +68,7 @@ impl Figure {
             Self::Fig3 | Self::Fig8 => "curriculum",
             Self::Fig4 => "omniglot",
             Self::Table1 => "babi",
+            Self::Haystack => "haystack",
         }
     }
 
@@ -73,6 +79,7 @@ impl Figure {
             Self::Fig4 => &["omniglot"],
             Self::Fig8 => &["recall"],
             Self::Table1 => &["babi"],
+            Self::Haystack => &["haystack"],
         }
     }
 
@@ -82,7 +89,7 @@ impl Figure {
             Self::Fig2 => &[("lstm", true), ("ntm", true), ("dam", true), ("dnc", true), ("sam", true), ("sdnc", true)],
             Self::Fig3 => &[("lstm", false), ("ntm", true), ("dam", true), ("sam", true), ("sdnc", true)],
             Self::Fig4 => &[("lstm", true), ("ntm", false), ("dam", true), ("sam", true), ("sdnc", false)],
-            Self::Fig8 => &[("sam", true), ("sdnc", false)],
+            Self::Fig8 | Self::Haystack => &[("sam", true), ("sdnc", false)],
             Self::Table1 => {
                 &[("lstm", false), ("ntm", false), ("dnc", false), ("dam", false), ("sam", true), ("sdnc", true)]
             }
@@ -104,7 +111,7 @@ impl Figure {
     /// Minutes that a run is trained for at most, unless told otherwise; none where the number of batches is the only end.
     pub fn minutes(self) -> Option<f64> {
         match self {
-            Self::Fig2 => None,
+            Self::Fig2 | Self::Haystack => None,
             Self::Fig3 | Self::Fig8 => Some(40.0),
             Self::Fig4 => Some(120.0),
             Self::Table1 => Some(300.0),
@@ -117,6 +124,12 @@ impl Figure {
         match self {
             Self::Fig2 | Self::Fig3 => Vec::new(),
             Self::Table1 => vec![Test { level: None, sequences: None }],
+            Self::Haystack => {
+                let levels = [128, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 10 << 20];
+                let sequences: &[u64] =
+                    if quick { &[100, 100, 40, 16] } else { &[1000, 1000, 1000, 1000, 1000, 300, 100] };
+                levels.into_iter().zip(sequences).map(|(level, sequences)| of(level, *sequences)).collect()
+            }
             Self::Fig4 => {
                 let most = if let TaskConfig::Omniglot(omniglot) = &config.task { omniglot.labels } else { 0 };
                 let sizes = [5, 10, 20, 50, 100, 200, 500].into_iter().filter(|size| *size <= most);

@@ -168,9 +168,18 @@ pub struct Reproduce {
     pub models: Vec<&'static str>,
     pub output: PathBuf,
     pub data: PathBuf,
+    pub books: Books,
     pub json: bool,
     /// Networks trained at a time.
     pub threads: usize,
+}
+
+/// The texts that stories are scattered over.
+#[derive(Clone, Debug, Default)]
+pub struct Books {
+    pub background: Option<PathBuf>,
+    pub validation: Option<PathBuf>,
+    pub test: Option<PathBuf>,
 }
 
 impl Reproduce {
@@ -492,8 +501,9 @@ fn compare(arguments: arguments::Compare) -> anyhow::Result<Compare> {
 
 fn reproduce(arguments: arguments::Reproduce) -> anyhow::Result<Reproduce> {
     let threads = threads(&arguments.common);
-    let arguments::Reproduce { figure, quick, seeds, minutes, tasks, models, output, data, common } = arguments;
-    let Some(figure) = Figure::by_name(&figure) else { mistake!("there is no figure {figure}") };
+    let arguments::Reproduce { figure, quick, seeds, minutes, tasks, models, output, data, common, .. } = &arguments;
+    let (quick, minutes) = (*quick, *minutes);
+    let Some(figure) = Figure::by_name(figure) else { mistake!("there is no figure {figure}") };
     let all_models: Vec<&'static str> = figure.models().iter().map(|(model, _)| *model).collect();
     let (own_tasks, own_models, own_seeds) = figure.defaults(quick);
     let chosen = |what: &str, names: &[String], all: &[&'static str]| -> anyhow::Result<Vec<&'static str>> {
@@ -502,11 +512,11 @@ fn reproduce(arguments: arguments::Reproduce) -> anyhow::Result<Reproduce> {
         }
         Ok(all.iter().copied().filter(|one| names.iter().any(|name| name == one)).collect())
     };
-    let mut tasks = chosen("task", &tasks, figure.tasks())?;
+    let mut tasks = chosen("task", tasks, figure.tasks())?;
     if tasks.is_empty() {
         tasks = own_tasks;
     }
-    let mut models = chosen("model", &models, &all_models)?;
+    let mut models = chosen("model", models, &all_models)?;
     if models.is_empty() {
         models = own_models;
     }
@@ -515,12 +525,22 @@ fn reproduce(arguments: arguments::Reproduce) -> anyhow::Result<Reproduce> {
     {
         mistake!("--minutes {minutes} does not work: a run is trained for a time above 0");
     }
-    if !can_hold_a_run(&output) {
+    if !can_hold_a_run(output) {
         mistake!("{} is a file; name a folder for the reports and runs with --output", output.display());
     }
     let seeds = seeds.unwrap_or(own_seeds);
     let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    Ok(Reproduce { figure, quick, seeds, minutes, tasks, models, output, data, json: common.json, threads })
+    let (output, data, json) = (output.clone(), data.clone(), common.json);
+    let arguments::Reproduce { background, validation, test_book: test, .. } = arguments;
+    let books = Books { background, validation, test };
+    match (figure, &books) {
+        (Figure::Haystack, Books { background: None, .. }) => {
+            mistake!("haystack scatters stories over a text of your own; name it with --background")
+        }
+        (Figure::Haystack, _) | (_, Books { background: None, validation: None, test: None }) => {}
+        _ => mistake!("--background, --validation and --test-book are for haystack, and not for {}", figure.name()),
+    }
+    Ok(Reproduce { figure, quick, seeds, minutes, tasks, models, output, data, books, json, threads })
 }
 
 fn data(arguments: arguments::Data) -> anyhow::Result<Settings> {

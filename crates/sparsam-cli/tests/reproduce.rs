@@ -113,6 +113,38 @@ fn data_sets_are_trained_on_and_tested() {
 }
 
 #[test]
+fn haystacks_are_tested_at_lengths_that_were_not_trained_on() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    is_mistake(
+        path,
+        &["reproduce", "haystack"],
+        &["haystack scatters stories over a text of your own", "--background"],
+    );
+    is_mistake(path, &["reproduce", "fig2", "--test-book", "b"], &["--test-book are for haystack, and not for fig2"]);
+    write_babi(&path.join("data/en-10k"), "train", "is");
+    let book = |name: &str, day: &str| {
+        let sentence = |number: usize| format!("The {number}th day of her walk was {day}. ");
+        fs::write(path.join(name), (0..300).map(sentence).collect::<String>()).unwrap();
+    };
+    book("book.txt", "fine");
+    book("other.txt", "grey");
+    let command = "haystack --quick --minutes 0.02 --background book.txt --test-book other.txt";
+    reproduce(path, command);
+    let (text, json) = report(&path.join("reproduce/quick"), "haystack");
+    assert!(text.contains(&format!("sparsam reproduce {command}")), "{text}");
+    assert!(text.contains("| ARMT | 10,000,000 |  | 89.4 | 84.4 | 91.5 | 80.9 |"), "{text}");
+    let tests = json["runs"][0]["tests"].as_array().unwrap();
+    let of = |name: &str| tests.iter().map(|test| test[name].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!((of("level"), of("sequences")), (vec![128, 4096, 16_384, 65_536], vec![100, 100, 40, 16]));
+    // Tasks 1, 2, 4 and 5, as many questions of each.
+    let errors = tests[0]["errors"].as_array().unwrap();
+    assert!(errors.len() == 4 && errors.iter().all(|of| of[2] == 25), "{errors:?}");
+    assert!(of("steps").is_sorted() && tests.iter().all(|test| test["words_written"].is_number()), "{tests:?}");
+    assert!(path.join("reproduce/quick/haystack.svg").exists());
+}
+
+#[test]
 fn losses_of_several_models_stand_beside_each_other() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();

@@ -12,6 +12,7 @@ use sparsam::{ControllerKind, Model, NetworkConfig};
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
+use crate::run_folder::FirstRun;
 use crate::sequence::Per;
 use crate::task::Task;
 use crate::{CurriculumConfig, Error, TaskConfig};
@@ -23,6 +24,12 @@ sparsam::options! {
     pub struct Config(task: TaskConfig, model: Model) {
         /// Decides the first weights and every sequence.
         pub seed: u64 = 1;
+        /// Start from the weights of this run, the best it had, or of this checkpoint of a run, rather than from new ones.
+        ///
+        /// Training is otherwise a new one. The networks have to be alike but for the size of the memory and options that change no
+        /// weights; words keep the numbers that they had in that run.
+        #[serde(default)]
+        pub start_from: String = String::new();
         /// Sequences in a batch.
         pub batch_size: usize = 8, in 1..;
         /// Batches to train.
@@ -321,6 +328,11 @@ impl Config {
             .with_memory(memory);
         sizes.validate()?;
         self.validate_fields()
+    }
+
+    /// The run that this one starts from, if it does.
+    pub(crate) fn first_run(&self) -> Result<Option<FirstRun>, Error> {
+        (!self.start_from.is_empty()).then(|| FirstRun::find(Path::new(&self.start_from))).transpose()
     }
 
     /// [`validate`](Self::validate) with the task built, and so with the sizes of its data.

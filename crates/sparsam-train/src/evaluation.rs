@@ -2,6 +2,7 @@
 
 use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sparsam::{Network, Runner};
@@ -82,6 +83,20 @@ impl Evaluation {
     }
 }
 
+/// What an evaluation took.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Time steps of all sequences together.
+    pub steps: u64,
+    /// Wall-clock time.
+    pub time: Duration,
+    /// What memories spent on searches for similar words, each of the threads counted.
+    pub search_time: Duration,
+    /// Words that a sequence wrote to its memory, a word written twice counted once, on average; none where every word has its
+    /// place from the start, as in dense memories.
+    pub words_written: Option<f64>,
+}
+
 /// Evaluates a network on fresh sequences of a task: their levels are drawn from `levels` (the task's own if `None`),
 /// and they are the same for the same seed, whatever `batch_size` is.
 ///
@@ -116,11 +131,28 @@ pub fn evaluate_watched(
     seed: u64,
     watch: &mut dyn FnMut(u64),
 ) -> Result<Evaluation, Error> {
-    let found = evaluate_until(network, task, levels, sequences, batch_size, seed, watch, &AtomicBool::new(false))?;
+    evaluate_measured(network, task, levels, sequences, batch_size, seed, watch).map(|(found, _)| found)
+}
+
+/// [`evaluate_watched`] that also tells what it took.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_measured(
+    network: &Network<f32>,
+    task: &dyn Task,
+    levels: Option<RangeInclusive<usize>>,
+    sequences: u64,
+    batch_size: usize,
+    seed: u64,
+    watch: &mut dyn FnMut(u64),
+) -> Result<(Evaluation, Cost), Error> {
+    let never = AtomicBool::new(false);
+    let found = evaluate_until(network, task, levels, sequences, batch_size, seed, watch, &never)?;
     Ok(found.expect("it is never told to stop"))
 }
 
-/// [`evaluate_watched`] that ends early, with none, once `stop` is set, which is looked at after every piece of the sequences.
+/// [`evaluate_measured`] that ends early, with none, once `stop` is set, which is looked at after every piece of the sequences.
 ///
 /// # Errors
 /// As [`evaluate`].
@@ -133,7 +165,7 @@ pub fn evaluate_until(
     seed: u64,
     watch: &mut dyn FnMut(u64),
     stop: &AtomicBool,
-) -> Result<Option<Evaluation>, Error> {
+) -> Result<Option<(Evaluation, Cost)>, Error> {
     let config = network.config();
     if config.sentence_size != task.sentence_size() {
         let told = |size: usize| match size {
@@ -162,7 +194,18 @@ pub fn evaluate_until(
     let mut runner = Runner::new(network, batch_size)?;
     let levels = levels.unwrap_or_else(|| task.default_levels());
     let mut evaluator = Evaluator::new(task, batch_size);
-    evaluator.run(network, &mut runner, task, levels, 0..sequences, seed, Stream::Evaluation, watch, stop)
+    let started = Instant::now();
+    runner.time_searches();
+    let found =
+        evaluator.run(network, &mut runner, task, levels, 0..sequences, seed, Stream::Evaluation, watch, stop)?;
+    let Evaluator { steps, written, .. } = evaluator;
+    let cost = Cost {
+        steps,
+        time: started.elapsed(),
+        search_time: runner.search_time(),
+        words_written: (written.count > 0).then_some(written.mean),
+    };
+    Ok(found.map(|found| (found, cost)))
 }
 
 /// Time steps of a piece, about: enough that starting threads costs nothing beside them.
@@ -187,6 +230,10 @@ pub(crate) struct Evaluator {
     outputs: Vec<f32>,
     /// Time steps of a piece, at least; sources may add a few.
     piece_steps: usize,
+    /// Time steps that were run.
+    steps: u64,
+    /// Words that the sequences which ended wrote to their memories.
+    written: Mean,
 }
 
 impl Evaluator {
@@ -196,6 +243,8 @@ impl Evaluator {
             batch: Batch::new(batch_size, task.input_size(), task.output_size(), task.target_kind()),
             outputs: Vec::new(),
             piece_steps: PIECE,
+            steps: 0,
+            written: Mean::default(),
         }
     }
 
@@ -281,8 +330,12 @@ impl Evaluator {
                 return Err(error.into());
             }
             scores.add(&self.pieces, &self.outputs);
+            self.steps += self.batch.lengths().iter().sum::<usize>() as u64;
             for row in ended {
                 scores.end_sequence(row);
+                if let Some(words) = runner.words_written(row) {
+                    self.written.add(words as f64);
+                }
             }
             if done > before {
                 watch(done);
@@ -326,7 +379,7 @@ impl Mean {
 
 /// The share that so many of all are, and its standard error: half the width of Wilson's interval (1927) at one standard
 /// error.
-fn share(of: u64, all: u64) -> (f64, f64) {
+pub fn share(of: u64, all: u64) -> (f64, f64) {
     let (of, all) = (of as f64, all as f64);
     (of / all, (of * (all - of) / all + 0.25).sqrt() / (all + 1.0))
 }
@@ -493,6 +546,8 @@ impl Scores {
 mod tests {
     use sparsam::Model;
 
+    use sparsam::option::Declared;
+
     use super::*;
     use crate::{Config, TaskConfig};
 
@@ -606,6 +661,28 @@ mod tests {
         let (levels, stream, go_on) = (task.default_levels(), Stream::Evaluation, AtomicBool::new(false));
         let after = evaluator.run(&network, &mut runner, &*task, levels, 0..6, 7, stream, &mut |_| (), &go_on);
         assert_eq!(after.unwrap(), Some(whole));
+    }
+
+    #[test]
+    fn what_an_evaluation_took_is_told() {
+        let (task, network) = network("recall");
+        let measured = |network: &Network<f32>, rows| {
+            evaluate_measured(network, &*task, Some(3..=3), 5, rows, 7, &mut |_| ()).unwrap()
+        };
+        let (found, cost) = measured(&network, 2);
+        assert_eq!(found, evaluate(&network, &*task, Some(3..=3), 5, 2, 7).unwrap());
+        let steps = task.steps(3) as u64;
+        assert_eq!(cost.steps, 5 * steps);
+        assert!(cost.search_time > Duration::ZERO && cost.search_time < cost.time, "{cost:?}");
+        // Each head writes to a word of its own and to those that it read, however many sequences run at a time.
+        let memory = &network.config().memory;
+        let written = cost.words_written.unwrap();
+        assert!(written >= steps as f64 && written <= memory.memory_size() as f64, "{written} in {steps} steps");
+        assert_eq!(measured(&network, 3).1.words_written, Some(written));
+        // None are if the gates are shut.
+        let mut shut = memory.clone();
+        assert!(shut.set_option("write_threshold", &sparsam::option::Value::Number(0.999)));
+        assert_eq!(measured(&network.with_memory(shut).unwrap(), 2).1.words_written, Some(0.0));
     }
 
     #[test]

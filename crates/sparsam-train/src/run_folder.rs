@@ -119,6 +119,54 @@ pub fn load_network(path: &Path) -> Result<(Network<f32>, Option<u64>), Error> {
     Ok((network, extra.metadata.get(BATCH).and_then(|batch| batch.parse().ok())))
 }
 
+/// The run that another one starts from.
+pub(crate) struct FirstRun {
+    folder: Option<PathBuf>,
+    checkpoint: PathBuf,
+}
+
+impl FirstRun {
+    /// Of a run's folder, or a checkpoint in one.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if there is none.
+    pub fn find(path: &Path) -> Result<Self, Error> {
+        let wrong = |reason: &str| Error::option("start_from", path.display(), reason);
+        if path.is_dir() {
+            let run = RunFolder::open(path).map_err(|_| wrong("there is no run in this folder"))?;
+            let places = [Checkpoint::Best, Checkpoint::Newest].map(|which| run.checkpoint_path(which));
+            let checkpoint = places.into_iter().find(|place| place.exists());
+            let checkpoint = checkpoint.ok_or_else(|| wrong("the run has no checkpoint yet"))?;
+            return Ok(Self { folder: Some(path.to_owned()), checkpoint });
+        }
+        if !path.exists() {
+            return Err(wrong("there is no such run or checkpoint"));
+        }
+        // runs/NAME/checkpoints/best.safetensors
+        let folder = path.parent().and_then(Path::parent).filter(|folder| RunFolder::open(folder).is_ok());
+        Ok(Self { folder: folder.map(Path::to_owned), checkpoint: path.to_owned() })
+    }
+
+    /// What it keeps of its task's data.
+    pub fn kept(&self) -> Result<Option<Value>, Error> {
+        self.folder.as_deref().map_or(Ok(None), read_kept)
+    }
+
+    /// Its network, with the memory that is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if it is of other sizes; as [`load_network`].
+    pub fn network(&self, sizes: &NetworkConfig) -> Result<Network<f32>, Error> {
+        let (network, _) = load_network(&self.checkpoint)?;
+        let of_run = network.config().clone();
+        let network = network.with_memory(sizes.memory.clone()).ok().filter(|network| network.config() == sizes);
+        network.ok_or_else(|| {
+            let reason = format!("its network is {of_run:?}, and the configuration asks for {sizes:?}");
+            Error::option("start_from", self.checkpoint.display(), reason)
+        })
+    }
+}
+
 impl Checkpoint {
     pub(crate) fn file(self) -> &'static str {
         match self {
@@ -215,9 +263,11 @@ impl RunFolder {
 
     /// The run's task, to train on.
     pub(crate) fn task_to_go_on(&self) -> Result<Box<dyn Task>, Error> {
-        let kept = read_kept(&self.path)?;
-        let given = Given { goes_on: kept.as_ref(), run: Some(&self.path), ..Given::default() };
-        self.config()?.task.build_with(given)
+        let (kept, config) = (read_kept(&self.path)?, self.config()?);
+        // The words are those of the run that it started from.
+        let words = kept.as_ref().filter(|_| !config.start_from.is_empty());
+        let given = Given { goes_on: kept.as_ref(), kept: words, run: Some(&self.path), ..Given::default() };
+        config.task.build_with(given)
     }
 
     /// What the quantities of the run's task are counted in; of a task whose data the run has described, without the data.

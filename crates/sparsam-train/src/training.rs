@@ -15,8 +15,8 @@ use crate::batch::Sampler;
 use crate::curriculum::Curriculum;
 use crate::evaluation::{Ended, Evaluator};
 use crate::random::{Random, Stream};
-use crate::run_folder::{Best, Checkpoint, OpenRun, Progress, Resumed, RunFolder, Sums};
-use crate::task::{Draw, Task};
+use crate::run_folder::{Best, Checkpoint, FirstRun, OpenRun, Progress, Resumed, RunFolder, Sums};
+use crate::task::{Draw, Given, Task};
 use crate::{CategoryScore, Config, Error, Evaluation, Guess, Metrics, Per};
 
 /// Batches in a row that nothing is learnt from because their gradient is not finite, at most. The gradient of a long
@@ -190,7 +190,9 @@ impl Trainer {
     /// [`Error::Io`] if the folder cannot be written.
     pub fn new(config: Config, folder: &Path) -> Result<Self, Error> {
         config.validate()?;
-        let task = config.task.build()?;
+        let first = config.first_run()?;
+        let kept = first.as_ref().map(FirstRun::kept).transpose()?.flatten();
+        let task = config.task.build_with(Given { kept: kept.as_ref(), ..Given::default() })?;
         Self::with_task(config, task, folder)
     }
 
@@ -218,7 +220,10 @@ impl Trainer {
         let progress = Progress { curriculum, ..Progress::default() };
         let values = config.network.initial_values;
         let input_bound = config.input_bound(&*task)?;
-        let network = Network::with_initial_values(sizes, values, Some(input_bound), config.seed)?;
+        let network = match config.first_run()? {
+            Some(first) => first.network(&sizes)?,
+            None => Network::with_initial_values(sizes, values, Some(input_bound), config.seed)?,
+        };
         let optimiser = Optimiser::new(config.optimiser, network.parameters().values().len())?;
         // Before the folder is made: a memory that does not fit should leave nothing behind.
         let runner = Runner::new(&network, config.batch_size)?;
@@ -917,6 +922,41 @@ mod tests {
         let mut trainer = Trainer::new(config(), folder.path()).unwrap();
         assert_eq!(go_on(&mut trainer).unwrap(), Outcome::Finished);
         result(folder.path())
+    }
+
+    #[test]
+    fn a_run_starts_from_the_weights_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        go_on(&mut Trainer::new(config(), &first).unwrap()).unwrap();
+        let best = RunFolder::open(&first).unwrap().network(Checkpoint::Best).unwrap();
+        // Another size of the memory, another seed, and an option that changes no weights.
+        let memory = sam::Config { memory_size: 99, word_size: 4, heads: 2, reads: 2, ..Default::default() };
+        let memory = sam::Config { write_cost: 0.1, ..memory };
+        let start = |path: &Path, memory: sam::Config| {
+            let mut config = Config { start_from: path.display().to_string(), seed: 5, ..config() };
+            config.network.memory = Model::Sam(memory);
+            Trainer::new(config, &second)
+        };
+        let mut trainer = start(&first, memory.clone()).unwrap();
+        assert_eq!(trainer.network().parameters(), best.parameters());
+        assert_eq!((trainer.network().config().memory.memory_size(), trainer.batch()), (99, 0));
+        stop_at(&mut trainer, 4);
+        drop(trainer);
+        let mut trainer = Trainer::resume(&second).unwrap();
+        assert_eq!(go_on(&mut trainer).unwrap(), Outcome::Finished);
+        drop(trainer);
+        std::fs::remove_dir_all(&second).unwrap();
+        let newest = RunFolder::open(&first).unwrap().checkpoint_path(Checkpoint::Newest);
+        assert!(start(&newest, memory.clone()).is_ok());
+        std::fs::remove_dir_all(&second).unwrap();
+        // What does not fit leaves nothing behind.
+        let message = |path: &Path, memory| start(path, memory).err().unwrap().to_string();
+        let larger = message(&first, sam::Config { word_size: 5, ..memory.clone() });
+        assert!(larger.starts_with("start_from = ") && larger.contains("word_size: 4"), "{larger}");
+        assert!(message(&folder.path().join("none"), memory.clone()).contains("there is no such run or checkpoint"));
+        assert!(message(folder.path(), memory).contains("there is no run in this folder"));
+        assert!(!second.exists());
     }
 
     fn with_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {

@@ -1,4 +1,5 @@
-//! `sparsam reproduce`: the figures and tables of Rae et al. 2016, trained here and drawn beside the paper's numbers.
+//! `sparsam reproduce`: the figures and tables of Rae et al. 2016, and one of ours, trained here and drawn beside what was
+//! published.
 
 mod paper;
 mod plan;

@@ -41,6 +41,9 @@ const CURRICULUM_EPISODES: u64 = 200;
 /// 2.6 GiB.
 const LAST_LEVEL: usize = 16_384;
 
+/// What a write costs in training on haystacks.
+const WRITE_COST: f64 = 3e-4;
+
 /// What a figure is made of.
 pub struct Plan {
     pub figure: Figure,
@@ -64,6 +67,8 @@ pub struct Run {
     pub cooldown: f64,
     /// Training ends after so many evaluations in a row that show [`MASTERED`] or less.
     pub evaluations_mastered: Option<usize>,
+    /// The file that tests are made of, instead of what was held out.
+    pub test_files: Option<PathBuf>,
 }
 
 /// Wrong bits per sequence at which a task counts as mastered.
@@ -106,7 +111,7 @@ impl Plan {
         let indexes: &[IndexKind] = match figure {
             Figure::Fig2 | Figure::Fig3 | Figure::Fig8 if !settings.quick => &[IndexKind::Linear, IndexKind::Ivf],
             Figure::Fig2 | Figure::Fig3 | Figure::Fig8 => &[IndexKind::Ivf],
-            Figure::Fig4 | Figure::Table1 => &[IndexKind::Auto],
+            Figure::Fig4 | Figure::Table1 | Figure::Haystack => &[IndexKind::Auto],
         };
         for task in figure.tasks().iter().copied().filter(|task| settings.tasks.contains(task)) {
             // Seed by seed, so that what is stopped early shows every model.
@@ -177,6 +182,17 @@ fn run(
     let curriculum = matches!(figure, Figure::Fig3 | Figure::Fig8);
     match &mut options {
         TaskConfig::Babi(babi) => babi.data = settings.data.display().to_string(),
+        TaskConfig::Haystack(haystack) => {
+            let told =
+                |book: &Option<PathBuf>| book.as_ref().map_or_else(String::new, |book| book.display().to_string());
+            haystack.data = settings.data.display().to_string();
+            (haystack.background, haystack.validation) =
+                (told(&settings.books.background), told(&settings.books.validation));
+            // Task 3 has a fifth of its official stories in some archives.
+            haystack.tasks = "1,2,4,5".into();
+            haystack.sentences = true;
+            (haystack.min_words, haystack.max_words) = (16, 4096);
+        }
         TaskConfig::Omniglot(omniglot) => {
             omniglot.data = settings.data.display().to_string();
             omniglot.labels = CHARACTERS;
@@ -190,6 +206,12 @@ fn run(
     memory = match memory.footprint(0, size_of::<f32>()) {
         Some(Footprint::Dense { .. }) => memory.with_memory_size(DENSE_WORDS),
         Some(Footprint::Sparse { .. }) if curriculum => memory.with_memory_size(CURRICULUM_WORDS),
+        Some(Footprint::Sparse { .. }) if figure == Figure::Haystack => {
+            // Nearly all that is read is not worth a word: gates that shut whole, and a reason to.
+            memory.set_option("write_threshold", &0.1.to_value());
+            memory.set_option("write_cost", &WRITE_COST.to_value());
+            memory.with_memory_size(512)
+        }
         Some(Footprint::Sparse { .. }) | None => memory,
     };
     memory.set_option("index", &index.to_value());
@@ -235,6 +257,12 @@ fn run(
             (config.batch_size, config.batches) = (SMALL_BATCH, 1_000_000);
             (config.evaluate_every, config.evaluation_sequences, config.checkpoint_every) = (4000, 500, 4000);
         }
+        Figure::Haystack => {
+            config.network.hidden_size = 128;
+            config.batches = 60_000;
+            config.cooldown = 15_000;
+            (config.evaluate_every, config.evaluation_sequences, config.checkpoint_every) = (1000, 200, 500);
+        }
     }
     let series = match (model, index) {
         ("sam", IndexKind::Auto) | (_, IndexKind::Auto) => model.to_uppercase(),
@@ -247,6 +275,7 @@ fn run(
         seconds: settings.minutes.or(figure.minutes()).map(|minutes| 60.0 * minutes),
         evaluations_mastered: (figure == Figure::Fig2).then_some(4),
         cooldown: if matches!(figure, Figure::Fig4 | Figure::Table1) { 0.25 } else { 0.0 },
+        test_files: settings.books.test.clone(),
         series,
         config,
     })
@@ -255,11 +284,12 @@ fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Books;
 
     fn settings(figure: Figure, quick: bool, threads: usize) -> Reproduce {
         let (tasks, models, seeds) = figure.defaults(quick);
-        let (output, data) = ("reproduce".into(), "data".into());
-        Reproduce { figure, quick, seeds, minutes: None, tasks, models, output, data, json: false, threads }
+        let (output, data, books) = ("reproduce".into(), "data".into(), Books::default());
+        Reproduce { figure, quick, seeds, minutes: None, tasks, models, output, data, books, json: false, threads }
     }
 
     #[test]

@@ -8,14 +8,14 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use sparsam::internal::file;
 use sparsam_train::plot::{Axis, Line, Mark, Panel, Picture, Size, Unit, draw};
-use sparsam_train::{Machine, Metrics};
+use sparsam_train::{Machine, Metrics, TaskConfig, share};
 
 use super::paper;
 use super::plan::{MASTERED, Plan, Run};
 use super::train::{Tested, Trained, limit, so_far};
 use crate::display::{duration, grouped};
 use crate::figure::Figure;
-use crate::settings::Reproduce;
+use crate::settings::{Books, Reproduce};
 use crate::shell::shell_word;
 
 /// Losses and wrong bits below this are drawn as this.
@@ -86,6 +86,7 @@ impl Report {
             Figure::Fig4 => report.omniglot(&found),
             Figure::Fig8 => report.long_lists(&found),
             Figure::Table1 => report.babi(&found),
+            Figure::Haystack => report.haystack(&found),
         }
         let runs: Vec<Value> = found
             .iter()
@@ -342,6 +343,79 @@ impl Report {
         self.course("fig4-training.svg".into(), title, subtitle, Axis::new("wrong labels", Unit::Error), lines, None);
     }
 
+    fn haystack(&mut self, found: &[Found]) {
+        let series = series(found, "haystack");
+        let trained_on = found.iter().find_map(|found| match &found.run.config.task {
+            TaskConfig::Haystack(haystack) => Some(haystack.max_words),
+            _ => None,
+        });
+        let _ = writeln!(
+            self.text,
+            "Stories held out of training, scattered over a book, and a question at the end: answers right in %, with the standard \
+             error. One network for all tasks, as it was at the end of its training, on at most {} words.\n\n{}\n",
+            grouped(trained_on.unwrap_or(0) as u64),
+            paper::BABILONG
+        );
+        let right = |test: &Tested| Some(1.0 - mean(test.errors.iter().filter_map(|(_, error, _)| *error))?);
+        let mut lines: Vec<Line> =
+            series.iter().map(|series| series.tested(|test| Some((test.level? as f64, right(test)?)))).collect();
+        let tests = || found.iter().flat_map(|found| &found.trained.tests);
+        // The tasks are called "1 single-supporting-fact".
+        let names: Vec<&str> =
+            tests().next().map_or(Vec::new(), |test| test.errors.iter().map(|(name, ..)| name.as_str()).collect());
+        let numbers: Vec<usize> = names
+            .iter()
+            .filter_map(|name| name.split(' ').next()?.parse().ok())
+            .filter(|task| (1..=5).contains(task))
+            .collect();
+        for (name, tokens, all) in paper::BABILONG_RIGHT {
+            let Some(share) = mean(numbers.iter().map(|task| all[task - 1] / 100.0)) else { continue };
+            match lines.iter_mut().find(|line| line.name == name) {
+                Some(line) => line.points.push((tokens, share)),
+                None => lines.push(Line::new(name, vec![(tokens, share)])),
+            }
+        }
+        self.picture(
+            "haystack.svg".into(),
+            &Picture {
+                title: "answers right, mean of the tasks, over the length of the book".into(),
+                subtitle: format!("{}; others as published for BABILong", seeds_told(&series)),
+                x: Axis::new("words (others: tokens)", Unit::Length),
+                panels: vec![Panel { y: Axis::new("right", Unit::Error), lines, marks: Vec::new() }],
+                size: Size::Page,
+            },
+        );
+        let mut header = vec!["", "words", "sequences"];
+        header.extend(&names);
+        header.extend(["words written", "µs a step", "seconds a sequence"]);
+        let mut rows = Vec::new();
+        for found in series.iter().flat_map(|series| &series.runs) {
+            for test in &found.trained.tests {
+                let mut row =
+                    vec![found.run.network(), grouped(test.level.unwrap_or(0) as u64), grouped(test.sequences)];
+                row.extend(test.errors.iter().map(|(_, error, answers)| {
+                    let Some(error) = error else { return String::new() };
+                    let (share, error) = share((*answers as f64 * (1.0 - error)).round() as u64, *answers);
+                    format!("{:.1} ± {:.1}", 100.0 * share, 100.0 * error)
+                }));
+                row.push(test.words_written.map_or_else(String::new, |words| grouped(words.round() as u64)));
+                row.push(format!("{:.1}", 1e6 * test.seconds / test.steps.max(1) as f64));
+                row.push(format!("{:.3}", test.seconds / test.sequences as f64));
+                rows.push(row);
+            }
+        }
+        for (name, tokens, all) in paper::BABILONG_RIGHT {
+            let mut row = vec![name.to_owned(), grouped(tokens as u64), String::new()];
+            row.extend(numbers.iter().map(|task| format!("{:.1}", all[task - 1])));
+            row.extend([String::new(), String::new(), String::new()]);
+            rows.push(row);
+        }
+        self.table(&header, &rows);
+        let lines: Vec<Line> = series.iter().map(|series| series.line(|line| line.mean_error.unwrap_or(1.0))).collect();
+        let (name, title) = ("haystack-training.svg".into(), "wrong answers during training".into());
+        self.course(name, title, seeds_told(&series), Axis::new("wrong answers", Unit::Error), lines, None);
+    }
+
     fn babi(&mut self, found: &[Found]) {
         let series = series(found, "babi");
         let _ = writeln!(
@@ -433,7 +507,7 @@ fn everything(settings: &Reproduce, plan: &Plan) -> Reproduce {
 
 /// The command with these settings, as it can be typed into a shell.
 pub fn command(settings: &Reproduce) -> String {
-    let Reproduce { figure, quick, seeds, minutes, tasks, models, output, data, .. } = settings;
+    let Reproduce { figure, quick, seeds, minutes, tasks, models, output, data, books, .. } = settings;
     let mut command = format!("sparsam reproduce {}", figure.name());
     let (own_tasks, own_models, own_seeds) = figure.defaults(*quick);
     if *quick {
@@ -454,6 +528,12 @@ pub fn command(settings: &Reproduce) -> String {
     for (flag, path, default) in [("--output", output, "reproduce"), ("--data", data, "data")] {
         if path != Path::new(default) {
             let _ = write!(command, " {flag} {}", shell_word(path));
+        }
+    }
+    let Books { background, validation, test } = books;
+    for (flag, book) in [("--background", background), ("--validation", validation), ("--test-book", test)] {
+        if let Some(book) = book {
+            let _ = write!(command, " {flag} {}", shell_word(book));
         }
     }
     command

@@ -16,6 +16,10 @@ use crate::side_by_side::side_by_side;
 /// How a run ended, in its folder.
 const RESULT: &str = "result.json";
 
+/// Time steps that a memory has room for in tests, at most: a network that does not write at every step is not to fill it in
+/// sequences of any length.
+const LONGEST_ROOM: usize = 1 << 20;
+
 /// Seed of the sequences that networks are tested on.
 const TEST_SEED: u64 = 1;
 
@@ -39,6 +43,12 @@ pub struct Tested {
     /// Error and number of answers in each of the task's categories.
     pub errors: Vec<(String, Option<f64>, u64)>,
     pub seconds: f64,
+    /// Of all sequences together; 0 in what an earlier version kept.
+    #[serde(default)]
+    pub steps: u64,
+    /// In a sequence, on average; none of a dense memory.
+    #[serde(default)]
+    pub words_written: Option<f64>,
 }
 
 /// How a run ended.
@@ -229,9 +239,9 @@ fn tested(run: &Run, test: Test, stop: &AtomicBool) -> Result<Option<Tested>, Er
     let started = Instant::now();
     let folder = RunFolder::open(&run.folder)?;
     // The best one did best on a few sequences: where one in a hundred fails, that is luck.
-    let (task, network) = (folder.task(None)?, folder.network(Checkpoint::Newest)?);
+    let (task, network) = (folder.task(run.test_files.as_deref())?, folder.network(Checkpoint::Newest)?);
     let network = match test.level {
-        Some(level) => with_room(network, task.steps(level))?,
+        Some(level) => with_room(network, task.steps(level).min(LONGEST_ROOM))?,
         None => network,
     };
     let sequences = test.sequences.or(task.evaluation_sequences()).unwrap_or(256);
@@ -239,10 +249,11 @@ fn tested(run: &Run, test: Test, stop: &AtomicBool) -> Result<Option<Tested>, Er
     // Few at a time: long sequences fill the memories.
     let rows = run.config.batch_size.min(4);
     let found = evaluate_until(&network, &*task, levels, sequences, rows, TEST_SEED, &mut |_| (), stop)?;
-    let Some(found) = found else { return Ok(None) };
+    let Some((found, cost)) = found else { return Ok(None) };
     let errors = found.categories.iter().map(|score| (score.name.clone(), score.error(), score.answers)).collect();
     let (loss, wrong, seconds) = (found.loss, found.wrong.unwrap_or(0.0), started.elapsed().as_secs_f64());
-    Ok(Some(Tested { level: test.level, sequences, loss, wrong, errors, seconds }))
+    let (steps, words_written) = (cost.steps, cost.words_written);
+    Ok(Some(Tested { level: test.level, sequences, loss, wrong, errors, seconds, steps, words_written }))
 }
 
 /// The network with a memory that so many steps do not fill, if it is sparse: parameters do not depend on its size, and what

@@ -443,10 +443,7 @@ impl Task for Scattered {
     }
 
     fn channel_names(&self) -> ChannelNames {
-        ChannelNames {
-            inputs: babi::names_of_words(self.sentence_size),
-            outputs: self.vocabulary.stories.0.clone(),
-        }
+        ChannelNames { inputs: babi::names_of_words(self.sentence_size), outputs: self.vocabulary.stories.0.clone() }
     }
 
     fn level_unit(&self) -> &'static str {
@@ -527,7 +524,11 @@ impl Task for Scattered {
                 let Some(answer) = step.answer else { continue };
                 let input = sequence.step_with_class(usize::from(answer));
                 input.fill(PADDING);
-                let word = if self.sentence_size > 0 { self.vocabulary.stories.get(babi::MORE).unwrap_or(step.word) } else { step.word };
+                let word = if self.sentence_size > 0 {
+                    self.vocabulary.stories.get(babi::MORE).unwrap_or(step.word)
+                } else {
+                    step.word
+                };
                 input[0] = f32::from(word);
                 sequence.set_answer(task, number > 0);
             }

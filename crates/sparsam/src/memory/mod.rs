@@ -61,6 +61,8 @@ pub use key_value::KeyValueMemory;
 pub use models::*;
 pub use options::{Footprint, Sizes};
 
+use std::time::Duration;
+
 use self::interface::Field;
 use crate::kernels::both::Both;
 use crate::option::Declared;
@@ -139,6 +141,20 @@ pub trait Memory<T: Real>: sealed::Memory + Send {
     /// # Panics
     /// If no step is left on the tape.
     fn trace(&self, interface: &[T], to: &mut Arrays<T>);
+
+    /// Words written since the memory was as new, a word written twice counted once; none where every word has its place from the
+    /// start, as in dense memories.
+    fn words_written(&mut self) -> Option<usize> {
+        None
+    }
+
+    /// From now on, what searches for similar words take is summed up. That is two looks at the clock for each.
+    fn time_searches(&mut self) {}
+
+    /// What searches took since [`time_searches`](Self::time_searches); zero for a memory without an index.
+    fn search_time(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Bytes that the tape of `steps` steps may take beyond those already taken; 0 for a memory whose tape is small beside the
     /// memory itself.

@@ -1,4 +1,5 @@
 use std::ops::Range;
+use std::time::Duration;
 
 use super::parameters::check_tensors;
 use super::pieces::{Listener, each_piece};
@@ -251,6 +252,25 @@ impl<T: Real> Runner<T> {
     pub fn reset_row(&mut self, row: usize) {
         self.detach();
         self.shards[row / SHARD_ROWS].reset_row(row % SHARD_ROWS);
+    }
+
+    /// Words written to a row's memory since it was as new, a word written twice counted once; none of a network without a
+    /// memory, or whose memory has a place for every word from the start.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn words_written(&mut self, row: usize) -> Option<usize> {
+        self.shards[row / SHARD_ROWS].memories().get_mut(row % SHARD_ROWS)?.words_written()
+    }
+
+    /// From now on, what the memories' searches for similar words take is summed up. That is two looks at the clock a step.
+    pub fn time_searches(&mut self) {
+        self.shards.iter_mut().flat_map(Shard::memories).for_each(|memory| memory.time_searches());
+    }
+
+    /// What searches took since [`time_searches`](Self::time_searches), in all rows together.
+    pub fn search_time(&mut self) -> Duration {
+        self.shards.iter_mut().flat_map(Shard::memories).map(|memory| memory.search_time()).sum()
     }
 
     /// The present state of a row's controller and memory, at the cost of the words written to it. Nothing changes, the tape

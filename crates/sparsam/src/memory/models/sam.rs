@@ -1,5 +1,7 @@
 //! Sparse Access Memory: reads a few words, writes a few words, and its backward pass never copies the rest.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::index::Found;
@@ -325,6 +327,18 @@ impl<T: Real> Memory<T> for Sam<T> {
         self.store.reads.trace(now, 0..self.heads, "read", to);
         put_heads(heads().map(|head| head[self.fields.strength()].oneplus()), "read_strengths", to);
         Gates::trace(&gates, to);
+    }
+
+    fn words_written(&mut self) -> Option<usize> {
+        Some(self.store.words.count_written())
+    }
+
+    fn time_searches(&mut self) {
+        self.store.words.time_searches();
+    }
+
+    fn search_time(&self) -> Duration {
+        self.store.words.search_time()
     }
 
     fn restart_growth(&self) -> u128 {

@@ -1,5 +1,7 @@
 //! The sparse DNC: Sparse Access Memory with one write head and temporal links.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::index::Found;
@@ -271,7 +273,16 @@ impl<T: Real> Sdnc<T> {
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
         let Config {
-            memory_size, word_size, heads, links, index, index_checks, access_threshold, write_threshold, write_cost, ..
+            memory_size,
+            word_size,
+            heads,
+            links,
+            index,
+            index_checks,
+            access_threshold,
+            write_threshold,
+            write_cost,
+            ..
         } = *config;
         let index = index.build(memory_size, word_size, index_checks)?;
         let reads = config.reads.min(memory_size);
@@ -409,6 +420,18 @@ impl<T: Real> Memory<T> for Sdnc<T> {
         to.put_real("read_modes", &[heads.len(), MODES], modes);
         put_heads(heads.map(|h| interface[self.fields.strength(h)].oneplus()), "read_strengths", to);
         Gates::trace(&[gates], to);
+    }
+
+    fn words_written(&mut self) -> Option<usize> {
+        Some(self.store.words.count_written())
+    }
+
+    fn time_searches(&mut self) {
+        self.store.words.time_searches();
+    }
+
+    fn search_time(&self) -> Duration {
+        self.store.words.search_time()
     }
 
     fn restart_growth(&self) -> u128 {

@@ -1,5 +1,7 @@
 //! The words of a sparse memory: their contents, their journal, and the gradients of those that an episode touched.
 
+use std::time::{Duration, Instant};
+
 use super::content::Contents;
 use super::slots::Slots;
 use crate::index::{Found, Index};
@@ -28,6 +30,8 @@ pub struct Words<T> {
     index_stale: bool,
     /// Words that were written before those in slots, and of which the index knows nothing yet.
     unindexed: Vec<u32>,
+    /// What searches took, if they are timed.
+    search_time: Option<Duration>,
 }
 
 /// What is kept of an episode's writes, since its latest restart if it has one.
@@ -112,6 +116,7 @@ impl<T: Real> Words<T> {
             tape: Tape::default(),
             index_stale: false,
             unindexed: Vec::new(),
+            search_time: None,
         })
     }
 
@@ -159,6 +164,22 @@ impl<T: Real> Words<T> {
         // below them.
         let all = 0..self.memory_size() as u32;
         all.filter(|word| self.index.contains(*word)).take(self.index.len()).collect()
+    }
+
+    /// How many words were ever written.
+    pub fn count_written(&mut self) -> usize {
+        self.update_index();
+        self.index.len()
+    }
+
+    /// From now on searches are timed.
+    pub fn time_searches(&mut self) {
+        self.search_time = Some(Duration::ZERO);
+    }
+
+    /// What they took since.
+    pub fn search_time(&self) -> Duration {
+        self.search_time.unwrap_or_default()
     }
 
     /// Puts the words ever written, and what they hold, into `to`.
@@ -365,6 +386,7 @@ impl<T: Real> Words<T> {
     /// Finds the words most similar to each of some keys. Words never written are candidates too: all of them have
     /// similarity 0, so that those with the lowest numbers stand for all.
     pub fn search(&mut self, keys: &[T], limit: usize, found: &mut Found<T>) {
+        let started = self.search_time.map(|before| (before, Instant::now()));
         self.update_index();
         let queries = keys.len() / self.word_size;
         found.start(queries, limit);
@@ -376,6 +398,7 @@ impl<T: Real> Words<T> {
             }
         }
         self.index.search(&self.contents, keys, found);
+        self.search_time = started.map(|(before, at)| before + at.elapsed());
     }
 
     /// No gradient comes from the writes that were undone.

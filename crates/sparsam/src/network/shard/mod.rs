@@ -272,6 +272,11 @@ impl<T: Real> Shard<T> {
         }
     }
 
+    /// The memories of the rows; none of a network without.
+    pub fn memories(&mut self) -> &mut [Box<dyn Memory<T>>] {
+        &mut self.memories
+    }
+
     /// Puts a row's controller and memory, as they stand, into `to`. The tape stays.
     pub fn save_row(&mut self, row: usize, to: &mut Arrays<T>) {
         let Sizes { hidden, cell, read, .. } = self.sizes;
