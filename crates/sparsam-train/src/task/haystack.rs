@@ -421,6 +421,9 @@ impl Scattered {
     }
 }
 
+/// What a token is called that several words share.
+const RARE: &str = "(rare)";
+
 /// Words that follow each other in a book, of which the most steps are known for any longer text.
 const STRETCH: usize = 1000;
 
@@ -443,9 +446,12 @@ impl Task for Scattered {
     }
 
     fn channel_names(&self) -> ChannelNames {
+        let Vocabulary { stories, common, hashed_words, .. } = &self.vocabulary;
+        let shared = std::iter::repeat_n(RARE, *hashed_words).map(str::to_owned);
         ChannelNames {
             inputs: babi::names_of_words(self.sentence_size),
-            outputs: self.vocabulary.stories.0.clone(),
+            outputs: stories.0.clone(),
+            tokens: stories.0.iter().chain(common).cloned().chain(shared).collect(),
         }
     }
 
@@ -527,7 +533,11 @@ impl Task for Scattered {
                 let Some(answer) = step.answer else { continue };
                 let input = sequence.step_with_class(usize::from(answer));
                 input.fill(PADDING);
-                let word = if self.sentence_size > 0 { self.vocabulary.stories.get(babi::MORE).unwrap_or(step.word) } else { step.word };
+                let word = if self.sentence_size > 0 {
+                    self.vocabulary.stories.get(babi::MORE).unwrap_or(step.word)
+                } else {
+                    step.word
+                };
                 input[0] = f32::from(word);
                 sequence.set_answer(task, number > 0);
             }
@@ -612,6 +622,10 @@ mod tests {
         let task = Haystack { questions: Questions::End, ..write(folder.path()) }.build(Given::default()).unwrap();
         assert_eq!(task.channels().output_size, 31);
         assert_eq!(task.vocabulary_size(), 31 + 8 + 3);
+        let names = task.channel_names();
+        assert_eq!((&names.tokens[..31], names.tokens.len()), (&names.outputs[..], 31 + 8 + 3));
+        assert!(names.tokens[31..39].contains(&"day".into()), "{:?}", names.tokens);
+        assert_eq!(names.tokens[39..], ["(rare)"; 3]);
         let (mut lengths, mut before) = (Vec::new(), 0);
         for number in 0..200 {
             let all = words(&*task, &generate(&*task, Stream::Training, 300, number)).join(" ");
