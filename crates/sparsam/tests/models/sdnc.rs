@@ -6,8 +6,8 @@
 use sparsam::Model;
 use sparsam::memory::sdnc;
 
-use crate::common::{check_gradients, check_gradients_by_equations};
 use crate::common::reference::{Constants, EPSILON, Reference, compare, cosine, oneplus, sigmoid, softmax, write_gate};
+use crate::common::{check_gradients, check_gradients_by_equations};
 
 fn sdnc(memory_size: usize, word_size: usize, heads: usize, reads: usize, links: usize) -> sdnc::Config {
     sdnc::Config { memory_size, word_size, heads, reads, links, ..Default::default() }

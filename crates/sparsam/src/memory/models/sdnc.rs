@@ -271,7 +271,16 @@ impl<T: Real> Sdnc<T> {
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
         let Config {
-            memory_size, word_size, heads, links, index, index_checks, access_threshold, write_threshold, write_cost, ..
+            memory_size,
+            word_size,
+            heads,
+            links,
+            index,
+            index_checks,
+            access_threshold,
+            write_threshold,
+            write_cost,
+            ..
         } = *config;
         let index = index.build(memory_size, word_size, index_checks)?;
         let reads = config.reads.min(memory_size);
