@@ -165,7 +165,7 @@ pub struct Eval {
     pub run: PathBuf,
     /// Level of the sequences, such as the number of vectors to copy: 40, 64k or 10M (k is 1,024, M is 1,024 k) [default:
     /// those trained on of late]
-    #[arg(long, value_parser = words)]
+    #[arg(long, value_parser = level)]
     pub level: Option<usize>,
     /// Number of sequences [default: 256; where they come from data, all that were held out]
     #[arg(long)]
@@ -241,6 +241,8 @@ Examples:
                                                A sequence with a wrong output, and why it is wrong
   sparsam inspect runs/recall-sam-1 --seed 2 --number 7 --out seventh.html
   sparsam inspect runs/sequences-sam-1 new.jsonl --number 3
+  sparsam inspect runs/haystack-sam-1 --level 1M --written
+                                               A million words, of which the network writes a few hundred
   sparsam inspect runs/copy-sam-1 --serve      Follows the training: a page that this machine serves to itself
 
 The page is one file that needs no network access. It shows what came in and out, what each head wrote
@@ -251,7 +253,7 @@ pub struct Inspect {
     /// File of sequences of your own, as for sparsam predict [default: one of the run's task]
     pub file: Option<PathBuf>,
     /// Level of the sequence, such as the number of vectors to copy [default: those trained on of late]
-    #[arg(long)]
+    #[arg(long, value_parser = level)]
     pub level: Option<usize>,
     /// Seed of the sequence
     #[arg(long, default_value_t = 1)]
@@ -262,6 +264,10 @@ pub struct Inspect {
     /// Take the first sequence from that number on at which an output is wrong, of 1,000 at most
     #[arg(long)]
     pub failing: bool,
+    /// Show only the steps at which something is written or wanted: for a sequence of any length in a memory with a
+    /// write threshold
+    #[arg(long)]
+    pub written: bool,
     /// Take the sequence from the test files in this folder or archive instead of what was held out
     #[arg(long, value_name = "PATH", conflicts_with = "file")]
     pub test_files: Option<PathBuf>,
@@ -442,6 +448,11 @@ fn index_names() -> PossibleValuesParser {
     PossibleValuesParser::new(IndexKind::ALL.iter().map(|kind| kind.name()).filter(|name| *name != "auto"))
 }
 
+/// A level: 64, 16k or 1M, k being 1,024 and M being 1,024 k.
+fn level(text: &str) -> Result<usize, String> {
+    words(text).map_err(|_| "a level is a whole number, written as 64, 16k or 1M".into())
+}
+
 /// A number of words: 64, 16k or 1M, k being 1,024 and M being 1,024 k.
 fn words(text: &str) -> Result<usize, String> {
     let number = with_unit(text).and_then(|number| usize::try_from(number).ok());
@@ -555,7 +566,7 @@ pub struct BenchIndex {
     #[arg(long, value_name = "FOLDER")]
     pub run: Option<PathBuf>,
     /// Level of that network's sequences [default: the highest that its training came to]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = level)]
     pub level: Option<usize>,
     /// Words that an approximate index compares with a query, about [default: 128 to 8192]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = words)]

@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde_json::json;
 use sparsam::internal::file::replace;
 use sparsam::{Arrays, Model, Network, Parameters, Runner};
-use sparsam_page::{About, Errors, LARGEST, OutputKind, Page, Recording, Targets};
+use sparsam_page::{About, Error, Errors, Excerpt, LARGEST, OutputKind, Page, Recording, Selection, Targets};
 use sparsam_train::{
     Batch, ChannelNames, Draw, Given, RunFolder, Sequence, Stream, TargetKind, Task, TaskConfig, load_network,
 };
@@ -25,24 +25,33 @@ const PIECE: usize = 256;
 /// The most steps of a sequence through a memory for which the hidden units are shown.
 const MOST_WITH_HIDDEN: usize = 20_000;
 
+/// The most steps that a page of written steps alone shows.
+const MOST_WRITTEN: usize = 20_000;
+
 /// The most sequences that are looked through for a wrong output.
 const TRIED: u64 = 1000;
 
 /// A sequence, and what is to be said of it.
 struct Found {
-    sequence: Sequence,
+    content: Content,
     names: ChannelNames,
     number: u64,
     facts: Vec<(String, String)>,
-    has_targets: bool,
-    /// Bits or classes that are wanted.
-    wanted: u64,
+}
+
+/// What is shown of a sequence.
+enum Content {
+    /// All of it, which is still to be run; and whether it has targets.
+    Whole(Sequence, bool),
+    /// The steps at which something is written or wanted.
+    Written(Excerpt),
 }
 
 /// A page, and what it is of.
 pub struct Made {
     pub page: Page,
-    found: Found,
+    number: u64,
+    steps: usize,
     kind: TargetKind,
     task: &'static str,
     model: &'static str,
@@ -52,7 +61,7 @@ pub struct Made {
 pub fn run(settings: &Inspect) -> anyhow::Result<ExitCode> {
     end_at_once(|| ());
     use_threads(settings.threads)?;
-    let Made { page, found, kind, task, model } = make(&settings.run, &settings.network, &settings.shown)?;
+    let Made { page, number, steps, kind, task, model } = make(&settings.run, &settings.network, &settings.shown)?;
     let unwritable = || format!("{} cannot be written; name another file with --out", settings.out.display());
     if let Some(folder) = settings.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).with_context(unwritable)?;
@@ -60,7 +69,7 @@ pub fn run(settings: &Inspect) -> anyhow::Result<ExitCode> {
     replace(&settings.out, page.html.as_bytes()).with_context(unwritable)?;
     tell_notices();
 
-    let (steps, path) = (found.sequence.steps(), settings.out.display());
+    let path = settings.out.display();
     let text = if settings.json {
         let value = json!({
             "event": "inspected",
@@ -70,10 +79,12 @@ pub fn run(settings: &Inspect) -> anyhow::Result<ExitCode> {
             "checkpoint": settings.network.display().to_string(),
             "task": task,
             "model": model,
-            "number": found.number,
+            "number": number,
             "steps": steps,
+            "selected": page.selection.map(|selection| selection.selected),
+            "shown": page.selection.map_or(steps, |selection| selection.shown),
             "wrong": page.wrong,
-            "wanted": found.wanted,
+            "wanted": page.wanted,
             "largest_error": page.errors.map(|errors| errors.largest),
             "largest_error_step": page.errors.map(|errors| errors.step),
             "mean_squared_error": page.errors.map(|errors| errors.mean_squared),
@@ -81,7 +92,7 @@ pub fn run(settings: &Inspect) -> anyhow::Result<ExitCode> {
         format!("{value}\n")
     } else {
         let measured = match (page.wrong, page.errors) {
-            (Some(wrong), _) => format!("{} of {} {} wrong", grouped(wrong), grouped(found.wanted), kind.unit()),
+            (Some(wrong), _) => format!("{} of {} {} wrong", grouped(wrong), grouped(page.wanted), kind.unit()),
             (_, Some(Errors { largest, step, mean_squared })) => format!(
                 "largest error {} at step {}, mean squared error {}",
                 amount(largest),
@@ -94,14 +105,25 @@ pub fn run(settings: &Inspect) -> anyhow::Result<ExitCode> {
             none if none.is_empty() => none,
             how => format!("summarised: {how}\n"),
         };
-        let number = found.number;
+        let shown = page.selection.map(tell_selection).unwrap_or_default();
         format!(
-            "{model} on {task}, sequence {number}: {} time steps, {measured}\n{summarised}{path}\n",
+            "{model} on {task}, sequence {number}: {} time steps, {measured}\n{shown}{summarised}{path}\n",
             grouped(steps as u64)
         )
     };
     print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says in a line which steps are shown.
+fn tell_selection(selection: Selection) -> String {
+    let [selected, shown] = [selection.selected, selection.shown].map(|steps| grouped(steps as u64));
+    let at = "at which something is written or wanted";
+    if selection.shown < selection.selected {
+        format!("shown: the last {shown} of {selected} steps {at}\n")
+    } else {
+        format!("shown: the {shown} steps {at}\n")
+    }
 }
 
 /// The page of a sequence through the network of a checkpoint of a run.
@@ -113,12 +135,6 @@ pub fn make(run: &RunFolder, checkpoint: &Path, shown: &Shown) -> anyhow::Result
     asked.network.memory = network.config().memory.clone();
     let network = network.with_memory(shown.memory.apply(asked)?.network.memory)?;
     let kind = run.units()?.kind;
-    let mut runner = Runner::new(&network, 1)?;
-    let found = match &shown.file {
-        Some(file) => of_file(run, shown, file, &network, kind, &mut runner)?,
-        None => of_task(run, shown, &network, &mut runner)?,
-    };
-
     let model = network.config().memory.name();
     let task = config.task.name();
     let outputs = match kind {
@@ -132,22 +148,58 @@ pub fn make(run: &RunFolder, checkpoint: &Path, shown: &Shown) -> anyhow::Result
     if let Some(batch) = batch {
         about.facts.push(("batches trained".into(), grouped(batch)));
     }
-    about.facts.extend(found.facts.iter().cloned());
-    about.facts.push(("steps".into(), grouped(found.sequence.steps() as u64)));
-    (about.input_names, about.output_names) = (found.names.inputs.clone(), found.names.outputs.clone());
-    let page = show(&network, &mut runner, &found, about, kind)?;
-    Ok(Made { page, found, kind, task, model })
+
+    let mut runner = Runner::new(&network, 1)?;
+    let Found { content, names, number, facts } = match &shown.file {
+        Some(file) => of_file(run, shown, file, &network, kind, &about, &mut runner)?,
+        None => of_task(run, shown, &network, &about, &mut runner)?,
+    };
+    let tell = |about: &mut About, steps: usize| {
+        about.facts.extend(facts);
+        about.facts.push(("steps".into(), grouped(steps as u64)));
+        (about.input_names, about.output_names, about.token_names) = (names.inputs, names.outputs, names.tokens);
+    };
+    let (page, steps) = match content {
+        Content::Whole(sequence, has_targets) => {
+            let steps = sequence.steps();
+            tell(&mut about, steps);
+            let page = show(&network, &mut runner, &sequence, has_targets, about).map_err(|error| {
+                match error.downcast_ref() {
+                    Some(Error::TooLarge { .. }) => Mistake(format!(
+                        "{error}, or show only the steps at which something is written or wanted with --written"
+                    ))
+                    .into(),
+                    _ => error,
+                }
+            })?;
+            (page, steps)
+        }
+        Content::Written(mut excerpt) => {
+            let steps = excerpt.steps();
+            tell(excerpt.about_mut(), steps);
+            (excerpt.page(LARGEST)?, steps)
+        }
+    };
+    Ok(Made { page, number, steps, kind, task, model })
 }
 
 /// A sequence of the run's task.
-fn of_task(run: &RunFolder, shown: &Shown, network: &Network<f32>, runner: &mut Runner<f32>) -> anyhow::Result<Found> {
+fn of_task(
+    run: &RunFolder,
+    shown: &Shown,
+    network: &Network<f32>,
+    about: &About,
+    runner: &mut Runner<f32>,
+) -> anyhow::Result<Found> {
     let task = run.task(shown.test_files.as_deref())?;
     let levels = match shown.level {
         Some(level) => level..=level,
         None => run.levels(&*task)?,
     };
     task.check_levels(&levels)?;
-    task.check_batch(&levels, 1)?;
+    if !shown.written {
+        task.check_batch(&levels, 1)?;
+    }
     // How many there are may depend on the level.
     let held_out = task.evaluation_sequences_of(*levels.end());
     if let Some(count) = held_out.filter(|count| shown.number >= *count) {
@@ -159,7 +211,7 @@ fn of_task(run: &RunFolder, shown: &Shown, network: &Network<f32>, runner: &mut 
         .into());
     }
     let draw = |number| Draw::new(&levels, shown.seed, Stream::Evaluation, number);
-    let (mut found, level) = choose(shown, network, runner, &*task, held_out, draw)?;
+    let (mut found, level) = choose(shown, network, about, runner, &*task, held_out, draw)?;
     found.names = task.channel_names();
     found.facts = vec![("seed".into(), shown.seed.to_string()), ("number".into(), found.number.to_string())];
     if task.possible_levels().count() > 1 {
@@ -172,6 +224,7 @@ fn of_task(run: &RunFolder, shown: &Shown, network: &Network<f32>, runner: &mut 
 fn choose(
     shown: &Shown,
     network: &Network<f32>,
+    about: &About,
     runner: &mut Runner<f32>,
     task: &dyn Task,
     count: Option<u64>,
@@ -193,6 +246,14 @@ fn choose(
         sequence.clear();
         let draw = draw(number);
         let level = draw.level;
+        let found = |content| Found { content, names: ChannelNames::default(), number, facts: Vec::new() };
+        if shown.written {
+            let excerpt = excerpt(network, runner, about, task.target_kind(), true, &mut *task.start(draw))?;
+            if !shown.failing || excerpt.wrong() > 0 {
+                return Ok((found(Content::Written(excerpt)), level));
+            }
+            continue;
+        }
         task.generate(draw, &mut sequence);
         batch.fill(std::slice::from_ref(&sequence));
         let fails = if shown.failing {
@@ -204,9 +265,7 @@ fn choose(
             true
         };
         if fails {
-            let (facts, names) = (Vec::new(), ChannelNames::default());
-            let wanted = batch.wanted();
-            return Ok((Found { sequence, names, number, facts, has_targets: true, wanted }, level));
+            return Ok((found(Content::Whole(sequence, true)), level));
         }
     }
     let tried = grouped(end - first);
@@ -223,6 +282,7 @@ fn of_file(
     file: &Path,
     network: &Network<f32>,
     kind: TargetKind,
+    about: &About,
     runner: &mut Runner<f32>,
 ) -> anyhow::Result<Found> {
     let (inputs, outputs) = (network.config().input_len(), network.config().output_len());
@@ -253,7 +313,7 @@ fn of_file(
         Some(Ok(task)) => {
             let levels = task.default_levels();
             let draw = |number| Draw::new(&levels, shown.seed, Stream::Evaluation, number);
-            let (found, _) = choose(shown, network, runner, &*task, Some(count), draw)?;
+            let (found, _) = choose(shown, network, about, runner, &*task, Some(count), draw)?;
             Ok(Found { facts: facts(found.number), names, ..found })
         }
         unusable => {
@@ -263,12 +323,18 @@ fn of_file(
                 return Err(Mistake(text).into());
             }
             eprintln_if_possible(&format!("sparsam: the page has no targets{reason}"));
-            let mut sequence = Sequence::new(inputs, outputs, kind);
-            for input in rows.sequence(shown.number as usize).chunks_exact(inputs) {
-                sequence.step().copy_from_slice(input);
-            }
             let number = shown.number;
-            Ok(Found { sequence, names, number, facts: facts(number), has_targets: false, wanted: 0 })
+            let mut rows = rows.sequence(number as usize).chunks_exact(inputs);
+            let mut source =
+                |sequence: &mut Sequence| rows.next().map(|input| sequence.step().copy_from_slice(input)).is_some();
+            let content = if shown.written {
+                Content::Written(excerpt(network, runner, about, kind, false, &mut source)?)
+            } else {
+                let mut sequence = Sequence::new(inputs, outputs, kind);
+                while source(&mut sequence) {}
+                Content::Whole(sequence, false)
+            };
+            Ok(Found { content, names, number, facts: facts(number) })
         }
     }
 }
@@ -279,44 +345,117 @@ fn names_of(run: &RunFolder, inputs: usize) -> ChannelNames {
     if names.inputs.len() <= inputs { names } else { ChannelNames::default() }
 }
 
-/// Runs the sequence, piece by piece, and makes the page.
+/// Runs the whole sequence, piece by piece, and makes the page.
 fn show(
     network: &Network<f32>,
     runner: &mut Runner<f32>,
-    found: &Found,
+    sequence: &Sequence,
+    has_targets: bool,
     about: About,
-    kind: TargetKind,
 ) -> anyhow::Result<Page> {
-    let (input_size, width) = (network.config().input_len(), network.config().output_len());
-    let sequence = &found.sequence;
     let steps = sequence.steps();
-    let inputs: Vec<f32> = (0..steps).flat_map(|step| sequence.input(step)).copied().collect();
-    let none = vec![0.0; width];
-    let vector = |step| sequence.bits(step).or_else(|| sequence.numbers(step));
-    let mask: Vec<bool> = (0..steps).map(|step| vector(step).is_some()).collect();
-    let values: Vec<f32> = (0..steps).flat_map(|step| vector(step).unwrap_or(&none)).copied().collect();
-    let classes: Vec<Option<usize>> = (0..steps).map(|step| sequence.class(step)).collect();
-    let targets = match kind {
-        _ if !found.has_targets => Targets::None,
-        TargetKind::Numbers => Targets::Numbers { values: &values, mask: &mask },
-        TargetKind::Bits => Targets::Bits { values: &values, mask: &mask },
-        TargetKind::Classes => Targets::Classes(&classes),
-    };
-    let mut recording = Recording::new(about, sparsam_page::Sequence { inputs: &inputs, targets }, steps)?;
-    let mut hidden = match network.config().memory {
-        // A second run, which takes as long as the first.
-        ref memory if steps <= MOST_WITH_HIDDEN || *memory == Model::Lstm => Some(HiddenUnits::new(network)?),
-        _ => None,
-    };
-    runner.reset();
-    for inputs in inputs.chunks(PIECE * input_size) {
-        let steps = inputs.len() / input_size;
-        let mut outputs = vec![0.0; steps * width];
-        let arrays: Arrays<f32> = runner.trace(network, inputs, &[steps], &mut outputs)?;
-        let hidden = hidden.as_mut().map(|hidden| hidden.run(inputs, steps)).transpose()?;
+    let numbers = Numbers::of(sequence, network.config().output_len(), about.outputs, has_targets);
+    let mut recording = Recording::new(about, numbers.sequence(), steps)?;
+    let mut tracer = Tracer::new(network, runner, steps <= MOST_WITH_HIDDEN)?;
+    for inputs in numbers.inputs.chunks(PIECE * network.config().input_len()) {
+        let Traced { arrays, outputs, hidden } = tracer.run(inputs)?;
         recording.add(&arrays, &outputs, hidden.as_deref());
     }
     Ok(recording.page(LARGEST)?)
+}
+
+/// Runs a sequence of any length, of which no more is held than a piece and the steps that are shown.
+fn excerpt(
+    network: &Network<f32>,
+    runner: &mut Runner<f32>,
+    about: &About,
+    kind: TargetKind,
+    has_targets: bool,
+    source: &mut dyn FnMut(&mut Sequence) -> bool,
+) -> anyhow::Result<Excerpt> {
+    let (inputs, outputs) = (network.config().input_len(), network.config().output_len());
+    let mut piece = Sequence::new(inputs, outputs, kind);
+    let mut excerpt = Excerpt::new(about.clone(), MOST_WRITTEN);
+    let mut tracer = Tracer::new(network, runner, false)?;
+    loop {
+        piece.clear();
+        while piece.steps() < PIECE && source(&mut piece) {}
+        if piece.steps() == 0 {
+            return Ok(excerpt);
+        }
+        let numbers = Numbers::of(&piece, outputs, about.outputs, has_targets);
+        let Traced { arrays, outputs, hidden } = tracer.run(&numbers.inputs)?;
+        excerpt.add(numbers.sequence(), &arrays, &outputs, hidden.as_deref())?;
+    }
+}
+
+/// A sequence as a page takes it.
+struct Numbers {
+    inputs: Vec<f32>,
+    values: Vec<f32>,
+    mask: Vec<bool>,
+    classes: Vec<Option<usize>>,
+    /// None without targets.
+    kind: Option<OutputKind>,
+}
+
+impl Numbers {
+    fn of(sequence: &Sequence, width: usize, kind: OutputKind, has_targets: bool) -> Self {
+        let steps = || 0..sequence.steps();
+        let none = vec![0.0; width];
+        let vector = |step| sequence.bits(step).or_else(|| sequence.numbers(step));
+        Self {
+            inputs: steps().flat_map(|step| sequence.input(step)).copied().collect(),
+            values: steps().flat_map(|step| vector(step).unwrap_or(&none)).copied().collect(),
+            mask: steps().map(|step| vector(step).is_some()).collect(),
+            classes: steps().map(|step| sequence.class(step)).collect(),
+            kind: has_targets.then_some(kind),
+        }
+    }
+
+    fn sequence(&self) -> sparsam_page::Sequence<'_> {
+        let Self { inputs, values, mask, classes, kind } = self;
+        let targets = match kind {
+            None => Targets::None,
+            Some(OutputKind::Numbers) => Targets::Numbers { values, mask },
+            Some(OutputKind::Bits) => Targets::Bits { values, mask },
+            Some(OutputKind::Classes) => Targets::Classes(classes),
+        };
+        sparsam_page::Sequence { inputs, targets }
+    }
+}
+
+/// Runs the pieces of a sequence, and tells of each what the memory did.
+struct Tracer<'a> {
+    network: &'a Network<f32>,
+    runner: &'a mut Runner<f32>,
+    /// A second run, which takes as long as the first.
+    hidden: Option<HiddenUnits>,
+}
+
+/// Of a piece.
+struct Traced {
+    arrays: Arrays<f32>,
+    outputs: Vec<f32>,
+    hidden: Option<Vec<f32>>,
+}
+
+impl<'a> Tracer<'a> {
+    /// For a sequence from its start on, with the hidden units if they are asked for or all that there is.
+    fn new(network: &'a Network<f32>, runner: &'a mut Runner<f32>, with_hidden: bool) -> anyhow::Result<Self> {
+        runner.reset();
+        let with_hidden = with_hidden || network.config().memory == Model::Lstm;
+        let hidden = with_hidden.then(|| HiddenUnits::new(network)).transpose()?;
+        Ok(Self { network, runner, hidden })
+    }
+
+    fn run(&mut self, inputs: &[f32]) -> anyhow::Result<Traced> {
+        let steps = inputs.len() / self.network.config().input_len();
+        let mut outputs = vec![0.0; steps * self.network.config().output_len()];
+        let arrays = self.runner.trace(self.network, inputs, &[steps], &mut outputs)?;
+        let hidden = self.hidden.as_mut().map(|hidden| hidden.run(inputs, steps)).transpose()?;
+        Ok(Traced { arrays, outputs, hidden })
+    }
 }
 
 /// The same network without its output layer, which puts out its hidden units.

@@ -122,6 +122,8 @@ pub struct Shown {
     pub number: u64,
     /// Whether the first is wanted, from that number on, that has a wrong output.
     pub failing: bool,
+    /// Whether only steps are shown at which something is written or wanted.
+    pub written: bool,
     pub test_files: Option<PathBuf>,
     pub memory: MemoryOptions,
 }
@@ -451,6 +453,7 @@ fn inspect(arguments: arguments::Inspect) -> anyhow::Result<Settings> {
         seed,
         number,
         failing,
+        written,
         test_files,
         out,
         serve,
@@ -464,7 +467,7 @@ fn inspect(arguments: arguments::Inspect) -> anyhow::Result<Settings> {
             "--level is of a task's sequences, and those of a file are as they are; leave --level or the file out"
         );
     }
-    let shown = Shown { file, level, seed, number, failing, test_files, memory };
+    let shown = Shown { file, level, seed, number, failing, written, test_files, memory };
     let json = common.json;
     if let Some(port) = serve {
         if run.is_file() {

@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 
-use common::{is_mistake, succeeds};
+use common::{is_mistake, run, succeeds};
 use serde_json::{Value, json};
 
 #[test]
@@ -47,6 +47,44 @@ fn a_page_is_written_and_mistakes_are_named() {
     is_mistake(folder, &["inspect", "run", "mine.jsonl", "--failing"], &["--failing needs targets"]);
     is_mistake(folder, &["inspect", "run", "none.jsonl"], &["none.jsonl", "there is no such file"]);
     is_mistake(folder, &["inspect", "nowhere"], &["there is no nowhere"]);
+}
+
+#[test]
+fn of_a_long_sequence_the_written_steps_are_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let small = ["--hidden-size", "8", "--word-size", "4", "--memory-size", "32", "--quiet", "--batches", "2"];
+    let json = |arguments: &[&str]| -> Value { serde_json::from_str(&succeeds(folder, arguments)).unwrap() };
+    succeeds(
+        folder,
+        &[
+            &["train", "mqar", "--vocabulary", "4k", "--values", "5", "--max-pairs", "8"],
+            &small[..],
+            &["--write-threshold", "0.999", "--run", "run"],
+        ]
+        .concat(),
+    );
+    let inspect = ["inspect", "run", "--level", "1k", "--json"];
+    let whole = json(&inspect);
+    // Nothing is written, and a value is wanted for each of 1,024 keys.
+    let written = json(&[&inspect[..], &["--written"]].concat());
+    assert_eq!((&whole["shown"], &whole["selected"]), (&whole["steps"], &Value::Null));
+    assert_eq!((&written["shown"], &written["selected"]), (&json!(1024), &json!(1024)));
+    for same in ["steps", "wanted", "wrong"] {
+        assert_eq!(written[same], whole[same], "{same}");
+    }
+    assert!(written["bytes"].as_u64().unwrap() < whole["bytes"].as_u64().unwrap());
+    let page = fs::read_to_string(folder.join("run/inspect.html")).unwrap();
+    assert!(page.contains(":\"key ") && page.contains("\"value 4\""));
+    let printed = succeeds(folder, &["inspect", "run", "--level", "100", "--written", "--failing"]);
+    assert!(printed.contains("\nshown: the 100 steps at which something is written or wanted\n"), "{printed}");
+
+    // Of a file without targets nothing may be left.
+    fs::write(folder.join("mine.jsonl"), "{\"tokens\": [1, 2, 3]}\n").unwrap();
+    let nothing = run(folder, &["inspect", "run", "mine.jsonl", "--written"]);
+    assert!(!nothing.status.success());
+    assert!(String::from_utf8_lossy(&nothing.stderr).contains("at none of its 3 steps is a word written"));
+    is_mistake(folder, &["inspect", "run", "--level", "many"], &["many", "64, 16k or 1M"]);
 }
 
 #[test]

@@ -101,19 +101,24 @@ impl Columns {
         }
     }
 
-    /// Appends a trace of so many steps of one row. Once there are more dense weights than a page can have, those of all
-    /// steps give way to the largest of each head.
+    /// Appends a trace of so many steps of one row, as [`append`](Self::append) does.
     pub fn push_trace<T: Real>(&mut self, arrays: &Arrays<T>, steps: usize) {
         let mut piece = Self::new(steps);
         for (name, array) in arrays.iter() {
             debug_assert_eq!(array.shape()[..2], [steps, 1], "{name} is of one row");
             piece.push_array(name, array);
         }
-        if !self.has_lost_dense && self.dense_len() + piece.dense_len() > MOST_DENSE {
+        self.append(piece);
+    }
+
+    /// Appends the numbers of the next steps. Once there are more dense weights than a page can have, those of all steps give
+    /// way to the largest of each head.
+    pub fn append(&mut self, mut piece: Self) {
+        if !self.has_lost_dense && (piece.has_lost_dense || self.dense_len() + piece.dense_len() > MOST_DENSE) {
             self.lose_dense();
             self.has_lost_dense = true;
         }
-        if self.has_lost_dense {
+        if self.has_lost_dense && !piece.has_lost_dense {
             piece.lose_dense();
         }
         for (name, Column { shape, numbers }) in piece.columns {
@@ -122,6 +127,19 @@ impl Columns {
                 Numbers::Whole(values) => self.push_whole(&name, &shape, &values),
             }
         }
+    }
+
+    /// Forgets all steps but the last, so many.
+    pub fn keep_last(&mut self, steps: usize) {
+        let Some(gone) = self.steps.checked_sub(steps) else { return };
+        for Column { shape, numbers } in self.columns.values_mut() {
+            let gone = gone * shape.iter().product::<usize>();
+            match numbers {
+                Numbers::Real(values) => drop(values.drain(..gone)),
+                Numbers::Whole(values) => drop(values.drain(..gone)),
+            }
+        }
+        self.steps = steps;
     }
 
     /// Numbers of all columns that are dense.

@@ -2,7 +2,8 @@
 //!
 //! The page itself, in `page/`, is built by `make page` into one file, which this crate holds; here the numbers are put into
 //! it. They are typed arrays one after another, compressed, as base64, described by an object of JSON. A sequence whose numbers
-//! do not fit is summarised, and the page says how.
+//! do not fit is summarised, and the page says how. Of a sequence of any length an [`Excerpt`] shows the steps at which something is
+//! written or wanted.
 //!
 //! ```
 //! use sparsam::{Network, NetworkConfig, Runner, memory::sam};
@@ -26,11 +27,16 @@
 
 mod arrays;
 mod encode;
+mod excerpt;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sparsam::{Arrays, NetworkConfig, Real};
+use sparsam::{Arrays, NO_WORD, NetworkConfig, Real};
 
-use arrays::Columns;
+use arrays::{Columns, Numbers};
+pub use excerpt::Excerpt;
 
 /// The page as `make page` built it, with marks where the numbers go.
 const TEMPLATE: &str = include_str!("../page/built/page.html");
@@ -48,6 +54,12 @@ pub enum Error {
     /// The sequence has no time step.
     #[error("the sequence has no time step, and a page shows at least one")]
     Empty,
+    /// An [`Excerpt`] has no step to show.
+    #[error("at none of its {steps} steps is a word written or an output wanted; show all of its steps instead")]
+    NothingSelected {
+        /// Time steps of the sequence.
+        steps: usize,
+    },
     /// Inputs or targets are not as many as the time steps and their sizes say.
     #[error("{what} has {found} elements where {expected} were expected")]
     Shape {
@@ -100,10 +112,13 @@ pub struct About {
     pub input_names: Vec<String>,
     /// Names of the outputs, which are numbered without.
     pub output_names: Vec<String>,
+    /// Names of the tokens, of a network that takes in such: by their numbers, and numbers without.
+    pub token_names: Vec<String>,
     /// What the outputs stand for.
     pub outputs: OutputKind,
     /// Whether the memory was not empty before the sequence: what earlier steps wrote and used is then not known.
     pub continued: bool,
+    has_tokens: bool,
     input_size: usize,
     output_size: usize,
     model: &'static str,
@@ -120,8 +135,10 @@ impl About {
             facts: Vec::new(),
             input_names: Vec::new(),
             output_names: Vec::new(),
+            token_names: Vec::new(),
             outputs,
             continued: false,
+            has_tokens: config.vocabulary_size > 0,
             input_size: config.input_len(),
             output_size: config.output_len(),
             model: config.memory.name(),
@@ -154,13 +171,39 @@ pub enum Targets<'a> {
     },
 }
 
+impl Targets<'_> {
+    /// Whether something is wanted at a step.
+    fn is_wanted(&self, step: usize) -> bool {
+        match self {
+            Self::None => false,
+            Self::Bits { mask, .. } | Self::Numbers { mask, .. } => mask[step],
+            Self::Classes(classes) => classes[step].is_some(),
+        }
+    }
+}
+
 /// What goes in, and what should come out.
 #[derive(Clone, Copy, Debug)]
 pub struct Sequence<'a> {
-    /// Inputs, T × I.
+    /// Inputs, T × I; of a network of tokens T, their numbers, or T × J, those of sentences filled up with
+    /// [`PADDING`](sparsam::network::PADDING).
     pub inputs: &'a [f32],
     /// Targets.
     pub targets: Targets<'a>,
+}
+
+impl Sequence<'_> {
+    fn check(&self, about: &About, steps: usize) -> Result<(), Error> {
+        check("the input", self.inputs.len(), steps * about.input_size)?;
+        match self.targets {
+            Targets::None => Ok(()),
+            Targets::Bits { values, mask } | Targets::Numbers { values, mask } => {
+                check("the target", values.len(), steps * about.output_size)?;
+                check("the mask of the target", mask.len(), steps)
+            }
+            Targets::Classes(classes) => check("the target", classes.len(), steps),
+        }
+    }
 }
 
 /// A page, and what it leaves out.
@@ -170,10 +213,25 @@ pub struct Page {
     pub html: String,
     /// How the sequence was summarised, in phrases; none if all its numbers are there as they are.
     pub summarised: Vec<String>,
+    /// Which steps are shown of a sequence of which there is an [`Excerpt`]; none if all are.
+    pub selection: Option<Selection>,
+    /// Bits, classes or numbers wanted in the whole sequence.
+    pub wanted: u64,
     /// Bits or classes that are wrong; none if nothing is known of what they should be, or if they are numbers.
     pub wrong: Option<u64>,
     /// How far outputs that are numbers are from their targets; none of others, and if no step has a target.
     pub errors: Option<Errors>,
+}
+
+/// Which steps of a sequence a page shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// Time steps of the sequence.
+    pub steps: usize,
+    /// Those at which something is written or wanted.
+    pub selected: usize,
+    /// Those of them that are shown: the last.
+    pub shown: usize,
 }
 
 /// How far numbers are from their targets.
@@ -191,17 +249,48 @@ pub struct Errors {
 /// and usages are held up to as many as [`LARGEST`] says, and of more the eight largest weights of each head at each step.
 #[derive(Debug)]
 pub struct Recording {
-    about: About,
+    about: Arc<About>,
     has_targets: bool,
     steps: usize,
     /// Steps that were added.
     added: usize,
-    wrong: u64,
-    /// Numbers wanted in the steps that were added, the sum of their squared errors, and the largest error with its step.
-    errors: (u64, f64, Option<(f64, usize)>),
+    /// Of the steps that were added.
+    tally: Tally,
     columns: Columns,
     /// Whether something is wanted at each step, and there the target bits or numbers, or the class.
     wanted: Wanted,
+    selection: Option<Selection>,
+}
+
+/// How outputs compare with what is wanted, in all.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    /// Bits, classes or numbers wanted.
+    wanted: u64,
+    /// Bits or classes that are wrong.
+    wrong: u64,
+    /// The sum of the squared errors of numbers.
+    squares: f64,
+    /// The largest error of a number, and the first step that has it.
+    largest: Option<(f64, usize)>,
+}
+
+impl Tally {
+    /// Adds that of later steps, whose numbers are `numbers` in the order in which they were tallied.
+    fn add(&mut self, later: &Self, numbers: &[usize]) {
+        self.wanted += later.wanted;
+        self.wrong += later.wrong;
+        self.squares += later.squares;
+        if let Some((error, step)) = later.largest {
+            self.note_error(error, numbers[step]);
+        }
+    }
+
+    fn note_error(&mut self, error: f64, step: usize) {
+        if self.largest.is_none_or(|(largest, _)| error > largest) {
+            self.largest = Some((error, step));
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -218,17 +307,25 @@ impl Recording {
     /// # Errors
     /// [`Error::Empty`] or [`Error::Shape`] say what does not fit.
     pub fn new(about: About, sequence: Sequence<'_>, steps: usize) -> Result<Self, Error> {
+        Self::of(Arc::new(about), sequence, steps)
+    }
+
+    fn of(about: Arc<About>, sequence: Sequence<'_>, steps: usize) -> Result<Self, Error> {
         if steps == 0 {
             return Err(Error::Empty);
         }
-        check("the input", sequence.inputs.len(), steps * about.input_size)?;
+        sequence.check(&about, steps)?;
         let mut columns = Columns::new(steps);
-        columns.put_real("inputs", &[about.input_size], sequence.inputs.to_vec());
+        if about.has_tokens {
+            // Whatever is rounded, tokens are not.
+            let token = |number: &f32| if *number < 0.0 { NO_WORD } else { *number as u32 };
+            columns.put_whole("inputs", &[about.input_size], sequence.inputs.iter().map(token).collect());
+        } else {
+            columns.put_real("inputs", &[about.input_size], sequence.inputs.to_vec());
+        }
         let wanted = match sequence.targets {
             Targets::None => Wanted::Nothing,
             Targets::Bits { values, mask } | Targets::Numbers { values, mask } => {
-                check("the target", values.len(), steps * about.output_size)?;
-                check("the mask of the target", mask.len(), steps)?;
                 columns.put_real("targets", &[about.output_size], values.to_vec());
                 columns.put_real("wanted", &[], mask.iter().map(|used| f32::from(u8::from(*used))).collect());
                 let (values, mask) = (values.to_vec(), mask.to_vec());
@@ -238,14 +335,13 @@ impl Recording {
                 }
             }
             Targets::Classes(classes) => {
-                check("the target", classes.len(), steps)?;
-                let words = classes.iter().map(|class| class.map_or(sparsam::NO_WORD, |class| class as u32));
+                let words = classes.iter().map(|class| class.map_or(NO_WORD, |class| class as u32));
                 columns.put_whole("classes", &[], words.collect());
                 Wanted::Classes(classes.to_vec())
             }
         };
         let has_targets = !matches!(wanted, Wanted::Nothing);
-        Ok(Self { about, has_targets, steps, added: 0, wrong: 0, errors: (0, 0.0, None), columns, wanted })
+        Ok(Self { about, has_targets, steps, added: 0, tally: Tally::default(), columns, wanted, selection: None })
     }
 
     /// Adds the next time steps: a trace of one row (see [`sparsam::Runner::trace`]), the outputs as the network puts them out
@@ -262,7 +358,8 @@ impl Recording {
             self.columns.push_whole("answers", &[], &[answer as u32]);
             let wrong = self.wrong(self.added + number, output);
             self.columns.push_whole("wrong", &[], &[wrong]);
-            self.wrong += u64::from(wrong);
+            self.tally.wrong += u64::from(wrong);
+            self.tally.wanted += self.wanted_at(self.added + number);
             self.note_error(self.added + number, output);
         }
         self.columns.push_real("outputs", &[width], self.probabilities(outputs));
@@ -278,24 +375,29 @@ impl Recording {
         let Wanted::Numbers { values, mask } = &self.wanted else { return };
         let mut farthest = 0.0_f64;
         if mask[step] {
-            let (count, squares, largest) = &mut self.errors;
             for (output, target) in output.iter().zip(&values[step * output.len()..]) {
                 let error = (f64::from(*output) - f64::from(*target)).abs();
                 farthest = farthest.max(error);
-                *squares += error * error;
+                self.tally.squares += error * error;
             }
-            *count += output.len() as u64;
-            if largest.is_none_or(|(largest, _)| farthest > largest) {
-                *largest = Some((farthest, step));
-            }
+            self.tally.note_error(farthest, step);
         }
         self.columns.push_real("errors", &[], vec![farthest as f32]);
     }
 
     /// How far all numbers are from their targets.
     fn errors(&self) -> Option<Errors> {
-        let (count, squares, largest) = self.errors;
-        largest.map(|(largest, step)| Errors { largest, step, mean_squared: squares / count as f64 })
+        let Tally { wanted, squares, largest, .. } = self.tally;
+        largest.map(|(largest, step)| Errors { largest, step, mean_squared: squares / wanted as f64 })
+    }
+
+    /// Bits, classes or numbers wanted at a step.
+    fn wanted_at(&self, step: usize) -> u64 {
+        match &self.wanted {
+            Wanted::Bits { mask, .. } | Wanted::Numbers { mask, .. } if mask[step] => self.about.output_size as u64,
+            Wanted::Classes(classes) => u64::from(classes[step].is_some()),
+            _ => 0,
+        }
     }
 
     /// How many bits of an output are wrong, or whether its class is; 0 where nothing is wanted.
@@ -337,21 +439,33 @@ impl Recording {
         check("the output", self.added * self.about.output_size, self.steps * self.about.output_size)?;
         let (before, rest) = TEMPLATE.split_once("@@ABOUT@@").unwrap_or((TEMPLATE, ""));
         let (between, after) = rest.split_once("@@NUMBERS@@").unwrap_or((rest, ""));
-        // Base64 takes four letters for three bytes; what describes the numbers is short.
-        let room = limit.saturating_sub(TEMPLATE.len() + 100_000) / 4 * 3;
+        let tokens = self.tokens();
+        // Base64 takes four letters for three bytes; what describes the numbers is short, but for a vocabulary.
+        let vocabulary = tokens.iter().flatten().map(|(_, name)| name.len() + 14).sum::<usize>();
+        let room = limit.saturating_sub(TEMPLATE.len() + 100_000 + vocabulary) / 4 * 3;
         let encoded = encode::encode(&self.columns, room);
-        let about = self.describe(&encoded);
+        let about = self.describe(&encoded, tokens);
         let html = [before, &about, between, &encoded.text, after].concat();
         if html.len() > limit {
             return Err(Error::TooLarge { bytes: html.len(), limit });
         }
-        let has_wrong = matches!(self.wanted, Wanted::Bits { .. } | Wanted::Classes(_));
-        let (wrong, errors) = (has_wrong.then_some(self.wrong), self.errors());
-        Ok(Page { html, summarised: encoded.summarised, wrong, errors })
+        let has_wrong = self.has_targets && self.about.outputs != OutputKind::Numbers;
+        let Tally { wanted, wrong, .. } = self.tally;
+        let (wrong, errors) = (has_wrong.then_some(wrong), self.errors());
+        Ok(Page { html, summarised: encoded.summarised, selection: self.selection, wanted, wrong, errors })
+    }
+
+    /// The names of the tokens that come in, by their numbers; none where inputs are no tokens.
+    fn tokens(&self) -> Option<BTreeMap<u32, &str>> {
+        let names = &self.about.token_names;
+        let Some(Numbers::Whole(tokens)) = self.columns.columns.get("inputs").map(|column| &column.numbers) else {
+            return None;
+        };
+        Some(tokens.iter().filter_map(|token| Some((*token, &names.get(*token as usize)?[..]))).collect())
     }
 
     /// An object of JSON that can stand in HTML: without a `<`, nothing in it ends its element.
-    fn describe(&self, encoded: &encode::Encoded) -> String {
+    fn describe(&self, encoded: &encode::Encoded, tokens: Option<BTreeMap<u32, &str>>) -> String {
         let About {
             title,
             facts,
@@ -363,13 +477,19 @@ impl Recording {
             memory_size,
             access_threshold,
             ..
-        } = &self.about;
+        } = &*self.about;
+        // What was written at steps that could be shown and are not is as unknown as what was written before a trace.
+        let is_cut = self.selection.is_some_and(|Selection { selected, shown, .. }| shown < selected);
         let about = json!({
             "title": title,
             "facts": facts,
             "model": model,
-            "continued": continued,
+            "continued": *continued || is_cut,
             "steps": self.steps,
+            "selection": self.selection.map(|Selection { steps, selected, shown }| {
+                json!({"steps": steps, "selected": selected, "shown": shown,
+                    "wanted": self.tally.wanted, "wrong": self.tally.wrong})
+            }),
             "outputs": outputs.name(),
             "targets": self.has_targets.then(|| outputs.name()),
             "errors": self.errors().map(|Errors { largest, step, mean_squared }| {
@@ -377,6 +497,7 @@ impl Recording {
             }),
             "input_names": input_names,
             "output_names": output_names,
+            "tokens": tokens,
             "memory_size": memory_size,
             "access_threshold": access_threshold,
             "summarised": encoded.summarised,
@@ -406,12 +527,12 @@ mod tests {
     use super::*;
 
     /// What stands in an element of a page.
-    fn part<'a>(html: &'a str, id: &str) -> &'a str {
+    pub fn part<'a>(html: &'a str, id: &str) -> &'a str {
         html.split_once(&format!("id=\"{id}\">")).unwrap().1.split_once("</script>").unwrap().0
     }
 
     /// The numbers of an array of a page, words as they are and rounded ones as what they stand for.
-    fn read(html: &str, name: &str) -> Vec<f64> {
+    pub fn read(html: &str, name: &str) -> Vec<f64> {
         let about: Value = serde_json::from_str(part(html, "about")).unwrap();
         let packed = base64::engine::general_purpose::STANDARD.decode(part(html, "numbers")).unwrap();
         let mut bytes = Vec::new();
@@ -453,7 +574,7 @@ mod tests {
         (recording, whole)
     }
 
-    fn values(array: &sparsam::Array<f32>) -> Vec<f64> {
+    pub fn values(array: &sparsam::Array<f32>) -> Vec<f64> {
         match array.values() {
             Values::Real(values) => values.iter().map(|value| f64::from(*value)).collect(),
             Values::Whole(words) => words.iter().map(|word| f64::from(*word)).collect(),
@@ -587,10 +708,39 @@ mod tests {
     }
 
     #[test]
+    fn tokens_have_their_names_however_much_is_summarised() {
+        let config = NetworkConfig::new(5, 2).with_vocabulary(1000).with_sentences(3).with_memory(small());
+        let network = Network::<f32>::new(config, 1).unwrap();
+        let sentence = |step: usize| [(step * 7 % 1000) as f32, (step % 2 * 500) as f32, -1.0];
+        let inputs: Vec<f32> = (0..400).flat_map(sentence).collect();
+        let mut outputs = [0.0; 400 * 2];
+        let arrays = Runner::new(&network, 1).unwrap().trace(&network, &inputs, &[400], &mut outputs).unwrap();
+        for (limit, summaries) in [(LARGEST, 0), (TEMPLATE.len() + 160_000, 1)] {
+            let mut about = About::new("", network.config(), OutputKind::Bits);
+            about.token_names = (0..600).map(|token| format!("<{token}>")).collect();
+            let mut recording =
+                Recording::new(about, Sequence { inputs: &inputs, targets: Targets::None }, 400).unwrap();
+            recording.add(&arrays, &outputs, None);
+            let page = recording.page(limit).unwrap();
+            assert_eq!(page.summarised.len(), summaries, "{:?}", page.summarised);
+            let token = |token: &f32| if *token < 0.0 { f64::from(NO_WORD) } else { f64::from(*token) };
+            assert_eq!(read(&page.html, "inputs"), inputs.iter().map(token).collect::<Vec<_>>());
+            // Of those that came in, as far as they have one.
+            let about: Value = serde_json::from_str(part(&page.html, "about")).unwrap();
+            let names = about["tokens"].as_object().unwrap();
+            assert_eq!(
+                (&names["7"], &names["500"], names.get("3"), names.get("700")),
+                (&json!("<7>"), &json!("<500>"), None, None)
+            );
+        }
+    }
+
+    #[test]
     fn nothing_in_a_name_ends_its_element() {
         let (mut recording, _) = record(small(), 3);
-        recording.about.title = "</script><script>".into();
-        recording.about.input_names = vec!["<!--".into()];
+        let about = Arc::make_mut(&mut recording.about);
+        about.title = "</script><script>".into();
+        about.input_names = vec!["<!--".into()];
         let html = recording.page(LARGEST).unwrap().html;
         let about: Value = serde_json::from_str(part(&html, "about")).unwrap();
         assert_eq!((&about["title"], &about["input_names"][0]), (&json!("</script><script>"), &json!("<!--")));

@@ -8,6 +8,8 @@ import { GUTTER, Picture } from "./picture.js";
 
 /** With no more steps than this in view, only the words used in view have a row. */
 const FEW_STEPS = 500;
+/** Words of an input are written where a step has so many pixels across. */
+const ROOM_FOR_A_WORD = 28;
 /** A frame draws no more events than this while somebody zooms or moves; what is left out follows when they rest. */
 const EVENTS_IN_MOTION = 150_000;
 
@@ -61,8 +63,9 @@ export class View {
 
 /** The time axis. */
 export class Axis extends Picture {
-  constructor(parent) {
+  constructor(parent, model) {
     super(parent, "The time axis, in steps", 20);
+    this.model = model;
     this.canvas.setAttribute("aria-hidden", "true");
   }
 
@@ -80,7 +83,7 @@ export class Axis extends Picture {
     for (const tick of ticks.filter(Number.isInteger)) {
       const x = scale(tick + 0.5);
       if (x < GUTTER || x > view.width) continue;
-      context.fillText(tick.toLocaleString("en-US"), x, 9);
+      context.fillText(this.model.numberOf(Math.min(tick, view.steps - 1)).toLocaleString("en-US"), x, 9);
       context.beginPath();
       context.moveTo(x, 16);
       context.lineTo(x, 20);
@@ -114,13 +117,14 @@ function coarsen(values, width) {
 export class Strip extends Picture {
   /**
    * `values` has `width` numbers for each step, of which `rows` are shown, `names` beside them. `ranges` has the least and the
-   * largest value, of all rows or of each.
+   * largest value, of all rows or of each. `tell`, where there is one, has a word for each number, which stands in its place
+   * where there is room.
    */
-  constructor(parent, { label, values, width, rows, names, ranges, colours, rowHeight }) {
+  constructor(parent, { label, values, width, rows, names, ranges, colours, rowHeight, tell }) {
     rows ??= Array.from({ length: width }, (_, row) => row);
     rowHeight ??= Math.max(1, Math.min(16, Math.floor(320 / rows.length)));
     super(parent, label, Math.max(12, Math.min(480, rows.length * rowHeight)));
-    Object.assign(this, { values, width, rows, names: names ?? [], label, colours });
+    Object.assign(this, { values, width, rows, names: names ?? [], label, colours, tell });
     this.ranges = rows.map((row, place) => (Array.isArray(ranges?.[0]) ? ranges[place] : ranges) ?? [0, 1]);
   }
 
@@ -142,6 +146,12 @@ export class Strip extends Picture {
     const scale = view.scale();
     const pixels = Math.max(1, Math.round(view.width - GUTTER));
     const [first, last] = [Math.floor(from), Math.min(view.steps, Math.ceil(to))];
+    if (this.tell && scale(1) - scale(0) >= ROOM_FOR_A_WORD) {
+      this.#drawWords(context, view, scale, first, last, theme);
+      this.#drawNames(context, theme);
+      this.markSelected(context, view, selected, theme);
+      return;
+    }
     const exact = last - first <= pixels;
     const columns = exact ? last - first : pixels;
     if (columns > 0) {
@@ -180,6 +190,24 @@ export class Strip extends Picture {
     }
     this.#drawNames(context, theme);
     this.markSelected(context, view, selected, theme);
+  }
+
+  #drawWords(context, view, scale, first, last, theme) {
+    const { rows, width, height } = this;
+    const rowHeight = height / rows.length;
+    const room = scale(1) - scale(0) - 6;
+    this.clip(context, view);
+    context.strokeStyle = theme.line;
+    context.fillStyle = theme.ink;
+    for (let step = first; step < last; step++) {
+      const x = scale(step);
+      context.strokeRect(x, 0, scale(step + 1) - x, height);
+      rows.forEach((row, place) => {
+        const word = this.tell(this.values[step * width + row]);
+        context.fillText(shorten(context, word, room), x + 3, (place + 0.5) * rowHeight);
+      });
+    }
+    context.restore();
   }
 
   #drawNames(context, theme) {
@@ -327,7 +355,7 @@ export class Words extends Picture {
       begun = true;
     }
     context.stroke();
-    if (selected > 0) {
+    if (model.follows(selected, -1)) {
       context.strokeStyle = theme.accent;
       for (const mode of ["forward", "backward"]) {
         const [heads, share] = [model.arrays.read_modes.shape[1], mode === "forward" ? 2 : 0];

@@ -237,7 +237,12 @@ class Page {
     // What the browser shows where a page could not be had is of another origin, and has no document here.
     const before = frame.contentDocument && frame.contentWindow.sparsam?.page;
     const wasMoved = before && before.selected !== before.opensAt;
-    const stood = before && { selected: before.selected, span: before.view.span(), all: before.model.steps };
+    const stood = before && {
+      selected: before.model.numberOf(before.selected),
+      span: before.view.span(),
+      steps: before.model.steps,
+      all: before.model.allSteps,
+    };
     [this.shown, this.loading, this.again] = [sequence, true, undefined];
     frame.hidden = false;
     frame.src = "sequence.html";
@@ -250,9 +255,9 @@ class Page {
         return;
       }
       this.#passTheme();
-      if (stood?.all === page.model.steps) {
-        page.zoomTo(...stood.span);
-        if (wasMoved) page.select(stood.selected);
+      if (stood?.all === page.model.allSteps) {
+        if (stood.steps === page.model.steps) page.zoomTo(...stood.span);
+        if (wasMoved) page.select(page.model.stepOf(stood.selected));
       }
       this.#showSequence();
     };

@@ -5,9 +5,9 @@ import { zoom, zoomIdentity } from "d3-zoom";
 
 import { Axis, COLOURS, Ring, Strip, View, Words } from "./draw.js";
 import { Model } from "./model.js";
-import { read } from "./numbers.js";
+import { NO_WORD, read } from "./numbers.js";
 import { GUTTER } from "./picture.js";
-import { Teller, element, grouped, number, ofHeads, partNames, verdict } from "./tell.js";
+import { Teller, element, grouped, number, ofHeads, partNames, selection, verdict } from "./tell.js";
 import { followTheme, readTheme } from "./theme.js";
 
 const byId = (id) => document.getElementById(id);
@@ -41,6 +41,10 @@ class Page {
     document.title = `${about.title}: sparsam inspect`;
     byId("facts").textContent = about.facts.map(([name, value]) => `${name} ${value}`).join(" · ");
     byId("verdict").textContent = verdict(this.model);
+    if (this.model.isExcerpt) {
+      byId("selection").hidden = false;
+      byId("selection").textContent = selection(this.model);
+    }
     if (about.summarised.length > 0) {
       byId("summarised").hidden = false;
       byId("summarised").textContent =
@@ -58,8 +62,8 @@ class Page {
       byId("next-notable").textContent = "Smaller error";
       byId("notable").textContent = "n and p next smaller and larger error";
     }
-    byId("of-steps").textContent = `of 0 to ${grouped(this.model.steps - 1)}`;
-    byId("step-number").max = this.model.steps - 1;
+    byId("of-steps").textContent = `of 0 to ${grouped(this.model.allSteps - 1)}`;
+    byId("step-number").max = this.model.allSteps - 1;
   }
 
   #layOut() {
@@ -82,7 +86,7 @@ class Page {
       return made;
     };
     const sequence = byId("sequence");
-    const axis = (parent) => this.pictures.push(new Axis(parent));
+    const axis = (parent) => this.pictures.push(new Axis(parent, model));
     axis(sequence);
     const names = (given, width, word) => Array.from({ length: width }, (_, row) => given[row] ?? `${word} ${row}`);
     const strip = (parent, caption, name, options) =>
@@ -97,8 +101,19 @@ class Page {
         });
       });
     const outputs = names(about.output_names, model.outputSize, about.targets === "classes" ? "class" : "output");
-    if (model.has("inputs"))
-      strip(sequence, "Inputs", "inputs", { names: names(about.input_names, model.inputSize, "input") });
+    if (model.has("inputs")) {
+      const options = { names: names(about.input_names, model.inputSize, "input") };
+      if (model.hasTokens) {
+        const tokens = Float32Array.from(arrays.inputs.values, (token) => (token === NO_WORD ? -1 : token));
+        Object.assign(options, {
+          array: { values: tokens, width: model.inputSize },
+          ranges: [-1, range(tokens)[1]],
+          colours: COLOURS.sequential,
+          tell: (token) => (token < 0 ? "" : this.teller.tokenName(token)),
+        });
+      }
+      strip(sequence, "Inputs", "inputs", options);
+    }
     if (about.targets === "bits") strip(sequence, "Targets", "targets", { names: outputs, ranges: [0, 1] });
     // Of one range, so that equal numbers have equal colours.
     const both = model.hasNumbers ? extents(range(arrays.targets.values), range(arrays.outputs.values)) : null;
@@ -151,7 +166,7 @@ class Page {
         ["write", "write"],
         ["read", "read, and the line to the step that wrote the word"],
       ];
-      if (!model.hasNumbers) {
+      if (!model.hasNumbers && !model.hasTokens) {
         entries.push([
           "wanted",
           "what should have been read: the word that the step wrote whose input equals the target",
@@ -232,8 +247,8 @@ class Page {
     on("zoom-out", () => this.zoomBy(0.5));
     on("zoom-all", () => this.zoomTo(0, model.steps));
     byId("step-number").addEventListener("change", (event) => {
-      const step = Number(event.target.value);
-      if (Number.isInteger(step)) this.select(step, true);
+      const asked = Number(event.target.value);
+      if (Number.isInteger(asked)) this.select(model.stepOf(asked), true);
     });
     document.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches?.("input")) return;
@@ -297,15 +312,15 @@ class Page {
   #pointed(picture, event) {
     if (event.offsetX < GUTTER || event.buttons) return;
     const step = this.view.stepAt(event.offsetX);
-    let text = `Step ${grouped(step)}`;
+    let text = `Step ${grouped(this.model.numberOf(step))}`;
     if (picture instanceof Strip) {
       const { name, value } = picture.valueAt(step, event.offsetY);
-      text += `, ${picture.label.split(":")[0].toLowerCase()}, ${name.split("  ")[0]}: ${number(value)}`;
+      text += `, ${picture.label.split(":")[0].toLowerCase()}, ${name.split("  ")[0]}: ${picture.tell?.(value) ?? number(value)}`;
     } else if (picture === this.words) {
       const word = picture.wordAt(event.offsetY);
       if (word >= 0) {
         const writer = this.model.mainWriter(word, step);
-        text += `, word ${grouped(word)}: ${writer >= 0 ? `holds what step ${grouped(writer)} wrote` : this.model.about.continued ? "not written in this trace so far" : "not yet written"}`;
+        text += `, word ${grouped(word)}: ${writer >= 0 ? `holds what step ${grouped(this.model.numberOf(writer))} wrote` : this.model.about.continued ? "not written in this trace so far" : "not yet written"}`;
       }
     }
     byId("readout").textContent = text;
@@ -320,8 +335,8 @@ class Page {
     const { model } = this;
     this.selected = Math.max(0, Math.min(model.steps - 1, step));
     const now = this.selected;
-    byId("step-number").value = now;
-    byId("h-step").textContent = `Step ${grouped(now)}`;
+    byId("step-number").value = model.numberOf(now);
+    byId("h-step").textContent = `Step ${grouped(model.numberOf(now))}`;
     byId("why").replaceChildren(...this.teller.why(now));
     byId("tables").replaceChildren(...this.teller.tables(now));
     byId("live").textContent = this.teller.headline(now);
@@ -465,7 +480,8 @@ async function open() {
 /**
  * For programs that look at the page: `ready` is a promise of the page, whose `model` has the numbers (`arrays`: `values` and
  * `shape` by name; `wrong`; `writersOf(word, step)`; `explain(step)`; `ring(step)`), and whose `select(step)`,
- * `selectWord(word)`, `zoomTo(from, to)` and `drawNow()` do what mouse and keyboard do.
+ * `selectWord(word)`, `zoomTo(from, to)` and `drawNow()` do what mouse and keyboard do. Steps count those that are shown;
+ * `model.numberOf(step)` and `model.stepOf(number)` know the numbers in the whole sequence.
  */
 window.sparsam = { ready: open() };
 window.sparsam.ready.then(

@@ -2,7 +2,7 @@
 
 import { NO_WORD } from "./numbers.js";
 
-/** Reads and writes with a smaller weight are neither drawn nor told of. */
+/** Reads and writes with a smaller weight are neither drawn nor told of. An excerpt is made for this one: see `excerpt.rs`. */
 export const NOTABLE = 0.02;
 /** Tables have no words with smaller weights. */
 export const LEAST_IN_TABLES = 0.01;
@@ -65,9 +65,16 @@ export class Model {
     this.inputSize = arrays.inputs ? arrays.inputs.width : 0;
     this.outputSize = arrays.outputs.width;
     this.areProbabilities = about.outputs !== "numbers";
+    /** Whether inputs are tokens: of a sentence several, filled up with `NO_WORD`. */
+    this.hasTokens = about.tokens !== null;
+    /** Whether steps are shown one beside the other that do not follow each other, and whether some of those were left out too. */
+    this.isExcerpt = about.selection !== null;
+    this.isCut = this.isExcerpt && about.selection.shown < about.selection.selected;
+    /** The steps of the whole sequence. */
+    this.allSteps = this.isExcerpt ? about.selection.steps : this.steps;
     this.outputUnit = this.areProbabilities ? "probability" : "output";
-    // Others have words too, once they are summarised; and what was used before the trace is not known.
-    this.hasRing = ["sam", "sdnc"].includes(about.model) && !about.continued;
+    // Others have words too, once they are summarised; and what was used before the trace, or between its steps, is not known.
+    this.hasRing = ["sam", "sdnc"].includes(about.model) && !about.continued && !this.isExcerpt;
     /** What is said of a word that no step wrote. */
     this.noWriter = about.continued ? "no step of this trace notably" : "no step notably";
     this.#score();
@@ -77,6 +84,26 @@ export class Model {
 
   has(name) {
     return name in this.arrays;
+  }
+
+  /** The number that a step has in the whole sequence. Everywhere else steps are numbered as they are shown. */
+  numberOf(step) {
+    return this.isExcerpt ? this.arrays.step_numbers.values[step] : step;
+  }
+
+  /** The step of a number in the whole sequence, or the one that is nearest among those shown. */
+  stepOf(number) {
+    if (!this.isExcerpt) return number;
+    const after = above(this.arrays.step_numbers.values, number);
+    if (after === 0) return 0;
+    if (after === this.steps) return this.steps - 1;
+    return number - this.numberOf(after - 1) <= this.numberOf(after) - number ? after - 1 : after;
+  }
+
+  /** Whether a step is shown that follows another in the whole sequence, `by` steps later. */
+  follows(step, by) {
+    const other = step + by;
+    return other >= 0 && other < this.steps && this.numberOf(other) === this.numberOf(step) + by;
   }
 
   /** The numbers of an array at a step. */
@@ -126,6 +153,8 @@ export class Model {
     }
     this.wrong = Uint32Array.from(wrong);
     this.wrongTotal = this.wrongBits.reduce((sum, count) => sum + count, 0);
+    // Of the whole sequence, whatever is shown of it.
+    if (this.isExcerpt) ({ wanted: this.wanted, wrong: this.wrongTotal } = about.selection);
   }
 
   /** Whether the targets are numbers, of which none is right or wrong. */
@@ -139,9 +168,12 @@ export class Model {
       const steps = Array.from({ length: this.steps }, (_, step) => step).filter((step) => this.isWanted(step));
       const order = Uint32Array.from(steps).sort((a, b) => this.errors[b] - this.errors[a] || a - b);
       // What was rounded may hide which error is the largest.
-      const first = order.indexOf(this.about.errors.step);
-      order.copyWithin(1, 0, first);
-      order[0] = this.about.errors.step;
+      const largest = this.stepOf(this.about.errors.step);
+      const first = order.indexOf(largest);
+      if (first > 0 && this.numberOf(largest) === this.about.errors.step) {
+        order.copyWithin(1, 0, first);
+        order[0] = largest;
+      }
       const placeOf = new Int32Array(this.steps).fill(-1);
       order.forEach((step, place) => (placeOf[step] = place));
       this.#byError = { order, placeOf };
@@ -153,7 +185,7 @@ export class Model {
 
   /** What to look at first: the first wrong output or, of numbers, the largest error; -1 if there is none. */
   firstNotable() {
-    if (this.hasNumbers) return this.about.errors ? this.about.errors.step : -1;
+    if (this.hasNumbers) return this.about.errors ? (this.byError.order[0] ?? -1) : -1;
     return this.wrong.length > 0 ? this.wrong[0] : -1;
   }
 
@@ -174,7 +206,7 @@ export class Model {
   #besideByError(step, by) {
     if (!this.about.errors) return -1;
     const { order, placeOf } = this.byError;
-    return placeOf[step] < 0 ? order[0] : (order[placeOf[step] + by] ?? -1);
+    return (placeOf[step] < 0 ? order[0] : order[placeOf[step] + by]) ?? -1;
   }
 
   /** Words with weights at a step, `kind` being read, write, content, forward or backward: the strongest first. */
@@ -347,7 +379,7 @@ export class Model {
   #findEqualInputs() {
     const { about, arrays, steps, inputSize, outputSize } = this;
     const isOfBits = about.targets === "bits" && inputSize >= outputSize;
-    const isOfClasses = about.targets === "classes" && inputSize === outputSize;
+    const isOfClasses = about.targets === "classes" && inputSize === outputSize && !this.hasTokens;
     /** What stands for an input, or for a target; null for none. */
     this.inputKeys = new Array(steps).fill(null);
     this.targetKey = () => null;
@@ -403,6 +435,7 @@ export class Model {
         for (let by = way; Math.abs(by) <= 16; by += way) {
           const key = this.targetKey(step + by);
           if (key === null || this.inputKeys[candidate + by] !== key) break;
+          if (!this.follows(step, by) || !this.follows(candidate, by)) break;
           length++;
         }
       }

@@ -1,6 +1,7 @@
 // Sentences and tables. Text of data becomes text nodes and nothing else.
 
 import { LEAST_IN_TABLES, NOTABLE, STRONGEST } from "./model.js";
+import { NO_WORD } from "./numbers.js";
 
 /** An element with attributes and children; a text becomes a text node. */
 export function element(name, attributes = {}, ...children) {
@@ -23,6 +24,17 @@ const joined = (parts) =>
 /** Numbers in a row, no more than a line has room for. */
 const someNumbers = (values) => [...values.subarray(0, 8)].map(number).join(" ") + (values.length > 8 ? " …" : "");
 
+/** Which steps of a sequence are shown, where not all are. */
+export function selection({ isCut, about: { selection } }) {
+  const { steps, selected, shown } = selection;
+  const sides = "side by side; their numbers are those in the whole sequence";
+  const rest =
+    "At all others nothing was written, and no word was erased that holds a notable write; what was read there is left out.";
+  if (isCut)
+    return `Something is written or wanted at ${grouped(selected)} of ${grouped(steps)} steps. Shown are the last ${grouped(shown)} of these, ${sides}. What was written before is not known here. ${rest}`;
+  return `Of ${several(steps, "step")} those are shown at which something is written or wanted, ${grouped(shown)} of them, ${sides}. ${rest}`;
+}
+
 /** What is told of a whole sequence. */
 export function verdict(model) {
   const { about, wrong, wrongTotal, wanted, errors } = model;
@@ -33,13 +45,16 @@ export function verdict(model) {
     const { largest, step, mean_squared: squared } = about.errors;
     return `Of ${several(wanted, "number")} wanted the largest error is ${number(largest)}, at step ${grouped(step)}; the mean squared error is ${number(squared)}.`;
   }
-  if (wrong.length === 0) {
+  if (wrongTotal === 0) {
     const most = errors.reduce((most, error) => Math.max(most, error), 0);
     const all = `All ${several(wanted, unit)} wanted are right`.replace("classs", "classes");
-    return `${all}; the largest error of a probability is ${number(most)}.`;
+    return model.isCut ? `${all}.` : `${all}; the largest error of a probability is ${number(most)}.`;
   }
   const of = `${grouped(wrongTotal)} of ${grouped(wanted)} ${units} are wrong`;
-  return `${of}, at ${several(wrong.length, "step")}; the first is step ${grouped(wrong[0])}.`;
+  if (wrong.length === 0) return `${of}, none of them at a step that is shown.`;
+  if (model.isCut)
+    return `${of}, ${several(wrong.length, "step")} of those shown among them; the first is step ${grouped(model.numberOf(wrong[0]))}.`;
+  return `${of}, at ${several(wrong.length, "step")}; the first is step ${grouped(model.numberOf(wrong[0]))}.`;
 }
 
 export class Teller {
@@ -51,7 +66,7 @@ export class Teller {
     return element(
       "button",
       { type: "button", class: "link", onclick: () => this.selectStep(step) },
-      `step ${grouped(step)}`,
+      `step ${grouped(this.model.numberOf(step))}`,
     );
   }
 
@@ -67,6 +82,10 @@ export class Teller {
     return this.model.about.input_names[channel] ?? `input ${channel}`;
   }
 
+  tokenName(token) {
+    return this.model.about.tokens[token] ?? `token ${token}`;
+  }
+
   outputName(channel) {
     const names = this.model.about.output_names;
     return names[channel] ?? (this.model.about.targets === "classes" ? `class ${channel}` : `output ${channel}`);
@@ -77,6 +96,10 @@ export class Teller {
     const { model } = this;
     if (!model.has("inputs")) return "not in this trace";
     const values = model.at("inputs", step);
+    if (model.hasTokens) {
+      const words = [...values].filter((token) => token !== NO_WORD);
+      return words.length > 0 ? `“${words.map((token) => this.tokenName(token)).join(" ")}”` : "nothing";
+    }
     const set = [...values.keys()].filter((channel) => values[channel] !== 0);
     if (set.length === 0) return "nothing (all zero)";
     const isPlain = (channel) => /^bit \d+$/.test(model.about.input_names[channel] ?? "bit 0");
@@ -123,8 +146,8 @@ export class Teller {
     const target = this.target(step);
     const answer = target === null ? "" : ` Wanted ${target}, put out ${this.output(step)}: ${this.judgement(step)}.`;
     const [from] = model.hasMemory ? model.sources(step) : [];
-    const read = from && from.step >= 0 ? ` Reads most of what step ${from.step} wrote.` : "";
-    return `Step ${step}. Input: ${this.input(step)}.${answer}${read}`;
+    const read = from && from.step >= 0 ? ` Reads most of what step ${model.numberOf(from.step)} wrote.` : "";
+    return `Step ${model.numberOf(step)}. Input: ${this.input(step)}.${answer}${read}`;
   }
 
   judgement(step) {
@@ -188,12 +211,12 @@ export class Teller {
       });
     if (of.length > 0) parts.push(element("ul", {}, ...of));
     else line(`No word is read with a notable weight (${NOTABLE} or more).`);
-    // Where to read a number from is not told by inputs that equal it.
-    if (target === null || model.hasNumbers) return parts;
+    // Where to read a number from is not told by inputs that equal it, and an answer is a word of many sentences.
+    if (target === null || model.hasNumbers || model.hasTokens) return parts;
     if (origin < 0) {
       const why = model.isZeroTarget(step)
         ? "The target is all zero, which cannot be told from no input"
-        : `No earlier input${model.about.continued ? " of this trace" : ""} equals this target`;
+        : `No earlier input${model.isExcerpt ? " that is shown" : model.about.continued ? " of this trace" : ""} equals this target`;
       line(`${why}, so that no step can be named as the one to read from.`);
       return parts;
     }
@@ -369,6 +392,7 @@ export class Teller {
     if (word < 0) return [element("p", {}, "No word is chosen.")];
     const writes = model.life(word, model.writes);
     const reads = model.life(word, model.reads);
+    const of = model.isExcerpt ? " of those shown" : "";
     const list = (what, events) => {
       const steps = [];
       for (const { step, weight } of events) {
@@ -380,7 +404,13 @@ export class Teller {
         .slice(0, most)
         .flatMap(({ step, weight }, place) => [place ? ", " : "", this.stepButton(step), ` (${number(weight)})`]);
       const rest = steps.length > most ? ` and ${grouped(steps.length - most)} more` : "";
-      return element("p", {}, `${what} at ${several(steps.length, "step")}${steps.length ? ": " : "."}`, shown, rest);
+      return element(
+        "p",
+        {},
+        `${what} at ${several(steps.length, "step")}${of}${steps.length ? ": " : "."}`,
+        shown,
+        rest,
+      );
     };
     const { erased, rank } = model;
     const place = rank.get(word);
@@ -389,7 +419,7 @@ export class Teller {
       element("h3", {}, `Word ${grouped(word)}`),
       list("Written", writes),
       list("Read", reads),
-      element("p", {}, `Erased at ${several(erasures, "step")}; weights below ${NOTABLE} are left out.`),
+      element("p", {}, `Erased at ${several(erasures, "step")}${of}; weights below ${NOTABLE} are left out.`),
     ];
   }
 }

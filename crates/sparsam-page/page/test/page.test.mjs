@@ -362,6 +362,90 @@ const colour = (page, label, step, down) =>
     [label, step, down],
   );
 
+test("steps that do not follow each other have their numbers, and tokens their names", async () => {
+  const tokens = ["--vocabulary", "64", "--values", "8", "--write-threshold", "0.9", "--memory-size", "24"];
+  await place.sparsam("train", "mqar", "--run", "tokens", "--batches", "20", ...tokens, ...SMALL.slice(2));
+  const inspect = (name, ...args) =>
+    place.sparsam("inspect", "tokens", "--level", "40", "--out", name, ...args).then(() => join(place.folder, name));
+  const [whole, written] = [await inspect("whole.html"), await inspect("written.html", "--written")];
+  const [all, some] = [await numbers(whole), await numbers(written)];
+  const shown = some.arrays.step_numbers;
+  assert.ok(shown.length > 50 && shown.length < 300 && shown.length === some.about.selection.selected);
+  const name = (token) => (token < 56 ? `key ${token}` : `value ${token - 56}`);
+  /** Of each step shown, all that is said of it. */
+  const told = (path) => {
+    let found;
+    return visit(path, async (page) => {
+      found = await page.evaluate(
+        (shown) =>
+          shown.map((number) => {
+            const { page } = window.sparsam;
+            page.select(page.model.stepOf(number));
+            const text = (id) => document.getElementById(id).textContent;
+            return [text("h-step"), text("why"), text("tables"), text("live")];
+          }),
+        shown,
+      );
+    }).then(() => found);
+  };
+  const ofSome = await told(written);
+  // Sentences and tables are those of the page of all steps.
+  assert.deepEqual(ofSome, await told(whole));
+  shown.forEach((number, step) => {
+    const [title, why] = ofSome[step];
+    assert.equal(title, `Step ${number}`);
+    assert.ok(why.startsWith(`Input: “${name(all.arrays.inputs[number])}”.`), why);
+  });
+  assert.ok(ofSome.some(([, why], step) => /what step \d+ wrote/.test(why) && shown[step] !== step));
+  await visit(written, async (page) => {
+    assert.match(
+      await page.textContent("#selection"),
+      new RegExp(`^Of 320 steps those are shown .* ${shown.length} of them`),
+    );
+    assert.ok(await page.locator("#panel-ring").isHidden());
+    assert.equal(await page.textContent("#of-steps"), "of 0 to 319");
+    const wrong = all.arrays.wrong.reduce((sum, one) => sum + one);
+    assert.match(await page.textContent("#verdict"), new RegExp(`^${wrong} of 40 classes are wrong`));
+    // A number that is not shown leads to the nearest.
+    const missing = [...Array(320).keys()].find((number) => number > shown[0] && !shown.includes(number));
+    await page.fill("#step-number", `${missing}`);
+    await page.keyboard.press("Enter");
+    const nearest = Number(await page.inputValue("#step-number"));
+    assert.ok(shown.includes(nearest));
+    assert.ok(shown.every((number) => Math.abs(number - missing) >= Math.abs(nearest - missing)));
+    // What the mouse points at, near enough to read the words.
+    const canvas = page.locator("#sequence canvas >> nth=1");
+    for (const near of [false, true]) {
+      const x = await page.evaluate((near) => {
+        const { page } = window.sparsam;
+        if (near) page.zoomTo(10, 20);
+        page.drawNow();
+        return page.view.scale()(12.5);
+      }, near);
+      await canvas.hover({ position: { x, y: 5 } });
+      const readout = await page.textContent("#readout");
+      assert.equal(readout, `Step ${shown[12]}, inputs, token: ${name(some.arrays.inputs[12])}`);
+    }
+    // Words are written where there was a colour.
+    const ink = await page.evaluate(() => {
+      const { page } = window.sparsam;
+      const { canvas } = page.pictures.find(({ label }) => label?.startsWith("Inputs"));
+      const { data } = canvas.getContext("2d").getImageData(160, 0, canvas.width - 160, canvas.height);
+      return new Set(Array.from({ length: data.length / 4 }, (_, pixel) => data[4 * pixel + 3])).size;
+    });
+    assert.ok(ink > 10, `${ink} shades`);
+  });
+  const cut = join(place.folder, "cut.html");
+  const { selected } = some.about.selection;
+  await writeFile(cut, (await readFile(written, "utf8")).replace(`"selected":${selected}`, '"selected":310'));
+  await visit(cut, async (page) => {
+    assert.match(
+      await page.textContent("#selection"),
+      new RegExp(`at 310 of 320 steps. Shown are the last ${selected}`),
+    );
+  });
+});
+
 test("pictures show the numbers", async () => {
   const { arrays } = await numbers(pages.sdnc);
   await visit(pages.sdnc, async (page) => {

@@ -641,8 +641,13 @@ impl Task for Stories {
     }
 
     fn channel_names(&self) -> ChannelNames {
-        let inputs = if self.options.has_tokens() { names_of_words(self.sentence_size) } else { self.words.0.clone() };
-        ChannelNames { inputs, outputs: self.words.0.clone() }
+        let words = || self.words.0.clone();
+        let (inputs, tokens) = if self.options.has_tokens() {
+            (names_of_words(self.sentence_size), words())
+        } else {
+            (words(), Vec::new())
+        };
+        ChannelNames { inputs, outputs: words(), tokens }
     }
 
     fn level_unit(&self) -> &'static str {
@@ -877,6 +882,7 @@ mod tests {
         let task = build(&Babi { sentences: true, ..options.clone() }).unwrap();
         assert_eq!((task.sentence_size(), task.input_size(), task.vocabulary_size()), (5, 5, 33));
         assert_eq!(task.channel_names().inputs, ["word 1", "word 2", "word 3", "word 4", "word 5"]);
+        assert_eq!(task.channel_names().tokens, task.channel_names().outputs);
         let sequence = generate(&*task, Stream::Evaluation, 0);
         assert_eq!(sequence.steps(), task.steps(1));
         assert_eq!(

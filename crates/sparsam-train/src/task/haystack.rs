@@ -421,6 +421,9 @@ impl Scattered {
     }
 }
 
+/// What a token is called that several words share.
+const RARE: &str = "(rare)";
+
 /// Words that follow each other in a book, of which the most steps are known for any longer text.
 const STRETCH: usize = 1000;
 
@@ -443,7 +446,13 @@ impl Task for Scattered {
     }
 
     fn channel_names(&self) -> ChannelNames {
-        ChannelNames { inputs: babi::names_of_words(self.sentence_size), outputs: self.vocabulary.stories.0.clone() }
+        let Vocabulary { stories, common, hashed_words, .. } = &self.vocabulary;
+        let shared = std::iter::repeat_n(RARE, *hashed_words).map(str::to_owned);
+        ChannelNames {
+            inputs: babi::names_of_words(self.sentence_size),
+            outputs: stories.0.clone(),
+            tokens: stories.0.iter().chain(common).cloned().chain(shared).collect(),
+        }
     }
 
     fn level_unit(&self) -> &'static str {
@@ -613,6 +622,10 @@ mod tests {
         let task = Haystack { questions: Questions::End, ..write(folder.path()) }.build(Given::default()).unwrap();
         assert_eq!(task.channels().output_size, 31);
         assert_eq!(task.vocabulary_size(), 31 + 8 + 3);
+        let names = task.channel_names();
+        assert_eq!((&names.tokens[..31], names.tokens.len()), (&names.outputs[..], 31 + 8 + 3));
+        assert!(names.tokens[31..39].contains(&"day".into()), "{:?}", names.tokens);
+        assert_eq!(names.tokens[39..], ["(rare)"; 3]);
         let (mut lengths, mut before) = (Vec::new(), 0);
         for number in 0..200 {
             let all = words(&*task, &generate(&*task, Stream::Training, 300, number)).join(" ");

@@ -153,7 +153,7 @@ pub trait Task: Send + Sync {
         None
     }
 
-    /// What the inputs and the outputs of a time step are called, for people who look at them; numbers of channels without.
+    /// What the inputs and the outputs of a time step are called, and the tokens, for people who look at them; numbers without.
     fn channel_names(&self) -> ChannelNames {
         ChannelNames::default()
     }
@@ -235,13 +235,16 @@ pub struct ChannelNames {
     pub inputs: Vec<String>,
     /// Of the outputs, or of the classes.
     pub outputs: Vec<String>,
+    /// Of the tokens, where inputs are such: by their numbers, as many as have one.
+    pub tokens: Vec<String>,
 }
 
 impl ChannelNames {
     /// Those of a task with vectors of so many bits, after which two more inputs come.
     fn of_bits(bits: usize, more: [&str; 2]) -> Self {
         let outputs: Vec<String> = (0..bits).map(|bit| format!("bit {bit}")).collect();
-        Self { inputs: outputs.iter().cloned().chain(more.map(str::to_owned)).collect(), outputs }
+        let inputs = outputs.iter().cloned().chain(more.map(str::to_owned)).collect();
+        Self { inputs, outputs, tokens: Vec::new() }
     }
 }
 
@@ -644,6 +647,7 @@ mod tests {
             task.check_levels(&task.default_levels()).unwrap();
             let names = task.channel_names();
             assert_eq!((names.inputs.len(), names.outputs.len()), (task.input_size(), task.output_size()), "{name}");
+            assert_eq!(names.tokens.len(), task.vocabulary_size(), "{name}");
             let first = *task.possible_levels().start();
             for level in task.default_levels().chain([first, 33]) {
                 let draw = Draw::new(&(level..=level), 5, Stream::Training, level as u64);

@@ -99,10 +99,9 @@ impl Task for Mqar {
     }
 
     fn channel_names(&self) -> ChannelNames {
-        ChannelNames {
-            inputs: vec!["token".into()],
-            outputs: (0..self.values).map(|value| format!("value {value}")).collect(),
-        }
+        let outputs: Vec<String> = (0..self.values).map(|value| format!("value {value}")).collect();
+        let keys = (0..self.keys()).map(|key| format!("key {key}"));
+        ChannelNames { inputs: vec!["token".into()], tokens: keys.chain(outputs.iter().cloned()).collect(), outputs }
     }
 
     fn level_unit(&self) -> &'static str {

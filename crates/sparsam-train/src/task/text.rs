@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use sparsam::NetworkConfig;
 use sparsam::option::{Kind, OptionValue, Value as Told};
 
-use super::{Channels, Draw, Given, InputReader, InputRows, Options, Source, Task};
+use super::{ChannelNames, Channels, Draw, Given, InputReader, InputRows, Options, Source, Task};
 use crate::data::sums::ContentSum;
 use crate::data::text;
 use crate::sequence::{Guess, Per, TargetKind};
@@ -347,6 +347,18 @@ impl Tokenised {
     }
 }
 
+/// A token as people can see it; the empty one stands for all that are unknown.
+fn visible(token: &str) -> String {
+    match token {
+        "" => "(unknown)".into(),
+        " " => "␣".into(),
+        token if token.chars().any(|character| character.is_control() || character.is_whitespace()) => {
+            token.escape_debug().to_string()
+        }
+        token => token.into(),
+    }
+}
+
 impl Task for Tokenised {
     fn name(&self) -> &'static str {
         "text"
@@ -358,6 +370,12 @@ impl Task for Tokenised {
 
     fn vocabulary_size(&self) -> usize {
         self.vocabulary.names.len()
+    }
+
+    fn channel_names(&self) -> ChannelNames {
+        let names: Vec<String> = self.vocabulary.names.iter().map(|name| visible(name)).collect();
+        let input = if self.options.tokens == Tokens::Chars { "character" } else { "word" };
+        ChannelNames { inputs: vec![input.into()], outputs: names.clone(), tokens: names }
     }
 
     fn level_unit(&self) -> &'static str {
@@ -463,6 +481,11 @@ mod tests {
     }
 
     #[test]
+    fn people_see_every_token() {
+        assert_eq!(["", " ", "\n", "é", "it’s"].map(visible), ["(unknown)", "␣", "\\n", "é", "it’s"]);
+    }
+
+    #[test]
     fn every_held_out_token_but_the_first_is_told_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.txt");
@@ -473,6 +496,7 @@ mod tests {
         let names: Vec<&str> = kept["vocabulary"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
         // The squares of 0 to 6 in turn: 0 once, 1, 2 and 4 twice.
         assert_eq!((task.vocabulary_size(), names[0], names[4]), (5, "", "a"));
+        assert_eq!(task.channel_names().tokens[1..], names[1..]);
         for (level, pieces) in [(4, 6), (22, 1), (1, 22), (100, 1)] {
             assert_eq!(task.evaluation_sequences_of(level), Some(pieces));
             let mut told = String::new();
