@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+import service_log
 import torch
 import train_task
 from sparsam.tasks.torch import loss
@@ -74,6 +77,67 @@ def test_a_stream_survives_restarts(tmp_path: Path) -> None:
     for state in (tmp_path / "stopped").glob("state-*"):
         state.unlink()
     assert stream("stopped", 100)[-1].split("output")[1] != straight[-1].split("output")[1]
+
+
+def test_a_log_of_a_service_is_answered_by_the_latest_line_that_matters() -> None:
+    """A dictionary, and the lines' text alone, give the same answers, distances and entries replaced."""
+    says = [
+        (r"\w+ deploy \w+ version (\S+) to (\S+) done in time", (2, 1), "which version does {} run now ?"),
+        (r"\w+ config set (\S+) to (\S+) by operator on request", (1, 2), "what is {} set to now ?"),
+        (r"\w+ lease of (\S+) given to (\S+) until it fails", (1, 2), "which host holds {} now ?"),
+    ]
+    answers: dict[str, tuple[str, int]] = {}
+    tokens = asked = changed = 0
+    for line in islice(service_log.service_log(random.Random(1), 0.1, 0.1, subjects=48, spread=3), 5000):
+        text, tokens = " ".join(line.words), tokens + len(line.words)
+        replaces = None
+        for pattern, (subject, value), question in says:
+            if found := re.fullmatch(pattern, text):
+                asking = question.format(found[subject])
+                replaces = answers.get(asking, ("", 0))[0]
+                answers[asking] = found[value], tokens
+        assert line.replaces == replaces
+        changed += bool(replaces)
+        if text.endswith("?"):
+            answer, said = answers[text]
+            assert (line.answer, line.since) == (answer, tokens - said)
+            asked += 1
+        else:
+            assert (line.answer, line.since) == (None, 0)
+    assert asked > 400
+    assert changed > 300
+
+
+def test_a_window_sees_4096_tokens_and_no_more() -> None:
+    torch.manual_seed(1)
+    window = service_log.Window(6, 8)
+    lines, sizes = torch.randn(2, 900, 6), torch.randint(5, 13, (2, 900))
+    with torch.no_grad():
+        whole, _ = window(lines, sizes)
+        one, past = window(lines[:, :700], sizes[:, :700])
+        other, _ = window(lines[:, 700:], sizes[:, 700:], past)
+        torch.testing.assert_close(torch.cat([one, other], 1), whole)
+        ends = sizes.cumsum(1)
+        # Only what is less than 4,096 tokens before the last line's end can change what it sees.
+        for seen in (False, True):
+            changed = torch.where(((ends[:, -1:] - ends < 4096) == seen)[..., None], lines + 1, lines)
+            changed[:, -1] = lines[:, -1]
+            same = torch.equal(window(changed, sizes)[0][:, -1], whole[:, -1])
+            assert same != seen
+
+
+def test_a_log_of_a_service_is_learnt() -> None:
+    """Guessing gets 4 % right."""
+    text = run("service_log.py", "--steps", "100", "--rows", "16", "--lines", "1000", "--logs", "1")
+    learnt = re.findall(r"SAM loss (\S+), (\S+) % right", text)
+    assert len(learnt) == 2
+    assert float(learnt[-1][0]) < float(learnt[0][0]) - 0.3
+    assert float(learnt[-1][1]) > 8
+    for model in ("SAM", "LSTM", "window"):
+        assert re.search(
+            rf"^{model}, \d+ parameters, trained in \d+ s: \d+ µs a line, carries \d+ KiB a log$", text, re.M
+        )
+    assert len(re.findall(r"at most \d+ tokens back: (?:\S+ ± \S+ %|no question)$", text, re.M)) == 15
 
 
 SMALL = ["copy", "--option", "max_length=3", "--hidden-size", "8", "--memory-size", "16", "--batch-size", "2"]
