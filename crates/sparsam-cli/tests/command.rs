@@ -195,11 +195,13 @@ fn stories_are_learnt_and_other_files_evaluated() {
 
     let out = succeeds(path, &["eval", "whole"]);
     assert!(out.starts_with("sdnc on babi (best, after ") && out.contains(" batches), 40 stories: "), "{out}");
-    let last = out.lines().last().unwrap();
+    let [.., last, took] = out.lines().collect::<Vec<_>>()[..] else { panic!("{out}") };
     assert!(
-        out.lines().count() == 22 && last.starts_with("mean error of the tasks ") && last.ends_with(" of 20"),
+        out.lines().count() == 23 && last.starts_with("mean error of the tasks ") && last.ends_with(" of 20"),
         "{out}"
     );
+    // Stories of five steps, forty of them, as words.
+    assert!(took.starts_with("600 steps in ") && took.contains(" of 64 words written to in a sequence"), "{took}");
     write_babi(&path.join("other"), "test", "is");
     fs::remove_dir_all(path.join("data")).unwrap();
     let out = succeeds(path, &["eval", "whole", "--test-files", "other", "--json"]);

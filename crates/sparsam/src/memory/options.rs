@@ -59,7 +59,8 @@ macro_rules! memory_options {
                 /// What a write gate has to exceed, τ; below, nothing is written at all.
                 ///
                 /// Ours: α = max(0, σ(α̂) - τ) / (1 - τ), soft thresholding (Donoho 1995). With 0, as in the paper, a gate never shuts whole,
-                /// and over millions of steps what it lets in adds up.
+                /// and over millions of steps what it lets in adds up. The least recently accessed word is cleared at every step,
+                /// as in the paper, also where nothing is then written to it.
                 pub write_threshold: f64 = 0.0, in 0.0..1.0;
                 /// What a write costs in training, λ: that times α is as if added to the loss, for each write of each step.
                 ///
