@@ -46,8 +46,8 @@ class Network:
         dtype: ``numpy.float32`` or ``numpy.float64``.
         options: of the model's memory: ``memory_size``, ``word_size``, ``num_heads``; of the sparse ones
             ``num_reads``, ``access_threshold``, ``write_threshold``, ``write_cost``, ``index``, ``index_checks``;
-            ``num_links`` of ``sdnc``; ``usage_discount`` of ``dam``; ``masked_content`` of ``sam``, ``sdnc`` and ``dnc``,
-            ``sharpened_links`` of the latter two; ``deallocation`` of ``dnc``.
+            ``num_links`` of ``sdnc``; ``usage_discount`` of ``dam``; ``masked_content`` of ``sam``, ``sdnc`` and
+            ``dnc``, ``sharpened_links`` of the latter two; ``deallocation`` of ``dnc``.
             See the modules of :mod:`sparsam.torch`, whose keywords and defaults they are.
 
     Attributes:
