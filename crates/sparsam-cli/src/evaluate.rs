@@ -117,7 +117,7 @@ fn took(cost: &Cost, memory_size: usize) -> String {
     if let Some(words) = words_written {
         let (of_searches, words) = (amount(each(search_time)), grouped(words.round() as u64));
         // Writing to a string cannot fail.
-        let _ = write!(text, ", {of_searches} µs of it for searches (of every thread)");
+        let _ = write!(text, ", searches {of_searches} µs (summed over threads)");
         let _ = write!(text, "; {words} of {} words written to in a sequence", grouped(memory_size as u64));
     }
     if let Some(bytes) = peak_bytes() {

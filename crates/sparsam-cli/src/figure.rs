@@ -127,7 +127,7 @@ impl Figure {
             Self::Haystack => {
                 let levels = [128, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 10 << 20];
                 let sequences: &[u64] =
-                    if quick { &[100, 100, 40, 16] } else { &[1000, 1000, 1000, 1000, 1000, 300, 100] };
+                    if quick { &[100, 48, 16, 4] } else { &[1000, 1000, 1000, 1000, 1000, 300, 100] };
                 levels.into_iter().zip(sequences).map(|(level, sequences)| of(level, *sequences)).collect()
             }
             Self::Fig4 => {

@@ -29,7 +29,7 @@ pub fn run(settings: &Seeds) -> anyhow::Result<ExitCode> {
     use_threads(if *jobs > 1 { Some(1) } else { *threads })?;
     // What cannot be trained, and what a folder holds that is another run, is told of before anything is trained.
     if let Some(run) = runs.first() {
-        run.config.validate_with(&*run.config.task.build()?)?;
+        run.config.validate_with(&*run.config.build_task()?)?;
     }
     let mut remaining = Vec::new();
     for run in runs {

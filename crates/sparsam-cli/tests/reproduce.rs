@@ -129,19 +129,30 @@ fn haystacks_are_tested_at_lengths_that_were_not_trained_on() {
     };
     book("book.txt", "fine");
     book("other.txt", "grey");
+    let missing = ["reproduce", "haystack", "--quick", "--background", "book.txt", "--test-book", "none.txt"];
+    is_mistake(path, &missing, &["none.txt: there is no such file"]);
     let command = "haystack --quick --minutes 0.02 --background book.txt --test-book other.txt";
     reproduce(path, command);
     let (text, json) = report(&path.join("reproduce/quick"), "haystack");
     assert!(text.contains(&format!("sparsam reproduce {command}")), "{text}");
+    assert!(text.contains("books of more than 65,536 words") && !text.contains("  whose"), "{text}");
     assert!(text.contains("| ARMT | 10,000,000 |  | 89.4 | 84.4 | 91.5 | 80.9 |"), "{text}");
+    let batches = json["runs"][0]["metrics"].as_array().unwrap().last().unwrap()["batch"].clone();
     let tests = json["runs"][0]["tests"].as_array().unwrap();
     let of = |name: &str| tests.iter().map(|test| test[name].as_u64().unwrap()).collect::<Vec<_>>();
-    assert_eq!((of("level"), of("sequences")), (vec![128, 4096, 16_384, 65_536], vec![100, 100, 40, 16]));
+    assert_eq!((of("level"), of("sequences")), (vec![128, 4096, 16_384, 65_536], vec![100, 48, 16, 4]));
     // Tasks 1, 2, 4 and 5, as many questions of each.
     let errors = tests[0]["errors"].as_array().unwrap();
     assert!(errors.len() == 4 && errors.iter().all(|of| of[2] == 25), "{errors:?}");
     assert!(of("steps").is_sorted() && tests.iter().all(|test| test["words_written"].is_number()), "{tests:?}");
     assert!(path.join("reproduce/quick/haystack.svg").exists());
+    // Another book is tested on anew, without training.
+    let before = tests.clone();
+    reproduce(path, "haystack --quick --minutes 0.02 --background book.txt --test-book book.txt");
+    let (_, json) = report(&path.join("reproduce/quick"), "haystack");
+    let runs = &json["runs"][0];
+    assert_ne!(runs["tests"].as_array().unwrap()[1]["loss"], before[1]["loss"]);
+    assert_eq!(runs["metrics"].as_array().unwrap().last().unwrap()["batch"], batches);
 }
 
 #[test]

@@ -13,8 +13,9 @@ use crate::{About, Error, Page, Recording, Selection, Sequence, Tally, Targets};
 ///
 /// A sparse memory writes at a step if one of its write weights is not 0. A step that writes nothing still erases the least
 /// recently accessed word; it is selected if a step since the word was last erased had written it with a notable weight. Who wrote
-/// what a word holds, which a page tells of notable weights, is therefore told as by the whole. With a write threshold they are few; without one, and in a dense memory, they are all.
-/// Without a memory they are those at which something is wanted.
+/// what a word holds, which a page tells of notable weights, is therefore told as by the whole. With a write threshold the
+/// selected steps are few; without one, and in a dense memory, they are all. Without a memory they are those at which something
+/// is wanted.
 ///
 /// Of more than `most` such steps the last are kept, so that what is held does not grow with the sequence; what was written
 /// before them is then unknown to the page.
@@ -150,7 +151,7 @@ impl Excerpt {
         self.columns.steps += selected.len();
         self.selected += selected.len();
         // Not one by one: what is behind has to be moved.
-        if self.columns.steps >= 2 * self.most {
+        if self.columns.steps >= self.most.saturating_mul(2) {
             self.columns.keep_last(self.most);
         }
         Ok(())

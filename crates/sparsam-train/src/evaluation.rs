@@ -92,7 +92,7 @@ pub struct Cost {
     pub time: Duration,
     /// What memories spent on searches for similar words, each of the threads counted.
     pub search_time: Duration,
-    /// Words that a sequence wrote to its memory, a word written twice counted once, on average; none where every word has its
+    /// Words that a sequence wrote to or cleared in its memory, a word counted once, on average; none where every word has its
     /// place from the start, as in dense memories.
     pub words_written: Option<f64>,
 }

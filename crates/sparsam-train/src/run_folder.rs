@@ -32,12 +32,13 @@ use sparsam::checkpoint::{self, Extra};
 use sparsam::internal::{file, notice};
 use sparsam::nn::clip::AdaptiveClip;
 use sparsam::nn::optimiser::Optimiser;
+use sparsam::option::{Declared, Value::Switch};
 use sparsam::{Network, NetworkConfig};
 
 use crate::curriculum::Curriculum;
 use crate::machine::now;
 use crate::sequence::TargetKind;
-use crate::task::{Given, InputReader, Task};
+use crate::task::{Given, InputReader, Task, TaskConfig};
 use crate::{Config, Error, Evaluation, Machine, Metrics, Units, draw_curve, tensorboard};
 
 const CONFIG: &str = "config.toml";
@@ -121,8 +122,13 @@ pub fn load_network(path: &Path) -> Result<(Network<f32>, Option<u64>), Error> {
 
 /// The run that another one starts from.
 pub(crate) struct FirstRun {
-    folder: Option<PathBuf>,
+    run: RunFolder,
     checkpoint: PathBuf,
+}
+
+/// An error about what to start from.
+fn no_start(path: &Path, reason: impl Into<String>) -> Error {
+    Error::option("start_from", path.display(), reason.into())
 }
 
 impl FirstRun {
@@ -131,25 +137,32 @@ impl FirstRun {
     /// # Errors
     /// [`Error::Option`] if there is none.
     pub fn find(path: &Path) -> Result<Self, Error> {
-        let wrong = |reason: &str| Error::option("start_from", path.display(), reason);
-        if path.is_dir() {
-            let run = RunFolder::open(path).map_err(|_| wrong("there is no run in this folder"))?;
+        let found = path.canonicalize().map_err(|_| no_start(path, "there is no such run or checkpoint"))?;
+        if found.is_dir() {
+            let run = RunFolder::open(&found).map_err(|_| no_start(path, "there is no run in this folder"))?;
             let places = [Checkpoint::Best, Checkpoint::Newest].map(|which| run.checkpoint_path(which));
             let checkpoint = places.into_iter().find(|place| place.exists());
-            let checkpoint = checkpoint.ok_or_else(|| wrong("the run has no checkpoint yet"))?;
-            return Ok(Self { folder: Some(path.to_owned()), checkpoint });
+            let checkpoint = checkpoint.ok_or_else(|| no_start(path, "the run has no checkpoint yet"))?;
+            return Ok(Self { run, checkpoint });
         }
-        if !path.exists() {
-            return Err(wrong("there is no such run or checkpoint"));
-        }
-        // runs/NAME/checkpoints/best.safetensors
-        let folder = path.parent().and_then(Path::parent).filter(|folder| RunFolder::open(folder).is_ok());
-        Ok(Self { folder: folder.map(Path::to_owned), checkpoint: path.to_owned() })
+        // runs/NAME/checkpoints/best.safetensors; the run knows the words that a network of tokens has learnt.
+        let run = found.parent().and_then(Path::parent).and_then(|folder| RunFolder::open(folder).ok());
+        let run = run.ok_or_else(|| no_start(path, "it lies in no run's folder; name the run"))?;
+        Ok(Self { run, checkpoint: found })
     }
 
-    /// What it keeps of its task's data.
-    pub fn kept(&self) -> Result<Option<Value>, Error> {
-        self.folder.as_deref().map_or(Ok(None), read_kept)
+    /// What it keeps of its data, for a task that goes on from it.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if it is of another task, or read its words otherwise.
+    pub fn kept(&self, task: &TaskConfig) -> Result<Option<Value>, Error> {
+        let (of_run, switch) = (self.run.config()?.task, |task: &TaskConfig| task.option("sentences"));
+        if of_run.name() != task.name() || switch(&of_run) != switch(task) {
+            let read = |task: &TaskConfig| if switch(task) == Some(Switch(true)) { ", read by sentences" } else { "" };
+            let (of_run, asked) = [&of_run, task].map(|task| format!("{}{}", task.name(), read(task))).into();
+            return Err(no_start(self.run.path(), format!("it learnt {of_run}, and this run is to learn {asked}")));
+        }
+        read_kept(self.run.path())
     }
 
     /// Its network, with the memory that is asked for.
@@ -158,12 +171,29 @@ impl FirstRun {
     /// [`Error::Option`] if it is of other sizes; as [`load_network`].
     pub fn network(&self, sizes: &NetworkConfig) -> Result<Network<f32>, Error> {
         let (network, _) = load_network(&self.checkpoint)?;
-        let of_run = network.config().clone();
-        let network = network.with_memory(sizes.memory.clone()).ok().filter(|network| network.config() == sizes);
-        network.ok_or_else(|| {
-            let reason = format!("its network is {of_run:?}, and the configuration asks for {sizes:?}");
-            Error::option("start_from", self.checkpoint.display(), reason)
-        })
+        let of_run = network.config();
+        let differs = [
+            ("the controller", of_run.controller.name(), sizes.controller.name()),
+            ("the memory", of_run.memory.name(), sizes.memory.name()),
+        ];
+        let differs = differs.map(|(what, run, asked)| (what, run.to_owned(), asked.to_owned())).into_iter().chain(
+            [
+                ("numbers of an input", of_run.input_size, sizes.input_size),
+                ("tokens", of_run.vocabulary_size, sizes.vocabulary_size),
+                ("tokens of a sentence", of_run.sentence_size, sizes.sentence_size),
+                ("hidden units", of_run.hidden_size, sizes.hidden_size),
+                ("numbers of an output", of_run.output_size, sizes.output_size),
+            ]
+            .map(|(what, run, asked)| (what, run.to_string(), asked.to_string())),
+        );
+        let reason = match differs.into_iter().find(|(_, run, asked)| run != asked) {
+            Some((what, run, asked)) => format!("its network differs in {what}: {run}, and {asked} here"),
+            None => match network.with_memory(sizes.memory.clone()) {
+                Ok(network) => return Ok(network),
+                Err(error) => format!("the options of the memory have to be those of its network: {error}"),
+            },
+        };
+        Err(no_start(&self.checkpoint, reason))
     }
 }
 

@@ -15,8 +15,8 @@ use crate::batch::Sampler;
 use crate::curriculum::Curriculum;
 use crate::evaluation::{Ended, Evaluator};
 use crate::random::{Random, Stream};
-use crate::run_folder::{Best, Checkpoint, FirstRun, OpenRun, Progress, Resumed, RunFolder, Sums};
-use crate::task::{Draw, Given, Task};
+use crate::run_folder::{Best, Checkpoint, OpenRun, Progress, Resumed, RunFolder, Sums};
+use crate::task::{Draw, Task};
 use crate::{CategoryScore, Config, Error, Evaluation, Guess, Metrics, Per};
 
 /// Batches in a row that nothing is learnt from because their gradient is not finite, at most. The gradient of a long
@@ -190,9 +190,7 @@ impl Trainer {
     /// [`Error::Io`] if the folder cannot be written.
     pub fn new(config: Config, folder: &Path) -> Result<Self, Error> {
         config.validate()?;
-        let first = config.first_run()?;
-        let kept = first.as_ref().map(FirstRun::kept).transpose()?.flatten();
-        let task = config.task.build_with(Given { kept: kept.as_ref(), ..Given::default() })?;
+        let task = config.build_task()?;
         Self::with_task(config, task, folder)
     }
 
@@ -953,10 +951,47 @@ mod tests {
         // What does not fit leaves nothing behind.
         let message = |path: &Path, memory| start(path, memory).err().unwrap().to_string();
         let larger = message(&first, sam::Config { word_size: 5, ..memory.clone() });
-        assert!(larger.starts_with("start_from = ") && larger.contains("word_size: 4"), "{larger}");
+        assert!(larger.starts_with("start_from = ") && larger.contains("the options of the memory"), "{larger}");
         assert!(message(&folder.path().join("none"), memory.clone()).contains("there is no such run or checkpoint"));
-        assert!(message(folder.path(), memory).contains("there is no run in this folder"));
+        assert!(message(folder.path(), memory.clone()).contains("there is no run in this folder"));
+        let copied = folder.path().join("copied.safetensors");
+        std::fs::copy(&newest, &copied).unwrap();
+        assert!(message(&copied, memory).contains("it lies in no run's folder"));
+        let other = |config: Config| Trainer::new(config, &second).err().unwrap().to_string();
+        let mut wider = Config { start_from: first.display().to_string(), ..config() };
+        wider.network.hidden_size = 7;
+        assert!(other(wider.clone()).contains("its network differs in hidden units: 6, and 7 here"));
+        wider.task = TaskConfig::by_name("recall").unwrap();
+        assert!(other(wider).contains("it learnt copy, and this run is to learn recall"));
         assert!(!second.exists());
+    }
+
+    #[test]
+    fn a_run_that_starts_from_another_has_its_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = |name: &str, words: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, words.repeat(400)).unwrap();
+            path.display().to_string()
+        };
+        let on = |data: String, start_from: String| {
+            let mut config = config();
+            let text = crate::task::Text { data, length: 8, ..Default::default() };
+            (config.task, config.start_from, config.batches) = (TaskConfig::Text(text), start_from, 2);
+            config
+        };
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        let mut trainer = Trainer::new(on(text("one.txt", "abcd. "), String::new()), &first).unwrap();
+        go_on(&mut trainer).unwrap();
+        let names = trainer.task().channel_names().outputs;
+        drop(trainer);
+        // Others are the commonest here.
+        let start = on(text("other.txt", "ddddcccba. "), first.display().to_string());
+        let mut trainer = Trainer::new(start, &second).unwrap();
+        assert_eq!(trainer.task().channel_names().outputs, names);
+        go_on(&mut trainer).unwrap();
+        drop(trainer);
+        assert_eq!(Trainer::resume(&second).unwrap().task().channel_names().outputs, names);
     }
 
     fn with_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use sparsam_train::Machine;
+use sparsam_train::{Given, Machine};
 
 use crate::display::{LONGEST_SILENCE, Voice, duration, grouped, live_line, tick};
 use crate::failure::OUTPUT_LOST;
@@ -43,7 +43,12 @@ pub fn run(settings: &Reproduce) -> anyhow::Result<ExitCode> {
     // Data that are not there are told of before anything is trained.
     for task in figure.tasks() {
         if let Some(run) = plan.runs.iter().find(|run| run.task == *task && run.config.task.reads_files()) {
-            run.config.task.build()?;
+            let built = run.config.task.build()?;
+            if let Some(files) = &run.test_files {
+                let kept = built.kept();
+                let given = Given { kept: kept.as_ref(), evaluation_files: Some(files), ..Given::default() };
+                run.config.task.build_with(given)?;
+            }
         }
     }
     let teller = Teller::new(settings, &plan);

@@ -32,7 +32,11 @@ pub const FIG4: &str = "Rae et al. 2016: with 100 characters an error of about 4
 pub const TABLE1: &str = "Rae et al. 2016: test questions, networks chosen by what was held out of training.";
 
 /// BABILong.
-pub const BABILONG: &str = "Published, of BABILong (Kuratov et al. 2024, arXiv:2406.10149), whose tokens are pieces of words and     whose books are those of PG19: ARMT (Rodkin et al. 2024, arXiv:2407.04841), 145 million parameters, a network for     each task, trained on at most 16,000 tokens; and a large commercial model that was not trained on it, from the     predictions that the benchmark publishes. Here one small network is trained on all these tasks, and on nothing else: it     knows the words of the stories, the commonest of the books, and no more.";
+pub const BABILONG: &str = "Published, of BABILong (Kuratov et al. 2024, arXiv:2406.10149), whose tokens are pieces of words and \
+    whose books are those of PG19: ARMT (Rodkin et al. 2024, arXiv:2407.04841), 145 million parameters, a network for each \
+    task, trained on at most 16,000 tokens; and a large commercial model that was not trained on it, from the predictions \
+    that the benchmark publishes. Here one small network is trained on all these tasks, and on nothing else: it knows the \
+    words of the stories, the commonest of the books, and no more.";
 
 /// What was published, of tasks 1 to 5 in % of answers right: whose, and at how many tokens.
 pub const BABILONG_RIGHT: [(&str, f64, [f64; 5]); 3] = [

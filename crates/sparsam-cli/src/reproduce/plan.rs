@@ -159,6 +159,9 @@ fn left_out(settings: &Reproduce, seconds: f64) -> Vec<String> {
     if quick && settings.minutes.is_none() {
         phrases.push(format!("all training after the first {} of each run", crate::display::duration(seconds)));
     }
+    if quick && figure == Figure::Haystack {
+        phrases.push("books of more than 65,536 words, and most sequences of the others".into());
+    }
     if figure == Figure::Fig8 {
         let exact =
             format!("lists of more than {} items for the exact index", crate::display::grouped(LONGEST_EXACT as u64));

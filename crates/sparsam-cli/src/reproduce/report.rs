@@ -399,8 +399,8 @@ impl Report {
                     format!("{:.1} ± {:.1}", 100.0 * share, 100.0 * error)
                 }));
                 row.push(test.words_written.map_or_else(String::new, |words| grouped(words.round() as u64)));
-                row.push(format!("{:.1}", 1e6 * test.seconds / test.steps.max(1) as f64));
-                row.push(format!("{:.3}", test.seconds / test.sequences as f64));
+                row.push(format!("{:.1}", 1e6 * test.step_seconds / test.steps.max(1) as f64));
+                row.push(format!("{:.3}", test.step_seconds / test.sequences as f64));
                 rows.push(row);
             }
         }

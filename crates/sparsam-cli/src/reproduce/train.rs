@@ -16,8 +16,8 @@ use crate::side_by_side::side_by_side;
 /// How a run ended, in its folder.
 const RESULT: &str = "result.json";
 
-/// Time steps that a memory has room for in tests, at most: a network that does not write at every step is not to fill it in
-/// sequences of any length.
+/// Time steps that a memory has room for in tests, at most: networks that write seldom need less, and those that write at every step
+/// overwrite what they wrote, as they do in training.
 const LONGEST_ROOM: usize = 1 << 20;
 
 /// Seed of the sequences that networks are tested on.
@@ -43,6 +43,9 @@ pub struct Tested {
     /// Error and number of answers in each of the task's categories.
     pub errors: Vec<(String, Option<f64>, u64)>,
     pub seconds: f64,
+    /// Of these, what the network took for its steps; 0 in what an earlier version kept.
+    #[serde(default)]
+    pub step_seconds: f64,
     /// Of all sequences together; 0 in what an earlier version kept.
     #[serde(default)]
     pub steps: u64,
@@ -58,12 +61,20 @@ struct Ending {
     /// Seconds that it was to be trained for, at most.
     seconds: Option<f64>,
     tests: Vec<Tested>,
+    /// The file that they were made of, instead of what was held out.
+    #[serde(default)]
+    test_files: Option<PathBuf>,
 }
 
 impl Ending {
-    /// What is kept of a run; what cannot be read is found out again.
-    fn read(folder: &Path) -> Option<Self> {
-        serde_json::from_slice(&sparsam::internal::file::read(&folder.join(RESULT)).ok()?).ok()
+    /// What is kept of a run; what cannot be read is found out again, as are tests of other files.
+    fn read(run: &Run) -> Option<Self> {
+        let bytes = sparsam::internal::file::read(&run.folder.join(RESULT)).ok()?;
+        let mut ending: Self = serde_json::from_slice(&bytes).ok()?;
+        if ending.test_files != run.test_files {
+            ending.tests.clear();
+        }
+        Some(ending)
     }
 
     fn write(&self, folder: &Path) -> Result<(), Error> {
@@ -125,7 +136,7 @@ fn one(
     news: &(dyn Fn(News<'_>) + Sync),
 ) -> Result<Trained, Error> {
     let mut trainer = open(run)?;
-    let before = Ending::read(&run.folder).filter(|ending| ending.batch == trainer.batch());
+    let before = Ending::read(run).filter(|ending| ending.batch == trainer.batch());
     let mut over = before.as_ref().is_some_and(|ending| ending.is_end_of(run, trainer.metrics()));
     if !over {
         // The last share of the time; a cooldown of the plan's own is of batches, and has nothing to do with it.
@@ -151,7 +162,7 @@ fn one(
     }
     // What was tested before is of another network if there was training since.
     let tests = before.filter(|ending| ending.batch == batch).map_or(Vec::new(), |ending| ending.tests);
-    let mut ending = Ending { batch, seconds: run.seconds, tests };
+    let mut ending = Ending { batch, seconds: run.seconds, tests, test_files: run.test_files.clone() };
     ending.write(&run.folder)?;
     let mut done = true;
     for test in figure.tests(quick, &run.config, &metrics) {
@@ -252,8 +263,8 @@ fn tested(run: &Run, test: Test, stop: &AtomicBool) -> Result<Option<Tested>, Er
     let Some((found, cost)) = found else { return Ok(None) };
     let errors = found.categories.iter().map(|score| (score.name.clone(), score.error(), score.answers)).collect();
     let (loss, wrong, seconds) = (found.loss, found.wrong.unwrap_or(0.0), started.elapsed().as_secs_f64());
-    let (steps, words_written) = (cost.steps, cost.words_written);
-    Ok(Some(Tested { level: test.level, sequences, loss, wrong, errors, seconds, steps, words_written }))
+    let (steps, step_seconds, words_written) = (cost.steps, cost.time.as_secs_f64(), cost.words_written);
+    Ok(Some(Tested { level: test.level, sequences, loss, wrong, errors, seconds, step_seconds, steps, words_written }))
 }
 
 /// The network with a memory that so many steps do not fill, if it is sparse: parameters do not depend on its size, and what
@@ -279,7 +290,7 @@ pub fn so_far(figure: Figure, quick: bool, run: &Run) -> Result<Option<Trained>,
     }
     let metrics = folder.metrics()?;
     let batch = metrics.last().map_or(0, |line| line.batch);
-    let ending = Ending::read(&run.folder).filter(|ending| ending.batch >= batch);
+    let ending = Ending::read(run).filter(|ending| ending.batch >= batch);
     let over = ending.as_ref().is_some_and(|ending| ending.is_end_of(run, &metrics));
     let tests = ending.map_or(Vec::new(), |ending| ending.tests);
     let tested = figure.tests(quick, &run.config, &metrics).len() <= tests.len();
@@ -288,7 +299,7 @@ pub fn so_far(figure: Figure, quick: bool, run: &Run) -> Result<Option<Trained>,
 
 /// Seconds that a run was trained for at most when it last ended, if it has.
 pub fn limit(run: &Run) -> Option<f64> {
-    Ending::read(&run.folder)?.seconds
+    Ending::read(run)?.seconds
 }
 
 /// How the configuration that a run was begun with differs from the one it should have; its end may.

@@ -363,22 +363,6 @@ impl Book {
     fn sentence(&self, number: usize) -> &[u32] {
         &self.tokens[self.starts[number]..self.starts[number + 1]]
     }
-
-    /// Steps in so many words that follow each other, at most, where a step reads `size` words of a sentence.
-    fn most_steps(&self, words: usize, size: usize) -> usize {
-        let steps = |sentence: usize| self.sentence(sentence).len().div_ceil(size);
-        let (mut first, mut inside, mut most) = (0, 0, 0);
-        for last in 0..self.sentences() {
-            inside += steps(last);
-            // The sentences at both ends may be cut.
-            while self.starts[last].saturating_sub(self.starts[first + 1]) >= words {
-                inside -= steps(first);
-                first += 1;
-            }
-            most = most.max(inside);
-        }
-        most
-    }
 }
 
 /// Stories and the books that they are scattered over.
@@ -424,9 +408,6 @@ impl Scattered {
 /// What a token is called that several words share.
 const RARE: &str = "(rare)";
 
-/// Words that follow each other in a book, of which the most steps are known for any longer text.
-const STRETCH: usize = 1000;
-
 impl Task for Scattered {
     fn name(&self) -> &'static str {
         "haystack"
@@ -470,13 +451,8 @@ impl Task for Scattered {
     fn steps(&self, level: usize) -> usize {
         let stories = self.stories.iter().flat_map(|task| task.training.iter().chain(&task.held_out));
         let longest = stories.map(|story| story.iter().map(|sentence| sentence.steps.len()).sum()).max().unwrap_or(0);
-        if self.sentence_size == 0 {
-            return level.max(longest);
-        }
-        let books = [&self.training, &self.held_out];
-        let of_stretch = books.map(|book| book.most_steps(STRETCH, self.sentence_size)).into_iter().max().unwrap_or(0);
-        // One more where the book begins again.
-        longest + (level / STRETCH + 2) * of_stretch
+        // A sentence has a word at least, and an answer takes a step of its own where a step reads a sentence.
+        if self.sentence_size > 0 { level + longest } else { level.max(longest) }
     }
 
     fn start(&self, draw: Draw) -> Source<'_> {

@@ -307,7 +307,7 @@ impl Options for Text {
             sum.add(held_out.as_bytes());
             (&all[..], held_out)
         };
-        let vocabulary = Vocabulary::of(trained_on, self.tokens, self.min_count);
+        let vocabulary = kept.unwrap_or_else(|| Vocabulary::of(trained_on, self.tokens, self.min_count));
         if vocabulary.names.len() > MOST_TOKENS {
             let reason = format!(
                 "it has {} different {}s; there are {MOST_TOKENS} at most: choose a larger --min-count",

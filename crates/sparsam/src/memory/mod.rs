@@ -142,7 +142,7 @@ pub trait Memory<T: Real>: sealed::Memory + Send {
     /// If no step is left on the tape.
     fn trace(&self, interface: &[T], to: &mut Arrays<T>);
 
-    /// Words written since the memory was as new, a word written twice counted once; none where every word has its place from the
+    /// Words written to or cleared since the memory was as new, a word counted once; none where every word has its place from the
     /// start, as in dense memories.
     fn words_written(&mut self) -> Option<usize> {
         None

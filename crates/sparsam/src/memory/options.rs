@@ -64,6 +64,9 @@ macro_rules! memory_options {
                 pub write_threshold: f64 = 0.0, in 0.0..1.0;
                 /// What a write costs in training, λ: that times α is as if added to the loss, for each write of each step.
                 ///
+                /// The loss is that of which gradients are taken: in training by the command the mean over a batch, in nats, while each write of
+                /// each of its sequences costs λ. Twice as large a batch is as good as twice the cost.
+                ///
                 /// Ours. It changes gradients and nothing else: losses are told without it. A gate that opens where nothing is to be kept then
                 /// learns to shut, with a [threshold](Self::write_threshold) whole.
                 pub write_cost: f64 = 0.0, in 0.0..=1.0;

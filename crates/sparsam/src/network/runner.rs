@@ -254,7 +254,7 @@ impl<T: Real> Runner<T> {
         self.shards[row / SHARD_ROWS].reset_row(row % SHARD_ROWS);
     }
 
-    /// Words written to a row's memory since it was as new, a word written twice counted once; none of a network without a
+    /// Words of a row's memory written to or cleared since it was as new, a word counted once; none of a network without a
     /// memory, or whose memory has a place for every word from the start.
     ///
     /// # Panics

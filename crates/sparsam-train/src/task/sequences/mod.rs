@@ -151,11 +151,12 @@ impl Options for Sequences {
         };
         let (format, rows) = reader.finish(path)?;
         let mut held = Held { format, rows, held_out, guess: Guess::Evenly, scaling: None, sum: sum.finish() };
-        let kept = kept.filter(|_| given.evaluation_files.is_some());
-        held.guess = match &kept {
+        held.guess = match kept.as_ref().filter(|_| given.evaluation_files.is_some()) {
             Some(kept) => kept.guess.clone(),
             None => held.means(),
         };
+        // Networks are those of the run that kept it, and take inputs as it gave them.
+        let kept = kept.filter(|_| given.kept.is_some());
         held.scaling = match (kept, format.inputs) {
             (Some(kept), _) => kept.scaling,
             (None, Inputs::Numbers(size)) => {
