@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::json;
-use sparsam_train::{Config, Error, Event, Outcome, RunFolder, Trainer, Units};
+use sparsam_train::{Config, Error, Event, Outcome, RunFolder, Trainer, Units, task_to_train};
 
 use crate::compare::spread_of;
 use crate::display::{
@@ -29,7 +29,7 @@ pub fn run(settings: &Seeds) -> anyhow::Result<ExitCode> {
     use_threads(if *jobs > 1 { Some(1) } else { *threads })?;
     // What cannot be trained, and what a folder holds that is another run, is told of before anything is trained.
     if let Some(run) = runs.first() {
-        run.config.validate_with(&*run.config.build_task()?)?;
+        run.config.validate_with(&*task_to_train(&run.config)?)?;
     }
     let mut remaining = Vec::new();
     for run in runs {

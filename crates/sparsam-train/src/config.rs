@@ -12,9 +12,8 @@ use sparsam::{ControllerKind, Model, NetworkConfig};
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use crate::run_folder::FirstRun;
 use crate::sequence::Per;
-use crate::task::{Given, Task};
+use crate::task::Task;
 use crate::{CurriculumConfig, Error, TaskConfig};
 
 sparsam::options! {
@@ -318,7 +317,7 @@ impl Config {
     /// [`Error::Option`], or [`sparsam::Error::Config`] within [`Error::Library`], names the field.
     pub fn validate(&self) -> Result<(), Error> {
         if !self.task.reads_files() {
-            return self.validate_with(&*self.build_task()?);
+            return self.validate_with(&*self.task.build()?);
         }
         // What sizes the data will have is not known yet; none is smaller than this.
         let memory = self.network.memory.clone();
@@ -328,20 +327,6 @@ impl Config {
             .with_memory(memory);
         sizes.validate()?;
         self.validate_fields()
-    }
-
-    /// The task to train on: in the words of the run that this one [starts from](Self::start_from), if it does.
-    ///
-    /// # Errors
-    /// As [`TaskConfig::build`]; [`Error::Option`] if it cannot start from there.
-    pub fn build_task(&self) -> Result<Box<dyn Task>, Error> {
-        let kept = self.first_run()?.map(|first| first.kept(&self.task)).transpose()?.flatten();
-        self.task.build_with(Given { kept: kept.as_ref(), ..Given::default() })
-    }
-
-    /// The run that this one starts from, if it does.
-    pub(crate) fn first_run(&self) -> Result<Option<FirstRun>, Error> {
-        (!self.start_from.is_empty()).then(|| FirstRun::find(Path::new(&self.start_from))).transpose()
     }
 
     /// [`validate`](Self::validate) with the task built, and so with the sizes of its data.

@@ -52,7 +52,7 @@ pub use evaluation::{
 pub use machine::Machine;
 pub use metrics::{Metrics, Units};
 pub use random::{Random, Stream};
-pub use run_folder::{Best, Checkpoint, RunFolder, Session, load_network};
+pub use run_folder::{Best, Checkpoint, RunFolder, Session, load_network, task_to_train};
 pub use sequence::{Guess, Per, Sequence, Target, TargetKind};
 pub use task::{Categories, ChannelNames, Channels, Draw, Given, InputReader, Source, Task, TaskConfig};
 pub use training::{BatchReport, Event, Observer, Outcome, Trainer};

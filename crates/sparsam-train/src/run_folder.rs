@@ -120,6 +120,16 @@ pub fn load_network(path: &Path) -> Result<(Network<f32>, Option<u64>), Error> {
     Ok((network, extra.metadata.get(BATCH).and_then(|batch| batch.parse().ok())))
 }
 
+/// The task that a new run with this configuration trains on: in the words of the run that it [starts from](Config::start_from), if
+/// it does.
+///
+/// # Errors
+/// As [`TaskConfig::build`]; [`Error::Option`] if it cannot start from there.
+pub fn task_to_train(config: &Config) -> Result<Box<dyn Task>, Error> {
+    let kept = FirstRun::of(config)?.map(|first| first.kept(&config.task)).transpose()?.flatten();
+    config.task.build_with(Given { kept: kept.as_ref(), ..Given::default() })
+}
+
 /// The run that another one starts from.
 pub(crate) struct FirstRun {
     run: RunFolder,
@@ -132,11 +142,19 @@ fn no_start(path: &Path, reason: impl Into<String>) -> Error {
 }
 
 impl FirstRun {
+    /// That of a configuration, if it has one.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if it is not there.
+    pub fn of(config: &Config) -> Result<Option<Self>, Error> {
+        (!config.start_from.is_empty()).then(|| Self::find(Path::new(&config.start_from))).transpose()
+    }
+
     /// Of a run's folder, or a checkpoint in one.
     ///
     /// # Errors
     /// [`Error::Option`] if there is none.
-    pub fn find(path: &Path) -> Result<Self, Error> {
+    fn find(path: &Path) -> Result<Self, Error> {
         let found = path.canonicalize().map_err(|_| no_start(path, "there is no such run or checkpoint"))?;
         if found.is_dir() {
             let run = RunFolder::open(&found).map_err(|_| no_start(path, "there is no run in this folder"))?;

@@ -15,7 +15,7 @@ use crate::batch::Sampler;
 use crate::curriculum::Curriculum;
 use crate::evaluation::{Ended, Evaluator};
 use crate::random::{Random, Stream};
-use crate::run_folder::{Best, Checkpoint, OpenRun, Progress, Resumed, RunFolder, Sums};
+use crate::run_folder::{Best, Checkpoint, FirstRun, OpenRun, Progress, Resumed, RunFolder, Sums, task_to_train};
 use crate::task::{Draw, Task};
 use crate::{CategoryScore, Config, Error, Evaluation, Guess, Metrics, Per};
 
@@ -190,7 +190,7 @@ impl Trainer {
     /// [`Error::Io`] if the folder cannot be written.
     pub fn new(config: Config, folder: &Path) -> Result<Self, Error> {
         config.validate()?;
-        let task = config.build_task()?;
+        let task = task_to_train(&config)?;
         Self::with_task(config, task, folder)
     }
 
@@ -218,7 +218,7 @@ impl Trainer {
         let progress = Progress { curriculum, ..Progress::default() };
         let values = config.network.initial_values;
         let input_bound = config.input_bound(&*task)?;
-        let network = match config.first_run()? {
+        let network = match FirstRun::of(&config)? {
             Some(first) => first.network(&sizes)?,
             None => Network::with_initial_values(sizes, values, Some(input_bound), config.seed)?,
         };
