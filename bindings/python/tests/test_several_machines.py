@@ -151,7 +151,9 @@ def test_the_newest_of_all_disks_counts(tmp_path: Path) -> None:
         "    distributed.barrier()\n"
         "    state = train_task.newest(path)\n"
         "    found.append((state['batch'], state['of']))\n"
-        "print(f'process {rank} found', *found, flush=True)\n"
+        # One write, which the other process cannot come between.
+        "sys.stdout.write(' '.join(map(str, [f'process {rank} found', *found])) + '\\n')\n"
+        "sys.stdout.flush()\n"
         "distributed.barrier()\n"
         "distributed.destroy_process_group()\n"
     )

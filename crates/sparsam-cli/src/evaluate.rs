@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::json;
 use sparsam_train::{CategoryScore, Cost, Evaluation, Task, Units, evaluate_measured, load_network};
 
-use crate::bench::status_bytes;
 use crate::display::{EvaluationLine, amount, duration, grouped, measured, print, tell_notices};
+use crate::process::status_bytes;
 use crate::settings::Evaluate;
 use crate::signals::end_at_once;
 use crate::train::use_threads;

@@ -17,6 +17,7 @@ mod inspect;
 mod models;
 mod options;
 mod predict;
+mod process;
 mod reproduce;
 mod seeds;
 mod serve;

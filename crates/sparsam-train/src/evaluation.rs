@@ -115,26 +115,11 @@ pub fn evaluate(
     batch_size: usize,
     seed: u64,
 ) -> Result<Evaluation, Error> {
-    evaluate_watched(network, task, levels, sequences, batch_size, seed, &mut |_| ())
+    evaluate_measured(network, task, levels, sequences, batch_size, seed, &mut |_| ()).map(|(found, _)| found)
 }
 
-/// [`evaluate`] that tells how many sequences are done whenever some are: long ones take their time.
-///
-/// # Errors
-/// As [`evaluate`].
-pub fn evaluate_watched(
-    network: &Network<f32>,
-    task: &dyn Task,
-    levels: Option<RangeInclusive<usize>>,
-    sequences: u64,
-    batch_size: usize,
-    seed: u64,
-    watch: &mut dyn FnMut(u64),
-) -> Result<Evaluation, Error> {
-    evaluate_measured(network, task, levels, sequences, batch_size, seed, watch).map(|(found, _)| found)
-}
-
-/// [`evaluate_watched`] that also tells what it took.
+/// [`evaluate`] that tells how many sequences are done whenever some are, since long ones take their time, and in the end what
+/// it took.
 ///
 /// # Errors
 /// As [`evaluate`].
@@ -703,7 +688,7 @@ mod tests {
     fn watching_changes_nothing() {
         let (task, network) = network("copy");
         let mut seen = Vec::new();
-        let watched = evaluate_watched(&network, &*task, None, 10, 4, 7, &mut |done| seen.push(done)).unwrap();
+        let (watched, _) = evaluate_measured(&network, &*task, None, 10, 4, 7, &mut |done| seen.push(done)).unwrap();
         assert_eq!(seen, [4, 8, 10]);
         assert_eq!(watched, evaluate(&network, &*task, None, 10, 4, 7).unwrap());
     }

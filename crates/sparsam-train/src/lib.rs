@@ -46,9 +46,7 @@ pub use config::{Config, NetworkOptions};
 pub use curriculum::CurriculumConfig;
 pub use curve::draw as draw_curve;
 pub use error::{Error, way_out};
-pub use evaluation::{
-    CategoryScore, Cost, Evaluation, evaluate, evaluate_measured, evaluate_until, evaluate_watched, share,
-};
+pub use evaluation::{CategoryScore, Cost, Evaluation, evaluate, evaluate_measured, evaluate_until, share};
 pub use machine::Machine;
 pub use metrics::{Metrics, Units};
 pub use random::{Random, Stream};

@@ -12,9 +12,10 @@ use sparsam_train::RunFolder;
 use sparsam_train::plot::{Axis, Line, Panel, Picture, Size, Unit, draw, seconds, words as short};
 
 use super::trained::{Recording, Trained};
-use super::{HEADS, QUICK_SECONDS, READS, Report, Spread, WORD_SIZE, no_room, room, status_bytes};
+use super::{HEADS, QUICK_SECONDS, READS, Report, Spread, WORD_SIZE, no_room, room};
 use crate::arguments::TRAINED;
 use crate::display::grouped;
+use crate::process::status_bytes;
 use crate::settings::BenchIndex;
 use crate::table::{ratio, row};
 use crate::train::use_threads;

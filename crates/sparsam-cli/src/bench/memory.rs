@@ -15,11 +15,12 @@ use super::figure::{Figure, InPaper, Place, Subject};
 use super::step::{fill, inputs};
 use super::{
     HEADS, HIDDEN, INPUT, OUTPUT, QUICK_SECONDS, READS, Report, Variant, WORD_SIZE, about, but_empty, dense, no_room,
-    room, status_bytes,
+    room,
 };
 use crate::display::{grouped, print};
 use crate::failure::Mistake;
 use crate::models::is_linked;
+use crate::process::status_bytes;
 use crate::settings::{BenchModels, BenchPoint};
 use crate::table::{ratio, row};
 

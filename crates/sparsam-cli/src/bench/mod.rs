@@ -361,13 +361,6 @@ fn no_room(bytes: u128) -> String {
     format!("it needs {} ({bytes} bytes), and {} are available", told_bytes(bytes as f64), told_bytes(available as f64))
 }
 
-/// A number in KiB of what the system accounts to this process, in bytes; none where it does not.
-pub fn status_bytes(field: &str) -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
-}
-
 /// What is not full where empty memories are measured as well.
 fn but_empty(empty: bool) -> &'static str {
     if empty { ", but where \"empty\" is said" } else { "" }

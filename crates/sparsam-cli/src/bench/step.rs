@@ -14,10 +14,11 @@ use sparsam_train::plot::{Unit, seconds};
 use super::figure::{Figure, InPaper, Place, Subject};
 use super::{
     HEADS, HIDDEN, INPUT, OUTPUT, QUICK_SECONDS, READS, Report, Spread, Variant, WORD_SIZE, about, but_empty, dense,
-    no_room, room, status_bytes,
+    no_room, room,
 };
 use crate::display::grouped;
 use crate::models::is_linked;
+use crate::process::status_bytes;
 use crate::settings::BenchModels;
 use crate::table::{ratio, row};
 use crate::train::use_threads;
