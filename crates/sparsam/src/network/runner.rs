@@ -5,7 +5,7 @@ use super::parameters::check_tensors;
 use super::pieces::{Listener, each_piece};
 use super::shard::{BLOCK, PackedWeights, Passes, Place, SHARD_ROWS, Shard};
 use super::{Network, NetworkConfig, Parameters, Sequences};
-use crate::system::available_bytes;
+use crate::system::available_if_fewer_than;
 use crate::system::threads::Workers;
 use crate::{Arrays, Error, Real};
 
@@ -745,15 +745,7 @@ impl<T: Real> Runner<T> {
 
 /// Checks that the available memory holds this many bytes for this many steps.
 fn check_room(steps: usize, bytes: u128) -> Result<(), Error> {
-    // The system is asked only when it matters: reading what it says takes longer than a short sequence.
-    const NEVER_TOO_MUCH: u128 = 64 << 20;
-    if bytes > NEVER_TOO_MUCH
-        && let Some(available) = available_bytes()
-        && bytes > available
-    {
-        return Err(Error::TapeDoesNotFit { steps, bytes, available });
-    }
-    Ok(())
+    available_if_fewer_than(bytes).map_or(Ok(()), |available| Err(Error::TapeDoesNotFit { steps, bytes, available }))
 }
 
 fn expect_len(what: &'static str, found: usize, steps: usize, rows: usize, width: usize) -> Result<(), Error> {

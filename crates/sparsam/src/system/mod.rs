@@ -8,3 +8,4 @@ pub(crate) mod pages;
 pub mod threads;
 
 pub use available::available_bytes;
+pub(crate) use available::available_if_fewer_than;

@@ -42,7 +42,7 @@ use crate::kernels::simd::vector_fn;
 use crate::kernels::vector::dot;
 use crate::memory::sparse::ring::{self, Ring};
 use crate::option::Declared;
-use crate::system::available_bytes;
+use crate::system::available_if_fewer_than;
 use crate::system::pages::Pages;
 use crate::{Arrays, Error, Real};
 
@@ -389,13 +389,8 @@ fn check_values<T: Real>(values: &[T], count: usize, size: usize) -> Result<(), 
 /// Checks that this machine has room for `limit` rows of so many bytes for each of the queries: an allocation that fails
 /// would end the program.
 fn check_room(what: &'static str, queries: usize, limit: usize, row: usize) -> Result<(), Error> {
-    /// Below, the system is not asked.
-    const SMALL: u128 = 1 << 24;
     let bytes = queries as u128 * limit as u128 * row as u128;
-    match available_bytes() {
-        Some(available) if bytes > SMALL && bytes > available => Err(Error::NoRoom { what, bytes, available }),
-        _ => Ok(()),
-    }
+    available_if_fewer_than(bytes).map_or(Ok(()), |available| Err(Error::NoRoom { what, bytes, available }))
 }
 
 fn check_length<T>(what: &'static str, numbers: &[T], count: usize, size: usize) -> Result<(), Error> {
