@@ -3,7 +3,7 @@
 use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods, dtype};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use sparsam::internal::available_bytes;
+use sparsam::internal::available_if_fewer_than;
 use sparsam::{Error, Real};
 
 /// An array of numbers `T` in C order. `what` is the argument's name.
@@ -48,14 +48,9 @@ pub fn give<'py, T: Element>(py: Python<'py>, numbers: Vec<T>, shape: &[usize]) 
 /// # Errors
 /// [`Error::NoRoom`] names the array.
 pub fn zeros<T: Real>(what: &'static str, count: u128) -> Result<Vec<T>, Error> {
-    /// Below, the system is not asked: small calls come thousands of times a second.
-    const SMALL: u128 = 1 << 24;
     let bytes = count * size_of::<T>() as u128;
     let no_room = |available| Error::NoRoom { what, bytes, available };
-    if bytes > SMALL
-        && let Some(available) = available_bytes()
-        && bytes > available
-    {
+    if let Some(available) = available_if_fewer_than(bytes) {
         return Err(no_room(available));
     }
     let count = usize::try_from(count).map_err(|_| no_room(0))?;

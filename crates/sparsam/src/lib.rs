@@ -58,5 +58,5 @@ pub mod internal {
     pub use crate::index::sample::{Distribution, Sample};
     pub use crate::kernels::{matrix, simd};
     pub use crate::memory::sparse::links::{Direction, Links};
-    pub use crate::system::{available_bytes, file, notice, threads};
+    pub use crate::system::{available_bytes, available_if_fewer_than, file, notice, threads};
 }

@@ -31,7 +31,7 @@ fn own_limit() -> Option<u128> {
 ///
 /// Up to 16 MiB the system is not asked: reading what it says takes a tenth of a millisecond, longer than many a call that
 /// asks for room.
-pub(crate) fn available_if_fewer_than(bytes: u128) -> Option<u128> {
+pub fn available_if_fewer_than(bytes: u128) -> Option<u128> {
     const NEVER_TOO_MUCH: u128 = 16 << 20;
     if bytes <= NEVER_TOO_MUCH {
         return None;

@@ -7,5 +7,4 @@ pub mod notice;
 pub(crate) mod pages;
 pub mod threads;
 
-pub use available::available_bytes;
-pub(crate) use available::available_if_fewer_than;
+pub use available::{available_bytes, available_if_fewer_than};
