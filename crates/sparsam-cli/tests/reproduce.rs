@@ -148,6 +148,16 @@ fn haystacks_are_tested_at_lengths_that_were_not_trained_on() {
         of("steps").into_iter().zip(of("sequences")).map(|(steps, sequences)| steps / sequences).collect();
     assert!(each.is_sorted() && tests.iter().all(|test| test["words_written"].is_number()), "{tests:?}");
     assert!(path.join("reproduce/quick/haystack.svg").exists());
+    // It went on from a run on shorter ones.
+    let config = |name: &str| {
+        let text = fs::read_to_string(path.join("reproduce/quick/haystack").join(name).join("config.toml")).unwrap();
+        text.lines()
+            .filter(|line| ["start_from", "max_words"].iter().any(|key| line.starts_with(key)))
+            .collect::<String>()
+    };
+    assert_eq!(config("haystack-sam-1-short"), "start_from = \"\"max_words = 4096");
+    let longer = config("haystack-sam-1");
+    assert!(longer.contains("haystack-sam-1-short\"") && longer.ends_with("max_words = 16384"), "{longer}");
     // Another book is tested on anew, without training.
     let before = tests.clone();
     reproduce(path, "haystack --quick --minutes 0.02 --background book.txt --test-book book.txt");

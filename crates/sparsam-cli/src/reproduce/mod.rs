@@ -94,21 +94,24 @@ fn estimate(settings: &Reproduce, runs: &[Run], folder: &Path) -> anyhow::Result
     // When each of those that train is free again.
     let mut free = vec![0.0; settings.threads.min(runs.len())];
     for run in runs {
-        let trained = train::so_far(settings.figure, settings.quick, run).ok().flatten();
-        let line = trained.as_ref().and_then(|trained| trained.metrics.last());
-        let (batch, seconds) = line.map_or((0, 0.0), |line| (line.batch, line.seconds));
-        let left = match run.seconds {
-            Some(most) => (most - seconds).max(0.0),
-            None => {
-                let kind = (run.task, run.series.as_str());
-                let each = match kinds.get(&kind) {
-                    Some(each) => *each,
-                    None => pool.install(|| train::seconds_per_batch(run, &scratch))?,
-                };
-                kinds.insert(kind, each);
-                each * run.config.batches.saturating_sub(batch) as f64
-            }
-        };
+        let mut left = 0.0;
+        for run in run.first().into_iter().chain([run]) {
+            let trained = train::so_far(settings.figure, settings.quick, run).ok().flatten();
+            let line = trained.as_ref().and_then(|trained| trained.metrics.last());
+            let (batch, seconds) = line.map_or((0, 0.0), |line| (line.batch, line.seconds));
+            left += match run.seconds {
+                Some(most) => (most - seconds).max(0.0),
+                None => {
+                    let kind = (run.task, run.series.as_str());
+                    let each = match kinds.get(&kind) {
+                        Some(each) => *each,
+                        None => pool.install(|| train::seconds_per_batch(run, &scratch))?,
+                    };
+                    kinds.insert(kind, each);
+                    each * run.config.batches.saturating_sub(batch) as f64
+                }
+            };
+        }
         if let Some(first) = free.iter_mut().min_by(|one, other| f64::total_cmp(one, other)) {
             *first += left;
         }

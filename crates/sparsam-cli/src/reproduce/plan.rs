@@ -7,7 +7,7 @@ use sparsam::index::IndexKind;
 use sparsam::memory::Footprint;
 use sparsam::nn::optimiser::OptimiserConfig;
 use sparsam::option::{Declared, OptionValue};
-use sparsam_train::{Config, CurriculumConfig, Metrics, TaskConfig};
+use sparsam_train::{Config, CurriculumConfig, Metrics, RunFolder, TaskConfig};
 
 use super::paper;
 use crate::figure::{Figure, LONGEST_EXACT};
@@ -41,8 +41,12 @@ const CURRICULUM_EPISODES: u64 = 200;
 /// 2.6 GiB.
 const LAST_LEVEL: usize = 16_384;
 
-/// What a write costs in training on haystacks.
-const WRITE_COST: f64 = 3e-4;
+/// What a write costs in training on haystacks: little while the stories are learnt, and then enough for gates to stay shut on
+/// nearly all that is none.
+const WRITE_COSTS: [f64; 2] = [3e-4, 1e-3];
+
+/// Words in the longest haystacks of training: the stories are learnt in short ones, four times as many in the same time.
+const HAYSTACK_WORDS: [usize; 2] = [4 << 10, 16 << 10];
 
 /// What a figure is made of.
 pub struct Plan {
@@ -69,6 +73,8 @@ pub struct Run {
     pub evaluations_mastered: Option<usize>,
     /// The file that tests are made of, instead of what was held out.
     pub test_files: Option<PathBuf>,
+    /// The run whose best weights this one starts from, which is trained before it and not tested.
+    pub starts_from: Option<Box<Run>>,
 }
 
 /// Wrong bits per sequence at which a task counts as mastered.
@@ -83,6 +89,21 @@ impl Run {
     /// The same without its task.
     pub fn network(&self) -> String {
         format!("{}, seed {}", self.series, self.config.seed)
+    }
+
+    /// The run that is trained before this one, unless this one has begun.
+    pub fn first(&self) -> Option<&Self> {
+        self.starts_from.as_deref().filter(|_| RunFolder::open(&self.folder).is_err())
+    }
+
+    /// Trains for so many seconds at most, half of them on what it starts from, if it starts from something.
+    fn set_seconds(&mut self, seconds: f64) {
+        let first = self.starts_from.as_mut();
+        let share = if first.is_some() { 0.5 } else { 1.0 };
+        if let Some(first) = first {
+            first.seconds = Some(share * seconds);
+        }
+        self.seconds = Some(share * seconds);
     }
 
     /// Whether these metrics show that there is nothing more to learn.
@@ -127,9 +148,7 @@ impl Plan {
         let at_a_time = settings.threads.clamp(1, runs.len().max(1));
         let each = QUICK_MINUTES * 60.0 / runs.len().div_ceil(at_a_time).max(1) as f64;
         if settings.quick && settings.minutes.is_none() {
-            for run in &mut runs {
-                run.seconds = Some(each.floor());
-            }
+            runs.iter_mut().for_each(|run| run.set_seconds(each.floor()));
         }
         let left_out = left_out(settings, each);
         Ok(Self { figure, runs, left_out })
@@ -194,7 +213,7 @@ fn run(
             // Task 3 has a fifth of its official stories in some archives.
             haystack.tasks = "1,2,4,5".into();
             haystack.sentences = true;
-            (haystack.min_words, haystack.max_words) = (16, 4096);
+            (haystack.min_words, haystack.max_words) = (16, HAYSTACK_WORDS[0]);
         }
         TaskConfig::Omniglot(omniglot) => {
             omniglot.data = settings.data.display().to_string();
@@ -212,7 +231,7 @@ fn run(
         Some(Footprint::Sparse { .. }) if figure == Figure::Haystack => {
             // Nearly all that is read is not worth a word: gates that shut whole, and a reason to.
             memory.set_option("write_threshold", &0.1.to_value());
-            memory.set_option("write_cost", &WRITE_COST.to_value());
+            memory.set_option("write_cost", &WRITE_COSTS[0].to_value());
             memory.with_memory_size(512)
         }
         Some(Footprint::Sparse { .. }) | None => memory,
@@ -262,8 +281,7 @@ fn run(
         }
         Figure::Haystack => {
             config.network.hidden_size = 128;
-            config.batches = 60_000;
-            config.cooldown = 15_000;
+            config.batches = 12_000;
             (config.evaluate_every, config.evaluation_sequences, config.checkpoint_every) = (1000, 200, 500);
         }
     }
@@ -272,16 +290,43 @@ fn run(
         (model, index) => format!("{} {}", model.to_uppercase(), index.name()),
     };
     let name = format!("{task}-{}-{seed}", series.to_lowercase().replace(' ', "-"));
-    Ok(Run {
+    let mut run = Run {
         task,
         folder: settings.folder().join(figure.folder()).join(name),
-        seconds: settings.minutes.or(figure.minutes()).map(|minutes| 60.0 * minutes),
+        seconds: None,
         evaluations_mastered: (figure == Figure::Fig2).then_some(4),
         cooldown: if matches!(figure, Figure::Fig4 | Figure::Table1) { 0.25 } else { 0.0 },
         test_files: settings.books.test.clone(),
+        starts_from: None,
         series,
         config,
-    })
+    };
+    if figure == Figure::Haystack {
+        run = on_longer_haystacks(run);
+    }
+    if let Some(minutes) = settings.minutes.or(figure.minutes()) {
+        run.set_seconds(60.0 * minutes);
+    }
+    Ok(run)
+}
+
+/// The run that goes on from this one in longer haystacks, until gates stay shut and what was learnt holds over longer pauses.
+fn on_longer_haystacks(short: Run) -> Run {
+    let mut long = short.clone();
+    if let TaskConfig::Haystack(haystack) = &mut long.config.task {
+        haystack.max_words = HAYSTACK_WORDS[1];
+    }
+    long.config.network.memory.set_option("write_cost", &WRITE_COSTS[1].to_value());
+    long.config.cooldown = long.config.batches / 2;
+    let name = long.folder.file_name().unwrap_or_default().display().to_string();
+    let short = Run {
+        folder: long.folder.with_file_name(format!("{name}-short")),
+        series: format!("{} on short sequences", short.series),
+        ..short
+    };
+    long.config.start_from = short.folder.display().to_string();
+    long.starts_from = Some(Box::new(short));
+    long
 }
 
 #[cfg(test)]
@@ -313,11 +358,12 @@ mod tests {
     fn every_run_has_a_folder_of_its_own_and_a_configuration_that_works() {
         for figure in Figure::ALL {
             let plan = Plan::new(&settings(figure, false, 2)).unwrap();
-            let mut folders: Vec<_> = plan.runs.iter().map(|run| &run.folder).collect();
+            let runs: Vec<_> = plan.runs.iter().flat_map(|run| run.first().into_iter().chain([run])).collect();
+            let mut folders: Vec<_> = runs.iter().map(|run| &run.folder).collect();
             folders.sort();
             folders.dedup();
-            assert_eq!(folders.len(), plan.runs.len());
-            for run in &plan.runs {
+            assert_eq!(folders.len(), runs.len());
+            for run in runs {
                 run.config.validate().unwrap();
             }
         }

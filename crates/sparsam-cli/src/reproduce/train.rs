@@ -127,7 +127,7 @@ pub fn all(
     })
 }
 
-/// Trains and tests what remains of one run.
+/// Trains and tests what remains of one run, and before it of the one that it starts from.
 fn one(
     figure: Figure,
     quick: bool,
@@ -135,6 +135,39 @@ fn one(
     stop: &AtomicBool,
     news: &(dyn Fn(News<'_>) + Sync),
 ) -> Result<Trained, Error> {
+    if let Some(first) = run.first()
+        && let (metrics, None) = trained(first, stop, news)?
+    {
+        return Ok(Trained { metrics, tests: Vec::new(), done: false });
+    }
+    let (metrics, ending) = trained(run, stop, news)?;
+    let Some(mut ending) = ending else { return Ok(Trained { metrics, tests: Vec::new(), done: false }) };
+    let mut done = true;
+    for test in figure.tests(quick, &run.config, &metrics) {
+        if ending.tests.iter().any(|tested| tested.level == test.level) {
+            continue;
+        }
+        if stop.load(Ordering::Relaxed) {
+            done = false;
+            break;
+        }
+        news(News::Testing { run, test });
+        let Some(found) = tested(run, test, stop)? else {
+            done = false;
+            break;
+        };
+        ending.tests.push(found);
+        ending.write(&run.folder)?;
+    }
+    Ok(Trained { metrics, tests: ending.tests, done })
+}
+
+/// Trains what remains of one run: how it ended, if it did, with the tests that there are of this network.
+fn trained(
+    run: &Run,
+    stop: &AtomicBool,
+    news: &(dyn Fn(News<'_>) + Sync),
+) -> Result<(Vec<Metrics>, Option<Ending>), Error> {
     let mut trainer = open(run)?;
     let before = Ending::read(run).filter(|ending| ending.batch == trainer.batch());
     let mut over = before.as_ref().is_some_and(|ending| ending.is_end_of(run, trainer.metrics()));
@@ -158,30 +191,13 @@ fn one(
     let (metrics, batch) = (trainer.metrics().to_vec(), trainer.batch());
     drop(trainer);
     if !over {
-        return Ok(Trained { metrics, tests: Vec::new(), done: false });
+        return Ok((metrics, None));
     }
     // What was tested before is of another network if there was training since.
     let tests = before.filter(|ending| ending.batch == batch).map_or(Vec::new(), |ending| ending.tests);
-    let mut ending = Ending { batch, seconds: run.seconds, tests, test_files: run.test_files.clone() };
+    let ending = Ending { batch, seconds: run.seconds, tests, test_files: run.test_files.clone() };
     ending.write(&run.folder)?;
-    let mut done = true;
-    for test in figure.tests(quick, &run.config, &metrics) {
-        if ending.tests.iter().any(|tested| tested.level == test.level) {
-            continue;
-        }
-        if stop.load(Ordering::Relaxed) {
-            done = false;
-            break;
-        }
-        news(News::Testing { run, test });
-        let Some(found) = tested(run, test, stop)? else {
-            done = false;
-            break;
-        };
-        ending.tests.push(found);
-        ending.write(&run.folder)?;
-    }
-    Ok(Trained { metrics, tests: ending.tests, done })
+    Ok((metrics, Some(ending)))
 }
 
 /// Trains until so many seconds of training, the run's last batch, or until its task is mastered; says whether it came to
@@ -302,9 +318,11 @@ pub fn limit(run: &Run) -> Option<f64> {
     Ending::read(run)?.seconds
 }
 
-/// How the configuration that a run was begun with differs from the one it should have; its end may.
+/// How the configuration that a run was begun with differs from the one it should have; its end may, and the place of the
+/// run that it starts from.
 fn misfit(run: &Run, kept: &Config) -> Result<Option<String>, Error> {
-    let expected = Config { batches: kept.batches, cooldown: kept.cooldown, ..run.config.clone() };
+    let start_from = kept.start_from.clone();
+    let expected = Config { batches: kept.batches, cooldown: kept.cooldown, start_from, ..run.config.clone() };
     Ok(kept.difference(&expected)?.map(|(field, here, wanted)| format!("its {field} is {here}, not {wanted}")))
 }
 
@@ -324,7 +342,8 @@ pub fn seconds_per_batch(run: &Run, scratch: &Path) -> Result<f64, Error> {
         })
     };
     remove()?;
-    let mut trainer = Trainer::new(run.config.clone(), &folder)?;
+    // The run that it starts from may not be there yet; any weights take as long.
+    let mut trainer = Trainer::new(Config { start_from: String::new(), ..run.config.clone() }, &folder)?;
     // The first batch makes room for all the others.
     trainer.step()?;
     let (started, mut batches) = (Instant::now(), 0.0);
