@@ -173,6 +173,10 @@ pub struct Eval {
     /// Evaluate on the test files in this folder or archive instead of what was held out
     #[arg(long, value_name = "PATH")]
     pub test_files: Option<PathBuf>,
+    /// Tell how many of the words that an exact search finds the memory's index missed: whether the index or the network is at
+    /// fault; searches take longer
+    #[arg(long)]
+    pub compare_index: bool,
     /// Which checkpoint [default: best]
     #[arg(long, value_enum)]
     pub checkpoint: Option<Which>,
@@ -194,6 +198,8 @@ Examples:
   sparsam eval runs/copy-sam-1 --checkpoint newest --json
   sparsam eval runs/recall-sam-1 --level 5000 --memory-size 8000000 --index ivf
                                            In a larger memory than in training
+  sparsam eval runs/recall-sam-1 --level 5000 --memory-size 100k --compare-index
+                                           How often the index misses a word
   sparsam eval runs/babi-sdnc-1 --test-files tasks_1-20_v1-2.tar.gz
                                            On the official test questions
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::json;
-use sparsam_train::{CategoryScore, Cost, Evaluation, Task, Units, evaluate_measured, load_network};
+use sparsam_train::{CategoryScore, Cost, Evaluation, Task, Units, evaluate_compared, evaluate_measured, load_network};
 
 use crate::display::{EvaluationLine, amount, duration, grouped, measured, print, tell_notices};
 use crate::process::status_bytes;
@@ -41,7 +41,8 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
     let units = Units::of(&*task);
     line.begin(task.name(), sequences);
     let mut watch = |done| line.show(done);
-    let found = evaluate_measured(&network, &*task, Some(levels.clone()), sequences, rows, settings.seed, &mut watch);
+    let evaluate = if settings.compare_index { evaluate_compared } else { evaluate_measured };
+    let found = evaluate(&network, &*task, Some(levels.clone()), sequences, rows, settings.seed, &mut watch);
     line.end();
     let (found, cost) = found?;
 
@@ -73,6 +74,9 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
         value["seconds"] = cost.time.as_secs_f64().into();
         value["search_seconds"] = cost.search_time.as_secs_f64().into();
         value["words_written"] = cost.words_written.into();
+        if let Some(misses) = cost.search_misses {
+            (value["words_searched"], value["words_missed"]) = (misses.wanted.into(), misses.missed.into());
+        }
         value["peak_bytes"] = peak_bytes().into();
         if let Some(mean) = found.mean_error() {
             value["mean_error"] = mean.into();
@@ -110,7 +114,7 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
 
 /// What it took, in a line: time, what of it went into searches, memory.
 fn took(cost: &Cost, memory_size: usize) -> String {
-    let Cost { steps, time, search_time, words_written } = *cost;
+    let Cost { steps, time, search_time, words_written, search_misses } = *cost;
     let each = |time: Duration| 1e6 * time.as_secs_f64() / steps.max(1) as f64;
     let mut text =
         format!("{} steps in {}, {} µs each", grouped(steps), duration(time.as_secs_f64()), amount(each(time)));
@@ -119,6 +123,11 @@ fn took(cost: &Cost, memory_size: usize) -> String {
         // Writing to a string cannot fail.
         let _ = write!(text, ", searches {of_searches} µs (summed over threads)");
         let _ = write!(text, "; {words} of {} words written to in a sequence", grouped(memory_size as u64));
+    }
+    if let Some(misses) = search_misses {
+        let share = 100.0 * misses.missed as f64 / misses.wanted.max(1) as f64;
+        let (missed, wanted) = (grouped(misses.missed), grouped(misses.wanted));
+        let _ = write!(text, "; the index missed {share:.2} % of words ({missed} of {wanted})");
     }
     if let Some(bytes) = peak_bytes() {
         let _ = write!(text, "; {:.0} MB of memory in use at most", bytes as f64 / 1e6);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap_complete::Shell;
 use sparsam::Model;
 use sparsam::index::IndexKind;
-use sparsam::option::{OptionValue, Value};
+use sparsam::option::{Declared, OptionValue, Value};
 use sparsam_train::data::DataSet;
 use sparsam_train::data_sets::DATA_SETS;
 use sparsam_train::plot::Size;
@@ -87,6 +87,7 @@ pub struct Evaluate {
     pub sequences: Option<u64>,
     pub test_files: Option<PathBuf>,
     pub memory: MemoryOptions,
+    pub compare_index: bool,
     pub seed: u64,
     pub json: bool,
     pub threads: Option<usize>,
@@ -395,8 +396,12 @@ fn evaluate(arguments: arguments::Eval) -> anyhow::Result<Evaluate> {
     let Common { json, .. } = arguments.common;
     let threads = threads(&arguments.common);
     let (level, sequences, seed) = (arguments.level, arguments.sequences, arguments.seed);
-    let (test_files, memory) = (arguments.test_files, arguments.memory);
-    Ok(Evaluate { run, network, level, sequences, test_files, memory, seed, json, threads })
+    let (test_files, memory, compare_index) = (arguments.test_files, arguments.memory, arguments.compare_index);
+    let model = run.config()?.network.memory;
+    if compare_index && model.option("index").is_none() {
+        mistake!("{} has no index that could miss anything; leave --compare-index out", model.name());
+    }
+    Ok(Evaluate { run, network, level, sequences, test_files, memory, compare_index, seed, json, threads })
 }
 
 /// The network that a run's folder, or a checkpoint in one, stands for, and its run.

@@ -121,6 +121,11 @@ fn a_network_is_trained_and_evaluated() {
     assert!((bits(&exact) - trained).abs() < 0.1, "{exact}");
     let json = succeeds(folder.path(), &[&["eval", file, "--sequences", "8", "--json"][..], &memory].concat());
     assert!(json.contains("\"memory_size\":5000") && json.contains("\"index\":\"linear\""), "{json}");
+    // Of an exact index nothing is missed, and what is read is what it was.
+    let compared =
+        succeeds(folder.path(), &[&["eval", file, "--sequences", "1000", "--compare-index"][..], &memory].concat());
+    assert_eq!(bits(&compared), bits(&exact));
+    assert!(compared.contains("; the index missed 0.00 % of words (0 of "), "{compared}");
     is_mistake(folder.path(), &["eval", file, "--memory-size", "0"], &["--memory-size 0 does not work"]);
     is_mistake(folder.path(), &["eval", file, "--heads", "2"], &["--heads"]);
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use sparsam::index::Misses;
 use sparsam::{Network, Runner};
 
 use crate::batch::Batch;
@@ -95,6 +96,8 @@ pub struct Cost {
     /// Words that a sequence wrote to or cleared in its memory, a word counted once, on average; none where every word has its
     /// place from the start, as in dense memories.
     pub words_written: Option<f64>,
+    /// What searches missed, where they were [compared](evaluate_compared).
+    pub search_misses: Option<Misses>,
 }
 
 /// Evaluates a network on fresh sequences of a task: their levels are drawn from `levels` (the task's own if `None`),
@@ -133,7 +136,26 @@ pub fn evaluate_measured(
     watch: &mut dyn FnMut(u64),
 ) -> Result<(Evaluation, Cost), Error> {
     let never = AtomicBool::new(false);
-    let found = evaluate_until(network, task, levels, sequences, batch_size, seed, watch, &never)?;
+    let found = measured(network, task, levels, sequences, batch_size, seed, watch, &never, false)?;
+    Ok(found.expect("it is never told to stop"))
+}
+
+/// [`evaluate_measured`] in which an exact search follows every search of a memory, so that the cost tells how many words an
+/// index misses: whether what goes wrong is the index's fault or the network's. What is read is what the index found.
+///
+/// # Errors
+/// As [`evaluate`]; [`sparsam::Error::MemoryTooLarge`] if there is no address space for other indexes.
+pub fn evaluate_compared(
+    network: &Network<f32>,
+    task: &dyn Task,
+    levels: Option<RangeInclusive<usize>>,
+    sequences: u64,
+    batch_size: usize,
+    seed: u64,
+    watch: &mut dyn FnMut(u64),
+) -> Result<(Evaluation, Cost), Error> {
+    let never = AtomicBool::new(false);
+    let found = measured(network, task, levels, sequences, batch_size, seed, watch, &never, true)?;
     Ok(found.expect("it is never told to stop"))
 }
 
@@ -150,6 +172,20 @@ pub fn evaluate_until(
     seed: u64,
     watch: &mut dyn FnMut(u64),
     stop: &AtomicBool,
+) -> Result<Option<(Evaluation, Cost)>, Error> {
+    measured(network, task, levels, sequences, batch_size, seed, watch, stop, false)
+}
+
+fn measured(
+    network: &Network<f32>,
+    task: &dyn Task,
+    levels: Option<RangeInclusive<usize>>,
+    sequences: u64,
+    batch_size: usize,
+    seed: u64,
+    watch: &mut dyn FnMut(u64),
+    stop: &AtomicBool,
+    compare: bool,
 ) -> Result<Option<(Evaluation, Cost)>, Error> {
     let config = network.config();
     if config.sentence_size != task.sentence_size() {
@@ -181,6 +217,9 @@ pub fn evaluate_until(
     let mut evaluator = Evaluator::new(task, batch_size);
     let started = Instant::now();
     runner.time_searches();
+    if compare {
+        runner.compare_searches()?;
+    }
     let found =
         evaluator.run(network, &mut runner, task, levels, 0..sequences, seed, Stream::Evaluation, watch, stop)?;
     let Evaluator { steps, written, .. } = evaluator;
@@ -189,6 +228,7 @@ pub fn evaluate_until(
         time: started.elapsed(),
         search_time: runner.search_time(),
         words_written: (written.count > 0).then_some(written.mean),
+        search_misses: compare.then(|| runner.search_misses()),
     };
     Ok(found.map(|found| (found, cost)))
 }
@@ -650,6 +690,7 @@ mod tests {
 
     #[test]
     fn what_an_evaluation_took_is_told() {
+        use sparsam::option::OptionValue;
         let (task, network) = network("recall");
         let measured = |network: &Network<f32>, rows| {
             evaluate_measured(network, &*task, Some(3..=3), 5, rows, 7, &mut |_| ()).unwrap()
@@ -659,6 +700,18 @@ mod tests {
         let steps = task.steps(3) as u64;
         assert_eq!(cost.steps, 5 * steps);
         assert!(cost.search_time > Duration::ZERO && cost.search_time < cost.time, "{cost:?}");
+        assert_eq!(cost.search_misses, None);
+        // A forest overlooks words; what is read is what it found.
+        let mut forest = network.config().memory.clone();
+        assert!(forest.set_option("index", &sparsam::index::IndexKind::KdForest.to_value()));
+        assert!(forest.set_option("index_checks", &4usize.to_value()));
+        for (memory, finds_all) in [(network.config().memory.clone(), true), (forest, false)] {
+            let network = network.clone().with_memory(memory).unwrap();
+            let compared = evaluate_compared(&network, &*task, Some(3..=3), 5, 2, 7, &mut |_| ()).unwrap();
+            assert_eq!(compared.0, measured(&network, 2).0);
+            let misses = compared.1.search_misses.unwrap();
+            assert!(misses.wanted > 0 && (misses.missed == 0) == finds_all, "{misses:?}");
+        }
         // Each head writes to a word of its own and to those that it read, however many sequences run at a time.
         let memory = &network.config().memory;
         let written = cost.words_written.unwrap();

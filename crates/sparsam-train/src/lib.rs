@@ -46,7 +46,9 @@ pub use config::{Config, NetworkOptions};
 pub use curriculum::CurriculumConfig;
 pub use curve::draw as draw_curve;
 pub use error::{Error, way_out};
-pub use evaluation::{CategoryScore, Cost, Evaluation, evaluate, evaluate_measured, evaluate_until, share};
+pub use evaluation::{
+    CategoryScore, Cost, Evaluation, evaluate, evaluate_compared, evaluate_measured, evaluate_until, share,
+};
 pub use machine::Machine;
 pub use metrics::{Metrics, Units};
 pub use random::{Random, Stream};

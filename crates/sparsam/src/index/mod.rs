@@ -3,6 +3,7 @@
 //! An index knows nothing of memories: it is updated with every word that changes, and searched for the nearest ones.
 
 mod auto;
+mod compared;
 #[cfg(feature = "hnsw")]
 mod diskann;
 mod exact;
@@ -17,6 +18,8 @@ mod linear;
 mod lsh;
 pub(crate) mod sample;
 
+pub(crate) use compared::Compared;
+pub use compared::Misses;
 pub use forest::Forest;
 
 use serde::{Deserialize, Serialize};
@@ -79,6 +82,11 @@ pub trait Index<T: Real>: sealed::Sealed + Send {
     /// at least `min(found.limit(), self.len())` words for each query. `queries` holds one query after another, each as long
     /// as a word; `contents` is the whole memory, word after word.
     fn search(&mut self, contents: &[T], queries: &[T], found: &mut Found<T>);
+
+    /// What searches missed, where that is looked for: see [`Runner::compare_searches`](crate::Runner::compare_searches).
+    fn misses(&self) -> Misses {
+        Misses::default()
+    }
 }
 
 /// Methods may be added to [`Index`], since nobody else implements it: the registry says what does.
@@ -240,6 +248,11 @@ impl<T: Real> Found<T> {
     /// words, and means of lists. What a search costs, but for the order in which they lie; `hnsw` and `diskann` do not count.
     pub fn compared(&self) -> usize {
         self.compared
+    }
+
+    /// Queries that there are lists for.
+    fn queries(&self) -> usize {
+        self.counts.len()
     }
 
     /// The largest number of words kept for a query.

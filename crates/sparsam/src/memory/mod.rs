@@ -64,6 +64,7 @@ pub use options::{Footprint, Sizes};
 use std::time::Duration;
 
 use self::interface::Field;
+use crate::index::Misses;
 use crate::kernels::both::Both;
 use crate::option::Declared;
 use crate::{Arrays, Error, Real};
@@ -154,6 +155,20 @@ pub trait Memory<T: Real>: sealed::Memory + Send {
     /// What searches took since [`time_searches`](Self::time_searches); zero for a memory without an index.
     fn search_time(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// From now on every search is followed by an exact one, which says what it missed and changes nothing. A search then takes
+    /// as long as all written words take.
+    ///
+    /// # Errors
+    /// [`Error::MemoryTooLarge`] if there is no address space for another index.
+    fn compare_searches(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// What searches missed since [`compare_searches`](Self::compare_searches); nothing wanted for a memory without an index.
+    fn search_misses(&self) -> Misses {
+        Misses::default()
     }
 
     /// Bytes that the tape of `steps` steps may take beyond those already taken; 0 for a memory whose tape is small beside the

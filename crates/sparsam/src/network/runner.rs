@@ -5,6 +5,7 @@ use super::parameters::check_tensors;
 use super::pieces::{Listener, each_piece};
 use super::shard::{BLOCK, PackedWeights, Passes, Place, SHARD_ROWS, Shard};
 use super::{Network, NetworkConfig, Parameters, Sequences};
+use crate::index::Misses;
 use crate::system::available_if_fewer_than;
 use crate::system::threads::Workers;
 use crate::{Arrays, Error, Real};
@@ -271,6 +272,20 @@ impl<T: Real> Runner<T> {
     /// What searches took since [`time_searches`](Self::time_searches), in all rows together.
     pub fn search_time(&mut self) -> Duration {
         self.shards.iter_mut().flat_map(Shard::memories).map(|memory| memory.search_time()).sum()
+    }
+
+    /// From now on every search of the memories is followed by an exact one, which says what it missed and changes nothing:
+    /// whether an index or the network is at fault. A search then takes as long as all written words take.
+    ///
+    /// # Errors
+    /// [`Error::MemoryTooLarge`] if there is no address space for the other indexes.
+    pub fn compare_searches(&mut self) -> Result<(), Error> {
+        self.shards.iter_mut().flat_map(Shard::memories).try_for_each(|memory| memory.compare_searches())
+    }
+
+    /// What searches missed since [`compare_searches`](Self::compare_searches), in all rows together.
+    pub fn search_misses(&mut self) -> Misses {
+        self.shards.iter_mut().flat_map(Shard::memories).map(|memory| memory.search_misses()).sum()
     }
 
     /// The present state of a row's controller and memory, at the cost of the words written to it. Nothing changes, the tape

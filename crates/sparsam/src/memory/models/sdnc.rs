@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::index::Found;
+use crate::index::{Found, Misses};
 use crate::kernels::lanes::LANES;
 use crate::kernels::simd::vector_fn;
 use crate::memory::gates::{AllGates, Gates};
@@ -432,6 +432,14 @@ impl<T: Real> Memory<T> for Sdnc<T> {
 
     fn search_time(&self) -> Duration {
         self.store.words.search_time()
+    }
+
+    fn compare_searches(&mut self) -> Result<(), Error> {
+        self.store.words.compare_searches()
+    }
+
+    fn search_misses(&self) -> Misses {
+        self.store.words.misses()
     }
 
     fn restart_growth(&self) -> u128 {

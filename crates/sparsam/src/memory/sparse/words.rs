@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::content::Contents;
 use super::slots::Slots;
-use crate::index::{Found, Index};
+use crate::index::{Compared, Found, Index, IndexKind, Misses};
 use crate::kernels::bytes::prefetch;
 use crate::kernels::simd::{InstructionSet, Plain};
 use crate::kernels::vector::{axpy, exchange};
@@ -180,6 +180,22 @@ impl<T: Real> Words<T> {
     /// What they took since.
     pub fn search_time(&self) -> Duration {
         self.search_time.unwrap_or_default()
+    }
+
+    /// From now on what searches miss is counted.
+    ///
+    /// # Errors
+    /// [`Error::MemoryTooLarge`] if there is no address space for another index.
+    pub fn compare_searches(&mut self) -> Result<(), Error> {
+        let (words, sizes) = (self.written(), (self.memory_size(), self.word_size));
+        let index = std::mem::replace(&mut self.index, IndexKind::Linear.build(0, self.word_size, 0)?);
+        self.index = Box::new(Compared::new(index, sizes, &words, &self.contents)?);
+        Ok(())
+    }
+
+    /// What they missed since.
+    pub fn misses(&self) -> Misses {
+        self.index.misses()
     }
 
     /// Puts the words ever written, and what they hold, into `to`.
