@@ -7,7 +7,7 @@ use numpy::PyUntypedArrayMethods;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use serde_json::{Map, Value, json};
-use sparsam::internal::available_bytes;
+use sparsam::internal::available_if_fewer_than;
 use sparsam::memory::sam;
 use sparsam::option::{Declared, Value as OptionValue};
 use sparsam::{Model, Network, NetworkConfig, Parameters};
@@ -81,12 +81,8 @@ fn check_room(task: &dyn sparsam_train::Task, level: usize, rows: usize) -> Resu
     // A sequence keeps the category of each answer too.
     let place = 2 * (inputs + targets) + size_of::<(u32, bool)>() + input_array + target_array;
     let bytes = task.steps(level) as u128 * rows as u128 * place as u128;
-    match available_bytes() {
-        Some(available) if bytes > available => {
-            Err(sparsam::Error::NoRoom { what: "the batch", bytes, available }.into())
-        }
-        _ => Ok(()),
-    }
+    let no_room = |available| Err(sparsam::Error::NoRoom { what: "the batch", bytes, available }.into());
+    available_if_fewer_than(bytes).map_or(Ok(()), no_room)
 }
 
 /// A task of the command, with the seed that its sequences follow from.

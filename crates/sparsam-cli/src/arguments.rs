@@ -173,8 +173,7 @@ pub struct Eval {
     /// Evaluate on the test files in this folder or archive instead of what was held out
     #[arg(long, value_name = "PATH")]
     pub test_files: Option<PathBuf>,
-    /// Tell how many of the words that an exact search finds the memory's index missed: whether the index or the network is at
-    /// fault; searches take longer
+    /// Search exactly too, and tell what share of the words so found the memory's index missed; it takes longer
     #[arg(long)]
     pub compare_index: bool,
     /// Which checkpoint [default: best]
@@ -636,8 +635,8 @@ pub struct Reproduce {
     /// Seeds of each model, from 1 on [default: 3 for fig2, fig3, fig8; 1 for fig4, table1, haystack]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: Option<u64>,
-    /// Minutes to train each run for, at most [default: none for fig2, haystack; 40 for fig3, fig8; 120 for
-    /// fig4; 300 for table1]
+    /// Minutes to train each run for, at most, half of them on short sequences for haystack [default: none for fig2, haystack; 40
+    /// for fig3, fig8; 120 for fig4; 300 for table1]
     #[arg(long, value_name = "X")]
     pub minutes: Option<f64>,
     /// Tasks [default: all of the figure's]

@@ -158,11 +158,22 @@ fn haystacks_are_tested_at_lengths_that_were_not_trained_on() {
     assert_eq!(config("haystack-sam-1-short"), "start_from = \"\"max_words = 4096");
     let longer = config("haystack-sam-1");
     assert!(longer.contains("haystack-sam-1-short\"") && longer.ends_with("max_words = 16384"), "{longer}");
+    let stages = ["SAM, seed 1: with at most 4,096 words ", "from its best weights on: with at most 16,384 words "];
+    assert!(stages.iter().all(|stage| text.contains(stage)), "{text}");
+    let short = || fs::read(path.join("reproduce/quick/haystack/haystack-sam-1-short/metrics.jsonl")).unwrap();
+    let first = short();
     // Another book is tested on anew, without training.
     let before = tests.clone();
     reproduce(path, "haystack --quick --minutes 0.02 --background book.txt --test-book book.txt");
     let (_, json) = report(&path.join("reproduce/quick"), "haystack");
     let runs = &json["runs"][0];
+    assert_eq!(short(), first);
+    assert_eq!(runs["first"]["config"]["task"]["max_words"], 4096);
+    // The folder may lie elsewhere.
+    fs::rename(path.join("reproduce"), path.join("moved")).unwrap();
+    let out =
+        reproduce(path, "haystack --quick --minutes 0.02 --background book.txt --test-book book.txt --output moved");
+    assert!(out.contains("nothing is left to train"), "{out}");
     assert_ne!(runs["tests"].as_array().unwrap()[1]["loss"], before[1]["loss"]);
     assert_eq!(runs["metrics"].as_array().unwrap().last().unwrap()["batch"], batches);
 }

@@ -144,7 +144,7 @@ pub fn evaluate_measured(
 /// index misses: whether what goes wrong is the index's fault or the network's. What is read is what the index found.
 ///
 /// # Errors
-/// As [`evaluate`]; [`sparsam::Error::MemoryTooLarge`] if there is no address space for other indexes.
+/// As [`evaluate`]; [`sparsam::Error::MemoryTooLarge`] or [`sparsam::Error::MappingRefused`] if there is no room for other indexes.
 pub fn evaluate_compared(
     network: &Network<f32>,
     task: &dyn Task,

@@ -197,6 +197,7 @@ impl Teller {
         let told = match news {
             News::Trained { run, batch, share } => {
                 let doing = format!("{} {:.0} %", run.name(), 100.0 * share);
+                state.forget_first(run);
                 state.current.insert(run.name(), doing);
                 let value = json!({"event": "training", "run": run.name(), "batch": batch, "share": share});
                 let line = format!("{} of {} runs done; now {}", state.ended, state.of, state.doing());
@@ -216,6 +217,7 @@ impl Teller {
                 None
             }
             News::Ended { run, result } => {
+                state.forget_first(run);
                 state.current.remove(&run.name());
                 match result {
                     Ok(trained) if trained.done => {
@@ -267,6 +269,13 @@ impl Teller {
 }
 
 impl State {
+    /// What a run starts from is over once that run goes on.
+    fn forget_first(&mut self, run: &Run) {
+        if let Some(first) = &run.starts_from {
+            self.current.remove(&first.name());
+        }
+    }
+
     fn doing(&self) -> String {
         self.current.values().map(String::as_str).collect::<Vec<_>>().join("; ")
     }

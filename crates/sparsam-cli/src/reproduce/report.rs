@@ -36,6 +36,8 @@ pub struct Report {
 struct Found {
     run: Run,
     trained: Trained,
+    /// What it started from, where it starts from another run.
+    first: Option<Trained>,
 }
 
 /// The runs of a line in a picture.
@@ -48,16 +50,25 @@ impl Report {
     /// Of all runs in the output folder that belong to the figure, those asked for and others.
     pub fn of(settings: &Reproduce, plan: &Plan) -> anyhow::Result<Self> {
         let figure = plan.figure;
-        let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+        let (mut found, mut unreadable, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
         for mut run in Plan::new(&everything(settings, plan))?.runs {
             match plan.runs.iter().find(|asked| asked.folder == run.folder) {
                 Some(asked) => run = asked.clone(),
                 // It may have been given another time than the figure's own.
                 None => run.seconds = limit(&run).or(run.seconds),
             }
+            // What cannot be read of it is told of when the run is trained.
+            let first = run.starts_from.as_ref().and_then(|first| so_far(figure, settings.quick, first).ok().flatten());
             match so_far(figure, settings.quick, &run) {
-                Ok(Some(trained)) if !trained.metrics.is_empty() => found.push(Found { run, trained }),
-                Ok(_) => {}
+                Ok(Some(trained)) if !trained.metrics.is_empty() => {
+                    if !trained.done {
+                        unfinished.push(run.name());
+                    }
+                    found.push(Found { run, trained, first });
+                }
+                Ok(_) => {
+                    unfinished.extend(run.starts_from.as_ref().filter(|_| first.is_some()).map(|first| first.name()))
+                }
                 Err(error) => unreadable.push(format!("{}: {error}", run.name())),
             }
         }
@@ -69,8 +80,6 @@ impl Report {
         if !plan.left_out.is_empty() {
             let _ = writeln!(report.text, "* Left out: {}.", plan.left_out.join("; "));
         }
-        let unfinished: Vec<String> =
-            found.iter().filter(|found| !found.trained.done).map(|found| found.run.name()).collect();
         if !unfinished.is_empty() {
             let _ = writeln!(report.text, "* Not at their end: {}.", unfinished.join("; "));
         }
@@ -90,11 +99,15 @@ impl Report {
         }
         let runs: Vec<Value> = found
             .iter()
-            .map(|Found { run, trained }| {
-                json!({
+            .map(|Found { run, trained, first }| {
+                let mut value = json!({
                     "task": run.task, "series": run.series, "seed": run.config.seed, "done": trained.done,
                     "config": run.config, "metrics": trained.metrics, "tests": trained.tests,
-                })
+                });
+                if let Some((first, config)) = first.as_ref().zip(run.starts_from.as_ref().map(|first| &first.config)) {
+                    value["first"] = json!({"config": config, "metrics": first.metrics});
+                }
+                value
             })
             .collect();
         report.json = json!({
@@ -345,17 +358,26 @@ impl Report {
 
     fn haystack(&mut self, found: &[Found]) {
         let series = series(found, "haystack");
-        let trained_on = found.iter().find_map(|found| match &found.run.config.task {
-            TaskConfig::Haystack(haystack) => Some(haystack.max_words),
-            _ => None,
-        });
         let _ = writeln!(
             self.text,
             "Stories held out of training, scattered over a book, and a question at the end: answers right in %, with the standard \
-             error. One network for all tasks, as it was at the end of its training, on at most {} words.\n\n{}\n",
-            grouped(trained_on.unwrap_or(0) as u64),
-            paper::BABILONG
+             error. One network for all tasks, as it was at the end of its training.\n"
         );
+        let words = |run: &Run| match &run.config.task {
+            TaskConfig::Haystack(haystack) => grouped(haystack.max_words as u64),
+            _ => String::new(),
+        };
+        let trained = |run: &Run, trained: &Trained| {
+            let line = trained.metrics.last()?;
+            Some(format!("with at most {} words {}", words(run), self::line(line)))
+        };
+        for Found { run, trained: long, first } in found {
+            let short = run.starts_from.as_ref().zip(first.as_ref());
+            let stages: Vec<String> =
+                short.and_then(|(run, short)| trained(run, short)).into_iter().chain(trained(run, long)).collect();
+            let _ = writeln!(self.text, "* {}: {}", run.network(), stages.join("; from its best weights on: "));
+        }
+        let _ = writeln!(self.text, "\n{}\n", paper::BABILONG);
         let right = |test: &Tested| Some(1.0 - mean(test.errors.iter().filter_map(|(_, error, _)| *error))?);
         let mut lines: Vec<Line> =
             series.iter().map(|series| series.tested(|test| Some((test.level? as f64, right(test)?)))).collect();

@@ -321,7 +321,9 @@ pub fn limit(run: &Run) -> Option<f64> {
 /// How the configuration that a run was begun with differs from the one it should have; its end may, and the place of the
 /// run that it starts from.
 fn misfit(run: &Run, kept: &Config) -> Result<Option<String>, Error> {
-    let start_from = kept.start_from.clone();
+    let place = |config: &Config| Path::new(&config.start_from).file_name().map(ToOwned::to_owned);
+    let wanted = if place(kept) == place(&run.config) { kept } else { &run.config };
+    let start_from = wanted.start_from.clone();
     let expected = Config { batches: kept.batches, cooldown: kept.cooldown, start_from, ..run.config.clone() };
     Ok(kept.difference(&expected)?.map(|(field, here, wanted)| format!("its {field} is {here}, not {wanted}")))
 }
@@ -342,7 +344,7 @@ pub fn seconds_per_batch(run: &Run, scratch: &Path) -> Result<f64, Error> {
         })
     };
     remove()?;
-    // The run that it starts from may not be there yet; any weights take as long.
+    // The run that it starts from may not be there yet; new weights take as long, or longer: they write at every step.
     let mut trainer = Trainer::new(Config { start_from: String::new(), ..run.config.clone() }, &folder)?;
     // The first batch makes room for all the others.
     trainer.step()?;

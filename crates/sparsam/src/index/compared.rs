@@ -1,14 +1,14 @@
 //! An index beside the exact one, to tell what it misses.
 
 use super::{Found, Index, Linear};
-use crate::{Error, Real};
+use crate::Real;
 
 /// How many of the most similar words an index did not find.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Misses {
-    /// Words that an exact search finds, for each query as many as were asked for, of all searches together.
+    /// Written words among the most similar ones, as an exact search finds them, of all queries together.
     pub wanted: u64,
-    /// Those of them that are more similar than some word that was found in their place.
+    /// Those of them that were not found and are more similar than the last word that was.
     pub missed: u64,
 }
 
@@ -18,9 +18,12 @@ impl std::iter::Sum for Misses {
     }
 }
 
+/// By how much more similar a word has to be than the last one found, to be better: two indexes round cosines differently.
+const BETTER: f64 = 1e-6;
+
 /// An index that finds what another one finds, and then looks at all words to count what that missed.
 ///
-/// A search takes as long as with [`Linear`], and then some.
+/// A search takes as long as with [`Linear`], and then some; every word is held once more.
 pub struct Compared<T> {
     index: Box<dyn Index<T>>,
     exact: Linear<T>,
@@ -29,19 +32,9 @@ pub struct Compared<T> {
 }
 
 impl<T: Real> Compared<T> {
-    /// Around an index over words 0 to `memory_size` - 1 of `word_size` numbers, which holds `words` of the memory `contents`.
-    ///
-    /// # Errors
-    /// [`Error::MemoryTooLarge`] if there is no address space for another index.
-    pub fn new(
-        index: Box<dyn Index<T>>,
-        (memory_size, word_size): (usize, usize),
-        words: &[u32],
-        contents: &[T],
-    ) -> Result<Self, Error> {
-        let mut exact = Linear::new(memory_size, word_size)?;
-        exact.update_all(words, contents);
-        Ok(Self { index, exact, found: Found::default(), misses: Misses::default() })
+    /// Around an index, beside an exact one that holds the same words.
+    pub fn new(index: Box<dyn Index<T>>, exact: Linear<T>) -> Self {
+        Self { index, exact, found: Found::default(), misses: Misses::default() }
     }
 }
 
@@ -84,10 +77,11 @@ impl<T: Real> Index<T> for Compared<T> {
         for query in 0..self.found.queries() {
             let (best, words) = (self.found.words(query), found.words(query));
             // What is as similar as the last of those found took its place by chance.
-            let last = found.cosines(query).last().copied().unwrap_or(T::NEG_INFINITY);
-            let better = best.iter().zip(self.found.cosines(query)).filter(|(_, cosine)| **cosine > last);
-            self.misses.wanted += best.len() as u64;
-            self.misses.missed += better.filter(|(word, _)| !words.contains(word)).count() as u64;
+            let least = found.cosines(query).last().map_or(f64::NEG_INFINITY, |last| last.to_f64() + BETTER);
+            let missed = |(word, cosine): &(&u32, &T)| cosine.to_f64() > least && !words.contains(word);
+            // Words that were never written are offered by who searches, and are no matter of an index.
+            self.misses.wanted += best.iter().filter(|word| self.exact.contains(**word)).count() as u64;
+            self.misses.missed += best.iter().zip(self.found.cosines(query)).filter(missed).count() as u64;
         }
     }
 
@@ -114,7 +108,7 @@ mod tests {
         let mut contents = some(0..words);
         let index = kind.build(words, size, checks).unwrap();
         let all: Vec<u32> = (0..words as u32).collect();
-        let mut compared = Compared::new(index, (words, size), &[], &contents).unwrap();
+        let mut compared = Compared::new(index, Linear::new(words, size).unwrap());
         compared.update_all(&all, &contents);
         contents[..100 * size].copy_from_slice(&some(words..words + 100));
         compared.update_all(&all[..100], &contents);
@@ -135,5 +129,24 @@ mod tests {
         let (few, many, all) = (of(256), of(4096), of(40_000));
         assert!(few.missed > 2 * many.missed && many.missed > all.missed, "{few:?} {many:?} {all:?}");
         assert_eq!((few.wanted, all.missed), (400, 0));
+    }
+
+    #[test]
+    fn words_alike_take_each_others_place() {
+        // Eight of each of fifty directions, whose lengths differ.
+        let word = |number: usize| {
+            let angle = (number % 50) as f32 * std::f32::consts::TAU / 50.0;
+            [angle.cos(), angle.sin(), 0.3].map(|element| element * (3.0 + (number / 50) as f32))
+        };
+        let contents: Vec<f32> = (0..400).flat_map(word).collect();
+        for kind in [IndexKind::Linear, IndexKind::Ivf] {
+            let index = kind.build(400, 3, 4000).unwrap();
+            let mut compared = Compared::new(index, Linear::new(400, 3).unwrap());
+            compared.update_all(&(0..400).collect::<Vec<_>>(), &contents);
+            let mut found = Found::default();
+            found.start(50, 4);
+            compared.search(&contents, &contents[..150], &mut found);
+            assert_eq!(compared.misses(), Misses { wanted: 200, missed: 0 }, "{kind:?}");
+        }
     }
 }

@@ -83,7 +83,8 @@ pub trait Index<T: Real>: sealed::Sealed + Send {
     /// as a word; `contents` is the whole memory, word after word.
     fn search(&mut self, contents: &[T], queries: &[T], found: &mut Found<T>);
 
-    /// What searches missed, where that is looked for: see [`Runner::compare_searches`](crate::Runner::compare_searches).
+    // For memories, which may have put an exact index beside this one.
+    #[doc(hidden)]
     fn misses(&self) -> Misses {
         Misses::default()
     }

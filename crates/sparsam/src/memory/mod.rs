@@ -158,10 +158,10 @@ pub trait Memory<T: Real>: sealed::Memory + Send {
     }
 
     /// From now on every search is followed by an exact one, which says what it missed and changes nothing. A search then takes
-    /// as long as all written words take.
+    /// as long as all written words take, its time included, and written words are held once more.
     ///
     /// # Errors
-    /// [`Error::MemoryTooLarge`] if there is no address space for another index.
+    /// [`Error::MemoryTooLarge`] or [`Error::MappingRefused`] if there is no room for another index.
     fn compare_searches(&mut self) -> Result<(), Error> {
         Ok(())
     }

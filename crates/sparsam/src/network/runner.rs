@@ -275,10 +275,11 @@ impl<T: Real> Runner<T> {
     }
 
     /// From now on every search of the memories is followed by an exact one, which says what it missed and changes nothing:
-    /// whether an index or the network is at fault. A search then takes as long as all written words take.
+    /// whether an index or the network is at fault. A search then takes as long as all written words take, its time included, and
+    /// written words are held once more.
     ///
     /// # Errors
-    /// [`Error::MemoryTooLarge`] if there is no address space for the other indexes.
+    /// [`Error::MemoryTooLarge`] or [`Error::MappingRefused`] if there is no room for the other indexes.
     pub fn compare_searches(&mut self) -> Result<(), Error> {
         self.shards.iter_mut().flat_map(Shard::memories).try_for_each(|memory| memory.compare_searches())
     }
@@ -775,13 +776,48 @@ fn expect_len(what: &'static str, found: usize, steps: usize, rows: usize, width
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::{dnc, sam};
+    use crate::index::IndexKind;
+    use crate::memory::{dnc, sam, sdnc};
     use crate::network::Tensor;
     use crate::{Model, NetworkConfig};
 
     fn network(hidden_size: usize, memory: Model) -> Network<f32> {
         Network::new(NetworkConfig::new(1, 1).with_hidden_size(hidden_size).with_memory(memory), 1)
             .expect("it is small")
+    }
+
+    #[test]
+    fn searches_are_compared_from_any_step_on_and_change_nothing() {
+        let index = (IndexKind::KdForest, 1, 2000);
+        let sam = sam::Config { index: index.0, index_checks: index.1, memory_size: index.2, ..Default::default() };
+        let sdnc = sdnc::Config { index: index.0, index_checks: index.1, memory_size: index.2, ..Default::default() };
+        for memory in [Model::from(sam), Model::from(sdnc)] {
+            let network = network(5, memory);
+            let inputs: Vec<f32> = (0..200).map(|step| ((step * step) as f32 * 0.7).sin()).collect();
+            let run = |compare: bool| {
+                let mut runner = Runner::new(&network, 1).unwrap();
+                let mut all = Vec::new();
+                for (number, piece) in inputs.chunks(50).enumerate() {
+                    // From a state that has words already.
+                    if compare && number == 1 {
+                        runner.compare_searches().unwrap();
+                        runner.compare_searches().unwrap();
+                    }
+                    let mut outputs = [0.0; 50];
+                    runner.forward(&network, piece, &[50], &mut outputs).unwrap();
+                    let mut gradients = network.zeros();
+                    runner.backward(&network, &outputs, &mut gradients, None).unwrap();
+                    all.extend(outputs);
+                    all.extend_from_slice(gradients.values());
+                }
+                (all, runner.search_misses())
+            };
+            let (alone, compared) = (run(false), run(true));
+            assert_eq!(alone.0, compared.0);
+            assert_eq!(alone.1, Misses::default());
+            let Misses { wanted, missed } = compared.1;
+            assert!(missed > 0 && missed < wanted, "{missed} of {wanted}");
+        }
     }
 
     #[test]

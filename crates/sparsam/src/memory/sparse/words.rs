@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::content::Contents;
 use super::slots::Slots;
-use crate::index::{Compared, Found, Index, IndexKind, Misses};
+use crate::index::{Compared, Found, Index, Linear, Misses};
 use crate::kernels::bytes::prefetch;
 use crate::kernels::simd::{InstructionSet, Plain};
 use crate::kernels::vector::{axpy, exchange};
@@ -32,6 +32,8 @@ pub struct Words<T> {
     unindexed: Vec<u32>,
     /// What searches took, if they are timed.
     search_time: Option<Duration>,
+    /// What searches miss is counted.
+    compared: bool,
 }
 
 /// What is kept of an episode's writes, since its latest restart if it has one.
@@ -117,6 +119,7 @@ impl<T: Real> Words<T> {
             index_stale: false,
             unindexed: Vec::new(),
             search_time: None,
+            compared: false,
         })
     }
 
@@ -185,11 +188,17 @@ impl<T: Real> Words<T> {
     /// From now on what searches miss is counted.
     ///
     /// # Errors
-    /// [`Error::MemoryTooLarge`] if there is no address space for another index.
+    /// [`Error::MemoryTooLarge`] or [`Error::MappingRefused`] if there is no room for another index; nothing has then changed.
     pub fn compare_searches(&mut self) -> Result<(), Error> {
-        let (words, sizes) = (self.written(), (self.memory_size(), self.word_size));
-        let index = std::mem::replace(&mut self.index, IndexKind::Linear.build(0, self.word_size, 0)?);
-        self.index = Box::new(Compared::new(index, sizes, &words, &self.contents)?);
+        if std::mem::replace(&mut self.compared, true) {
+            return Ok(());
+        }
+        let written = self.written();
+        let made = Linear::new(self.memory_size(), self.word_size).and_then(|exact| Ok((exact, Linear::new(0, 0)?)));
+        let (mut exact, none) = made.inspect_err(|_| self.compared = false)?;
+        exact.update_all(&written, &self.contents);
+        let index = std::mem::replace(&mut self.index, Box::new(none));
+        self.index = Box::new(Compared::new(index, exact));
         Ok(())
     }
 
