@@ -197,7 +197,7 @@ Examples:
   sparsam eval runs/copy-sam-1 --checkpoint newest --json
   sparsam eval runs/recall-sam-1 --level 5000 --memory-size 8000000 --index ivf
                                            In a larger memory than in training
-  sparsam eval runs/recall-sam-1 --level 5000 --memory-size 100k --compare-index
+  sparsam eval runs/recall-sam-1 --level 5000 --memory-size 100000 --compare-index
                                            How often the index misses a word
   sparsam eval runs/babi-sdnc-1 --test-files tasks_1-20_v1-2.tar.gz
                                            On the official test questions

@@ -135,8 +135,7 @@ pub fn evaluate_measured(
     seed: u64,
     watch: &mut dyn FnMut(u64),
 ) -> Result<(Evaluation, Cost), Error> {
-    let never = AtomicBool::new(false);
-    let found = measured(network, task, levels, sequences, batch_size, seed, watch, &never, false)?;
+    let found = measured(network, task, levels, sequences, batch_size, seed, watch, &AtomicBool::new(false), false)?;
     Ok(found.expect("it is never told to stop"))
 }
 
@@ -154,8 +153,7 @@ pub fn evaluate_compared(
     seed: u64,
     watch: &mut dyn FnMut(u64),
 ) -> Result<(Evaluation, Cost), Error> {
-    let never = AtomicBool::new(false);
-    let found = measured(network, task, levels, sequences, batch_size, seed, watch, &never, true)?;
+    let found = measured(network, task, levels, sequences, batch_size, seed, watch, &AtomicBool::new(false), true)?;
     Ok(found.expect("it is never told to stop"))
 }
 

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path};
 
 use flate2::read::GzDecoder;
-use sparsam::internal::{available_if_fewer_than, file, size as told};
+use sparsam::internal::{available_bytes, file, size as told};
 
 use super::text::seems;
 use crate::Error;
@@ -134,7 +134,9 @@ impl Reader<'_> {
         let most = self.limits.file_bytes.min(self.limits.bytes.saturating_sub(self.read));
         let mut bytes = Vec::new();
         // What an archive says of a size may be anything: too large a one is refused, and a smaller one only saves copies.
-        if let Some(available) = available_if_fewer_than(size.into()) {
+        if let Some(available) = available_bytes()
+            && u128::from(size) > available
+        {
             let (wanted, there) = (told(size.into()), told(available));
             let reason = format!(
                 "{name} in it would take {wanted} of memory, and {there} are available; split it into several files"

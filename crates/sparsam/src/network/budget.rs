@@ -5,7 +5,7 @@ use super::shard::SHARD_ROWS;
 use crate::controller::Declaration;
 use crate::error::size;
 use crate::memory::{Footprint, Sizes};
-use crate::system::{available_bytes, available_if_fewer_than};
+use crate::system::available_bytes;
 use crate::{Error, Model, Real};
 
 /// What a network is wanted for.
@@ -44,17 +44,23 @@ impl NetworkConfig {
     /// Checks that there is room for the parameters and their second layout.
     pub(super) fn check_parameters<T: Real>(&self) -> Result<(), Error> {
         let bytes = (self.parameter_count() + self.packed_count()) * size_of::<T>() as u128;
-        available_if_fewer_than(bytes).map_or(Ok(()), |available| Err(self.too_many_parameters(bytes, available)))
+        match available_bytes() {
+            Some(available) if bytes > available => Err(self.too_many_parameters(bytes, available)),
+            _ => Ok(()),
+        }
     }
 
     /// Checks that there is room for the dense memories of `rows` sequences, without a tape.
     pub(super) fn check_memories<T: Real>(&self, rows: usize) -> Result<(), Error> {
+        let Some(available) = available_bytes() else { return Ok(()) };
         let bytes = |memory: &Model| match memory.footprint(0, size_of::<T>()) {
             Some(Footprint::Dense { state }) => 2 * rows as u128 * state,
             Some(Footprint::Sparse { .. }) | None => 0,
         };
         let needed = bytes(&self.memory);
-        let Some(available) = available_if_fewer_than(needed) else { return Ok(()) };
+        if needed <= available {
+            return Ok(());
+        }
         Err(match self.largest_memory(|memory| bytes(memory) <= available) {
             Some(memory_size) => Error::MemoryDoesNotFit { bytes: needed, available, memory_size },
             None => does_not_fit("rows", rows, needed, available),

@@ -30,7 +30,7 @@ fn own_limit() -> Option<u128> {
 /// The bytes that can be had, where they are fewer than `bytes`; none if there is room, or the system does not say.
 ///
 /// Up to 16 MiB the system is not asked: reading what it says takes a tenth of a millisecond, longer than many a call that
-/// asks for room.
+/// asks for room. What is asked once, as a network is made or a file read, asks [`available_bytes`].
 pub fn available_if_fewer_than(bytes: u128) -> Option<u128> {
     const NEVER_TOO_MUCH: u128 = 16 << 20;
     if bytes <= NEVER_TOO_MUCH {

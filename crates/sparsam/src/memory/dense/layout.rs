@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::kernels::lanes::LANES;
 use crate::memory::options::{Footprint, Sizes};
-use crate::system::available_if_fewer_than;
+use crate::system::available_bytes;
 use crate::{Arrays, Error, Real};
 
 /// The same number of sixteen words.
@@ -145,16 +145,19 @@ pub fn check_room<T: Real>(layout: Layout, numbers: usize) -> Result<(), Error> 
 /// [`Error::MemoryDoesNotFit`] says how many words would fit.
 pub fn check_room_of<T: Real>(layout: Layout, numbers: impl Fn(u128) -> u128) -> Result<(), Error> {
     let bytes = |words: u128| numbers(words.next_multiple_of(LANES as u128)) * size_of::<T>() as u128;
-    let wanted = bytes(layout.memory_size as u128);
-    let Some(available) = available_if_fewer_than(wanted) else { return Ok(()) };
-    let (mut fits, mut too_many) = (0, layout.memory_size as u128);
-    while too_many - fits > 1 {
-        let middle = fits + (too_many - fits) / 2;
-        if bytes(middle) > available {
-            too_many = middle;
-        } else {
-            fits = middle;
+    match available_bytes() {
+        Some(available) if bytes(layout.memory_size as u128) > available => {
+            let (mut fits, mut too_many) = (0, layout.memory_size as u128);
+            while too_many - fits > 1 {
+                let middle = fits + (too_many - fits) / 2;
+                if bytes(middle) > available {
+                    too_many = middle;
+                } else {
+                    fits = middle;
+                }
+            }
+            Err(Error::MemoryDoesNotFit { bytes: bytes(layout.memory_size as u128), available, memory_size: fits })
         }
+        _ => Ok(()),
     }
-    Err(Error::MemoryDoesNotFit { bytes: wanted, available, memory_size: fits })
 }

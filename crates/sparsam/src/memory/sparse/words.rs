@@ -190,15 +190,15 @@ impl<T: Real> Words<T> {
     /// # Errors
     /// [`Error::MemoryTooLarge`] or [`Error::MappingRefused`] if there is no room for another index; nothing has then changed.
     pub fn compare_searches(&mut self) -> Result<(), Error> {
-        if std::mem::replace(&mut self.compared, true) {
+        if self.compared {
             return Ok(());
         }
-        let written = self.written();
-        let made = Linear::new(self.memory_size(), self.word_size).and_then(|exact| Ok((exact, Linear::new(0, 0)?)));
-        let (mut exact, none) = made.inspect_err(|_| self.compared = false)?;
-        exact.update_all(&written, &self.contents);
+        // All that can fail comes before the index is taken out.
+        let (mut exact, none) = (Linear::new(self.memory_size(), self.word_size)?, Linear::new(0, 0)?);
+        exact.update_all(&self.written(), &self.contents);
         let index = std::mem::replace(&mut self.index, Box::new(none));
         self.index = Box::new(Compared::new(index, exact));
+        self.compared = true;
         Ok(())
     }
 
