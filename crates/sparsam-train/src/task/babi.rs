@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sparsam::network::PADDING;
 use sparsam::option::Declared;
 
+use super::exchange::{Exchange, Exchanged};
 use super::{Categories, ChannelNames, Channels, Draw, Given, Options, Source, Task};
 use crate::data::archive::{self, Limits};
 use crate::data::sums::ContentSum;
@@ -53,6 +54,13 @@ sparsam::options! {
         /// [`sentences`](Self::sentences) it is wanted so many steps later than at the step after the question. The input of
         /// all these steps, but for the question mark, is the word at which answers go on, `-`.
         pub think_steps: usize = 0, in 0..=64;
+        /// In training, exchange names in every story: persons, places, things, colours, directions (ours).
+        ///
+        /// Each time a story comes, every name becomes another of its kind, or stays, at random and the same one throughout: what can be
+        /// learnt by heart are the stories' forms. Names are exchanged only within the words that a task has, and only where its
+        /// answers stay right: not places and things where they belong to what somebody feels, nor a woman with a man where "she" tells
+        /// them. Stories held out are as they are.
+        pub exchange_names: bool = false;
     }
 }
 
@@ -150,12 +158,27 @@ impl Options for Babi {
         let mut stories = Stories { options, words, tasks: Vec::new(), steps, sentence_size, sum };
         for (name, parsed, own, place) in read {
             match own {
-                Some(held_out) => stories.tasks.push(OfTask { title: name.title(), training: parsed, held_out }),
-                None => stories.add(&name, parsed, &place, held_out)?,
+                Some(held_out) => stories.add(&name, parsed, held_out),
+                None => {
+                    let [training, held_out] = parted(parsed, &place, held_out)?;
+                    stories.add(&name, training, held_out);
+                }
             }
+        }
+        if self.exchange_names
+            && given.evaluation_files.is_none()
+            && stories.tasks.iter().all(|task| task.exchange.is_empty())
+        {
+            return Err(no_names());
         }
         Ok(Box::new(stories))
     }
+}
+
+/// Stories without a name that [`Exchange`] knows.
+pub(super) fn no_names() -> Error {
+    let reason = "the stories have none of the names that can be exchanged, those of the English ones; leave it out";
+    Error::option("exchange_names", "true", reason)
 }
 
 /// The words of the longest sentence, punctuation among them.
@@ -536,9 +559,17 @@ pub(super) struct Step {
     pub word: u16,
     pub answer: Option<u16>,
     /// It is the last of its sentence, or stands where an answer goes on.
-    ends: bool,
+    pub ends: bool,
     /// It belongs to a question or an answer.
-    asks: bool,
+    pub asks: bool,
+}
+
+#[cfg(test)]
+impl Step {
+    /// A word within a sentence.
+    pub fn of(word: u16) -> Self {
+        Self { word, answer: None, ends: false, asks: false }
+    }
 }
 
 /// The stories of a task.
@@ -547,6 +578,7 @@ struct OfTask {
     title: String,
     training: Vec<Range<usize>>,
     held_out: Vec<Range<usize>>,
+    exchange: Exchange,
 }
 
 /// Stories to train on and stories that are held out, in words of a vocabulary.
@@ -564,29 +596,15 @@ struct Stories {
 }
 
 impl Stories {
-    /// Takes the stories of a task. One of `held_out` is not for training; if there is no such number, none is.
-    fn add(
-        &mut self,
-        name: &Name,
-        stories: Vec<Range<usize>>,
-        place: &str,
-        held_out: Option<usize>,
-    ) -> Result<(), Error> {
-        let mut of_task = OfTask { title: name.title(), training: Vec::new(), held_out: Vec::new() };
-        let count = stories.len();
-        for (number, story) in stories.into_iter().enumerate() {
-            let part = match held_out {
-                Some(every) if number % every != every - 1 => &mut of_task.training,
-                _ => &mut of_task.held_out,
-            };
-            part.push(story);
-        }
-        if held_out.is_some() && of_task.held_out.is_empty() {
-            let reason = format!("it has {count} stories; {HELD_OUT} at least were expected, one to hold out");
-            return Err(Error::data(place, reason));
-        }
-        self.tasks.push(of_task);
-        Ok(())
+    /// Takes the stories of a task.
+    fn add(&mut self, name: &Name, training: Vec<Range<usize>>, held_out: Vec<Range<usize>>) {
+        let steps = || training.iter().flat_map(|story| &self.steps[story.clone()]);
+        let exchange = if self.options.exchange_names {
+            Exchange::of(name.task, &self.words, steps())
+        } else {
+            Exchange::default()
+        };
+        self.tasks.push(OfTask { title: name.title(), training, held_out, exchange });
     }
 
     /// The held-out stories of all tasks one after the other: the task and the story of such a number, which starts again
@@ -605,6 +623,24 @@ impl Stories {
     fn held_out_stories(&self) -> u64 {
         self.tasks.iter().map(|task| task.held_out.len() as u64).sum()
     }
+}
+
+/// The stories of a task for training, and the others: one of `held_out`, or all if there is no such number.
+fn parted(stories: Vec<Range<usize>>, place: &str, held_out: Option<usize>) -> Result<[Vec<Range<usize>>; 2], Error> {
+    let (mut training, mut others) = (Vec::new(), Vec::new());
+    let count = stories.len();
+    for (number, story) in stories.into_iter().enumerate() {
+        let part = match held_out {
+            Some(every) if number % every != every - 1 => &mut training,
+            _ => &mut others,
+        };
+        part.push(story);
+    }
+    if held_out.is_some() && others.is_empty() {
+        let reason = format!("it has {count} stories; {HELD_OUT} at least were expected, one to hold out");
+        return Err(Error::data(place, reason));
+    }
+    Ok([training, others])
 }
 
 impl Task for Stories {
@@ -673,6 +709,7 @@ impl Task for Stories {
 
     fn start(&self, draw: Draw) -> Source<'_> {
         let Draw { stream, number, mut random, .. } = draw;
+        let mut exchanged = Exchanged::default();
         let (task, story) = match stream {
             Stream::Evaluation => self.held_out(number),
             // Any few after each other are of all tasks. Which stories of them must not follow from the number: numbers of
@@ -688,15 +725,18 @@ impl Task for Stories {
             }
             _ => {
                 let task = random.below(self.tasks.len());
-                let OfTask { training, held_out, .. } = &self.tasks[task];
+                let OfTask { training, held_out, exchange, .. } = &self.tasks[task];
                 // Who built the task to evaluate has no others.
                 let stories = if training.is_empty() { held_out } else { training };
-                (task, stories[random.below(stories.len())].clone())
+                let story = stories[random.below(stories.len())].clone();
+                exchanged = exchange.draw(&mut random);
+                (task, story)
             }
         };
         let (tokens, think_steps, sentences) =
             (self.options.has_tokens(), self.options.think_steps, self.sentence_size > 0);
-        let (mut steps, more) = (self.steps[story].iter(), self.words.get(MORE));
+        let more = self.words.get(MORE);
+        let mut steps = self.steps[story].iter().map(move |step| exchanged.step(*step));
         let put = move |input: &mut [f32], word: u16| {
             if tokens {
                 // What is left of a sentence.
@@ -833,6 +873,40 @@ mod tests {
         assert_eq!(task.channels().input_size, 20 + 10 + 3);
         let names = task.categories().unwrap().names;
         assert_eq!((names.len(), &names[6][..]), (20, "7 some-thing"));
+    }
+
+    #[test]
+    fn names_are_exchanged_in_training_and_answers_with_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = write_small(folder.path());
+        let plain = build(&options).unwrap();
+        let exchanged = build(&Babi { exchange_names: true, ..options.clone() }).unwrap();
+        let all = |task: &dyn Task, stream| -> Vec<String> {
+            (0..200).map(|number| words(task, &generate(task, stream, number))).collect()
+        };
+        for stream in [Stream::Evaluation, Stream::Validation] {
+            assert_eq!(all(&*exchanged, stream), all(&*plain, stream));
+        }
+        let (stories, before) = (all(&*exchanged, Stream::Training), all(&*plain, Stream::Training));
+        let mut persons = BTreeSet::new();
+        for (story, before) in stories.iter().zip(&before) {
+            let at: Vec<&str> = story.split(' ').collect();
+            // "... went to room . where is ... ?=room ... went there . who is there ?=... -=..."
+            let (one, other) = (at[0], at[9]);
+            assert_eq!((at[7], at[16], at[17]), (one, &format!("?={one}")[..], &format!("-={other}")[..]), "{story}");
+            assert_eq!(at[8], format!("?={}", at[3]));
+            // The same story of the same task.
+            assert_eq!(at[3], before.split(' ').nth(3).unwrap());
+            persons.extend([(one.to_owned(), other.to_owned())]);
+        }
+        // Of two names that a story has, each of four became each of the others.
+        assert_eq!(persons.len(), 12, "{persons:?}");
+
+        let own = "1 Ann went to roomA.\n2 Where is Ann? \troomA\t1\n".repeat(10);
+        let files = folder.path().join("tasks_1-20_v1-2/en-10k");
+        fs::write(files.join("qa1_some-thing_train.txt"), own).unwrap();
+        let error = message(build(&Babi { exchange_names: true, only: 1, ..options }));
+        assert!(error.contains("exchange_names") && error.contains("none of the names"), "{error}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use sparsam::network::PADDING;
 use sparsam::option::{Declared, Kind, OptionValue, Value as Told};
 
 use super::babi::{self, Babi};
+use super::exchange::{Exchange, Exchanged};
 use super::text::{self, Tokens};
 use super::{Categories, ChannelNames, Channels, Draw, Given, Options, Source, Task};
 use crate::data::sums::ContentSum;
@@ -62,6 +63,10 @@ sparsam::options! {
         /// As babi does it: the answer is wanted at the step after the question. A sentence of the book that is longer than
         /// any of the stories comes in pieces as long as that.
         pub sentences: bool = false;
+        /// In training, exchange names in every story: persons, places, things, directions (ours).
+        ///
+        /// As babi does it, and not in the book.
+        pub exchange_names: bool = false;
     }
 }
 
@@ -215,7 +220,7 @@ impl Haystack {
                 return Err(Error::data(&entry.place, reason));
             }
             sum.add(&entry.bytes);
-            read.push((name.title(), stories));
+            read.push((name, stories));
         }
         let (words, places) = words.in_order();
         for step in &mut steps {
@@ -223,16 +228,26 @@ impl Haystack {
             step.answer = step.answer.map(|answer| places[usize::from(answer)]);
         }
         let marks = Marks { full_stop: words.get("."), more: words.get(babi::MORE) };
-        let of_task = |(title, stories): (String, Vec<Range<usize>>)| {
-            let mut of_task = OfTask { title, training: Vec::new(), held_out: Vec::new() };
+        let of_task = |(name, stories): (babi::Name, Vec<Range<usize>>)| {
+            let (training, held_out, exchange) = (Vec::new(), Vec::new(), Exchange::default());
+            let mut of_task = OfTask { title: name.title(), training, held_out, exchange };
             for (number, story) in stories.into_iter().enumerate() {
                 let held_out = number % babi::HELD_OUT == babi::HELD_OUT - 1;
                 let part = if held_out { &mut of_task.held_out } else { &mut of_task.training };
                 part.push(marks.sentences(story, &steps));
             }
+            if self.exchange_names {
+                let sentences = of_task.training.iter().flatten();
+                let trained_on = sentences.flat_map(|sentence| &steps[sentence.steps.clone()]);
+                of_task.exchange = Exchange::of(name.task, &words, trained_on);
+            }
             of_task
         };
-        Ok((read.into_iter().map(of_task).collect(), words, steps))
+        let tasks: Vec<OfTask> = read.into_iter().map(of_task).collect();
+        if self.exchange_names && tasks.iter().all(|task| task.exchange.is_empty()) {
+            return Err(babi::no_names());
+        }
+        Ok((tasks, words, steps))
     }
 }
 
@@ -278,6 +293,7 @@ struct OfTask {
     title: String,
     training: Vec<Vec<Sentence>>,
     held_out: Vec<Vec<Sentence>>,
+    exchange: Exchange,
 }
 
 /// The tokens: words of the stories, then the commonest of the background, then those that all other words share.
@@ -464,7 +480,7 @@ impl Task for Scattered {
             // Any few after each other are of all tasks.
             (number % self.stories.len() as u64) as usize
         };
-        let OfTask { training, held_out, .. } = &self.stories[task];
+        let OfTask { training, held_out, exchange, .. } = &self.stories[task];
         let (stories, book) = if in_training { (training, &self.training) } else { (held_out, &self.held_out) };
         let story = &stories[random.below(stories.len())];
         let questions: Vec<usize> = (0..story.len()).filter(|place| story[*place].asks).collect();
@@ -485,6 +501,7 @@ impl Task for Scattered {
         places.reverse();
         let (mut read, mut ended) = (0, false);
         let mut place = random.below(book.sentences());
+        let exchanged = if in_training { exchange.draw(&mut random) } else { Exchanged::default() };
         Box::new(move |sequence| {
             let next = book.sentence(place);
             ended |= read + next.len() > of_book;
@@ -496,7 +513,8 @@ impl Task for Scattered {
             }
             places.pop();
             let Some(sentence) = sentences.pop() else { return false };
-            let steps = &self.steps[sentence.steps.clone()];
+            let steps = self.steps[sentence.steps.clone()].iter().map(|step| exchanged.step(*step));
+            let steps: Vec<babi::Step> = steps.collect();
             let asked = steps.iter().position(|step| step.answer.is_some());
             // The question mark is where the answer is wanted, or else the last of a sentence.
             let read_at_once = match asked {
@@ -639,6 +657,35 @@ mod tests {
         // Not in evaluations.
         let held_out = words(&*task, &generate(&*task, Stream::Validation, 200, 3)).join(" ");
         assert!(["where", "who"].iter().filter(|word| held_out.contains(*word)).count() == 1, "{held_out}");
+    }
+
+    #[test]
+    fn names_of_stories_are_exchanged_in_training_and_those_of_the_book_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = Haystack { questions: Questions::End, ..write(folder.path()) };
+        let exchanged = Haystack { exchange_names: true, ..plain.clone() }.build(Given::default()).unwrap();
+        let plain = plain.build(Given::default()).unwrap();
+        let mut persons = BTreeSet::new();
+        for number in 0..100 {
+            let generated = |task: &dyn Task, stream| words(task, &generate(task, stream, 200, number)).join(" ");
+            for stream in [Stream::Validation, Stream::Evaluation] {
+                assert_eq!(generated(&*exchanged, stream), generated(&*plain, stream));
+            }
+            let (story, before) = (generated(&*exchanged, Stream::Training), generated(&*plain, Stream::Training));
+            let is_exchanged = story.contains("john went to room");
+            let renamed = |word: &str| match word {
+                "mary" if is_exchanged => "john".to_owned(),
+                "john" if is_exchanged => "mary".to_owned(),
+                _ => word.to_owned(),
+            };
+            let of_step = |step: &str| match step.split_once('=') {
+                Some((input, answer)) => format!("{input}={}", renamed(answer)),
+                None => renamed(step),
+            };
+            assert_eq!(story, before.split(' ').map(of_step).collect::<Vec<_>>().join(" "));
+            persons.insert(is_exchanged);
+        }
+        assert_eq!(persons.len(), 2);
     }
 
     #[test]

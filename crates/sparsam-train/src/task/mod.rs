@@ -5,6 +5,7 @@
 
 pub(crate) mod babi;
 mod copy;
+mod exchange;
 mod haystack;
 mod input;
 mod mqar;
