@@ -40,6 +40,7 @@ RECIPES: dict[str, list[str]] = {
     "gru": ["--controller", "gru"],
     "embedding": ["--embedding"],
     "sentences": ["--sentences"],
+    "exchanged names": ["--exchange-names"],
     "think steps": ["--think-steps", "3"],
     "bypass dropout": ["--bypass-dropout", "0.1"],
     "masks": ["--masked-content"],
@@ -53,6 +54,7 @@ ONLY = {"masks": ["sam", "sdnc", "dnc"]}
 TASKS_OF = {
     "embedding": ["babi"],
     "sentences": ["babi"],
+    "exchanged names": ["babi"],
     "think steps": ["babi"],
     "refreshing": ["copy", "recall", "sort", "babi"],
 }
@@ -80,6 +82,8 @@ BABI_RECIPES = [
     "masks",
     "think steps",
     "sentences",
+    "exchanged names",
+    "sentences + exchanged names",
     "sentences + masks + bypass dropout + layer normalisation",
 ]
 BABI_MEMORY = {model: ["--memory-size", "128"] for model in ("ntm", "dnc", "dam")}
