@@ -203,7 +203,11 @@ fn run(
     };
     let curriculum = matches!(figure, Figure::Fig3 | Figure::Fig8);
     match &mut options {
-        TaskConfig::Babi(babi) => babi.data = settings.data.display().to_string(),
+        TaskConfig::Babi(babi) => {
+            babi.data = settings.data.display().to_string();
+            // Some 900 stories of a task are soon learnt by heart.
+            babi.exchange_names = true;
+        }
         TaskConfig::Haystack(haystack) => {
             let told =
                 |book: &Option<PathBuf>| book.as_ref().map_or_else(String::new, |book| book.display().to_string());
@@ -213,7 +217,6 @@ fn run(
             // Task 3 has a fifth of its official stories in some archives.
             haystack.tasks = "1,2,4,5".into();
             haystack.sentences = true;
-            // Some 900 stories of a task are soon learnt by heart.
             haystack.exchange_names = true;
             (haystack.min_words, haystack.max_words) = (16, HAYSTACK_WORDS[0]);
         }
