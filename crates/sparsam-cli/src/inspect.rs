@@ -1,8 +1,10 @@
 //! `sparsam inspect`: a page that shows a sequence going through a trained network.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Context;
 use serde_json::json;
@@ -13,7 +15,7 @@ use sparsam_train::{
     Batch, ChannelNames, Draw, Given, RunFolder, Sequence, Stream, TargetKind, Task, TaskConfig, load_network,
 };
 
-use crate::display::{amount, grouped, print, tell_notices};
+use crate::display::{EvaluationLine, LONGEST_SILENCE, amount, grouped, print, tell_notices};
 use crate::failure::{Mistake, eprintln_if_possible};
 use crate::settings::{Inspect, Shown};
 use crate::signals::end_at_once;
@@ -242,7 +244,9 @@ fn choose(
     let end = count.unwrap_or(u64::MAX).min(first.saturating_add(if shown.failing { TRIED } else { 1 }));
     let mut batch = Batch::new(1, network.config().input_len(), network.config().output_len(), task.target_kind());
     let mut sequence = task.sequence();
+    let looking = Looking::new(end - first, shown.failing);
     for number in first..end {
+        looking.tell(number - first);
         sequence.clear();
         let draw = draw(number);
         let level = draw.level;
@@ -268,11 +272,45 @@ fn choose(
             return Ok((found(Content::Whole(sequence, true)), level));
         }
     }
+    drop(looking);
     let tried = grouped(end - first);
     Err(Mistake(format!(
         "--failing found no wrong output in {tried} sequences from number {first} on; ask for a higher --level, or leave --failing out"
     ))
     .into())
+}
+
+/// Says how many sequences were looked through for a wrong output: long ones take seconds each. Removes its line at the end.
+struct Looking {
+    line: EvaluationLine,
+    count: u64,
+    last_word: Cell<Instant>,
+}
+
+impl Looking {
+    /// Of so many sequences at most; silent unless it is `wanted`.
+    fn new(count: u64, wanted: bool) -> Self {
+        let line = EvaluationLine::new(!wanted);
+        line.begin("looking for a wrong output:", count);
+        Self { line, count: if wanted { count } else { 0 }, last_word: Cell::new(Instant::now()) }
+    }
+
+    fn tell(&self, done: u64) {
+        self.line.show(done);
+        if self.line.is_hidden() && self.count > 0 && self.last_word.get().elapsed() >= LONGEST_SILENCE {
+            self.last_word.set(Instant::now());
+            let [done, count] = [done, self.count].map(grouped);
+            eprintln_if_possible(&format!(
+                "sparsam: {done} of {count} sequences looked through; none has a wrong output"
+            ));
+        }
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.line.end();
+    }
 }
 
 /// A sequence of a file, with its targets if it has some that fit.
