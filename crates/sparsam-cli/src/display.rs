@@ -299,11 +299,6 @@ impl EvaluationLine {
         self.bar.set_position(done);
     }
 
-    /// Whether nobody sees it.
-    pub fn is_hidden(&self) -> bool {
-        self.bar.is_hidden()
-    }
-
     /// Removes the line.
     pub fn end(&self) {
         self.bar.finish_and_clear();

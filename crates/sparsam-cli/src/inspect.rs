@@ -1,10 +1,8 @@
 //! `sparsam inspect`: a page that shows a sequence going through a trained network.
 
-use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::Context;
 use serde_json::json;
@@ -15,7 +13,7 @@ use sparsam_train::{
     Batch, ChannelNames, Draw, Given, RunFolder, Sequence, Stream, TargetKind, Task, TaskConfig, load_network,
 };
 
-use crate::display::{EvaluationLine, LONGEST_SILENCE, amount, grouped, print, tell_notices};
+use crate::display::{EvaluationLine, amount, grouped, print, tell_notices};
 use crate::failure::{Mistake, eprintln_if_possible};
 use crate::settings::{Inspect, Shown};
 use crate::signals::end_at_once;
@@ -61,9 +59,13 @@ pub struct Made {
 
 /// Writes the page, and prints where it is.
 pub fn run(settings: &Inspect) -> anyhow::Result<ExitCode> {
-    end_at_once(|| ());
+    let line = EvaluationLine::new(settings.json);
+    let shown = line.clone();
+    end_at_once(move || shown.end());
     use_threads(settings.threads)?;
-    let Made { page, number, steps, kind, task, model } = make(&settings.run, &settings.network, &settings.shown)?;
+    let made = make(&settings.run, &settings.network, &settings.shown, Some(&line));
+    line.end();
+    let Made { page, number, steps, kind, task, model } = made?;
     let unwritable = || format!("{} cannot be written; name another file with --out", settings.out.display());
     if let Some(folder) = settings.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).with_context(unwritable)?;
@@ -128,8 +130,9 @@ fn tell_selection(selection: Selection) -> String {
     }
 }
 
-/// The page of a sequence through the network of a checkpoint of a run.
-pub fn make(run: &RunFolder, checkpoint: &Path, shown: &Shown) -> anyhow::Result<Made> {
+/// The page of a sequence through the network of a checkpoint of a run. The line, if there is one, shows how many sequences were
+/// looked through for a wrong output.
+pub fn make(run: &RunFolder, checkpoint: &Path, shown: &Shown, line: Option<&EvaluationLine>) -> anyhow::Result<Made> {
     let config = run.config()?;
     let (network, batch) = load_network(checkpoint)?;
     tell_notices();
@@ -153,8 +156,8 @@ pub fn make(run: &RunFolder, checkpoint: &Path, shown: &Shown) -> anyhow::Result
 
     let mut runner = Runner::new(&network, 1)?;
     let Found { content, names, number, facts } = match &shown.file {
-        Some(file) => of_file(run, shown, file, &network, kind, &about, &mut runner)?,
-        None => of_task(run, shown, &network, &about, &mut runner)?,
+        Some(file) => of_file(run, shown, line, file, &network, kind, &about, &mut runner)?,
+        None => of_task(run, shown, line, &network, &about, &mut runner)?,
     };
     let tell = |about: &mut About, steps: usize| {
         about.facts.extend(facts);
@@ -189,6 +192,7 @@ pub fn make(run: &RunFolder, checkpoint: &Path, shown: &Shown) -> anyhow::Result
 fn of_task(
     run: &RunFolder,
     shown: &Shown,
+    line: Option<&EvaluationLine>,
     network: &Network<f32>,
     about: &About,
     runner: &mut Runner<f32>,
@@ -213,7 +217,7 @@ fn of_task(
         .into());
     }
     let draw = |number| Draw::new(&levels, shown.seed, Stream::Evaluation, number);
-    let (mut found, level) = choose(shown, network, about, runner, &*task, held_out, draw)?;
+    let (mut found, level) = choose(shown, line, network, about, runner, &*task, held_out, draw)?;
     found.names = task.channel_names();
     found.facts = vec![("seed".into(), shown.seed.to_string()), ("number".into(), found.number.to_string())];
     if task.possible_levels().count() > 1 {
@@ -225,6 +229,7 @@ fn of_task(
 /// The sequence of the number that is asked for, or the first from there on that fails; and its level.
 fn choose(
     shown: &Shown,
+    line: Option<&EvaluationLine>,
     network: &Network<f32>,
     about: &About,
     runner: &mut Runner<f32>,
@@ -244,9 +249,11 @@ fn choose(
     let end = count.unwrap_or(u64::MAX).min(first.saturating_add(if shown.failing { TRIED } else { 1 }));
     let mut batch = Batch::new(1, network.config().input_len(), network.config().output_len(), task.target_kind());
     let mut sequence = task.sequence();
-    let looking = Looking::new(end - first, shown.failing);
+    // Long sequences take seconds each.
+    let line = line.filter(|_| shown.failing);
+    line.iter().for_each(|line| line.begin("looking for a wrong output:", end - first));
     for number in first..end {
-        looking.tell(number - first);
+        line.iter().for_each(|line| line.show(number - first));
         sequence.clear();
         let draw = draw(number);
         let level = draw.level;
@@ -272,7 +279,6 @@ fn choose(
             return Ok((found(Content::Whole(sequence, true)), level));
         }
     }
-    drop(looking);
     let tried = grouped(end - first);
     Err(Mistake(format!(
         "--failing found no wrong output in {tried} sequences from number {first} on; ask for a higher --level, or leave --failing out"
@@ -280,43 +286,11 @@ fn choose(
     .into())
 }
 
-/// Says how many sequences were looked through for a wrong output: long ones take seconds each. Removes its line at the end.
-struct Looking {
-    line: EvaluationLine,
-    count: u64,
-    last_word: Cell<Instant>,
-}
-
-impl Looking {
-    /// Of so many sequences at most; silent unless it is `wanted`.
-    fn new(count: u64, wanted: bool) -> Self {
-        let line = EvaluationLine::new(!wanted);
-        line.begin("looking for a wrong output:", count);
-        Self { line, count: if wanted { count } else { 0 }, last_word: Cell::new(Instant::now()) }
-    }
-
-    fn tell(&self, done: u64) {
-        self.line.show(done);
-        if self.line.is_hidden() && self.count > 0 && self.last_word.get().elapsed() >= LONGEST_SILENCE {
-            self.last_word.set(Instant::now());
-            let [done, count] = [done, self.count].map(grouped);
-            eprintln_if_possible(&format!(
-                "sparsam: {done} of {count} sequences looked through; none has a wrong output"
-            ));
-        }
-    }
-}
-
-impl Drop for Looking {
-    fn drop(&mut self) {
-        self.line.end();
-    }
-}
-
 /// A sequence of a file, with its targets if it has some that fit.
 fn of_file(
     run: &RunFolder,
     shown: &Shown,
+    line: Option<&EvaluationLine>,
     file: &Path,
     network: &Network<f32>,
     kind: TargetKind,
@@ -351,7 +325,7 @@ fn of_file(
         Some(Ok(task)) => {
             let levels = task.default_levels();
             let draw = |number| Draw::new(&levels, shown.seed, Stream::Evaluation, number);
-            let (found, _) = choose(shown, network, about, runner, &*task, Some(count), draw)?;
+            let (found, _) = choose(shown, line, network, about, runner, &*task, Some(count), draw)?;
             Ok(Found { facts: facts(found.number), names, ..found })
         }
         unusable => {

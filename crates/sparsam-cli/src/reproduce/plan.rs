@@ -205,7 +205,7 @@ fn run(
     match &mut options {
         TaskConfig::Babi(babi) => {
             babi.data = settings.data.display().to_string();
-            // Some 900 stories of a task are soon learnt by heart.
+            // Some thousand stories of a task are learnt by heart before all is learnt from them.
             babi.exchange_names = true;
         }
         TaskConfig::Haystack(haystack) => {
@@ -217,7 +217,6 @@ fn run(
             // Task 3 has a fifth of its official stories in some archives.
             haystack.tasks = "1,2,4,5".into();
             haystack.sentences = true;
-            haystack.exchange_names = true;
             (haystack.min_words, haystack.max_words) = (16, HAYSTACK_WORDS[0]);
         }
         TaskConfig::Omniglot(omniglot) => {

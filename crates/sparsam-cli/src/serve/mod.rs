@@ -160,7 +160,7 @@ impl Followed {
         if let Some(made) = made.as_ref().filter(|made| made.stamp == stamp || made.finished > asked) {
             return made.response.clone();
         }
-        let page = make(&run, &path, shown);
+        let page = make(&run, &path, shown, None);
         tell_notices();
         match page {
             Ok(page) => {

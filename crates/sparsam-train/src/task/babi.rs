@@ -902,8 +902,30 @@ mod tests {
         // Of two names that a story has, each of four became each of the others.
         assert_eq!(persons.len(), 12, "{persons:?}");
 
-        let own = "1 Ann went to roomA.\n2 Where is Ann? \troomA\t1\n".repeat(10);
+        // A file of its own to be tested on has nothing that is exchanged, and is what it is without the option.
         let files = folder.path().join("tasks_1-20_v1-2/en-10k");
+        fs::write(files.join("qa1_some-thing_test.txt"), file(1, 4)).unwrap();
+        let kept = exchanged.kept();
+        let tested = |exchange_names| {
+            let options = Babi { exchange_names, ..options.clone() };
+            let given = Given { kept: kept.as_ref(), evaluation_files: Some(&files), ..Given::default() };
+            all(&*options.build(given).unwrap(), Stream::Evaluation)
+        };
+        assert_eq!(tested(true), tested(false));
+        // Sentences are exchanged as their words are.
+        let sentences = build(&Babi { exchange_names: true, sentences: true, ..options.clone() }).unwrap();
+        let (mut whole, mut first) = (sentences.sequence(), BTreeSet::new());
+        for number in 0..50 {
+            whole.clear();
+            sentences.generate(Draw::new(&(1..=1), 1, Stream::Training, number), &mut whole);
+            let same = generate(&*exchanged, Stream::Training, number);
+            let word = same.input(0).iter().position(|channel| *channel == 1.0).unwrap();
+            assert_eq!(whole.input(0)[0] as usize, word);
+            first.insert(word);
+        }
+        assert_eq!(first.len(), 4);
+
+        let own = "1 Ann went to roomA.\n2 Where is Ann? \troomA\t1\n".repeat(10);
         fs::write(files.join("qa1_some-thing_train.txt"), own).unwrap();
         let error = message(build(&Babi { exchange_names: true, only: 1, ..options }));
         assert!(error.contains("exchange_names") && error.contains("none of the names"), "{error}");

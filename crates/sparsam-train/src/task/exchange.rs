@@ -112,14 +112,14 @@ impl Exchange {
         let kinds = KINDS.iter().filter(|kind| (kind.in_task)(task));
         let kinds = kinds.map(|Kind { names, order, .. }| {
             let numbers = names.iter().map(|words| words.iter().map(number).collect::<Vec<_>>());
-            // Opposite directions are opposite only as long as none of them is left out.
+            // A word that the stories lack has none to become it. Opposite directions are opposite only as long as none of
+            // them is left out.
             let names = match order {
-                Order::Any => numbers.filter(|words| words[0].is_some()).collect(),
+                Order::Any => numbers.filter(|words| words.iter().all(Option::is_some)).collect(),
                 Order::Circle => numbers.collect(),
             };
             Names { names, order: *order }
         });
-        // A word for one of them that the stories lack has none to become it.
         let are_alike = |one: &[Option<u16>], other: &[Option<u16>]| {
             one[0].is_some() && one.iter().zip(other).all(|(one, other)| one.is_some() == other.is_some())
         };
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(exchanged(2, "mary left milk there to right").len(), 1);
         // Several cats would not be told.
         assert_eq!(exchanged(15, "cats are afraid of cat . wolf").len(), 1);
-        assert_eq!(exchanged(15, "cats are afraid of cat . wolf wolves").len(), 2);
+        assert_eq!(exchanged(15, "cats are afraid of cat . wolf wolves mouse").len(), 2);
     }
 
     #[test]
