@@ -41,6 +41,7 @@ RECIPES: dict[str, list[str]] = {
     "embedding": ["--embedding"],
     "sentences": ["--sentences"],
     "exchanged names": ["--exchange-names"],
+    "even questions": ["--even-questions"],
     "think steps": ["--think-steps", "3"],
     "bypass dropout": ["--bypass-dropout", "0.1"],
     "masks": ["--masked-content"],
@@ -55,6 +56,7 @@ TASKS_OF = {
     "embedding": ["babi"],
     "sentences": ["babi"],
     "exchanged names": ["babi"],
+    "even questions": ["babi"],
     "think steps": ["babi"],
     "refreshing": ["copy", "recall", "sort", "babi"],
 }
@@ -83,7 +85,8 @@ BABI_RECIPES = [
     "think steps",
     "sentences",
     "exchanged names",
-    "sentences + exchanged names",
+    "exchanged names + even questions",
+    "sentences + exchanged names + even questions",
     "sentences + masks + bypass dropout + layer normalisation",
 ]
 BABI_MEMORY = {model: ["--memory-size", "128"] for model in ("ntm", "dnc", "dam")}

@@ -13,7 +13,7 @@ use crate::data::archive::{self, Limits};
 use crate::data::sums::ContentSum;
 use crate::data::text::{BYTE_ORDER_MARK, seems};
 use crate::sequence::{Target, TargetKind};
-use crate::{Error, Stream};
+use crate::{Error, Random, Stream};
 
 sparsam::options! {
     /// The bAbI tasks (Weston et al. 2015): stories in simple words with questions between their sentences, all twenty kinds of
@@ -26,7 +26,8 @@ sparsam::options! {
     /// [`sentences`](Self::sentences) a whole sentence comes in at a time.
     ///
     /// Of every file's stories each tenth is held out and never trained on; of the subsets with files for validation (en-valid,
-    /// en-valid-10k) those of these files are, and no others. A batch draws its stories from all tasks alike.
+    /// en-valid-10k) those of these files are, and no others. A batch draws its stories from all tasks alike, or so
+    /// that [all ask as many questions](Self::even_questions).
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(default, deny_unknown_fields)]
     pub struct Babi {
@@ -61,6 +62,11 @@ sparsam::options! {
         /// answers stay right: not places and things where they belong to what somebody feels, nor a woman with a man where "she" tells
         /// them. Stories held out are as they are.
         pub exchange_names: bool = false;
+        /// In training, draw tasks so that all of them ask as many questions, rather than tell as many stories.
+        ///
+        /// Stories of tasks 4, 16 and 19 ask one question, most others five: where the stories of all files are drawn alike, as usual, those
+        /// of these tasks come five times as often.
+        pub even_questions: bool = false;
     }
 }
 
@@ -579,6 +585,8 @@ struct OfTask {
     training: Vec<Range<usize>>,
     held_out: Vec<Range<usize>>,
     exchange: Exchange,
+    /// Stories for each question, in training.
+    weight: f64,
 }
 
 /// Stories to train on and stories that are held out, in words of a vocabulary.
@@ -604,7 +612,27 @@ impl Stories {
         } else {
             Exchange::default()
         };
-        self.tasks.push(OfTask { title: name.title(), training, held_out, exchange });
+        // Words of an answer after its first come at the word that stands for more.
+        let more = self.words.get(MORE);
+        let drawn = if training.is_empty() { &held_out } else { &training };
+        let drawn_steps = drawn.iter().flat_map(|story| &self.steps[story.clone()]);
+        let asked = drawn_steps.filter(|step| step.answer.is_some() && Some(step.word) != more).count();
+        let weight = drawn.len() as f64 / asked.max(1) as f64;
+        self.tasks.push(OfTask { title: name.title(), training, held_out, exchange, weight });
+    }
+
+    /// A task to train on.
+    fn draw_task(&self, random: &mut Random) -> usize {
+        let last = self.tasks.len().saturating_sub(1);
+        if !self.options.even_questions {
+            return random.below(self.tasks.len());
+        }
+        let mut left = random.unit() * self.tasks.iter().map(|task| task.weight).sum::<f64>();
+        let drawn = self.tasks.iter().position(|task| {
+            left -= task.weight;
+            left < 0.0
+        });
+        drawn.unwrap_or(last)
     }
 
     /// The held-out stories of all tasks one after the other: the task and the story of such a number, which starts again
@@ -724,7 +752,7 @@ impl Task for Stories {
                 (task, stories[story].clone())
             }
             _ => {
-                let task = random.below(self.tasks.len());
+                let task = self.draw_task(&mut random);
                 let OfTask { training, held_out, exchange, .. } = &self.tasks[task];
                 // Who built the task to evaluate has no others.
                 let stories = if training.is_empty() { held_out } else { training };
@@ -929,6 +957,26 @@ mod tests {
         fs::write(files.join("qa1_some-thing_train.txt"), own).unwrap();
         let error = message(build(&Babi { exchange_names: true, only: 1, ..options }));
         assert!(error.contains("exchange_names") && error.contains("none of the names"), "{error}");
+    }
+
+    #[test]
+    fn tasks_may_be_drawn_by_their_questions() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = write_small(folder.path());
+        // Task 3 asks eight questions in a story, all others two.
+        let more = "3 Who is there?\tMary\t1\n4 Who is there?\tMary\t1\n5 Who is there?\tMary\t1\n\
+                    6 Who is there?\tMary\t1\n7 Who is there?\tMary,John\t1\n8 Who is there?\tMary\t1\n";
+        let story = format!("1 Mary went to room3.\n2 Where is Mary?\troom3\t1\n{more}9 Who is there?\tMary\t1\n");
+        let file = folder.path().join("tasks_1-20_v1-2/en-10k/qa3_some-thing_train.txt");
+        fs::write(file, story.repeat(10)).unwrap();
+        let drawn = |even_questions, count: u64| {
+            let task = build(&Babi { even_questions, ..options.clone() }).unwrap();
+            let asked = |number| words(&*task, &generate(&*task, Stream::Training, number)).matches("?=").count();
+            (0..count).filter(|number| asked(*number) == 8).count()
+        };
+        // One of 20, and one of 1 + 19 · 4.
+        let (alike, even) = (drawn(false, 4000), drawn(true, 4000));
+        assert!((160..240).contains(&alike) && (30..75).contains(&even), "{alike} {even}");
     }
 
     #[test]
