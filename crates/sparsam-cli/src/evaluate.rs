@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::json;
-use sparsam_train::{CategoryScore, Cost, Evaluation, Task, Units, evaluate_compared, evaluate_measured, load_network};
+use sparsam_train::{CategoryScore, Cost, Evaluation, EvaluationOptions, Task, Units, evaluate_measured, load_network};
 
 use crate::display::{EvaluationLine, amount, duration, grouped, measured, print, tell_notices};
 use crate::process::status_bytes;
@@ -35,14 +35,19 @@ pub fn run(settings: &Evaluate) -> anyhow::Result<ExitCode> {
         Some(level) => level..=level,
         None => settings.run.levels(&*task)?,
     };
-    let rows = config.batch_size;
     let all = settings.level.map_or_else(|| task.evaluation_sequences(), |level| task.evaluation_sequences_of(level));
     let sequences = settings.sequences.or(all).unwrap_or(SEQUENCES);
     let units = Units::of(&*task);
     line.begin(task.name(), sequences);
     let mut watch = |done| line.show(done);
-    let evaluate = if settings.compare_index { evaluate_compared } else { evaluate_measured };
-    let found = evaluate(&network, &*task, Some(levels.clone()), sequences, rows, settings.seed, &mut watch);
+    let options = EvaluationOptions {
+        levels: Some(levels.clone()),
+        sequences,
+        batch_size: config.batch_size,
+        seed: settings.seed,
+        compare_index: settings.compare_index,
+    };
+    let found = evaluate_measured(&network, &*task, &options, &mut watch);
     line.end();
     let (found, cost) = found?;
 

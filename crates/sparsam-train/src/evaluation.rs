@@ -96,29 +96,44 @@ pub struct Cost {
     /// Words that a sequence wrote to or cleared in its memory, a word counted once, on average; none where every word has its
     /// place from the start, as in dense memories.
     pub words_written: Option<f64>,
-    /// What searches missed, where they were [compared](evaluate_compared).
+    /// What searches missed, where they were [compared](EvaluationOptions::compare_index).
     pub search_misses: Option<Misses>,
 }
 
-/// Evaluates a network on fresh sequences of a task: their levels are drawn from `levels` (the task's own if `None`),
-/// and they are the same for the same seed, whatever `batch_size` is.
+/// Which sequences an evaluation takes, and how. [`Default`] has 256 of the task's own levels, eight at a time, of seed 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvaluationOptions {
+    /// The levels that sequences are drawn from; the task's own if none.
+    pub levels: Option<RangeInclusive<usize>>,
+    /// How many.
+    pub sequences: u64,
+    /// How many run at a time; where one ends the next begins. What is measured does not depend on it.
+    pub batch_size: usize,
+    /// They are the same for the same seed.
+    pub seed: u64,
+    /// Let an exact search follow every search of a memory, so that the cost tells how many words an index misses: whether what
+    /// goes wrong is the index's fault or the network's. What is read is what the index found.
+    pub compare_index: bool,
+}
+
+impl Default for EvaluationOptions {
+    fn default() -> Self {
+        Self { levels: None, sequences: 256, batch_size: 8, seed: 1, compare_index: false }
+    }
+}
+
+/// Evaluates a network on fresh sequences of a task.
 ///
 /// Sequences run through the network as streams: a piece is made, run and scored, then forgotten. So they may be of any
 /// length, and take no more memory than the words that the network stores (and what the task itself has to keep in
-/// mind). `batch_size` of them run at a time; where one ends the next begins.
+/// mind).
 ///
 /// # Errors
 /// [`Error::Option`] if a level is not possible, there are no sequences, or the network is of other sizes than the
-/// task; [`sparsam::Error::NotFinite`] if the loss is infinite or not a number.
-pub fn evaluate(
-    network: &Network<f32>,
-    task: &dyn Task,
-    levels: Option<RangeInclusive<usize>>,
-    sequences: u64,
-    batch_size: usize,
-    seed: u64,
-) -> Result<Evaluation, Error> {
-    evaluate_measured(network, task, levels, sequences, batch_size, seed, &mut |_| ()).map(|(found, _)| found)
+/// task; [`sparsam::Error::NotFinite`] if the loss is infinite or not a number; [`sparsam::Error::MemoryTooLarge`] or
+/// [`sparsam::Error::MappingRefused`] if there is no room for memories, or for the indexes that others are compared with.
+pub fn evaluate(network: &Network<f32>, task: &dyn Task, options: &EvaluationOptions) -> Result<Evaluation, Error> {
+    evaluate_measured(network, task, options, &mut |_| ()).map(|(found, _)| found)
 }
 
 /// [`evaluate`] that tells how many sequences are done whenever some are, since long ones take their time, and in the end what
@@ -129,31 +144,10 @@ pub fn evaluate(
 pub fn evaluate_measured(
     network: &Network<f32>,
     task: &dyn Task,
-    levels: Option<RangeInclusive<usize>>,
-    sequences: u64,
-    batch_size: usize,
-    seed: u64,
+    options: &EvaluationOptions,
     watch: &mut dyn FnMut(u64),
 ) -> Result<(Evaluation, Cost), Error> {
-    let found = measured(network, task, levels, sequences, batch_size, seed, watch, &AtomicBool::new(false), false)?;
-    Ok(found.expect("it is never told to stop"))
-}
-
-/// [`evaluate_measured`] in which an exact search follows every search of a memory, so that the cost tells how many words an
-/// index misses: whether what goes wrong is the index's fault or the network's. What is read is what the index found.
-///
-/// # Errors
-/// As [`evaluate`]; [`sparsam::Error::MemoryTooLarge`] or [`sparsam::Error::MappingRefused`] if there is no room for other indexes.
-pub fn evaluate_compared(
-    network: &Network<f32>,
-    task: &dyn Task,
-    levels: Option<RangeInclusive<usize>>,
-    sequences: u64,
-    batch_size: usize,
-    seed: u64,
-    watch: &mut dyn FnMut(u64),
-) -> Result<(Evaluation, Cost), Error> {
-    let found = measured(network, task, levels, sequences, batch_size, seed, watch, &AtomicBool::new(false), true)?;
+    let found = evaluate_until(network, task, options, watch, &AtomicBool::new(false))?;
     Ok(found.expect("it is never told to stop"))
 }
 
@@ -164,26 +158,9 @@ pub fn evaluate_compared(
 pub fn evaluate_until(
     network: &Network<f32>,
     task: &dyn Task,
-    levels: Option<RangeInclusive<usize>>,
-    sequences: u64,
-    batch_size: usize,
-    seed: u64,
+    options: &EvaluationOptions,
     watch: &mut dyn FnMut(u64),
     stop: &AtomicBool,
-) -> Result<Option<(Evaluation, Cost)>, Error> {
-    measured(network, task, levels, sequences, batch_size, seed, watch, stop, false)
-}
-
-fn measured(
-    network: &Network<f32>,
-    task: &dyn Task,
-    levels: Option<RangeInclusive<usize>>,
-    sequences: u64,
-    batch_size: usize,
-    seed: u64,
-    watch: &mut dyn FnMut(u64),
-    stop: &AtomicBool,
-    compare: bool,
 ) -> Result<Option<(Evaluation, Cost)>, Error> {
     let config = network.config();
     if config.sentence_size != task.sentence_size() {
@@ -210,12 +187,13 @@ fn measured(
         );
         return Err(Error::option("task", task.name(), reason));
     }
+    let EvaluationOptions { levels, sequences, batch_size, seed, compare_index } = options.clone();
     let mut runner = Runner::new(network, batch_size)?;
     let levels = levels.unwrap_or_else(|| task.default_levels());
     let mut evaluator = Evaluator::new(task, batch_size);
     let started = Instant::now();
     runner.time_searches();
-    if compare {
+    if compare_index {
         runner.compare_searches()?;
     }
     let found =
@@ -226,7 +204,7 @@ fn measured(
         time: started.elapsed(),
         search_time: runner.search_time(),
         words_written: (written.count > 0).then_some(written.mean),
-        search_misses: compare.then(|| runner.search_misses()),
+        search_misses: compare_index.then(|| runner.search_misses()),
     };
     Ok(found.map(|found| (found, cost)))
 }
@@ -581,10 +559,19 @@ mod tests {
         (task, network)
     }
 
+    fn options(
+        levels: Option<RangeInclusive<usize>>,
+        sequences: u64,
+        batch_size: usize,
+        seed: u64,
+    ) -> EvaluationOptions {
+        EvaluationOptions { levels, sequences, batch_size, seed, compare_index: false }
+    }
+
     #[test]
     fn results_do_not_depend_on_the_batch_size() {
         let (task, network) = network("copy");
-        let of = |rows| evaluate(&network, &*task, None, 10, rows, 7).unwrap();
+        let of = |rows| evaluate(&network, &*task, &options(None, 10, rows, 7)).unwrap();
         let (one, other) = (of(1), of(4));
         assert_eq!((one.wrong, one.right, one.guessing), (other.wrong, other.right, other.guessing));
         assert_eq!((one.sequences, other.sequences), (10, 10));
@@ -599,7 +586,7 @@ mod tests {
         let (task, mut network) = network("copy");
         network.parameters_mut().get_mut("output.weight").unwrap().fill(0.0);
         network.parameters_mut().get_mut("output.bias").unwrap().fill(0.0);
-        let found = evaluate(&network, &*task, None, 40, 8, 7).unwrap();
+        let found = evaluate(&network, &*task, &options(None, 40, 8, 7)).unwrap();
         let wanted: Vec<f64> = (0..40)
             .map(|number| {
                 let mut sequence = task.sequence();
@@ -613,10 +600,10 @@ mod tests {
         assert!((found.loss - mean).abs() < 1e-4, "{found:?}");
         assert!((found.loss_error.unwrap() - (variance / 40.0).sqrt()).abs() < 1e-4, "{found:?}");
         assert_eq!((found.right, found.targets as f64), (Some(0.0), wanted.iter().sum::<f64>()));
-        assert_eq!(evaluate(&network, &*task, None, 1, 8, 7).unwrap().loss_error, None);
+        assert_eq!(evaluate(&network, &*task, &options(None, 1, 8, 7)).unwrap().loss_error, None);
         // A confident one loses more than by guessing.
         network.parameters_mut().get_mut("output.bias").unwrap().fill(9.0);
-        assert!(evaluate(&network, &*task, None, 40, 8, 7).unwrap().loss > 4.0 * mean);
+        assert!(evaluate(&network, &*task, &options(None, 40, 8, 7)).unwrap().loss > 4.0 * mean);
     }
 
     #[test]
@@ -627,7 +614,7 @@ mod tests {
         let mut network = Network::new(sizes, 3).unwrap();
         network.parameters_mut().get_mut("output.weight").unwrap().fill(0.0);
         network.parameters_mut().get_mut("output.bias").unwrap().fill(1.0);
-        let found = evaluate(&network, &*task, None, 200, 8, 7).unwrap();
+        let found = evaluate(&network, &*task, &options(None, 200, 8, 7)).unwrap();
         let right = (0..200).filter(|number| {
             let mut sequence = task.sequence();
             task.generate(Draw::new(&task.default_levels(), 7, Stream::Evaluation, *number), &mut sequence);
@@ -680,7 +667,7 @@ mod tests {
         };
         assert_eq!(of(&AtomicBool::new(true)), None);
         assert_eq!(of(&AtomicBool::new(false)), None, "the first sequences that ended told it to stop");
-        let whole = evaluate(&network, &*task, None, 6, 2, 7).unwrap();
+        let whole = evaluate(&network, &*task, &options(None, 6, 2, 7)).unwrap();
         let (levels, stream, go_on) = (task.default_levels(), Stream::Evaluation, AtomicBool::new(false));
         let after = evaluator.run(&network, &mut runner, &*task, levels, 0..6, 7, stream, &mut |_| (), &go_on);
         assert_eq!(after.unwrap(), Some(whole));
@@ -691,10 +678,10 @@ mod tests {
         use sparsam::option::OptionValue;
         let (task, network) = network("recall");
         let measured = |network: &Network<f32>, rows| {
-            evaluate_measured(network, &*task, Some(3..=3), 5, rows, 7, &mut |_| ()).unwrap()
+            evaluate_measured(network, &*task, &options(Some(3..=3), 5, rows, 7), &mut |_| ()).unwrap()
         };
         let (found, cost) = measured(&network, 2);
-        assert_eq!(found, evaluate(&network, &*task, Some(3..=3), 5, 2, 7).unwrap());
+        assert_eq!(found, evaluate(&network, &*task, &options(Some(3..=3), 5, 2, 7)).unwrap());
         let steps = task.steps(3) as u64;
         assert_eq!(cost.steps, 5 * steps);
         assert!(cost.search_time > Duration::ZERO && cost.search_time < cost.time, "{cost:?}");
@@ -705,7 +692,8 @@ mod tests {
         assert!(forest.set_option("index_checks", &4usize.to_value()));
         for (memory, finds_all) in [(network.config().memory.clone(), true), (forest, false)] {
             let network = network.clone().with_memory(memory).unwrap();
-            let compared = evaluate_compared(&network, &*task, Some(3..=3), 5, 2, 7, &mut |_| ()).unwrap();
+            let comparing = EvaluationOptions { compare_index: true, ..options(Some(3..=3), 5, 2, 7) };
+            let compared = evaluate_measured(&network, &*task, &comparing, &mut |_| ()).unwrap();
             assert_eq!(compared.0, measured(&network, 2).0);
             let misses = compared.1.search_misses.unwrap();
             assert!(misses.wanted > 0 && (misses.missed == 0) == finds_all, "{misses:?}");
@@ -739,9 +727,10 @@ mod tests {
     fn watching_changes_nothing() {
         let (task, network) = network("copy");
         let mut seen = Vec::new();
-        let (watched, _) = evaluate_measured(&network, &*task, None, 10, 4, 7, &mut |done| seen.push(done)).unwrap();
+        let (watched, _) =
+            evaluate_measured(&network, &*task, &options(None, 10, 4, 7), &mut |done| seen.push(done)).unwrap();
         assert_eq!(seen, [4, 8, 10]);
-        assert_eq!(watched, evaluate(&network, &*task, None, 10, 4, 7).unwrap());
+        assert_eq!(watched, evaluate(&network, &*task, &options(None, 10, 4, 7)).unwrap());
     }
 
     /// Streaming changes nothing: the whole of each sequence at once gives the same numbers as a few steps at a time.
@@ -804,11 +793,11 @@ mod tests {
     fn what_does_not_fit_is_named() {
         let (task, network) = network("copy");
         let message = |result: Result<Evaluation, Error>| result.unwrap_err().to_string();
-        assert!(message(evaluate(&network, &*task, Some(0..=4), 8, 8, 1)).contains("level = 0"));
-        assert!(message(evaluate(&network, &*task, None, 0, 8, 1)).contains("sequences = 0"));
-        let large = message(evaluate(&network, &*task, Some(1 << 25..=1 << 25), 8, 16, 1));
+        assert!(message(evaluate(&network, &*task, &options(Some(0..=4), 8, 8, 1))).contains("level = 0"));
+        assert!(message(evaluate(&network, &*task, &options(None, 0, 8, 1))).contains("sequences = 0"));
+        let large = message(evaluate(&network, &*task, &options(Some(1 << 25..=1 << 25), 8, 16, 1)));
         assert!(large.contains("level = 33554432"), "{large}");
         let recall = TaskConfig::by_name("recall").unwrap().build().unwrap();
-        assert!(message(evaluate(&network, &*recall, None, 8, 8, 1)).contains("task = recall"));
+        assert!(message(evaluate(&network, &*recall, &options(None, 8, 8, 1))).contains("task = recall"));
     }
 }

@@ -47,7 +47,7 @@ pub use curriculum::CurriculumConfig;
 pub use curve::draw as draw_curve;
 pub use error::{Error, way_out};
 pub use evaluation::{
-    CategoryScore, Cost, Evaluation, evaluate, evaluate_compared, evaluate_measured, evaluate_until, share,
+    CategoryScore, Cost, Evaluation, EvaluationOptions, evaluate, evaluate_measured, evaluate_until, share,
 };
 pub use machine::Machine;
 pub use metrics::{Metrics, Units};

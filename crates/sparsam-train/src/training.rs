@@ -1299,11 +1299,12 @@ mod tests {
         let run = RunFolder::open(&whole).unwrap();
         let (network, _) = crate::load_network(&run.checkpoint_path(Checkpoint::Newest)).unwrap();
         assert_eq!((network.config().sentence_size, network.config().input_size), (5, 6));
-        let found = crate::evaluate(&network, &*run.task(None).unwrap(), None, 2, 2, 1).unwrap();
+        let two = crate::EvaluationOptions { sequences: 2, ..Default::default() };
+        let found = crate::evaluate(&network, &*run.task(None).unwrap(), &two).unwrap();
         // Two held-out stories of two questions.
         assert_eq!((found.categories[0].answers, found.targets), (4, 6));
         let words = TaskConfig::Babi(babi(false)).build().unwrap();
-        let error = crate::evaluate(&network, &*words, None, 1, 1, 1).unwrap_err().to_string();
+        let error = crate::evaluate(&network, &*words, &two).unwrap_err().to_string();
         assert!(
             error.ends_with("its steps read single tokens or numbers, the network's sentences of 5 words or fewer")
         );

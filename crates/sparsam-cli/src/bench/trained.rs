@@ -7,7 +7,7 @@ use sparsam::index::IndexKind;
 use sparsam::memory::interface::places;
 use sparsam::option::{Declared, OptionValue};
 use sparsam::{Array, Arrays, NO_WORD, Network, Parameters, Runner, Values};
-use sparsam_train::{Checkpoint, Draw, RunFolder, Sequence, Stream, Task, evaluate};
+use sparsam_train::{Checkpoint, Draw, EvaluationOptions, RunFolder, Sequence, Stream, Task, evaluate};
 
 use super::index::{Step, Variant};
 use super::{HEADS, READS, WORD_SIZE};
@@ -93,8 +93,14 @@ impl Trained {
         memory.set_option("index", &variant.kind.to_value());
         memory.set_option("index_checks", &variant.checks.unwrap_or(0).to_value());
         let network = self.network.with_memory(memory)?;
-        let levels = Some(self.level..=self.level);
-        Ok(evaluate(&network, &*self.task, levels, SEQUENCES, SEQUENCES as usize, SEED)?.wrong)
+        let options = EvaluationOptions {
+            levels: Some(self.level..=self.level),
+            sequences: SEQUENCES,
+            batch_size: SEQUENCES as usize,
+            seed: SEED,
+            compare_index: false,
+        };
+        Ok(evaluate(&network, &*self.task, &options)?.wrong)
     }
 }
 

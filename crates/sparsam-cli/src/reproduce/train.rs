@@ -7,7 +7,9 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use sparsam::Network;
 use sparsam::memory::Footprint;
-use sparsam_train::{Checkpoint, Config, Error, Event, Metrics, Outcome, RunFolder, Trainer, evaluate_until};
+use sparsam_train::{
+    Checkpoint, Config, Error, EvaluationOptions, Event, Metrics, Outcome, RunFolder, Trainer, evaluate_until,
+};
 
 use super::plan::Run;
 use crate::figure::{Figure, Test};
@@ -272,10 +274,15 @@ fn tested(run: &Run, test: Test, stop: &AtomicBool) -> Result<Option<Tested>, Er
         None => network,
     };
     let sequences = test.sequences.or(task.evaluation_sequences()).unwrap_or(256);
-    let levels = test.level.map(|level| level..=level);
-    // Few at a time: long sequences fill the memories.
-    let rows = run.config.batch_size.min(4);
-    let found = evaluate_until(&network, &*task, levels, sequences, rows, TEST_SEED, &mut |_| (), stop)?;
+    let options = EvaluationOptions {
+        levels: test.level.map(|level| level..=level),
+        sequences,
+        // Few at a time: long sequences fill the memories.
+        batch_size: run.config.batch_size.min(4),
+        seed: TEST_SEED,
+        compare_index: false,
+    };
+    let found = evaluate_until(&network, &*task, &options, &mut |_| (), stop)?;
     let Some((found, cost)) = found else { return Ok(None) };
     let errors = found.categories.iter().map(|score| (score.name.clone(), score.error(), score.answers)).collect();
     let (loss, wrong, seconds) = (found.loss, found.wrong.unwrap_or(0.0), started.elapsed().as_secs_f64());
