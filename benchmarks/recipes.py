@@ -43,6 +43,7 @@ RECIPES: dict[str, list[str]] = {
     "exchanged names": ["--exchange-names"],
     "even questions": ["--even-questions"],
     "think steps": ["--think-steps", "3"],
+    "pause steps": ["--pause-steps", "1"],
     "bypass dropout": ["--bypass-dropout", "0.1"],
     "masks": ["--masked-content"],
     "refreshing": ["--refreshing-probability", "0.3"],
@@ -58,6 +59,7 @@ TASKS_OF = {
     "exchanged names": ["babi"],
     "even questions": ["babi"],
     "think steps": ["babi"],
+    "pause steps": ["babi"],
     "refreshing": ["copy", "recall", "sort", "babi"],
 }
 

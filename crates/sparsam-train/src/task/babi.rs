@@ -55,6 +55,13 @@ sparsam::options! {
         /// [`sentences`](Self::sentences) it is wanted so many steps later than at the step after the question. The input of
         /// all these steps, but for the question mark, is the word at which answers go on, `-`.
         pub think_steps: usize = 0, in 0..=64;
+        /// Steps without a word after each sentence that is no question (pause tokens, Goyal et al. 2024).
+        ///
+        /// A network reads its memory once in a step, and what it writes then cannot follow from what it reads then: who reads that
+        /// Mary went to the garden has to look up what she holds before the places of these things can be written. Word by word the
+        /// words of a sentence give it the steps for that; with [`sentences`](Self::sentences) nothing does. The input of these steps
+        /// is the word at which answers go on, `-`.
+        pub pause_steps: usize = 0, in 0..=64;
         /// In training, exchange names in every story: persons, places, things, colours, directions (ours).
         ///
         /// Each time a story comes, every name becomes another of its kind, or stays, at random and the same one throughout: what can be
@@ -730,7 +737,8 @@ impl Task for Stories {
             } else {
                 story.len()
             };
-            read + self.options.think_steps * asked
+            let told = story.iter().filter(|step| step.ends && step.answer.is_none()).count();
+            read + self.options.think_steps * asked + self.options.pause_steps * told
         };
         stories.map(steps).max().unwrap_or(0)
     }
@@ -761,8 +769,8 @@ impl Task for Stories {
                 (task, story)
             }
         };
-        let (tokens, think_steps, sentences) =
-            (self.options.has_tokens(), self.options.think_steps, self.sentence_size > 0);
+        let Babi { think_steps, pause_steps, .. } = self.options;
+        let (tokens, sentences) = (self.options.has_tokens(), self.sentence_size > 0);
         let more = self.words.get(MORE);
         let mut steps = self.steps[story].iter().map(move |step| exchanged.step(*step));
         let put = move |input: &mut [f32], word: u16| {
@@ -795,7 +803,12 @@ impl Task for Stories {
                     sequence.set_question();
                 }
             }
-            let Some(answer) = step.answer else { return true };
+            let Some(answer) = step.answer else {
+                for _ in 0..if step.ends { pause_steps } else { 0 } {
+                    put(sequence.step(), more.unwrap_or(word));
+                }
+                return true;
+            };
             for _ in 0..if goes_on { 0 } else { think_steps } {
                 put(sequence.step(), word);
                 sequence.set_question();
@@ -957,6 +970,29 @@ mod tests {
         fs::write(files.join("qa1_some-thing_train.txt"), own).unwrap();
         let error = message(build(&Babi { exchange_names: true, only: 1, ..options }));
         assert!(error.contains("exchange_names") && error.contains("none of the names"), "{error}");
+    }
+
+    #[test]
+    fn sentences_may_be_followed_by_pauses() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = write_small(folder.path());
+        let paused = build(&Babi { pause_steps: 2, think_steps: 1, ..options.clone() }).unwrap();
+        let sequence = generate(&*paused, Stream::Evaluation, 0);
+        assert_eq!(
+            words(&*paused, &sequence),
+            "john went to room1 . - - where is john ? -=room1 sandra went there . - - who is there ? -=john -=sandra"
+        );
+        assert_eq!(paused.steps(1), build(&options).unwrap().steps(1) + 2 + 4);
+
+        let sentences = build(&Babi { pause_steps: 2, sentences: true, ..options }).unwrap();
+        let sequence = generate(&*sentences, Stream::Evaluation, 0);
+        let kept = sentences.kept().unwrap();
+        let more = kept["words"].as_array().unwrap().iter().position(|word| word == MORE).unwrap() as f32;
+        let is_pause = |step: usize| sequence.input(step)[0] == more && sequence.input(step)[1] == PADDING;
+        let pauses: Vec<usize> = (0..sequence.steps()).filter(|step| is_pause(*step)).collect();
+        // After both sentences, and where answers are wanted.
+        assert_eq!((sequence.steps(), &pauses[..]), (11, &[1, 2, 4, 6, 7, 9, 10][..]));
+        assert_eq!(sentences.steps(1), sequence.steps());
     }
 
     #[test]
