@@ -207,7 +207,6 @@ fn run(
             babi.data = settings.data.display().to_string();
             // Some thousand stories of a task are learnt by heart before all is learnt from them.
             babi.exchange_names = true;
-            babi.even_questions = true;
         }
         TaskConfig::Haystack(haystack) => {
             let told =

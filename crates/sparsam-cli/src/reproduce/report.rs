@@ -443,8 +443,7 @@ impl Report {
         let _ = writeln!(
             self.text,
             "One network on all tasks of en-10k, as it was at the end of its training; error in % on the stories held out of \
-             the training files, a tenth. In training the names in stories are exchanged within their kind (ours), and tasks are drawn so that all ask as \
-             many questions. A task with more than 5 % counts as failed.\n\n{}\n",
+             the training files, a tenth. In training the names in stories are exchanged within their kind (ours). A task with more than 5 % counts as failed.\n\n{}\n",
             paper::TABLE1
         );
         let lines: Vec<Line> = series.iter().map(|series| series.line(|line| line.mean_error.unwrap_or(1.0))).collect();
