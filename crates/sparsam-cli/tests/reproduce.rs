@@ -95,6 +95,8 @@ fn data_sets_are_trained_on_and_tested() {
     let out = reproduce(path, "table1 --models sam --minutes 0.01");
     assert!(out.contains("| **failed** | ") && out.contains("names in stories are exchanged"), "{out}");
     let (_, json) = report(&path.join("reproduce"), "table1");
+    let config = fs::read_to_string(path.join("reproduce/babi/babi-sam-1/config.toml")).unwrap();
+    assert!(config.contains("exchange_names = true") && config.contains("even_questions = false"), "{config}");
     let test = &json["runs"][0]["tests"][0];
     assert_eq!((test["errors"].as_array().unwrap().len(), &test["sequences"]), (20, &Value::from(40)), "{test}");
 

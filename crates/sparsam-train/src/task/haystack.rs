@@ -686,6 +686,12 @@ mod tests {
             persons.insert(is_exchanged);
         }
         assert_eq!(persons.len(), 2);
+
+        let unknown = Haystack { exchange_names: true, tasks: "1".into(), ..write(folder.path()) };
+        let own = "1 Ann went to roomA.\n2 Where is Ann?\troomA\t1\n".repeat(10);
+        fs::write(folder.path().join("en-10k/qa1_a-title_train.txt"), own).unwrap();
+        let error = unknown.build(Given::default()).err().unwrap().to_string();
+        assert!(error.contains("none of the names"), "{error}");
     }
 
     #[test]
