@@ -1,5 +1,5 @@
-"""What agents with SAM, an LSTM and a GRU reach on tasks of POPGym that memory decides, at equal steps: every task,
-memory and seed is a run of ``examples/ppo.py``, several at a time, one thread each.
+"""What agents with SAM, SDNC, an LSTM and a GRU reach on tasks of POPGym that memory decides, at equal steps: every
+task, memory and seed is a run of ``examples/ppo.py``, several at a time, one thread each.
 
     python agents.py --folder runs --jobs 16               # goes on where it was stopped
     python agents.py --folder runs --table                 # of what is there
@@ -8,10 +8,10 @@ memory and seed is a run of ``examples/ppo.py``, several at a time, one thread e
 Each run has a JSON file in the folder, with its curve, and until it has ended a checkpoint. A result that is there is
 used if all options of its run are those asked for; another one is refused. At the end a table is printed, and stands in
 ``table.json``: mean returns of the episodes of the last tenth of the steps, over the seeds, with the parameters and the
-seconds of a run, and SAM's less the better of LSTM's and GRU's, beside the spread of that difference. All have the same
-hidden units, of which an LSTM's or a GRU's output is h and SAM's [h ; r], what it reads as well; with
-``--equal-parameters`` LSTM and GRU have as many hidden units as give them SAM's number of parameters. Needs PyTorch,
-this package and popgym.
+seconds of a run, and SAM's and SDNC's less the better of LSTM's and GRU's, beside the spread of that difference. All
+have the same hidden units, of which an LSTM's or a GRU's output is h and SAM's and SDNC's [h ; r], what they read as
+well; with ``--equal-parameters`` LSTM and GRU have as many hidden units as give them SAM's number of parameters. Needs
+PyTorch, this package and popgym.
 """
 
 from __future__ import annotations
@@ -99,8 +99,10 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
     print(
         f"\nMean return after {options.steps:,} steps, {options.difficulty}; ± is the deviation over (so many) seeds.\n"
     )
-    print("| task | " + " | ".join(options.memories) + " | SAM - the better of the others | seeds' spread |")
-    print("|" + "---|" * (len(options.memories) + 3))
+    sparse = [memory for memory in options.memories if memory in ("sam", "sdnc")]
+    compared = [f"{memory.upper()} - the better of LSTM and GRU | seeds' spread" for memory in sparse]
+    print("| " + " | ".join(["task", *options.memories, *compared]) + " |")
+    print("|" + "---|" * (1 + len(options.memories) + 2 * len(sparse)))
     rows: dict[str, Any] = {}
     for task, by_memory in found.items():
         returns = {memory: [result["mean_return"] for result in results] for memory, results in by_memory.items()}
@@ -117,14 +119,15 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
         rows[task] = {"means": means, "spreads": spreads, "seeds": {m: len(v) for m, v in returns.items()}}
         rows[task].update(parameters=parameters, seconds=seconds)
         others = [m for m in ("lstm", "gru") if m in means]
-        if "sam" in means and others:
+        for memory in sparse:
+            if memory not in means or not others:
+                shown += ["", ""]
+                continue
             better = max(others, key=means.__getitem__)
-            rows[task]["difference"] = means["sam"] - means[better]
             # Of a difference of two means of independent seeds, as one seed's.
-            rows[task]["spread"] = math.hypot(spreads["sam"], spreads[better])
-            shown += [f"{rows[task]['difference']:+.3f} ({better})", f"{rows[task]['spread']:.3f}"]
-        else:
-            shown += ["", ""]
+            difference, spread = means[memory] - means[better], math.hypot(spreads[memory], spreads[better])
+            rows[task].setdefault("differences", {})[memory] = {"less": better, "is": difference, "spread": spread}
+            shown += [f"{difference:+.3f} ({better})", f"{spread:.3f}"]
         print(f"| {task} | " + " | ".join(shown) + " |")
     written = {"steps": options.steps, "difficulty": options.difficulty, "tasks": rows}
     (options.folder / "table.json").write_text(json.dumps(written, indent=1) + "\n")
@@ -136,10 +139,10 @@ def main() -> None:
     command.add_argument("--folder", type=Path, required=True)
     command.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
     command.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
-    command.add_argument("--memories", nargs="+", default=["sam", "lstm", "gru"])
+    command.add_argument("--memories", nargs="+", default=["sam", "sdnc", "lstm", "gru"])
     command.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     command.add_argument("--difficulty", default="easy", choices=["easy", "medium", "hard"])
-    command.add_argument("--steps", type=int, default=4_000_000)
+    command.add_argument("--steps", type=int, default=2_000_000)
     command.add_argument("--equal-parameters", action="store_true", help="widens LSTM and GRU to SAM's parameters")
     command.add_argument("--table", action="store_true", help="runs nothing")
     command.add_argument("options", nargs="*", help="for ppo.py, after --")

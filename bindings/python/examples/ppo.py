@@ -201,8 +201,9 @@ class Agent(nn.Module):
         width = hidden
         if memory in ("sam", "sdnc"):
             kind: Any = {"sam": SAM, "sdnc": SDNC}[memory]
-            sizes = {name: getattr(options, name) for name in ("memory_size", "word_size", "num_heads", "num_reads")}
-            self.memory: nn.Module = kind(hidden, hidden, controller=options.controller, **sizes)
+            names = ["memory_size", "word_size", "num_heads", "num_reads", "controller", "masked_content"]
+            names += ["sharpened_links"] if memory == "sdnc" else []
+            self.memory: nn.Module = kind(hidden, hidden, **{name: getattr(options, name) for name in names})
             width += options.num_heads * options.word_size
         else:
             self.memory = TorchLayer({"lstm": nn.LSTM, "gru": nn.GRU}[memory], hidden, hidden)
@@ -434,6 +435,8 @@ RUN_OPTIONS = {
     "word_size": (16, "numbers in a word"),
     "num_heads": (2, "access heads"),
     "num_reads": (4, "words that a head reads"),
+    "masked_content": (False, "a mask comes with every key of SAM and SDNC"),
+    "sharpened_links": (False, "what SDNC reads along its links is sharpened"),
 }
 
 
@@ -444,6 +447,9 @@ def parser() -> argparse.ArgumentParser:
     for name, (default, text) in RUN_OPTIONS.items():
         kind = type(default)
         flag = "--" + name.replace("_", "-")
+        if kind is bool:
+            command.add_argument(flag, action="store_true", help=text)
+            continue
         command.add_argument(flag, type=kind, default=default, choices=choices.get(name), help=f"{text} ({default})")
     command.add_argument("--checkpoint", type=Path, help="file to go on from, and to save to")
     command.add_argument("--save-seconds", type=float, default=60.0)

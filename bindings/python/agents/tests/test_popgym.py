@@ -100,7 +100,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(ppo: Any, task: str,
 
 def test_the_benchmark_goes_on_and_prints_a_table(tmp_path: Path) -> None:
     command = [sys.executable, str(PACKAGE / "benchmarks" / "agents.py"), "--folder", str(tmp_path), "--jobs", "2"]
-    command += ["--tasks", "count-recall", "--memories", "sam", "gru", "--seeds", "1", "--steps", "2000"]
+    command += ["--tasks", "count-recall", "--memories", "sam", "sdnc", "gru", "--seeds", "1", "--steps", "2000"]
     small = ["--", "--num-envs", "8", "--rollout-steps", "64", "--hidden", "16", "--memory-size", "64", "--epochs", "1"]
 
     def run(*changed: str, status: int = 0) -> str:
@@ -112,22 +112,25 @@ def test_the_benchmark_goes_on_and_prints_a_table(tmp_path: Path) -> None:
         return [line for line in printed.splitlines() if line.startswith("| count-recall")]
 
     first = run()
-    assert first.count(" s\n") == 2
+    assert first.count(" s\n") == 3
     table = json.loads((tmp_path / "table.json").read_text())["tasks"]["count-recall"]
     sam = json.loads((tmp_path / "count-recall-sam-1.json").read_text())
     (row,) = rows(first)
-    assert f"{table['difference']:+.3f} (gru)" in row
+    for memory, differs in table["differences"].items():
+        assert f"{differs['is']:+.3f} (gru)" in row
+        assert differs["is"] == table["means"][memory] - table["means"]["gru"]
+    assert set(table["differences"]) == {"sam", "sdnc"}
     assert f"; {sam['parameters']:,} parameters, {sam['seconds']:.0f} s" in row
-    assert table["seeds"] == {"sam": 1, "gru": 1}
+    assert table["seeds"] == {"sam": 1, "sdnc": 1, "gru": 1}
     assert table["means"]["sam"] == sam["mean_return"]
     (tmp_path / "count-recall-gru-1.json").unlink()
     second = run()
-    assert second.count(": there") == 1
+    assert second.count(": there") == 2
     assert rows(second)[0].split(";")[0] == row.split(";")[0]
     assert not list(tmp_path.glob("*.pt"))
     # Results of runs with other options are neither taken for these nor overwritten.
     other = run("--gae-lambda", "0.9", status=1)
-    assert other.count("is of a run with other gae_lambda; name another folder") == 2
+    assert other.count("is of a run with other gae_lambda; name another folder") == 3
     assert not rows(other)
     assert json.loads((tmp_path / "count-recall-sam-1.json").read_text()) == sam
 
