@@ -10,8 +10,8 @@ used if all options of its run are those asked for; another one is refused. At t
 ``table.json``: mean returns of the episodes of the last tenth of the steps, over the seeds, with the parameters and the
 seconds of a run, and SAM's and SDNC's less the better of LSTM's and GRU's, beside the spread of that difference. All
 have the same hidden units, of which an LSTM's or a GRU's output is h and SAM's and SDNC's [h ; r], what they read as
-well; with ``--equal-parameters`` LSTM and GRU have as many hidden units as give them SAM's number of parameters. Needs
-PyTorch, this package and popgym.
+well; with ``--equal-parameters`` LSTM and GRU have as many hidden units as give them SAM's number of parameters, and
+SDNC keeps its own. Needs PyTorch, this package and popgym.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def arguments(options: argparse.Namespace, task: str, memory: str, seed: int) ->
 def changed(options: argparse.Namespace, task: str, memory: str, seed: int, result: dict[str, Any]) -> list[str]:
     """The options in which a result is of another run than the one asked for."""
     asked = vars(PPO["parser"]().parse_args(arguments(options, task, memory, seed)))
-    return [name for name in PPO["RUN_OPTIONS"] if name not in result or result[name] != asked[name]]
+    # A result from before there was an option is of the option's default.
+    declared = PPO["RUN_OPTIONS"].items()
+    return [name for name, (default, _) in declared if result.get(name, default) != asked[name]]
 
 
 def run(options: argparse.Namespace, task: str, memory: str, seed: int) -> tuple[bool, str]:
@@ -100,8 +102,8 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
         f"\nMean return after {options.steps:,} steps, {options.difficulty}; ± is the deviation over (so many) seeds.\n"
     )
     sparse = [memory for memory in options.memories if memory in ("sam", "sdnc")]
-    compared = [f"{memory.upper()} - the better of LSTM and GRU | seeds' spread" for memory in sparse]
-    print("| " + " | ".join(["task", *options.memories, *compared]) + " |")
+    headings = [f"{memory.upper()} - the better of LSTM and GRU | its spread" for memory in sparse]
+    print("| " + " | ".join(["task", *options.memories, *headings]) + " |")
     print("|" + "---|" * (1 + len(options.memories) + 2 * len(sparse)))
     rows: dict[str, Any] = {}
     for task, by_memory in found.items():
@@ -126,7 +128,8 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
             better = max(others, key=means.__getitem__)
             # Of a difference of two means of independent seeds, as one seed's.
             difference, spread = means[memory] - means[better], math.hypot(spreads[memory], spreads[better])
-            rows[task].setdefault("differences", {})[memory] = {"less": better, "is": difference, "spread": spread}
+            compared = {"against": better, "difference": difference, "spread": spread}
+            rows[task].setdefault("differences", {})[memory] = compared
             shown += [f"{difference:+.3f} ({better})", f"{spread:.3f}"]
         print(f"| {task} | " + " | ".join(shown) + " |")
     written = {"steps": options.steps, "difficulty": options.difficulty, "tasks": rows}
