@@ -47,8 +47,8 @@ State = tuple[Tensor, ...]
 
 
 class DeltaRule(nn.Module):
-    """S ← S + β k (v - Sᵀk)ᵀ at each step, then Sᵀq: the recurrence of Yang et al. 2024, computed a chunk at a time by
-    their equations 7 to 11. One head, with a convolution over four steps before it."""
+    """S ← S + β k (v - Sᵀk)ᵀ at each step, then Sᵀq: the recurrence of Yang et al. 2024, computed a chunk at a time as
+    they do. One head, with a convolution over four steps before it."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ def size_of(kind: str, task: Task, embedding_size: int, number: int) -> tuple[in
     return size, parameters(size)
 
 
-def sequences(task: Task, numbers: range, stream: str, level: int | tuple[int, int]) -> tuple[Tensor, Tensor]:
+def sequences(task: Task, numbers: range, stream: str, level: int) -> tuple[Tensor, Tensor]:
     """Tokens and classes wanted, (B, T); -100 where none is."""
     batch = task.sequences(numbers, stream=stream, level=level)
     return torch.from_numpy(batch.inputs).T.long(), torch.from_numpy(batch.targets).T.long()

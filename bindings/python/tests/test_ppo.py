@@ -33,6 +33,19 @@ def options(ppo: Any, **given: Any) -> Any:
     return ppo.parser().parse_args([f"--{name.replace('_', '-')}={value}" for name, value in small.items()])
 
 
+def test_masks_and_sharpened_links_reach_the_memory(ppo: Any) -> None:
+    def interface(memory: str, *flags: str) -> int:
+        given = ppo.parser().parse_args(["--num-heads", "2", "--word-size", "8", *flags])
+        return int(ppo.Agent(memory, 4, 3, given).memory.interface.bias.numel())
+
+    for memory in ("sam", "sdnc"):
+        # A mask of 8 numbers for each of two heads.
+        assert interface(memory, "--masked-content") == interface(memory) + 2 * 8
+    # Two numbers a head; SAM has no links.
+    assert interface("sdnc", "--sharpened-links") == interface("sdnc") + 2 * 2
+    assert interface("sam", "--sharpened-links") == interface("sam")
+
+
 def test_the_maze_gives_what_its_documentation_says(ppo: Any) -> None:
     maze = ppo.TMaze(200, seed=1, longest=20, limit=30)
     seen = maze.reset()
