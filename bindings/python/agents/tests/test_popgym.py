@@ -66,6 +66,22 @@ def test_what_is_repeated_is_right(ppo: Any) -> None:
     np.testing.assert_allclose(total, 1)
 
 
+@pytest.mark.parametrize("difficulty", ["easy", "medium", "hard"])
+def test_who_remembers_all_plays_as_well_as_can_be(difficulty: str) -> None:
+    command = [sys.executable, str(PACKAGE / "benchmarks" / "popgym_players.py"), "--episodes", "20"]
+    printed = subprocess.run([*command, "--difficulty", difficulty], capture_output=True, text=True, check=True).stdout
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines()[2:]]
+    returns = {(task, remembers): float(mean) for task, remembers, mean in rows}
+    for task in ("RepeatPrevious", "Autoencode", "CountRecall"):
+        assert returns[task, "all"] == 1
+        assert returns[task, "nothing"] < -0.4
+    assert returns["CountRecall", "nothing"] < returns["CountRecall", "the step alone"] < -0.2
+    # Where cards are told apart by their colour alone, a pair is found without any memory.
+    guessed = returns["Concentration", "nothing"]
+    assert guessed < -0.7 if difficulty == "hard" else 0.3 < guessed < 0.6
+    assert 0.6 < returns["Concentration", "all"] < 0.9
+
+
 def test_seeds_are_those_of_the_run(ppo: Any) -> None:
     def sequence(seed: int) -> Any:
         envs = ppo.environments("autoencode", "easy", 2, seed)
