@@ -46,6 +46,10 @@ sparsam::options! {
         pub min_characters: usize = 1, in 1..=1 << 16;
         /// Characters in the longest episode.
         pub max_characters: usize = 5, in 1..=1 << 16;
+        /// In training, move every drawing by up to so many of its 105 pixels each way (Santoro et al. 2016, section 4.1).
+        ///
+        /// A drawing for itself, up or down and to a side. What leaves the picture is not seen.
+        pub translation: usize = 0, in 0..=52;
     }
 }
 
@@ -234,15 +238,22 @@ impl Drawing {
         Ok(Self(ink))
     }
 
-    /// Writes 20×20 pixels, row after row: the share of ink in each of the drawing turned and stretched.
-    fn draw(&self, pose: &Pose, pixels: &mut [f32]) {
+    /// Writes 20×20 pixels, row after row: the share of ink in each of the drawing moved by `down` rows and `right` columns,
+    /// turned and stretched.
+    fn draw(&self, pose: &Pose, [down, right]: [isize; 2], pixels: &mut [f32]) {
         let mut ink = [0u16; PIXELS + 1];
         for (number, word) in self.0.iter().enumerate() {
             let mut left = *word;
             while left != 0 {
-                let place = number * 64 + left.trailing_zeros() as usize;
-                ink[usize::from(pose.seen_in[place])] += 1;
+                let mut place = number * 64 + left.trailing_zeros() as usize;
                 left &= left - 1;
+                if (down, right) != (0, 0) {
+                    let moved = |from: usize, by: isize| from.checked_add_signed(by).filter(|to| *to < DRAWN_SIDE);
+                    let (row, column) = (moved(place / DRAWN_SIDE, down), moved(place % DRAWN_SIDE, right));
+                    let (Some(row), Some(column)) = (row, column) else { continue };
+                    place = row * DRAWN_SIDE + column;
+                }
+                ink[usize::from(pose.seen_in[place])] += 1;
             }
         }
         for ((pixel, ink), drawn) in pixels.iter_mut().zip(&ink[..PIXELS]).zip(&pose.drawn) {
@@ -389,6 +400,7 @@ impl Task for Sets {
                 Shown { drawings: &set[number / 4], pose, label, times: 0 }
             })
             .collect();
+        let translation = if stream == Stream::Training { self.options.translation } else { 0 };
         let mut order = random.distinct(PRESENTATIONS * level, PRESENTATIONS * level).into_iter();
         let mut label_before = None;
         Box::new(move |sequence| {
@@ -396,7 +408,10 @@ impl Task for Sets {
             let character = &mut shown[place % level];
             let drawing = &character.drawings[random.below(character.drawings.len())];
             let input = sequence.step_with_class(character.label);
-            drawing.draw(&character.pose, input);
+            // Sequences without a translation draw no numbers for it, and are those of before there was one.
+            let mut by = || random.below(2 * translation + 1) as isize - translation as isize;
+            let moved = if translation == 0 { [0, 0] } else { [by(), by()] };
+            drawing.draw(&character.pose, moved, input);
             if let Some(label) = label_before.replace(character.label) {
                 input[PIXELS + label] = 1.0;
             }
@@ -462,7 +477,7 @@ mod tests {
     }
 
     fn small(folder: &Path) -> Omniglot {
-        Omniglot { data: folder.display().to_string(), labels: 8, min_characters: 1, max_characters: 3 }
+        Omniglot { data: folder.display().to_string(), labels: 8, min_characters: 1, max_characters: 3, translation: 0 }
     }
 
     fn generate(task: &dyn Task, level: usize, stream: Stream, number: u64) -> Sequence {
@@ -484,7 +499,7 @@ mod tests {
         let seen = |quarters: u32| {
             let mut pixels = [0.0; PIXELS];
             let turn = f64::from(quarters) * std::f64::consts::FRAC_PI_2;
-            drawing.draw(&Pose::new(turn, 1.0, 1.0), &mut pixels);
+            drawing.draw(&Pose::new(turn, 1.0, 1.0), [0, 0], &mut pixels);
             pixels
         };
         let upright = seen(0);
@@ -497,8 +512,56 @@ mod tests {
         assert!(columns.contains(&20.0) && columns.contains(&0.0), "{columns:?}");
         // Stretched to twice the height, the upper edge lies outside.
         let mut pixels = [0.0; PIXELS];
-        drawing.draw(&Pose::new(0.0, 1.0, 1.25), &mut pixels);
+        drawing.draw(&Pose::new(0.0, 1.0, 1.25), [0, 0], &mut pixels);
         assert!(pixels[..40].iter().all(|pixel| *pixel == 1.0) && pixels[60..].iter().all(|pixel| *pixel == 0.0));
+    }
+
+    #[test]
+    fn drawings_are_moved_and_leave_the_picture() {
+        // A square of 21 pixels in the middle: four pixels a side.
+        let middle = |place: u32| (42..63).contains(&place);
+        let drawing = Drawing::decode(&picture(105, |row, column| middle(row) && middle(column))).unwrap();
+        let upright = Pose::new(0.0, 1.0, 1.0);
+        let seen = |moved| {
+            let mut pixels = [0.0; PIXELS];
+            drawing.draw(&upright, moved, &mut pixels);
+            (0..PIXELS)
+                .filter(|pixel| pixels[*pixel] == 1.0)
+                .map(|pixel| [pixel / SIDE, pixel % SIDE])
+                .collect::<Vec<_>>()
+        };
+        let square = |rows: std::ops::Range<usize>, columns: std::ops::Range<usize>| -> Vec<[usize; 2]> {
+            rows.flat_map(|row| columns.clone().map(move |column| [row, column])).collect()
+        };
+        assert_eq!(seen([0, 0]), square(8..12, 8..12));
+        assert_eq!(seen([21, -42]), square(12..16, 0..4));
+        assert_eq!(seen([-42, 52]), square(0..4, 18..20));
+        assert!(seen([-63, 0]).is_empty());
+        assert!(seen([0, 63]).is_empty());
+    }
+
+    #[test]
+    fn drawings_are_moved_in_training_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        write_small(folder.path(), "images_background", 10, 0);
+        let still = small(folder.path());
+        let moving = Omniglot { translation: 20, ..still.clone() };
+        let [still, moving] = [still, moving].map(|options| options.build(Given::default()).unwrap());
+        let inputs = |task: &dyn Task, stream| -> Vec<f32> {
+            let sequence = generate(task, 3, stream, 1);
+            (0..30).flat_map(|step| sequence.input(step)[..PIXELS].to_vec()).collect()
+        };
+        for stream in [Stream::Validation, Stream::Evaluation] {
+            assert_eq!(inputs(&*still, stream), inputs(&*moving, stream));
+        }
+        assert_ne!(inputs(&*still, Stream::Training), inputs(&*moving, Stream::Training));
+        // A character, whose two drawings are alike, is seen at many places.
+        let sequence = generate(&*moving, 1, Stream::Training, 2);
+        let seen: std::collections::BTreeSet<Vec<u32>> =
+            (0..10).map(|step| sequence.input(step)[..PIXELS].iter().map(|pixel| pixel.to_bits()).collect()).collect();
+        assert!(seen.len() > 2, "{}", seen.len());
+        let far = Omniglot { translation: 53, ..small(folder.path()) };
+        assert!(far.check().unwrap_err().to_string().starts_with("translation = 53"));
     }
 
     #[test]
