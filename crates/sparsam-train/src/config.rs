@@ -120,6 +120,13 @@ sparsam::options! {
         /// That is ±2 divided by the root mean square of the lengths of the first sequences' inputs, or by half of it if they
         /// are one-hot or tokens.
         pub input_bound: f64 = 0.0, in 0.0..=1e3;
+        /// What a step read goes into the controller at the next one; without it its weights are 0 and stay so (ours).
+        ///
+        /// What is read of a memory that fills differs from what was read while it was small, and so, with feedback, do the
+        /// hidden units, and what they write. Without it a controller knows nothing of the memory: what was read reaches the
+        /// output alone.
+        #[serde(default = "feedback")]
+        pub feedback: bool = feedback();
     }
     with {
         /// The model: which memory, and its configuration.
@@ -133,6 +140,11 @@ const COOLDOWN_PART: u64 = 4;
 /// Numbers in an embedding unless told otherwise.
 fn embedding_size() -> usize {
     64
+}
+
+/// Configurations that do not say so have it.
+fn feedback() -> bool {
+    true
 }
 
 /// The largest whole number that TOML can write.

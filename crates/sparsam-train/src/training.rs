@@ -9,7 +9,7 @@ use serde::Serialize;
 use sparsam::network::{ONE_HOT_INPUT_BOUND, input_bound, position_weight};
 use sparsam::nn::average::add_to_average;
 use sparsam::nn::optimiser::Optimiser;
-use sparsam::{Network, Parameters, Runner, Sequences};
+use sparsam::{Network, NetworkConfig, Parameters, Runner, Sequences};
 
 use crate::batch::Sampler;
 use crate::curriculum::Curriculum;
@@ -218,10 +218,13 @@ impl Trainer {
         let progress = Progress { curriculum, ..Progress::default() };
         let values = config.network.initial_values;
         let input_bound = config.input_bound(&*task)?;
-        let network = match FirstRun::of(&config)? {
+        let mut network = match FirstRun::of(&config)? {
             Some(first) => first.network(&sizes)?,
-            None => Network::with_initial_values(sizes, values, Some(input_bound), config.seed)?,
+            None => Network::with_initial_values(sizes.clone(), values, Some(input_bound), config.seed)?,
         };
+        if !config.network.feedback {
+            without_feedback(&sizes, network.parameters_mut());
+        }
         let optimiser = Optimiser::new(config.optimiser, network.parameters().values().len())?;
         // Before the folder is made: a memory that does not fit should leave nothing behind.
         let runner = Runner::new(&network, config.batch_size)?;
@@ -433,6 +436,9 @@ impl Trainer {
         let (wrong, guessed) = (batch.wrong(&self.outputs), batch.guessed(&self.guess));
         self.gradients.values_mut().fill(0.0);
         self.runner.backward(&self.network, &self.output_gradients, &mut self.gradients, None)?;
+        if !self.config.network.feedback {
+            without_feedback(self.network.config(), &mut self.gradients);
+        }
         let (factor, most) = (self.config.clip_factor, self.config.clip_norm);
         let clipped = self.progress.clip.clip(self.gradients.values_mut(), factor, most);
         let norm = clipped.norm;
@@ -755,6 +761,14 @@ impl Config {
     }
 }
 
+/// Sets to 0 what the controller's weights, or their gradients, are of what the step before read.
+fn without_feedback(sizes: &NetworkConfig, parameters: &mut Parameters<f32>) {
+    // The columns of the first matrix of every controller are those of [x ; r'].
+    let (input, read) = (sizes.input_size, sizes.memory.read_len());
+    let Some(weights) = parameters.get_mut("controller.weight_ih").filter(|_| read > 0) else { return };
+    weights.chunks_exact_mut(input + read).for_each(|row| row[input..].fill(0.0));
+}
+
 /// The bound of the inputs' weights that suits the first sequences of training: [`ONE_HOT_INPUT_BOUND`] where nearly all
 /// inputs have just one number that is not 0, else what [`input_bound`] gives for the root mean square of their lengths.
 /// Inputs of zeros, at which nothing comes in, do not count.
@@ -869,9 +883,9 @@ mod tests {
     use std::fs;
 
     use proptest::prelude::*;
-    use sparsam::Model;
     use sparsam::memory::{dnc, sam};
     use sparsam::nn::optimiser::OptimiserConfig;
+    use sparsam::{ControllerKind, Model};
 
     use super::*;
     use crate::run_folder::tests::allow_operations;
@@ -2085,6 +2099,42 @@ mod tests {
         // The failed batches left nothing behind.
         go_on(&mut trainer).unwrap();
         assert!(result(folder.path()).0 == uninterrupted().0);
+    }
+
+    /// In both weights that are drawn and those of another run, and with every controller.
+    #[test]
+    fn without_feedback_nothing_read_reaches_the_controller() {
+        let folder = tempfile::tempdir().unwrap();
+        let of_reads = |trainer: &Trainer| -> Vec<f32> {
+            let sizes = trainer.network.config();
+            let (input, read) = (sizes.input_size, sizes.memory.read_len());
+            assert!(read > 0);
+            let weights = trainer.network.parameters().get("controller.weight_ih").unwrap();
+            weights.chunks_exact(input + read).flat_map(|row| &row[input..]).copied().collect()
+        };
+        for controller in ControllerKind::NAMES.iter().filter_map(|name| ControllerKind::by_name(name)) {
+            let with = folder.path().join(controller.name());
+            let mut config = config();
+            config.network.controller = controller;
+            let mut trainer = Trainer::new(config.clone(), &with).unwrap();
+            go_on(&mut trainer).unwrap();
+            assert!(of_reads(&trainer).iter().all(|weight| *weight != 0.0));
+            config.network.feedback = false;
+            for start_from in [String::new(), with.display().to_string()] {
+                let name = format!("{}-without-{}", controller.name(), start_from.len());
+                let config = Config { start_from, ..config.clone() };
+                let mut trainer = Trainer::new(config, &folder.path().join(name)).unwrap();
+                let before = trainer.network.parameters().clone();
+                assert!(of_reads(&trainer).iter().all(|weight| *weight == 0.0));
+                go_on(&mut trainer).unwrap();
+                assert!(of_reads(&trainer).iter().all(|weight| *weight == 0.0));
+                // The others learn.
+                let pairs = before.values().iter().zip(trainer.network.parameters().values());
+                let still = pairs.filter(|(one, other)| one == other).count();
+                let others = before.values().len() - of_reads(&trainer).len();
+                assert!(still < of_reads(&trainer).len() + others / 10, "{still}");
+            }
+        }
     }
 
     #[test]

@@ -43,10 +43,14 @@ const LAST_LEVEL: usize = 16_384;
 
 /// What a write costs in the two stages of training on haystacks: little while the stories are learnt, and then enough for gates to
 /// stay shut on nearly all that is none.
-const WRITE_COSTS: [f64; 2] = [3e-4, 1e-3];
+const WRITE_COSTS: [f64; 2] = [3e-4, 5e-4];
 
-/// Words in the longest haystacks of the two stages: the stories are learnt in short ones, which take less time.
-const HAYSTACK_WORDS: [usize; 2] = [4 << 10, 16 << 10];
+/// Words in the shortest and the longest haystacks of the two stages: the stories are learnt in short ones, which take less time,
+/// and what is learnt has to hold over long pauses then.
+const HAYSTACK_WORDS: [[usize; 2]; 2] = [[16, 4 << 10], [256, 16 << 10]];
+
+/// Batches of the two stages.
+const HAYSTACK_BATCHES: [u64; 2] = [16_000, 6000];
 
 /// What a figure is made of.
 pub struct Plan {
@@ -217,7 +221,9 @@ fn run(
             // Task 3 has a fifth of its official stories in some archives.
             haystack.tasks = "1,2,4,5".into();
             haystack.sentences = true;
-            (haystack.min_words, haystack.max_words) = (16, HAYSTACK_WORDS[0]);
+            // As of babi: without it the stories are learnt by heart, and one of twenty that are new is answered wrongly.
+            haystack.exchange_names = true;
+            [haystack.min_words, haystack.max_words] = HAYSTACK_WORDS[0];
         }
         TaskConfig::Omniglot(omniglot) => {
             omniglot.data = settings.data.display().to_string();
@@ -285,7 +291,7 @@ fn run(
         }
         Figure::Haystack => {
             config.network.hidden_size = 128;
-            config.batches = 12_000;
+            (config.batches, config.cooldown) = (HAYSTACK_BATCHES[0], HAYSTACK_BATCHES[0] / 4);
             (config.evaluate_every, config.evaluation_sequences, config.checkpoint_every) = (1000, 200, 500);
         }
     }
@@ -318,17 +324,18 @@ fn run(
 fn on_longer_haystacks(short: Run) -> Run {
     let mut long = short.clone();
     if let TaskConfig::Haystack(haystack) = &mut long.config.task {
-        haystack.max_words = HAYSTACK_WORDS[1];
+        [haystack.min_words, haystack.max_words] = HAYSTACK_WORDS[1];
     }
     long.config.network.memory.set_option("write_cost", &WRITE_COSTS[1].to_value());
-    long.config.cooldown = long.config.batches / 2;
+    (long.config.batches, long.config.cooldown) = (HAYSTACK_BATCHES[1], HAYSTACK_BATCHES[1] / 2);
     let name = long.folder.file_name().unwrap_or_default().display().to_string();
     let short = Run {
         folder: long.folder.with_file_name(format!("{name}-short")),
         series: format!("{} on short sequences", short.series),
         ..short
     };
-    long.config.start_from = short.folder.display().to_string();
+    // The newest weights: gates shut better the longer it trains, which no evaluation in short sequences sees.
+    long.config.start_from = short.folder.join("checkpoints/newest.safetensors").display().to_string();
     long.starts_from = Some(Box::new(short));
     long
 }
