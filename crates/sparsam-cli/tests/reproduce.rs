@@ -159,8 +159,12 @@ fn haystacks_are_tested_at_lengths_that_were_not_trained_on() {
     };
     assert_eq!(config("haystack-sam-1-short"), "start_from = \"\"max_words = 4096");
     let longer = config("haystack-sam-1");
-    assert!(longer.contains("haystack-sam-1-short/checkpoints/newest.safetensors\"") && longer.ends_with("max_words = 16384"), "{longer}");
-    let stages = ["SAM, seed 1: with at most 4,096 words ", "from its best weights on: with at most 16,384 words "];
+    assert!(
+        longer.contains("haystack-sam-1-short/checkpoints/newest.safetensors\"")
+            && longer.ends_with("max_words = 16384"),
+        "{longer}"
+    );
+    let stages = ["SAM, seed 1: with at most 4,096 words ", "from its last weights on: with at most 16,384 words "];
     assert!(stages.iter().all(|stage| text.contains(stage)), "{text}");
     let short = || fs::read(path.join("reproduce/quick/haystack/haystack-sam-1-short/metrics.jsonl")).unwrap();
     let first = short();

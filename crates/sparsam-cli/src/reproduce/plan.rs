@@ -77,7 +77,7 @@ pub struct Run {
     pub evaluations_mastered: Option<usize>,
     /// The file that tests are made of, instead of what was held out.
     pub test_files: Option<PathBuf>,
-    /// The run whose best weights this one starts from, which is trained before it and not tested.
+    /// The run whose newest weights this one starts from, which is trained before it and not tested.
     pub starts_from: Option<Box<Run>>,
 }
 
