@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 import runpy
@@ -80,6 +81,19 @@ def test_who_remembers_all_plays_as_well_as_can_be(difficulty: str) -> None:
     guessed = returns["Concentration", "nothing"]
     assert guessed < -0.7 if difficulty == "hard" else 0.3 < guessed < 0.6
     assert 0.6 < returns["Concentration", "all"] < 0.9
+
+
+def test_torchrl_takes_tuples_once_they_are_flattened() -> None:
+    """What the guide says of Autoencode, whose observation is a mode and a suit."""
+    envs, gymnasium = pytest.importorskip("torchrl.envs"), pytest.importorskip("gymnasium")
+    importlib.import_module("popgym")
+    with pytest.raises(NotImplementedError, match="placeholder"):
+        envs.GymEnv("popgym-AutoencodeEasy-v0").reset()
+    made = gymnasium.wrappers.FlattenObservation(gymnasium.make("popgym-AutoencodeEasy-v0"))
+    seen = envs.GymWrapper(made).rollout(5)["observation"]
+    assert seen.shape == (5, 2 + 4)
+    assert (seen[:, :2].sum(1) == 1).all()
+    assert (seen[:, 2:].sum(1) == 1).all()
 
 
 def test_seeds_are_those_of_the_run(ppo: Any) -> None:
