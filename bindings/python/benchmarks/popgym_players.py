@@ -5,10 +5,10 @@ nothing: between the two lies what a memory can earn there.
     python popgym_players.py --difficulty medium
 
 No player is trained. The one who remembers all plays as well as can be, but on Concentration, where it turns a card it
-has not seen whenever it knows of no pair. The one who remembers nothing guesses, and sees no more than an observation
-shows: on Concentration which cards lie open, so that it turns any other. On CountRecall it always names the count that
-is right most often; there is a third player, who counts the steps of the episode and nothing else, and names the count
-that is right most often at this step. Needs popgym.
+has not seen whenever it knows of no pair. The one who remembers nothing guesses; on Concentration it sees which cards
+lie open, and turns any other, and a third player turns any card at all. On CountRecall it always names the count that
+is right most often; there the third player counts the steps of the episode and nothing else, and names the count that
+is right most often at this step. Needs popgym.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ def players(task: str, environment: Any, episodes: int) -> dict[str, Player]:
         return {"all": suits_backwards, "nothing": guess(actions, random)}
     if task == "Concentration":
         facedown = environment.facedown_card
-        return {"all": pairs(facedown, random), "nothing": any_closed(facedown, random)}
+        closed = any_closed(facedown, random)
+        return {"all": pairs(facedown, random), "nothing": closed, "nothing, any card": guess(actions, random)}
     # Of other episodes than those that are played.
     always, steps = likeliest_counts(environment, range(episodes, 400 + episodes))
     counting: Player = lambda _, actions: steps[min(len(actions), len(steps) - 1)]  # noqa: E731

@@ -151,20 +151,20 @@ fn haystacks_are_tested_at_lengths_that_were_not_trained_on() {
     assert!(each.is_sorted() && tests.iter().all(|test| test["words_written"].is_number()), "{tests:?}");
     assert!(path.join("reproduce/quick/haystack.svg").exists());
     // It went on from a run on shorter ones.
+    let keys = ["start_from", "min_words", "max_words", "exchange_names", "write_cost"];
     let config = |name: &str| {
         let text = fs::read_to_string(path.join("reproduce/quick/haystack").join(name).join("config.toml")).unwrap();
-        text.lines()
-            .filter(|line| ["start_from", "max_words"].iter().any(|key| line.starts_with(key)))
-            .collect::<String>()
+        text.lines().filter(|line| keys.iter().any(|key| line.starts_with(key))).collect::<String>()
     };
-    assert_eq!(config("haystack-sam-1-short"), "start_from = \"\"max_words = 4096");
+    let stage = "min_words = 16max_words = 4096exchange_names = truewrite_cost = 0.0003";
+    assert_eq!(config("haystack-sam-1-short"), format!("start_from = \"\"{stage}"));
     let longer = config("haystack-sam-1");
     assert!(
         longer.contains("haystack-sam-1-short/checkpoints/newest.safetensors\"")
-            && longer.ends_with("max_words = 16384"),
+            && longer.ends_with("min_words = 256max_words = 16384exchange_names = truewrite_cost = 0.0005"),
         "{longer}"
     );
-    let stages = ["SAM, seed 1: with at most 4,096 words ", "from its last weights on: with at most 16,384 words "];
+    let stages = ["SAM, seed 1: with 16 to 4,096 words ", "from its newest weights on: with 256 to 16,384 words "];
     assert!(stages.iter().all(|stage| text.contains(stage)), "{text}");
     let short = || fs::read(path.join("reproduce/quick/haystack/haystack-sam-1-short/metrics.jsonl")).unwrap();
     let first = short();

@@ -120,11 +120,12 @@ sparsam::options! {
         /// That is ±2 divided by the root mean square of the lengths of the first sequences' inputs, or by half of it if they
         /// are one-hot or tokens.
         pub input_bound: f64 = 0.0, in 0.0..=1e3;
-        /// What a step read goes into the controller at the next one; without it its weights are 0 and stay so (ours).
+        /// The controller sees what the step before read; false: it does not, its weights for that are kept at 0 (ours).
         ///
         /// What is read of a memory that fills differs from what was read while it was small, and so, with feedback, do the
-        /// hidden units, and what they write. Without it a controller knows nothing of the memory: what was read reaches the
-        /// output alone.
+        /// hidden units, and what they write. Without feedback what was read reaches the output alone; where it was read may
+        /// still decide where is written. docs/results.md has figures for lists and pairs, which it suits; stories, where one fact
+        /// leads to another, need it.
         #[serde(default = "feedback")]
         pub feedback: bool = feedback();
     }
@@ -380,6 +381,10 @@ impl Config {
         self.curriculum.check()?;
         self.check_options()?;
         self.network.check_options()?;
+        if !self.network.feedback && self.network.memory.read_len() == 0 {
+            let reason = format!("the model {} reads nothing; leave it at true", self.network.memory.name());
+            return Err(Error::option("feedback", false, reason));
+        }
         for option in self.options() {
             if matches!(option.value, OptionValue::Whole(number) if number > LARGEST) {
                 return Err(Error::option(option.name, option.value, format!("TOML has no number above {LARGEST}")));

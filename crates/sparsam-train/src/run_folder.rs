@@ -183,11 +183,15 @@ impl FirstRun {
         read_kept(self.run.path())
     }
 
-    /// Its network, with the memory that is asked for.
+    /// Its network, with the memory that is asked for, to be trained with feedback or without.
     ///
     /// # Errors
-    /// [`Error::Option`] if it is of other sizes; as [`load_network`].
-    pub fn network(&self, sizes: &NetworkConfig) -> Result<Network<f32>, Error> {
+    /// [`Error::Option`] if it is of other sizes, or was trained without feedback and now is to have it; as [`load_network`].
+    pub fn network(&self, sizes: &NetworkConfig, feedback: bool) -> Result<Network<f32>, Error> {
+        // Weights of 0 would begin to learn, without a word.
+        if feedback && !self.run.config()?.network.feedback {
+            return Err(no_start(self.run.path(), "it was trained without feedback; say feedback = false here too"));
+        }
         let (network, _) = load_network(&self.checkpoint)?;
         let of_run = network.config();
         let differs = [

@@ -219,7 +219,7 @@ impl Trainer {
         let values = config.network.initial_values;
         let input_bound = config.input_bound(&*task)?;
         let mut network = match FirstRun::of(&config)? {
-            Some(first) => first.network(&sizes)?,
+            Some(first) => first.network(&sizes, config.network.feedback)?,
             None => Network::with_initial_values(sizes.clone(), values, Some(input_bound), config.seed)?,
         };
         if !config.network.feedback {
@@ -890,7 +890,7 @@ mod tests {
     use super::*;
     use crate::run_folder::tests::allow_operations;
     use crate::task::{Babi, Copy, Sequences, Text};
-    use crate::{Channels, CurriculumConfig, Draw, Random, Source, TaskConfig};
+    use crate::{Channels, CurriculumConfig, Draw, NetworkOptions, Random, Source, TaskConfig};
 
     fn config() -> Config {
         let memory = sam::Config { memory_size: 16, word_size: 4, heads: 2, reads: 2, ..Default::default() };
@@ -1557,7 +1557,7 @@ mod tests {
         let config = Config { clip_factor: 0.0, ..limited() };
         go_on(&mut Trainer::new(config.clone(), whole.path()).unwrap()).unwrap();
         stop_at(&mut Trainer::new(config.clone(), old.path()).unwrap(), 56);
-        take_out(old.path(), &["clip_factor", "until"]);
+        take_out(old.path(), &["clip_factor", "until", "feedback"]);
         let mut trainer = Trainer::resume(old.path()).unwrap();
         assert_eq!(trainer.config(), &config);
         // Saved by this version, with the configuration still as it was.
@@ -2101,6 +2101,14 @@ mod tests {
         assert!(result(folder.path()).0 == uninterrupted().0);
     }
 
+    #[test]
+    fn a_model_that_reads_nothing_has_no_feedback_to_leave_out() {
+        let mut config = config();
+        (config.network.memory, config.network.feedback) = (Model::Lstm, false);
+        let message = config.validate().unwrap_err().to_string();
+        assert_eq!(message, "feedback = false does not work: the model lstm reads nothing; leave it at true");
+    }
+
     /// In both weights that are drawn and those of another run, and with every controller.
     #[test]
     fn without_feedback_nothing_read_reaches_the_controller() {
@@ -2122,8 +2130,8 @@ mod tests {
             config.network.feedback = false;
             for start_from in [String::new(), with.display().to_string()] {
                 let name = format!("{}-without-{}", controller.name(), start_from.len());
-                let config = Config { start_from, ..config.clone() };
-                let mut trainer = Trainer::new(config, &folder.path().join(name)).unwrap();
+                let config = Config { start_from, average_decay: 0.5, ..config.clone() };
+                let mut trainer = Trainer::new(config.clone(), &folder.path().join(&name)).unwrap();
                 let before = trainer.network.parameters().clone();
                 assert!(of_reads(&trainer).iter().all(|weight| *weight == 0.0));
                 go_on(&mut trainer).unwrap();
@@ -2133,6 +2141,16 @@ mod tests {
                 let still = pairs.filter(|(one, other)| one == other).count();
                 let others = before.values().len() - of_reads(&trainer).len();
                 assert!(still < of_reads(&trainer).len() + others / 10, "{still}");
+                // Stopped and resumed, it comes to the same.
+                let again = folder.path().join(format!("{name}-again"));
+                stop_at(&mut Trainer::new(config.clone(), &again).unwrap(), 4);
+                go_on(&mut Trainer::resume(&again).unwrap()).unwrap();
+                assert!(result(&again) == result(&folder.path().join(&name)));
+                // Who starts from it and wants feedback has to be told.
+                let start_from = again.display().to_string();
+                let network = NetworkOptions { feedback: true, ..config.network.clone() };
+                let error = Trainer::new(Config { start_from, network, ..config }, &folder.path().join("none"));
+                assert!(error.err().unwrap().to_string().contains("it was trained without feedback"));
             }
         }
     }

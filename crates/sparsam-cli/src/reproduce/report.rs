@@ -361,22 +361,25 @@ impl Report {
         let _ = writeln!(
             self.text,
             "Stories held out of training, scattered over a book, and a question at the end: answers right in %, with the standard \
-             error. One network for all tasks, as it was at the end of its training, in which the names in stories are exchanged within \
-             their kind (ours).\n"
+             error. One network for all tasks, as it was at the end of its training. In training, names in the stories were exchanged \
+             within their kind (ours).\n"
         );
         let words = |run: &Run| match &run.config.task {
-            TaskConfig::Haystack(haystack) => grouped(haystack.max_words as u64),
+            TaskConfig::Haystack(haystack) => {
+                let [least, most] = [haystack.min_words, haystack.max_words].map(|words| grouped(words as u64));
+                format!("{least} to {most}")
+            }
             _ => String::new(),
         };
         let trained = |run: &Run, trained: &Trained| {
             let line = trained.metrics.last()?;
-            Some(format!("with at most {} words {}", words(run), self::line(line)))
+            Some(format!("with {} words {}", words(run), self::line(line)))
         };
         for Found { run, trained: long, first } in found {
             let short = run.starts_from.as_ref().zip(first.as_ref());
             let stages: Vec<String> =
                 short.and_then(|(run, short)| trained(run, short)).into_iter().chain(trained(run, long)).collect();
-            let _ = writeln!(self.text, "* {}: {}", run.network(), stages.join("; from its last weights on: "));
+            let _ = writeln!(self.text, "* {}: {}", run.network(), stages.join("; from its newest weights on: "));
         }
         let _ = writeln!(self.text, "\n{}\n", paper::BABILONG);
         let right = |test: &Tested| Some(1.0 - mean(test.errors.iter().filter_map(|(_, error, _)| *error))?);

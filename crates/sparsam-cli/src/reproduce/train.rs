@@ -328,7 +328,10 @@ pub fn limit(run: &Run) -> Option<f64> {
 /// How the configuration that a run was begun with differs from the one it should have; its end may, and the place of the
 /// run that it starts from.
 fn misfit(run: &Run, kept: &Config) -> Result<Option<String>, Error> {
-    let place = |config: &Config| Path::new(&config.start_from).file_name().map(ToOwned::to_owned);
+    // RUN/checkpoints/newest.safetensors, wherever the folder of all runs lies.
+    let place = |config: &Config| -> Vec<_> {
+        Path::new(&config.start_from).components().rev().take(3).map(|part| part.as_os_str().to_owned()).collect()
+    };
     let wanted = if place(kept) == place(&run.config) { kept } else { &run.config };
     let start_from = wanted.start_from.clone();
     let expected = Config { batches: kept.batches, cooldown: kept.cooldown, start_from, ..run.config.clone() };

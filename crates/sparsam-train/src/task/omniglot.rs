@@ -27,7 +27,7 @@ sparsam::options! {
     ///
     /// For the episode every character is turned and stretched: by a quarter turn or several, which count as characters of their
     /// own, as in Santoro et al.; and, the same for all of its drawings, by up to π/16 and up to a tenth in width and height
-    /// (the paper leaves the sizes open).
+    /// (the paper leaves the sizes open). Santoro et al. also move drawings, which [`translation`](Self::translation) does.
     ///
     /// Alphabets are never shared: of the background set every fifth, in the order of their names, is held out from training.
     /// Networks are evaluated on the evaluation set, if it is there, else on what is held out.
@@ -48,7 +48,8 @@ sparsam::options! {
         pub max_characters: usize = 5, in 1..=1 << 16;
         /// In training, move every drawing by up to so many of its 105 pixels each way (Santoro et al. 2016, section 4.1).
         ///
-        /// A drawing for itself, up or down and to a side. What leaves the picture is not seen.
+        /// Each drawing by itself, by its own random numbers of rows and of columns, before it is turned and stretched. Ink that
+        /// leaves the 105×105 pixels is lost, which begins at about 10. What it is worth was not measured.
         pub translation: usize = 0, in 0..=52;
     }
 }
