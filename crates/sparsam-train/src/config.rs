@@ -124,8 +124,8 @@ sparsam::options! {
         ///
         /// What is read of a memory that fills differs from what was read while it was small, and so, with feedback, do the
         /// hidden units, and what they write. Without feedback what was read reaches the output alone; where it was read may
-        /// still decide where is written. docs/results.md has figures for lists and pairs, which it suits; stories, where one fact
-        /// leads to another, need it.
+        /// still decide where is written. docs/results.md has figures for lists and pairs; on stories, where one fact leads to
+        /// another, it was not tried.
         #[serde(default = "feedback")]
         pub feedback: bool = feedback();
     }
