@@ -121,8 +121,11 @@ def players(task: str, environment: Any, episodes: int) -> dict[str, Player]:
         return {"all": pairs(facedown, random), "nothing": closed, "nothing, any card": guess(actions, random)}
     # Of other episodes than those that are played.
     always, steps = likeliest_counts(environment, range(episodes, 400 + episodes))
-    counting: Player = lambda _, actions: steps[min(len(actions), len(steps) - 1)]  # noqa: E731
-    return {"all": count_of_asked, "nothing": lambda *_: always, "the step alone": counting}
+    return {
+        "all": count_of_asked,
+        "nothing": lambda *_: always,
+        "the step alone": lambda _, actions: steps[min(len(actions), len(steps) - 1)],
+    }
 
 
 def main() -> None:
