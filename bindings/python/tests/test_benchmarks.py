@@ -94,6 +94,23 @@ def test_the_delta_rule_of_chunks_is_that_of_steps() -> None:
     assert torch.allclose(layer.output(layer.norm(torch.stack(read, 1))), outputs, atol=1e-12)
 
 
+def test_wrong_answers_are_told_by_where_pairs_stood(tmp_path: Path) -> None:
+    run = tmp_path / "pairs"
+    trained = ["--batches", 3, "--vocabulary", 40, "--values", 8, "--memory-size", 200, "--hidden-size", 16]
+    shown("train", "mqar", "--run", run, *trained)
+    command = [sys.executable, str(FOLDER / "mqar_places.py"), str(run), "--pairs", "16"]
+    first, *rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    (told,) = sparsam("eval", run, "--checkpoint", "newest", "--level", 16, "--sequences", 1, "--seed", 1)
+    wrong = 100 * told["wrong"] / 16
+    assert first == f"right: {100 - wrong:.2f} % of 16"
+    # Two pairs came in each eighth, so that the mean of the eighths is that of all.
+    assert [row.split(":")[0] for row in rows] == [
+        "wrong, in %, by when the pair came",
+        "wrong, in %, by when it was asked for",
+    ]
+    assert sum(map(float, rows[0].split(":")[1].split())) / 8 == wrong
+
+
 def test_pairs_beside_fixed_states_print_a_table(tmp_path: Path) -> None:
     run, folder = tmp_path / "pairs", tmp_path / "beside"
     trained = ["mqar", "--run", run, "--batches", 3, "--vocabulary", 40, "--values", 8, "--memory-size", 200]
